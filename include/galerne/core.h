@@ -1,0 +1,79 @@
+/* core.h - errors, diagnostics, number formats and devices: what every other header of galerne uses.
+ *
+ * Conventions of the whole library:
+ *   - A function that can fail because of the world (a file, memory, a device) returns gal_err and takes a
+ *     gal_diag; a diagnostic says what was expected, what was found and where. A caller's bug asserts.
+ *   - *out is written only on GAL_OK. What *_new or *_open returns is freed by *_free, which allows NULL.
+ *   - The library never prints, never exits and never reads the environment.
+ *   - Objects belong to one thread at a time, unless a comment says otherwise.
+ *
+ * Stable since 0.1. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GALERNE_CORE_H
+#define GALERNE_CORE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define GAL_API __attribute__((visibility("default")))
+#else
+#define GAL_API
+#endif
+
+#define GAL_VERSION_MAJOR 0
+#define GAL_VERSION_MINOR 1
+#define GAL_VERSION_PATCH 0
+
+/* Errors by what the caller can do about them. The program's exit codes follow from them (docs/exit-codes.md). */
+typedef enum gal_err {
+    GAL_OK = 0,
+    GAL_EFAIL = 1,        /* something else failed; see the diagnostic */
+    GAL_EUSAGE = 2,       /* an option or argument that cannot be */
+    GAL_EINPUT = 3,       /* a file is missing, unreadable, damaged or of another kind */
+    GAL_ENOMEM = 4,       /* no memory, or a request beyond the stated limit */
+    GAL_EDEVICE = 5,      /* no such device, or it failed */
+    GAL_EIO = 6,          /* writing failed: full disk, no permission */
+    GAL_EINTERRUPTED = 7, /* the caller asked to stop, or a callback did */
+    GAL_ERECORD = 8       /* a value was read back inside a recorded segment */
+} gal_err;
+
+/* Where a failing call leaves its message: one line, no newline at the end. Filled by the first failure; zero it
+ * before use. NULL may be passed instead wherever a gal_diag * is asked for. */
+typedef struct gal_diag {
+    gal_err err;
+    char text[1020];
+} gal_diag;
+
+/* Number formats of tensors and weights. */
+typedef enum gal_dtype {
+    GAL_F32 = 0,
+    GAL_BF16 = 1,
+    GAL_F16 = 2,
+    GAL_F64 = 3, /* only on the reference device, for checking gradients */
+    GAL_I32 = 4,
+    GAL_DTYPES = 5
+} gal_dtype;
+
+/* "0.1.0"; never NULL. */
+GAL_API const char *gal_version(void);
+
+/* A short lower-case name ("input"); never NULL, also for values that are no gal_err. */
+GAL_API const char *gal_err_name(gal_err err);
+
+/* "f32", "bf16", ...; never NULL. */
+GAL_API const char *gal_dtype_name(gal_dtype dtype);
+
+/* Which kernels compute, and with how many threads. Results depend on the level, never on the threads. */
+typedef struct gal_device_options {
+    const char *cpu; /* "ref", "avx2", "avx512", or NULL: the best that this processor has */
+    int threads;     /* 0: as many as the processor offers to this process */
+} gal_device_options;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,36 @@
+/* arena.h - a bump allocator that gives the same addresses when the same requests come in the same order.
+ *
+ *   chunk 0                       chunk 1 (kept after the first step)
+ *   [ a | red zone | b | ... ]    [ c | red zone | ...          ]
+ *         mark ^  rewinding gives everything right of the mark back, without freeing chunks
+ *
+ * Invariant: after gal_arena_reset() the same sequence of requests returns the same pointers; the recorder depends
+ * on it. Under AddressSanitizer what lies outside live allocations is poisoned.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_BASE_ARENA_H
+#define GAL_BASE_ARENA_H
+
+#include <stddef.h>
+
+typedef struct gal_arena_chunk gal_arena_chunk;
+
+typedef struct gal_arena {
+    gal_arena_chunk *first, *current;
+    size_t chunk_bytes; /* smallest chunk */
+    size_t live_bytes, peak_bytes, held_bytes;
+} gal_arena;
+
+typedef struct gal_arena_mark {
+    gal_arena_chunk *chunk;
+    size_t used, live_bytes;
+} gal_arena_mark;
+
+void gal_arena_init(gal_arena *a, size_t chunk_bytes); /* allocates nothing */
+void gal_arena_free(gal_arena *a);
+/* Memory aligned to 64 bytes, not zeroed; NULL when there is none. Valid until a rewind below it or a reset. */
+void *gal_arena_take(gal_arena *a, size_t bytes);
+gal_arena_mark gal_arena_here(const gal_arena *a);
+void gal_arena_rewind(gal_arena *a, gal_arena_mark m);
+void gal_arena_reset(gal_arena *a);
+
+#endif

@@ -1,0 +1,44 @@
+/* file.h - mapping, reading and crash-safe writing of files. Paths are UTF-8 bytes, at most PATH_MAX.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_BASE_FILE_H
+#define GAL_BASE_FILE_H
+
+#include "base/buf.h"
+
+/* A whole file mapped read-only. data is NULL for an empty file. */
+typedef struct gal_map {
+    const uint8_t *data;
+    size_t bytes;
+} gal_map;
+
+/* GAL_EINPUT if path is missing, a folder, or unreadable. */
+gal_err gal_map_open(gal_map *out, const char *path, gal_diag *diag);
+void gal_map_close(gal_map *m); /* leaves {0}; {0} is allowed */
+
+/* Reads a whole regular file into b (cleared first); refuses more than max_bytes. */
+gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *diag);
+
+bool gal_is_file(const char *path);
+bool gal_is_dir(const char *path);
+/* Makes path and its parents; an existing folder is fine. */
+gal_err gal_make_dirs(const char *path, gal_diag *diag);
+/* Removes a folder with everything in it, or a file; a path that does not exist is fine. */
+gal_err gal_remove_tree(const char *path, gal_diag *diag);
+/* "dir/name" into b, which is cleared first; returns b->data, NULL when out of memory. */
+const char *gal_path_join(gal_buf *b, const char *dir, const char *name);
+/* Names in dir, sorted by bytes, without "." and ".."; free each and the array. */
+gal_err gal_list_dir(const char *dir, char ***names, size_t *count, gal_diag *diag);
+void gal_free_names(char **names, size_t count);
+
+/* Writes path so that a reader sees the old file or the new one whole, even after a power cut: a temporary in the
+ * same folder, fsync, rename, fsync of the folder. emit writes through the given sink and returns its error. */
+typedef struct gal_sink gal_sink;
+gal_err gal_sink_write(gal_sink *s, const void *bytes, size_t n); /* sticky; GAL_EIO */
+uint64_t gal_sink_offset(const gal_sink *s);                      /* bytes written so far */
+gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag), void *user,
+                         gal_diag *diag);
+gal_err gal_write_file(const char *path, const void *bytes, size_t n, gal_diag *diag); /* the same, from memory */
+/* fsync of a folder, so that a rename inside it is durable. */
+gal_err gal_sync_dir(const char *dir, gal_diag *diag);
+
+#endif

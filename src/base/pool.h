@@ -1,0 +1,34 @@
+/* pool.h - a fixed set of threads that run the chunks of a job. The caller's thread is one of them.
+ *
+ * A job is `chunks` independent calls; which thread runs which chunk is not defined, so a chunk must not depend on
+ * it: all results are a function of the chunk's number. Each thread owns a scratch buffer.
+ * One job at a time; one thread may submit. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_BASE_POOL_H
+#define GAL_BASE_POOL_H
+
+#include "base/err.h"
+
+typedef struct gal_pool gal_pool;
+
+/* scratch: the running thread's buffer of GAL_SCRATCH_BYTES, 64-byte aligned, contents undefined. */
+typedef void (*gal_chunk_fn)(const void *args, int64_t chunk, void *scratch);
+
+enum { GAL_SCRATCH_BYTES = 4 << 20 };
+
+/* One entry of a list of jobs that the threads walk together. */
+typedef struct gal_job {
+    gal_chunk_fn run;
+    int64_t (*chunks)(const void *args); /* how many pieces; asked when the job is reached */
+    const void *args;
+} gal_job;
+
+/* threads 0: as many processors as this process may use. On GAL_ENOMEM nothing is held. */
+gal_err gal_pool_new(gal_pool **out, int threads, gal_diag *diag);
+void gal_pool_free(gal_pool *p);
+int gal_pool_threads(const gal_pool *p);
+/* Returns when all chunks are done. */
+void gal_pool_run(gal_pool *p, gal_chunk_fn run, const void *args, int64_t chunks);
+/* Runs the jobs in order, each after the one before it is whole, with one wake-up of the threads. */
+void gal_pool_run_list(gal_pool *p, const gal_job *jobs, size_t count);
+
+#endif

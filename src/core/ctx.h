@@ -1,0 +1,104 @@
+/* ctx.h - the heart: context with a sticky error, step arenas, launches, tape, blocks, recorder.
+ *
+ * Life of a step:
+ *     gal_step_begin(cx)            arenas reset, error cleared
+ *     ops                           compute now; with gal_tape_on() each also pushes a node
+ *     gal_backward(cx, loss, set)   walks the tape, accumulates into the weights of the set
+ *     gal_step_end(cx, diag)        the first error of the step, if any
+ * After an error every op returns NULL and launches nothing, so nobody checks in between; ops accept NULL inputs then.
+ *
+ *   meta arena:  [ handles | tape nodes > ]      same order every step, so addresses repeat
+ *   data arena:  [ values of block 0 | block 1 | ... > ]
+ *                                 ^ mark: rewound after a block in inference; kept or recomputed in training
+ *
+ * One thread uses a context. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_CORE_CTX_H
+#define GAL_CORE_CTX_H
+
+#include "base/arena.h"
+#include "core/dev.h"
+#include "core/step.h"
+#include "tensor/tensor.h"
+
+typedef struct gal_ctx gal_ctx;
+typedef struct gal_plan gal_plan;
+
+/* compute: the type of activations, f32 or bf16 (f64 on the reference device). dev is borrowed. */
+gal_err gal_ctx_new(gal_ctx **out, gal_dev *dev, gal_dtype compute, gal_diag *diag);
+void gal_ctx_free(gal_ctx *cx);
+gal_dev *gal_ctx_dev(const gal_ctx *cx);
+gal_dtype gal_ctx_compute(const gal_ctx *cx);
+bool gal_ok(const gal_ctx *cx); /* no error so far in this step */
+size_t gal_ctx_peak_bytes(const gal_ctx *cx); /* high-water mark of the step arenas */
+
+void gal_step_begin(gal_ctx *cx);
+gal_err gal_step_end(gal_ctx *cx, gal_diag *diag);
+
+/* ---- for ops ------------------------------------------------------------------------------------------------- */
+
+/* A new tensor in the step arena, values undefined; NULL after any error. */
+gal_t *gal_new(gal_ctx *cx, gal_dtype dtype, int ndim, const int64_t *dim);
+gal_t *gal_new2(gal_ctx *cx, gal_dtype dtype, int64_t rows, int64_t cols);
+gal_t *gal_like(gal_ctx *cx, const gal_t *x);
+/* A tensor over memory that outlives the step. */
+gal_t *gal_wrap(gal_ctx *cx, void *data, gal_dtype dtype, int ndim, const int64_t *dim);
+/* x's values under another shape of the same count. Shares data and, once both exist, the gradient's memory. */
+gal_t *gal_reshape(gal_ctx *cx, gal_t *x, int ndim, const int64_t *dim);
+
+/* Sets the sticky error. */
+void gal_ctx_fail(gal_ctx *cx, gal_err err, const char *fmt, ...) GAL_PRINTF(3, 4);
+/* Aborts with the op's name and the shapes if cond is false: a wrong shape is a caller's bug. */
+#define GAL_SHAPES(cond, op, a, b) ((cond) ? (void)0 : gal__bad_shapes(op, #cond, a, b))
+_Noreturn void gal__bad_shapes(const char *op, const char *cond, const gal_t *a, const gal_t *b);
+
+/* Runs a kernel now, and logs it while recording. Does nothing after an error. args is copied. */
+void gal_launch(gal_ctx *cx, gal_kernel_id id, const void *args, size_t bytes);
+
+/* ---- tape ---------------------------------------------------------------------------------------------------- */
+
+/* From here to the end of the step ops push nodes. Recompute: blocks keep their inputs only and run again. */
+void gal_tape_on(gal_ctx *cx, bool recompute);
+bool gal_taping(const gal_ctx *cx);
+/* gal_taping() and some input is tracked (or the op reads a weight that has a gradient). */
+
+/* An op's gradient: reads y->grad (skipped when nothing flowed there) and accumulates into inputs and weights. */
+typedef void (*gal_vjp)(gal_ctx *cx, gal_t *y, const void *saved);
+/* Pushes a node; saved (bytes) is copied. in: tensors whose values the gradient will read (checked by version). */
+void gal_tape_push(gal_ctx *cx, gal_vjp vjp, gal_t *y, const void *saved, size_t bytes, gal_t *const *in, int n_in);
+/* The gradient of t, made on first use; *accumulate tells whether it already holds a part. NULL if t is not tracked. */
+gal_t *gal_grad_of(gal_ctx *cx, gal_t *t, bool *accumulate);
+/* Where w's gradient accumulates, or NULL if it is not in the set being walked. */
+void *gal_wgrad_of(const gal_ctx *cx, const gal_w *w);
+/* Walks the tape from a scalar loss, once per call; the gradient of loss is 1. Accumulates into weights with
+ * w->group & set. */
+void gal_backward(gal_ctx *cx, gal_t *loss, uint32_t set);
+/* A tensor with x's values through which no gradient flows. */
+gal_t *gal_stop(gal_ctx *cx, gal_t *x);
+
+/* ---- blocks -------------------------------------------------------------------------------------------------- */
+
+/* One layer: from x to a tensor of the same shape and type. It may read, besides x, weights, the step, and tensors made
+ * outside through which no gradient flows. */
+typedef gal_t *(*gal_block_fn)(gal_ctx *cx, const void *model, int index, gal_t *x, const gal_step *st);
+/* Runs the block and consumes x. Inference: memory of the block is given back, the result takes x's place.
+ * Training: everything is kept, or only x and the block runs again during the backward walk. */
+gal_t *gal_block(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal_t *x, const gal_step *st);
+
+/* ---- recorder ------------------------------------------------------------------------------------------------ */
+
+/* Between begin and end launches run eagerly and are logged. The plan may be replayed while the context, the weights, the
+ * step and the cache keep their addresses. *out is written only on GAL_OK. */
+void gal_record_begin(gal_ctx *cx);
+gal_err gal_record_end(gal_ctx *cx, gal_plan **out, gal_diag *diag);
+void gal_replay(gal_ctx *cx, const gal_plan *plan);
+void gal_plan_free(gal_plan *plan);
+size_t gal_plan_launches(const gal_plan *plan);
+
+/* ---- looking inside ------------------------------------------------------------------------------------------- */
+
+/* Called by gal_tap() with each named tensor of a step run eagerly; NULL: nobody looks. */
+typedef void (*gal_tap_fn)(void *user, const char *name, int index, const gal_t *t);
+void gal_set_tap(gal_ctx *cx, gal_tap_fn fn, void *user);
+void gal_tap(gal_ctx *cx, const char *name, int index, const gal_t *t);
+
+#endif

@@ -1,0 +1,304 @@
+/* kernels.h - the list of kernels and the arguments of each. A kernel is a pure function of its arguments on plain
+ * pointers: no allocation, no globals, no environment, no logging.
+ *
+ * A kernel is cut into chunks by its arguments alone, never by the number of threads; chunks write disjoint bytes, and
+ * sums that cross chunks are added in a fixed order. Levels (ref, avx2, avx512) fill a table of these; what a level
+ * leaves out is taken from ref, which is the definition: plain C, every sum in double.
+ *
+ * Types: "dt" is the type of the activations (f32, bf16, or f64 on ref). Statistics and weight gradients are
+ * gal_stat_dtype(dt): f32, or f64 where dt is f64. All arrays are row-major and dense unless strides are given.
+ * An "accumulate" flag adds to what the output holds instead of replacing it. Outputs never overlap inputs unless
+ * the comment says "in place". SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_KERNELS_KERNELS_H
+#define GAL_KERNELS_KERNELS_H
+
+#include "tensor/tensor.h"
+
+typedef enum gal_kernel_id {
+    GAL_K_GEMM,
+    GAL_K_EMBED,
+    GAL_K_EMBED_GRAD,
+    GAL_K_RMS_NORM,
+    GAL_K_RMS_NORM_DX,
+    GAL_K_RMS_NORM_DW,
+    GAL_K_ROPE_TABLE,
+    GAL_K_ROPE,
+    GAL_K_ATTEND,
+    GAL_K_ATTEND_GRAD,
+    GAL_K_KV_STORE,
+    GAL_K_SWIGLU,
+    GAL_K_SWIGLU_GRAD,
+    GAL_K_ADD,
+    GAL_K_MUL,
+    GAL_K_SILU,
+    GAL_K_SILU_GRAD,
+    GAL_K_SOFTMAX,
+    GAL_K_SOFTMAX_GRAD,
+    GAL_K_COPY,
+    GAL_K_FILL,
+    GAL_K_GATHER_ROWS,
+    GAL_K_XENT,
+    GAL_K_XENT_GRAD,
+    GAL_K_WSUM,
+    GAL_K_WSUM_GRAD,
+    GAL_K_SUM_SQUARES,
+    GAL_K_CLIP,
+    GAL_K_ADAMW,
+    GAL_K_COUNT
+} gal_kernel_id;
+
+typedef struct gal_kernel {
+    int64_t (*chunks)(const void *args);
+    void (*run)(const void *args, int64_t chunk, void *scratch); /* scratch: base/pool.h */
+} gal_kernel;
+
+/* One table a level. */
+typedef struct gal_kernel_table {
+    const char *name;
+    gal_kernel k[GAL_K_COUNT];
+} gal_kernel_table;
+
+void gal_ref_fill(gal_kernel_table *t);
+void gal_avx2_fill(gal_kernel_table *t);   /* empty bodies where the compiler has no such target */
+void gal_avx512_fill(gal_kernel_table *t); /* AVX-512 F, BW, DQ, VL */
+void gal_avx512_bf16_fill(gal_kernel_table *t); /* on top of avx512, where the processor has it */
+
+/* A matrix with strides in elements; transposing is swapping them. */
+typedef struct gal_mat {
+    void *p; /* inputs are never written */
+    gal_dtype dt;
+    int64_t rs, cs;
+} gal_mat;
+
+/* C[m, n] = sum_k A[m, k] B[k, n]  (+ add[m, n], same type and strides as C)  (+ C if accumulate).
+ * compute F32: products and sums in f32 (ref: double). BF16: A and B are first rounded to bf16, products summed in f32.
+ * F64: double throughout. C is rounded once. Up to three independent products in one launch. */
+enum { GAL_GEMM_MAX = 3 };
+typedef struct gal_gemm {
+    int64_t m, n, k;
+    gal_mat a, b, c;
+    const void *add; /* NULL: none; may be C itself */
+    gal_dtype compute;
+    bool accumulate;
+} gal_gemm;
+typedef struct gal_k_gemm {
+    int count;
+    gal_gemm p[GAL_GEMM_MAX];
+} gal_k_gemm;
+
+/* y[n, :] = table[ids[n], :]. table [V, D] of type wdt, y [N, D]. ids are checked by the caller. */
+typedef struct gal_k_embed {
+    void *y;
+    gal_dtype dt;
+    const void *table;
+    gal_dtype wdt;
+    const int32_t *ids;
+    int64_t n, d;
+} gal_k_embed;
+
+/* dtable[ids[n], :] += dy[n, :], rows in order of n. dtable [V, D] of gal_stat_dtype(dt). Chunks cut the columns. */
+typedef struct gal_k_embed_grad {
+    void *dtable;
+    const void *dy;
+    gal_dtype dt;
+    const int32_t *ids;
+    int64_t n, d;
+} gal_k_embed_grad;
+
+/* y = cast(x * inv) * w, inv = 1 / sqrt(mean(x^2) + eps); mistral.md 4.1: normalise in f32, cast to dt, then scale in dt.
+ * x y [N, D], w [D] of type wdt, inv [N] or NULL. */
+typedef struct gal_k_rms_norm {
+    void *y, *inv;
+    const void *x, *w;
+    gal_dtype dt, wdt;
+    int64_t n, d;
+    double eps;
+} gal_k_rms_norm;
+
+/* dx (+)= inv * (w dy - x inv^2 mean(x w dy)).  Chunks cut the rows. */
+typedef struct gal_k_rms_norm_dx {
+    void *dx;
+    const void *dy, *x, *w, *inv;
+    gal_dtype dt, wdt;
+    int64_t n, d;
+    bool accumulate;
+} gal_k_rms_norm_dx;
+
+/* dw += sum_n dy * x * inv, rows in order.  dw [D] of gal_stat_dtype(dt). Chunks cut the columns. */
+typedef struct gal_k_rms_norm_dw {
+    void *dw;
+    const void *dy, *x, *inv;
+    gal_dtype dt;
+    int64_t n, d;
+} gal_k_rms_norm_dw;
+
+/* table[n] = { m cos(p f_0) .. m cos(p f_{K/2-1}), m sin(p f_0) .. }, p = pos[n], the angle rounded to f32 as the
+ * reference implementations do; qscale[n] = 1 + beta ln(1 + floor(p / original)) (mistral.md 12), or NULL.
+ * table [N, K] and qscale [N] of gal_stat_dtype(dt); inv_freq [K / 2]. */
+typedef struct gal_k_rope_table {
+    void *table, *qscale;
+    gal_dtype dt;
+    const int32_t *pos;
+    const float *inv_freq;
+    float mscale, beta, original;
+    int64_t n, size;
+} gal_k_rope_table;
+
+/* Rotates q [N, H, K] and k [N, G, K] in place by the table; q is also multiplied by qscale where given. k may be NULL.
+ * interleaved: pairs (2j, 2j+1), else (j, j + K/2) (mistral.md 5). inverse: by the negative angle (the gradient). */
+typedef struct gal_k_rope {
+    void *q, *k;
+    gal_dtype dt;
+    const void *table, *qscale;
+    int64_t n, heads, kv_heads, size;
+    bool interleaved, inverse;
+} gal_k_rope;
+
+/* Attention of each row n over keys of its own document: o = softmax(scale q k^T) v with query head h reading key-value
+ * head h / (H / G), exact for any length.
+ *   rows of this batch: j in [start[n], n] with n - j < window
+ *   cached keys, only if ck is not NULL: positions p in [0, pos[start[n]]) with pos[n] - p < window, of cache
+ *   sequence seq[n], in slot p mod slots.
+ * window 0: no limit. q o [N, H, K], k v [N, G, K], lse [N, H] or NULL: log of the sum of exponentials, for the gradient.
+ * ck cv [sequences, G, slots, K] of type cdt. start[n] <= n; rows of a document are consecutive and pos grows by 1. */
+typedef struct gal_k_attend {
+    void *o, *lse;
+    const void *q, *k, *v;
+    gal_dtype dt;
+    int64_t n, heads, kv_heads, size, window;
+    double scale;
+    const int32_t *start, *pos, *seq;
+    const void *ck, *cv;
+    gal_dtype cdt;
+    int64_t slots;
+} gal_k_attend;
+
+/* dq dk dv (+)= gradients of attend without a cache. row_len divides n: no document crosses a multiple of it; chunks are
+ * (multiple of row_len, key-value head). */
+typedef struct gal_k_attend_grad {
+    void *dq, *dk, *dv;
+    const void *dout, *o, *lse, *q, *k, *v;
+    gal_dtype dt;
+    int64_t n, heads, kv_heads, size, window, row_len;
+    double scale;
+    const int32_t *start;
+    bool accumulate;
+} gal_k_attend_grad;
+
+/* Writes row n's keys and values to slot pos[n] mod slots of sequence seq[n]; of a sequence's rows only the last `slots`
+ * are written. k v [N, G, K]; ck cv as in attend. */
+typedef struct gal_k_kv_store {
+    void *ck, *cv;
+    gal_dtype cdt;
+    const void *k, *v;
+    gal_dtype dt;
+    const int32_t *pos, *seq;
+    int64_t n, kv_heads, size, slots;
+} gal_k_kv_store;
+
+/* y = silu(g) * u; the gradient: dg (replaced), du (replaced). [count] each. */
+typedef struct gal_k_swiglu {
+    void *y;
+    const void *g, *u;
+    gal_dtype dt;
+    int64_t count;
+} gal_k_swiglu;
+typedef struct gal_k_swiglu_grad {
+    void *dg, *du;
+    const void *dy, *g, *u;
+    gal_dtype dt;
+    int64_t count;
+} gal_k_swiglu_grad;
+
+/* ADD y = a + b; MUL y = a * b (+ y if accumulate); SILU y = silu(a); SILU_GRAD y (+)= b * silu'(a);
+ * COPY y = a with conversion from adt to dt; FILL y = value. y may be a or b (in place). [count] each. */
+typedef struct gal_k_map {
+    void *y;
+    const void *a, *b;
+    gal_dtype dt, adt; /* adt: COPY only */
+    int64_t count;
+    double value;
+    bool accumulate;
+} gal_k_map;
+
+/* y[n, m] = exp(scale x - max) / sum over columns lo[n] <= m < hi[n] (0 elsewhere), N rows in `groups` blocks that share
+ * lo and hi: row r uses lo[r % (N / groups)]. The gradient: dx (+)= scale * y * (dy - sum(y dy)). */
+typedef struct gal_k_softmax {
+    void *y; /* dx in the gradient */
+    const void *x, *dy;
+    gal_dtype dt;
+    int64_t n, m, groups;
+    const int32_t *lo, *hi;
+    double scale;
+    bool accumulate;
+} gal_k_softmax;
+
+/* y[i, :] = x[rows[i], :]; with scatter set, y[rows[i], :] += x[i, :] instead (rows distinct). */
+typedef struct gal_k_gather_rows {
+    void *y;
+    const void *x;
+    gal_dtype dt;
+    const int32_t *rows;
+    int64_t n, d; /* rows of the gathered side */
+    bool scatter;
+} gal_k_gather_rows;
+
+/* loss[r] = lse[r] - logits[r, target[r]], 0 where target[r] < 0. logits [R, V], lse [R], loss [R] all of type dt, which is
+ * f32 or f64. XENT_GRAD, in place: logits = dloss[r] (softmax(logits) - onehot(target)). */
+typedef struct gal_k_xent {
+    void *logits;
+    void *loss, *lse;
+    const void *dloss;
+    gal_dtype dt;
+    const int32_t *target;
+    int64_t r, v;
+} gal_k_xent;
+
+/* *y = sum_n x[n] weight[n], summed in double in order of n; WSUM_GRAD: dx[n] (+)= *dy weight[n]. x, y, dx of type dt
+ * (f32 or f64), weight f32. One chunk. */
+typedef struct gal_k_wsum {
+    void *y; /* dx in the gradient */
+    const void *x, *dy;
+    const float *weight;
+    gal_dtype dt;
+    int64_t n;
+    bool accumulate;
+} gal_k_wsum;
+
+/* Numbers of one optimiser step, at a fixed address: kernels of a recorded step read them there. */
+typedef struct gal_opt_step {
+    float lr, beta1, beta2, eps, bias1, bias2; /* bias: 1 - beta^t */
+    float clip;       /* largest global norm of the gradient; 0: no limit */
+    float grad_norm;  /* written by CLIP */
+    float grad_scale; /* written by CLIP: what every gradient is multiplied with */
+} gal_opt_step;
+
+/* partial[i] = sum of squares of elements [i * GAL_SUM_CHUNK, ...), in double. CLIP adds partials [n] in order and writes
+ * grad_norm and grad_scale of st. grads of type dt (f32 or f64). */
+enum { GAL_SUM_CHUNK = 16384 };
+typedef struct gal_k_sum_squares {
+    double *partial;
+    const void *x;
+    gal_dtype dt;
+    int64_t count;
+} gal_k_sum_squares;
+typedef struct gal_k_clip {
+    gal_opt_step *st;
+    const double *partial;
+    int64_t n;
+} gal_k_clip;
+
+/* AdamW, decoupled decay (arXiv:1711.05101): with g = grad * grad_scale,
+ *   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
+ *   w = w (1 - lr decay) - lr (m / bias1) / (sqrt(v / bias2) + eps)
+ * w grad m v [count] f32 (all f64 where dt is f64); work, if not NULL, receives w rounded to work_dt. */
+typedef struct gal_k_adamw {
+    void *w, *m, *v, *work;
+    const void *grad;
+    gal_dtype dt, work_dt;
+    const gal_opt_step *st;
+    int64_t count;
+    float decay;
+} gal_k_adamw;
+
+#endif

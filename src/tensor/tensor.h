@@ -1,0 +1,68 @@
+/* tensor.h - tensors of a step and weights of a model: what they are, not what is done with them.
+ *
+ * Letters for dimensions, everywhere: N packed rows (tokens) of a batch, D width, H query heads, G key-value heads,
+ * K head size, F hidden width, V vocabulary, L layers. Matrices are row-major; a weight is [out, in].
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_TENSOR_TENSOR_H
+#define GAL_TENSOR_TENSOR_H
+
+#include "base/err.h"
+
+enum { GAL_MAX_DIMS = 4 };
+
+/* A tensor of the running step. Handle and values live in the step's arenas: valid until the step ends or the
+ * block that made it is left. Rows are contiguous. */
+typedef struct gal_t {
+    void *data;
+    gal_dtype dtype;
+    int ndim; /* 0 for a scalar */
+    int64_t dim[GAL_MAX_DIMS];
+    struct gal_t *grad; /* gradient being accumulated during a backward walk, else NULL */
+    uint32_t version;   /* grows with each change in place; the tape checks what it saved against it */
+    bool tracked;       /* a gradient flows through it */
+} gal_t;
+
+/* What a weight is for. Optimiser groups, initialisation and quantisation follow from it. */
+typedef enum gal_role {
+    GAL_W_EMBED,    /* rows looked up by id [V, D] */
+    GAL_W_LINEAR,   /* multiplied with activations [out, in] */
+    GAL_W_RESIDUAL, /* like LINEAR, its product is added to the residual stream: smaller initial values */
+    GAL_W_NORM      /* scale of a normalisation [D]: starts at 1, never decayed */
+} gal_role;
+
+/* A weight. Not a tensor: it outlives steps, has a storage format and a role, and enters only the ops that say so. */
+typedef struct gal_w {
+    char *name; /* as in the checkpoint */
+    gal_role role;
+    gal_dtype dtype; /* of data */
+    int ndim;
+    int64_t dim[GAL_MAX_DIMS];
+    void *data; /* [dim...]; in a mapped file (read-only) or owned by the model */
+    bool owned;
+    uint32_t group; /* sets of weights it belongs to, a bit each; gal_backward() takes a mask */
+    void *grad;     /* f32 (f64 on the reference device), same shape; NULL: no gradient is kept */
+} gal_w;
+
+size_t gal_dtype_bytes(gal_dtype dtype);
+/* Statistics beside activations of dtype (log-sum-exp, inverse norms, losses, weight gradients): f64 for f64, else f32. */
+gal_dtype gal_stat_dtype(gal_dtype dtype);
+
+int64_t gal_count(const gal_t *t);      /* elements */
+int64_t gal_rows(const gal_t *t);       /* product of all dimensions but the last; 1 for a scalar */
+int64_t gal_cols(const gal_t *t);       /* the last dimension; 1 for a scalar */
+int64_t gal_wcount(const gal_w *w);
+size_t gal_wbytes(const gal_w *w);
+
+/* Conversions of one number; to bf16 and f16 with rounding to nearest even (formats.md 4.3 gives bf16's). */
+static inline float gal_bf16_to_f32(uint16_t h) {
+    union { uint32_t u; float f; } v = { .u = (uint32_t)h << 16 };
+    return v.f;
+}
+uint16_t gal_f32_to_bf16(float f);
+float gal_f16_to_f32(uint16_t h);
+uint16_t gal_f32_to_f16(float f);
+
+/* n numbers between any two of f32, bf16, f16, f64. */
+void gal_convert(void *dst, gal_dtype dst_type, const void *src, gal_dtype src_type, int64_t n);
+
+#endif
