@@ -3,6 +3,8 @@
 #ifndef GAL_MODELS_MODEL_H
 #define GAL_MODELS_MODEL_H
 
+#include "base/buf.h"
+#include "formats/config.h"
 #include "ops/ops.h"
 
 /* One line of a family's weight table. shape: letters of tensor.h joined by ',' for dimensions and '*' for products, as
@@ -14,31 +16,12 @@ typedef struct gal_wspec {
     gal_role role;
 } gal_wspec;
 
-/* Sizes and options of a decoder-only transformer of the Mistral family (mistral.md 3; formats.md 2). */
-typedef struct gal_config {
-    char model_type[32]; /* "mistral", "ministral3", ... */
-    int64_t V, D, L, H, G, K, F;
-    int64_t max_positions;
-    int64_t window;       /* sliding_window; 0: none */
-    uint8_t *layer_full;  /* [L] 1: this layer ignores the window; NULL: none does. Owned by the config */
-    double eps;
-    bool tied;
-    /* rope */
-    double rope_theta;
-    char rope_type[16];   /* "default", "linear", "yarn" */
-    double rope_factor, rope_beta_fast, rope_beta_slow, rope_mscale, rope_mscale_all_dim, rope_attention_factor;
-    int64_t rope_original;
-    double query_beta;    /* llama_4_scaling_beta; 0: none */
-    double init_range;    /* initializer_range */
-    int32_t bos, eos[8], n_eos, pad; /* -1: none */
-    gal_dtype dtype;      /* of the stored weights */
-} gal_config;
-
-void gal_config_free(gal_config *c); /* what it owns, not c itself */
-
 typedef struct gal_model gal_model;
 typedef struct gal_family {
     const char *name;
+    /* Adds every weight of m->config to m and sets m->net. */
+    gal_err (*declare)(gal_model *m, gal_diag *diag);
+    void (*net_free)(void *net); /* NULL: net is one block of gal_alloc */
     /* [n_out, V] f32 logits of a step */
     gal_t *(*logits)(gal_ctx *cx, const gal_model *m, const gal_step *st);
     /* [N] loss of each row */
@@ -48,29 +31,44 @@ typedef struct gal_family {
 struct gal_model {
     const gal_family *family;
     gal_config config;
-    gal_w *weights; /* [n_weights], in the order of the family's table */
-    size_t n_weights;
+    gal_w *weights; /* [n_weights], in the order of the family's table; never moves once reserved */
+    size_t n_weights, weights_room;
     void *net;      /* the family's own structure; its gal_w pointers point into weights */
     void *files;    /* mapped files that weights lie in, or NULL */
     void (*files_free)(void *files);
+    char **notes;   /* [n_notes] what a loader wants to say without failing: tensors nobody asked for */
+    size_t n_notes;
 };
 
 /* Declares the weights of a config (names, shapes, roles; data NULL). Takes over *config on success. */
 gal_err gal_model_build(gal_model **out, gal_config *config, gal_diag *diag);
 void gal_model_free(gal_model *m);
+/* For gal_family.declare: room for exactly `count` weights, once; then each in the table's order. Returns NULL when out of
+ * memory (the diagnostic says so). name is copied. */
+gal_err gal_model_reserve(gal_model *m, size_t count, gal_diag *diag);
+gal_w *gal_model_add_weight(gal_model *m, const char *name, gal_role role, int ndim, const int64_t *dim, gal_diag *diag);
 gal_w *gal_model_weight(const gal_model *m, const char *name); /* NULL: none of that name */
 int64_t gal_model_params(const gal_model *m);
 /* Allocates every weight in dtype and draws it: normal(0, init_range), residual projections scaled by 1 / sqrt(2 L), norms
  * 1. A function of seed and the weight's place alone. */
 gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *diag);
 
-/* mistral.c */
+/* rope_spec.c: angles and query scale of a config, in the numbers that transformers computes. out->inv_freq is the
+ * caller's: gal_rope_spec_free(). Half-split pairs (the Hugging Face layout of weights). */
+gal_err gal_rope_spec_of(gal_rope_spec *out, const gal_config *c, gal_diag *diag);
+void gal_rope_spec_free(gal_rope_spec *s); /* leaves {0} */
+
+/* mistral.c: declare is gal_mistral_declare. */
 extern const gal_family gal_mistral;
 gal_err gal_mistral_declare(gal_model *m, gal_diag *diag);
 
-/* load.c / save: Hugging Face folder (formats.md 2). The weights stay in the mapped files. */
+/* load.c    Hugging Face folder (formats.md 2). Weights of f32, f16 and bf16 stay in the mapped files (read-only). */
 gal_err gal_model_load(gal_model **out, const char *dir, gal_diag *diag);
-/* Writes config.json, generation_config.json and model.safetensors (dtype per weight as given) into an existing folder. */
+/* The folder that a MODEL operand means: path itself, or the newest checkpoint of a run directory of ours (best if there is
+ * no step-N). */
+gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag);
+/* save.c    Writes config.json, generation_config.json and model.safetensors (dtype per weight as given) into an existing
+ * folder. */
 gal_err gal_model_save(const gal_model *m, const char *dir, gal_diag *diag);
 
 #endif

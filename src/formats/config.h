@@ -1,0 +1,64 @@
+/* config.h - sizes and options of a model, as config.json and generation_config.json hold them (formats.md 2).
+ *
+ * Read: files of transformers 4 (rope_theta, rope_scaling, torch_dtype) and from 5 on (rope_parameters, dtype). Unknown
+ * keys are ignored; a model that could only be computed wrongly is refused by name. Every number is checked against a
+ * range before anything is allocated for it, so that the products of sizes never overflow 63 bits.
+ * Written: the newer style, with the older keys beside it, so that both generations load the file.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_FORMATS_CONFIG_H
+#define GAL_FORMATS_CONFIG_H
+
+#include "base/err.h"
+
+enum { GAL_MAX_EOS = 8 };
+
+/* Largest values accepted. Every weight of such a model still has fewer than 2^50 elements. */
+#define GAL_MAX_WIDTH ((int64_t)1 << 20)     /* D, F, H K */
+#define GAL_MAX_VOCAB ((int64_t)1 << 24)     /* V */
+#define GAL_MAX_LAYERS ((int64_t)1 << 12)    /* L */
+#define GAL_MAX_POSITIONS ((int64_t)1 << 30) /* context, window: positions are int32 */
+
+/* Sizes and options of a decoder-only transformer of the Mistral family (mistral.md 3; formats.md 2). */
+typedef struct gal_config {
+    char model_type[32]; /* "mistral", "ministral3", ... */
+    int64_t V, D, L, H, G, K, F;
+    int64_t max_positions;
+    int64_t window;       /* sliding_window; 0: none */
+    uint8_t *layer_full;  /* [L] 1: this layer ignores the window; NULL: none does. Owned by the config */
+    double eps;
+    bool tied;
+    /* rope */
+    double rope_theta;
+    char rope_type[16];   /* "default", "linear", "yarn" */
+    double rope_factor, rope_beta_fast, rope_beta_slow;
+    double rope_mscale, rope_mscale_all_dim, rope_attention_factor; /* 0: the file does not say */
+    bool rope_truncate;   /* yarn: round the ramp's ends to whole dimensions (the usual way) */
+    int64_t rope_original; /* yarn, query scale: positions before the extension; 0: max_positions */
+    double query_beta;    /* llama_4_scaling_beta; 0: none */
+    double init_range;    /* initializer_range */
+    int32_t bos, eos[GAL_MAX_EOS], n_eos, pad; /* -1: none */
+    gal_dtype dtype;      /* of the stored weights */
+} gal_config;
+
+/* What users' libraries take when a key is absent: sizes 0 (must be set), no window, eps 1e-5, theta 1e4, f32. */
+void gal_config_defaults(gal_config *c);
+void gal_config_free(gal_config *c); /* what it owns, not c itself */
+gal_err gal_config_copy(gal_config *out, const gal_config *c, gal_diag *diag);
+/* The checks of sizes that reading does, for configs made in other ways. where: a file or "model" for the message. */
+gal_err gal_config_check(const gal_config *c, const char *where, gal_diag *diag);
+gal_err gal_config_read(gal_config *out, const char *path, gal_diag *diag);
+gal_err gal_config_write(const gal_config *c, const char *path, gal_diag *diag);
+
+/* Default sampling of a model. A negative number: the file does not say. */
+typedef struct gal_generation {
+    int32_t bos, eos[GAL_MAX_EOS], n_eos, pad; /* n_eos 0: none */
+    int do_sample;                             /* 0, 1 */
+    double temperature, top_p, repetition_penalty;
+    int64_t top_k, max_new_tokens;
+} gal_generation;
+
+void gal_generation_defaults(gal_generation *g); /* says nothing */
+gal_err gal_generation_read(gal_generation *out, const char *path, gal_diag *diag);
+gal_err gal_generation_write(const gal_generation *g, const char *path, gal_diag *diag);
+
+#endif
