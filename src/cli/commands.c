@@ -1,0 +1,8 @@
+/* commands.c - the list of commands, in the order in which help shows them. SPDX-License-Identifier: Apache-2.0 */
+#include "cli/commands.h"
+
+const gal_command *const GAL_COMMANDS[] = {
+    &gal_cmd_help,
+    &gal_cmd_version,
+    NULL,
+};

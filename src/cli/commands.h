@@ -1,0 +1,10 @@
+/* commands.h - every command's table; each lives in cmd_NAME.c. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_CLI_COMMANDS_H
+#define GAL_CLI_COMMANDS_H
+
+#include "cli/cli.h"
+
+extern const gal_command gal_cmd_help;
+extern const gal_command gal_cmd_version;
+
+#endif
