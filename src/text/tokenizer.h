@@ -1,0 +1,108 @@
+/* tokenizer.h - text to token ids and back. Owns the vocabulary; refuses models whose rules it lacks, by name.
+ *
+ * Today's kind: SentencePiece BPE with byte fallback (Kudo and Richardson, "SentencePiece", EMNLP 2018), as the v1, v2,
+ * v3 and v7 vocabularies of Mistral are. Results equal the reference library's.
+ * A tokenizer is constant after opening: any number of threads may use one, each with its own scratch.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_TEXT_TOKENIZER_H
+#define GAL_TEXT_TOKENIZER_H
+
+#include "base/buf.h"
+
+typedef struct gal_tokenizer gal_tokenizer;
+typedef struct gal_token_scratch gal_token_scratch;
+
+/* The numbers are those of the file format. */
+typedef enum gal_piece_type {
+    GAL_PIECE_NORMAL = 1,
+    GAL_PIECE_UNKNOWN = 2,
+    GAL_PIECE_CONTROL = 3, /* never matched in text */
+    GAL_PIECE_USER = 4,    /* matched first and never merged with its neighbours */
+    GAL_PIECE_UNUSED = 5,
+    GAL_PIECE_BYTE = 6 /* "<0x00>" to "<0xFF>" */
+} gal_piece_type;
+
+/* A growing array of ids. {0} is an empty one. */
+typedef struct gal_ids {
+    int32_t *data;
+    size_t len, cap;
+} gal_ids;
+
+gal_err gal_ids_add(gal_ids *ids, int32_t id, gal_diag *diag); /* GAL_ENOMEM leaves ids as they were */
+void gal_ids_free(gal_ids *ids);
+
+/* path: a file, told by its content and never by its name, or a folder, in which the vocabulary of the highest version
+ * is taken (tokenizer.model.v7 before tokenizer.model). GAL_EINPUT if it is missing, damaged or of a kind not known. */
+gal_err gal_tokenizer_open(gal_tokenizer **out, const char *path, gal_diag *diag);
+/* The same from a file's bytes, which are copied; name stands in messages. */
+gal_err gal_tokenizer_open_bytes(gal_tokenizer **out, const void *bytes, size_t n, const char *name, gal_diag *diag);
+
+/* A SentencePiece BPE vocabulary from arrays, for containers that carry one. */
+typedef struct gal_vocab {
+    size_t count;
+    const char *const *pieces; /* UTF-8; need not end in NUL */
+    const size_t *lengths;     /* bytes; NULL: every piece ends in NUL */
+    const float *scores;
+    const uint8_t *types; /* gal_piece_type */
+    bool byte_fallback, add_dummy_prefix, remove_extra_whitespaces;
+    const char *bos, *eos, *pad; /* control pieces; NULL: <s>, </s>, <pad> */
+    const char *unk_surface;     /* what an unknown id decodes to; NULL: " \u2047 " */
+} gal_vocab;
+gal_err gal_tokenizer_from_vocab(gal_tokenizer **out, const gal_vocab *vocab, const char *name, gal_diag *diag);
+void gal_tokenizer_free(gal_tokenizer *t);
+
+int32_t gal_tokenizer_size(const gal_tokenizer *t);
+int32_t gal_tokenizer_bos(const gal_tokenizer *t); /* -1: none; also the next three */
+int32_t gal_tokenizer_eos(const gal_tokenizer *t);
+int32_t gal_tokenizer_unk(const gal_tokenizer *t);
+int32_t gal_tokenizer_pad(const gal_tokenizer *t);
+/* Mistral's vocabulary version as the control pieces tell it: 1, 2, 3 or 7. */
+int gal_tokenizer_version(const gal_tokenizer *t);
+/* SHA-256 of the bytes that the vocabulary came from (of its arrays, for gal_tokenizer_from_vocab). */
+void gal_tokenizer_sha256(const gal_tokenizer *t, uint8_t out[32]);
+/* "SentencePiece BPE"; never NULL. */
+const char *gal_tokenizer_kind(const gal_tokenizer *t);
+/* The piece as the file spells it (a space is U+2581), ended by NUL; *n its bytes. Asserts 0 <= id < size. */
+const char *gal_tokenizer_piece(const gal_tokenizer *t, int32_t id, size_t *n);
+gal_piece_type gal_tokenizer_type(const gal_tokenizer *t, int32_t id);
+float gal_tokenizer_score(const gal_tokenizer *t, int32_t id);
+/* The id of a whole piece, control pieces included; -1 if there is none. */
+int32_t gal_tokenizer_find(const gal_tokenizer *t, const char *piece, size_t n);
+
+/* Memory that encoding reuses from call to call; belongs to one thread and to this tokenizer. */
+gal_err gal_token_scratch_new(gal_token_scratch **out, const gal_tokenizer *t, gal_diag *diag);
+void gal_token_scratch_free(gal_token_scratch *s);
+
+enum { GAL_ENCODE_BOS = 1, GAL_ENCODE_EOS = 2 };
+
+/* Appends the ids of n bytes of text, which may hold U+0000 and invalid UTF-8 (each bad byte reads as U+FFFD). Control
+ * pieces spelled in the text stay ordinary text. flags: GAL_ENCODE_*. s NULL: memory is taken for this call. O(n log n).
+ * On an error ids keep their old length. */
+gal_err gal_encode(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, unsigned flags, gal_ids *ids,
+                   gal_diag *diag);
+
+/* Appends the text of ids: control pieces vanish, the first piece loses the space that encoding put before the text,
+ * runs of byte pieces become characters, and each byte that cannot becomes U+FFFD. GAL_EINPUT for an id outside. */
+gal_err gal_decode(const gal_tokenizer *t, const int32_t *ids, size_t n, gal_buf *out, gal_diag *diag);
+
+/* Decodes ids one at a time; what it gives out, joined, is what gal_decode gives. */
+typedef struct gal_stream gal_stream;
+
+typedef struct gal_stream_options {
+    bool keep_prefix_space;   /* text that continues a prompt: the first piece keeps its space */
+    const char *const *stops; /* strings that end the text; copied; an empty one is ignored */
+    size_t stop_count;
+} gal_stream_options;
+
+/* options NULL: none. The tokenizer must outlive the stream. */
+gal_err gal_stream_new(gal_stream **out, const gal_tokenizer *t, const gal_stream_options *options, gal_diag *diag);
+void gal_stream_free(gal_stream *s);
+/* Feeds one id; *text then holds *n bytes that may be shown (valid until the next call, 0 bytes are usual): whole
+ * characters only, and nothing that may become part of a stop string. After a stop string no more comes. */
+gal_err gal_stream_feed(gal_stream *s, int32_t id, const char **text, size_t *n, gal_diag *diag);
+/* The end of the ids: gives what was held back. */
+gal_err gal_stream_end(gal_stream *s, const char **text, size_t *n, gal_diag *diag);
+/* Index of the stop string that was met, -1 if none; the text given out ends just before it. */
+int gal_stream_stopped(const gal_stream *s);
+
+#endif
