@@ -61,6 +61,8 @@ static inline float gal_bf16_to_f32(uint16_t h) {
 uint16_t gal_f32_to_bf16(float f);
 float gal_f16_to_f32(uint16_t h);
 uint16_t gal_f32_to_f16(float f);
+uint16_t gal_f64_to_bf16(double x); /* rounded once, not through f32 */
+uint16_t gal_f64_to_f16(double x);
 
 /* n numbers between any two of f32, bf16, f16, f64. */
 void gal_convert(void *dst, gal_dtype dst_type, const void *src, gal_dtype src_type, int64_t n);
