@@ -1,11 +1,11 @@
-/* bpe_train.h - learns a byte-fallback BPE vocabulary (Sennrich, Haddow and Birch, "Neural machine translation of rare
- * words with subword units", ACL 2016) and writes it as a SentencePiece model. Owns the counts while training.
+/* bpe_train.h - learns a byte-fallback BPE vocabulary (Sennrich, Haddow and Birch, "Neural machine translation of
+ * rare words with subword units", ACL 2016) and writes it as a SentencePiece model. Owns the counts while training.
  *
- * A word begins at each space (the space becomes U+2581 and belongs to the word) and ends at control characters, which,
- * newlines among them, are always spelled in byte pieces. Merges never cross words; with split_scripts they cross no
- * border between letters, punctuation and writing systems either.
- * The result is a function of the text's order-free counts and the options alone: ties go to the pair whose left, then
- * right part is older. SPDX-License-Identifier: Apache-2.0 */
+ * A word begins at each space (the space becomes U+2581 and belongs to the word) and ends at control characters,
+ * which, newlines among them, are always spelled in byte pieces. Merges never cross words; with split_scripts they
+ * cross no border between letters, punctuation and writing systems either. The result is a function of the text's
+ * order-free counts and the options alone: ties go to the pair whose left, then right part is older.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_TEXT_BPE_TRAIN_H
 #define GAL_TEXT_BPE_TRAIN_H
 
@@ -17,7 +17,7 @@ typedef struct gal_bpe_options {
     int32_t max_piece_chars;   /* longest piece, in characters; 1 to 64 */
     bool split_digits;         /* each of 0-9 stays a piece of its own */
     bool split_scripts;
-    bool take_possible;        /* a text too small for vocab_size gives what there is instead of GAL_EINPUT */
+    bool take_possible;         /* a text too small for vocab_size gives what there is instead of GAL_EINPUT */
     const char *const *control; /* further control pieces, ids from 3 on */
     size_t control_count;
     /* Called now and then with the fraction done; false stops with GAL_EINTERRUPTED. NULL: not called. */
@@ -30,10 +30,12 @@ void gal_bpe_options_init(gal_bpe_options *o); /* 32000, 0.9995, 16, digits and 
 typedef struct gal_bpe_trainer gal_bpe_trainer;
 gal_err gal_bpe_trainer_new(gal_bpe_trainer **out, const gal_bpe_options *options, gal_diag *diag);
 void gal_bpe_trainer_free(gal_bpe_trainer *t);
-/* Counts one document, or a piece of one that was cut at a line's end. Invalid bytes part words and are not counted. */
+/* Counts one document, or a piece of one that was cut at a line's end. Invalid bytes part words and are not counted.
+ */
 gal_err gal_bpe_trainer_add(gal_bpe_trainer *t, const char *text, size_t n, gal_diag *diag);
-/* Learns the merges and appends the model file's bytes to model. Once per trainer. GAL_EINPUT with the largest possible
- * size when the text has too few pairs, or when vocab_size cannot hold the fixed pieces and the characters. */
+/* Learns the merges and appends the model file's bytes to model. Once per trainer. GAL_EINPUT with the largest
+ * possible size when the text has too few pairs, or when vocab_size cannot hold the fixed pieces and the characters.
+ */
 gal_err gal_bpe_trainer_run(gal_bpe_trainer *t, gal_buf *model, gal_diag *diag);
 
 /* All three for one text. */

@@ -1,9 +1,8 @@
 /* tokenizer.h - text to token ids and back. Owns the vocabulary; refuses models whose rules it lacks, by name.
  *
- * Today's kind: SentencePiece BPE with byte fallback (Kudo and Richardson, "SentencePiece", EMNLP 2018), as the v1, v2,
- * v3 and v7 vocabularies of Mistral are. Results equal the reference library's.
- * A tokenizer is constant after opening: any number of threads may use one, each with its own scratch.
- * SPDX-License-Identifier: Apache-2.0 */
+ * Today's kind: SentencePiece BPE with byte fallback (Kudo and Richardson, "SentencePiece", EMNLP 2018), as the v1,
+ * v2, v3 and v7 vocabularies of Mistral are. Results equal the reference library's. A tokenizer is constant after
+ * opening: any number of threads may use one, each with its own scratch. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_TEXT_TOKENIZER_H
 #define GAL_TEXT_TOKENIZER_H
 
@@ -31,8 +30,9 @@ typedef struct gal_ids {
 gal_err gal_ids_add(gal_ids *ids, int32_t id, gal_diag *diag); /* GAL_ENOMEM leaves ids as they were */
 void gal_ids_free(gal_ids *ids);
 
-/* path: a file, told by its content and never by its name, or a folder, in which the vocabulary of the highest version
- * is taken (tokenizer.model.v7 before tokenizer.model). GAL_EINPUT if it is missing, damaged or of a kind not known. */
+/* path: a file, told by its content and never by its name, or a folder, in which the vocabulary of the highest
+ * version is taken (tokenizer.model.v7 before tokenizer.model). GAL_EINPUT if it is missing, damaged or of a kind not
+ * known. */
 gal_err gal_tokenizer_open(gal_tokenizer **out, const char *path, gal_diag *diag);
 /* The same from a file's bytes, which are copied; name stands in messages. */
 gal_err gal_tokenizer_open_bytes(gal_tokenizer **out, const void *bytes, size_t n, const char *name, gal_diag *diag);
@@ -75,11 +75,11 @@ void gal_token_scratch_free(gal_token_scratch *s);
 
 enum { GAL_ENCODE_BOS = 1, GAL_ENCODE_EOS = 2 };
 
-/* Appends the ids of n bytes of text, which may hold U+0000 and invalid UTF-8 (each bad byte reads as U+FFFD). Control
- * pieces spelled in the text stay ordinary text. flags: GAL_ENCODE_*. s NULL: memory is taken for this call. O(n log n).
- * On an error ids keep their old length. */
-gal_err gal_encode(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, unsigned flags, gal_ids *ids,
-                   gal_diag *diag);
+/* Appends the ids of n bytes of text, which may hold U+0000 and invalid UTF-8 (each bad byte reads as U+FFFD).
+ * Control pieces spelled in the text stay ordinary text. flags: GAL_ENCODE_*. s NULL: memory is taken for this call.
+ * O(n log n). On an error ids keep their old length. */
+gal_err gal_encode(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, unsigned flags,
+                   gal_ids *ids, gal_diag *diag);
 
 /* Appends the text of ids: control pieces vanish, the first piece loses the space that encoding put before the text,
  * runs of byte pieces become characters, and each byte that cannot becomes U+FFFD. GAL_EINPUT for an id outside. */

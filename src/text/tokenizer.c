@@ -1,0 +1,289 @@
+/* tokenizer.c - the vocabulary: checked, sorted by score, and found by piece. Invariant: after opening, every piece
+ * is valid UTF-8 without U+0000, unique within its table, and every byte has its piece when byte_fallback is set.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/util.h"
+#include "text/internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint32_t gal__piece_hash(const char *s, size_t n) {
+    uint64_t h = 0x9e3779b97f4a7c15U ^ n, v;
+    for (; n >= 8; s += 8, n -= 8) {
+        memcpy(&v, s, 8);
+        h = (h ^ v) * 0xff51afd7ed558ccdU;
+        h ^= h >> 32;
+    }
+    v = 0;
+    for (size_t i = 0; i < n; i++) v = v << 8 | (uint8_t)s[i];
+    h = (h ^ v) * 0xff51afd7ed558ccdU;
+    h ^= h >> 32;
+    h *= 0xc4ceb9fe1a85ec53U;
+    return (uint32_t)(h >> 32);
+}
+
+int32_t gal__table_find(const gal_tokenizer *t, const gal__table *table, const char *s, size_t n) {
+    uint32_t h = gal__piece_hash(s, n);
+    for (size_t i = h & table->mask;; i = (i + 1) & table->mask) {
+        int32_t id = table->slots[i];
+        if (id < 0) return -1;
+        if (table->tags[i] != h) continue;
+        size_t m;
+        const char *piece = gal__piece(t, id, &m);
+        if (m == n && memcmp(piece, s, n) == 0) return id;
+    }
+}
+
+static bool table_new(gal__table *table, size_t count) {
+    size_t slots = 16;
+    while (slots < 2 * count) slots *= 2;
+    table->mask = slots - 1;
+    table->slots = gal_alloc_array(slots, sizeof *table->slots);
+    table->tags = gal_alloc_array(slots, sizeof *table->tags);
+    if (!table->slots || !table->tags) return false;
+    for (size_t i = 0; i < slots; i++) table->slots[i] = -1;
+    return true;
+}
+
+static void table_add(const gal_tokenizer *t, gal__table *table, int32_t id) {
+    size_t n;
+    const char *s = gal__piece(t, id, &n);
+    uint32_t h = gal__piece_hash(s, n);
+    size_t i = h & table->mask;
+    while (table->slots[i] >= 0) i = (i + 1) & table->mask;
+    table->slots[i] = id;
+    table->tags[i] = h;
+}
+
+int gal__byte_of_piece(const char *s, size_t n) {
+    static const char DIGITS[] = "0123456789ABCDEF";
+    if (n != 6 || memcmp(s, "<0x", 3) != 0 || s[5] != '>' || !s[3] || !s[4]) return -1;
+    const char *hi = strchr(DIGITS, s[3]), *lo = strchr(DIGITS, s[4]);
+    return hi && lo ? (int)((hi - DIGITS) * 16 + (lo - DIGITS)) : -1;
+}
+
+static bool from_text(uint8_t type) {
+    return type == GAL_PIECE_NORMAL || type == GAL_PIECE_USER || type == GAL_PIECE_UNUSED;
+}
+
+/* One piece's own rules; the tables see to uniqueness. */
+static gal_err check_piece(const gal_tokenizer *t, int32_t id, const char *name, gal_diag *diag) {
+    size_t n;
+    const char *s = gal__piece(t, id, &n);
+    if (n == 0) return gal_fail(diag, GAL_EINPUT, "%s: piece %d is empty", name, (int)id);
+    if (n >= GAL__MAX_PIECE_BYTES)
+        return gal_fail(diag, GAL_EINPUT, "%s: piece %d has %zu bytes; fewer than %d are possible", name, (int)id, n,
+                        GAL__MAX_PIECE_BYTES);
+    if (memchr(s, 0, n)) return gal_fail(diag, GAL_EINPUT, "%s: piece %d holds U+0000", name, (int)id);
+    uint32_t cp;
+    for (size_t i = 0; i < n;) {
+        int len = gal_utf8_next(s + i, n - i, &cp);
+        if (!len) return gal_fail(diag, GAL_EINPUT, "%s: piece %d is not valid UTF-8", name, (int)id);
+        i += (size_t)len;
+    }
+    if (!isfinite(t->scores[id]))
+        return gal_fail(diag, GAL_EINPUT, "%s: the score of piece %d is not a number", name, (int)id);
+    if (t->types[id] < GAL_PIECE_NORMAL || t->types[id] > GAL_PIECE_BYTE)
+        return gal_fail(diag, GAL_EINPUT, "%s: piece %d has the unknown type %d", name, (int)id, t->types[id]);
+    if (t->types[id] == GAL_PIECE_BYTE && gal__byte_of_piece(s, n) < 0)
+        return gal_fail(diag, GAL_EINPUT, "%s: byte piece %d is '%s', expected '<0x00>' to '<0xFF>'", name, (int)id,
+                        s);
+    if (t->types[id] == GAL_PIECE_BYTE && !t->byte_fallback)
+        return gal_fail(diag, GAL_EINPUT, "%s: piece %d is a byte piece although byte_fallback is off", name,
+                        (int)id);
+    return GAL_OK;
+}
+
+/* What a piece says about how text may be cut. */
+static void note_text_piece(gal_tokenizer *t, int32_t id) {
+    size_t n;
+    const char *s = gal__piece(t, id, &n);
+    t->text_max = GAL_MAX(t->text_max, n);
+    if (t->types[id] == GAL_PIECE_UNUSED) t->has_unused = true;
+    if (t->types[id] == GAL_PIECE_USER) {
+        t->user_first[(uint8_t)s[0]] = true;
+        t->user_max = GAL_MAX(t->user_max, n);
+    }
+    bool word = false;
+    for (size_t i = 0; i < n; i++) {
+        bool space = n - i >= GAL__SPACE_BYTES && memcmp(s + i, GAL__SPACE, GAL__SPACE_BYTES) == 0;
+        if (space && word) t->splits = false;
+        if (space) i += GAL__SPACE_BYTES - 1;
+        word = word || !space;
+    }
+}
+
+static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) {
+    if (!table_new(&t->text, (size_t)t->size) || !table_new(&t->reserved, (size_t)t->size))
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %d pieces", name, (int)t->size);
+    t->unk = -1;
+    t->splits = true;
+    for (int b = 0; b < 256; b++) t->byte_ids[b] = -1;
+    for (int32_t id = 0; id < t->size; id++) {
+        gal_err err = check_piece(t, id, name, diag);
+        if (err) return err;
+        size_t n;
+        const char *s = gal__piece(t, id, &n);
+        gal__table *table = from_text(t->types[id]) ? &t->text : &t->reserved;
+        int32_t other = gal__table_find(t, table, s, n);
+        if (other >= 0)
+            return gal_fail(diag, GAL_EINPUT, "%s: pieces %d and %d are both '%.100s'", name, (int)other, (int)id, s);
+        table_add(t, table, id);
+        if (from_text(t->types[id])) note_text_piece(t, id);
+        if (t->types[id] == GAL_PIECE_BYTE) t->byte_ids[gal__byte_of_piece(s, n)] = id;
+        if (t->types[id] != GAL_PIECE_UNKNOWN) continue;
+        if (t->unk >= 0)
+            return gal_fail(diag, GAL_EINPUT, "%s: pieces %d and %d are both the unknown piece", name, (int)t->unk,
+                            (int)id);
+        t->unk = id;
+    }
+    if (t->unk < 0) return gal_fail(diag, GAL_EINPUT, "%s: it has no unknown piece", name);
+    for (int b = 0; t->byte_fallback && b < 256; b++)
+        if (t->byte_ids[b] < 0)
+            return gal_fail(diag, GAL_EINPUT, "%s: byte_fallback is on, but there is no piece '<0x%02X>'", name, b);
+    t->splits = t->splits && !t->has_unused;
+    return GAL_OK;
+}
+
+typedef struct scored {
+    float score;
+    int32_t id;
+} scored;
+
+static int by_score(const void *a, const void *b) {
+    const scored *x = a, *y = b;
+    if (x->score > y->score) return -1;
+    if (x->score < y->score) return 1;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static gal_err rank_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) {
+    scored *order = gal_alloc_array((size_t)t->size, sizeof *order);
+    if (!order) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %d pieces", name, (int)t->size);
+    for (int32_t id = 0; id < t->size; id++) order[id] = (scored){ t->scores[id], id };
+    qsort(order, (size_t)t->size, sizeof *order, by_score);
+    uint32_t rank = 0;
+    for (int32_t i = 0; i < t->size; i++) {
+        if (i > 0 && order[i].score < order[i - 1].score) rank++;
+        t->ranks[order[i].id] = rank;
+    }
+    gal_free(order);
+    return GAL_OK;
+}
+
+static int32_t control_id(const gal_tokenizer *t, const char *piece) {
+    int32_t id = gal_tokenizer_find(t, piece, strlen(piece));
+    return id >= 0 && t->types[id] == GAL_PIECE_CONTROL ? id : -1;
+}
+
+static gal_err copy_vocab(gal_tokenizer *t, const gal_vocab *v, const char *name, gal_diag *diag) {
+    size_t total = 0, count = v->count;
+    for (size_t i = 0; i < count; i++) total += (v->lengths ? v->lengths[i] : strlen(v->pieces[i])) + 1;
+    t->bytes = gal_alloc(total);
+    t->offsets = gal_alloc_array(count + 1, sizeof *t->offsets);
+    t->scores = gal_alloc_array(count, sizeof *t->scores);
+    t->ranks = gal_alloc_array(count, sizeof *t->ranks);
+    t->types = gal_alloc_array(count, sizeof *t->types);
+    t->unk_surface = gal_strdup(v->unk_surface ? v->unk_surface : " \xe2\x81\x87 ");
+    if (!t->bytes || !t->offsets || !t->scores || !t->ranks || !t->types || !t->unk_surface)
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %zu pieces", name, count);
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t n = v->lengths ? v->lengths[i] : strlen(v->pieces[i]);
+        t->offsets[i] = at;
+        memcpy(t->bytes + at, v->pieces[i], n);
+        at += n + 1;
+    }
+    t->offsets[count] = at;
+    memcpy(t->scores, v->scores, count * sizeof *t->scores);
+    memcpy(t->types, v->types, count * sizeof *t->types);
+    t->size = (int32_t)count;
+    t->byte_fallback = v->byte_fallback;
+    t->add_dummy_prefix = v->add_dummy_prefix;
+    t->remove_extra_whitespaces = v->remove_extra_whitespaces;
+    return GAL_OK;
+}
+
+static void hash_vocab(gal_tokenizer *t) {
+    gal_sha256 h;
+    gal_sha256_init(&h);
+    gal_sha256_add(&h, t->bytes, t->offsets[t->size]);
+    gal_sha256_add(&h, t->scores, (size_t)t->size * sizeof *t->scores);
+    gal_sha256_add(&h, t->types, (size_t)t->size);
+    gal_sha256_end(&h, t->sha256);
+}
+
+gal_err gal_tokenizer_from_vocab(gal_tokenizer **out, const gal_vocab *v, const char *name, gal_diag *diag) {
+    if (v->count == 0 || v->count > GAL__MAX_PIECES)
+        return gal_fail(diag, GAL_EINPUT, "%s: %zu pieces; 1 to %d are possible", name, v->count, GAL__MAX_PIECES);
+    gal_tokenizer *t = gal_alloc(sizeof *t);
+    if (!t) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for a tokenizer", name);
+    gal_err err = copy_vocab(t, v, name, diag);
+    if (!err) err = index_pieces(t, name, diag);
+    if (!err) err = rank_pieces(t, name, diag);
+    if (err) {
+        gal_tokenizer_free(t);
+        return err;
+    }
+    t->bos = control_id(t, v->bos ? v->bos : "<s>");
+    t->eos = control_id(t, v->eos ? v->eos : "</s>");
+    t->pad = control_id(t, v->pad ? v->pad : "<pad>");
+    t->version = control_id(t, "[SYSTEM_PROMPT]") >= 0 ? 7
+                 : control_id(t, "[PREFIX]") >= 0      ? 3
+                 : control_id(t, "[INST]") >= 0        ? 2
+                                                       : 1;
+    hash_vocab(t);
+    *out = t;
+    return GAL_OK;
+}
+
+void gal_tokenizer_free(gal_tokenizer *t) {
+    if (!t) return;
+    gal_free(t->bytes);
+    gal_free(t->offsets);
+    gal_free(t->scores);
+    gal_free(t->ranks);
+    gal_free(t->types);
+    gal_free(t->unk_surface);
+    gal_free(t->text.slots);
+    gal_free(t->text.tags);
+    gal_free(t->reserved.slots);
+    gal_free(t->reserved.tags);
+    gal_free(t);
+}
+
+int32_t gal_tokenizer_size(const gal_tokenizer *t) { return t->size; }
+int32_t gal_tokenizer_bos(const gal_tokenizer *t) { return t->bos; }
+int32_t gal_tokenizer_eos(const gal_tokenizer *t) { return t->eos; }
+int32_t gal_tokenizer_unk(const gal_tokenizer *t) { return t->unk; }
+int32_t gal_tokenizer_pad(const gal_tokenizer *t) { return t->pad; }
+int gal_tokenizer_version(const gal_tokenizer *t) { return t->version; }
+void gal_tokenizer_sha256(const gal_tokenizer *t, uint8_t out[32]) { memcpy(out, t->sha256, 32); }
+
+const char *gal_tokenizer_kind(const gal_tokenizer *t) {
+    (void)t; /* one kind so far */
+    return "SentencePiece BPE";
+}
+
+const char *gal_tokenizer_piece(const gal_tokenizer *t, int32_t id, size_t *n) {
+    GAL_ASSERT(id >= 0 && id < t->size);
+    return gal__piece(t, id, n);
+}
+
+gal_piece_type gal_tokenizer_type(const gal_tokenizer *t, int32_t id) {
+    GAL_ASSERT(id >= 0 && id < t->size);
+    return (gal_piece_type)t->types[id];
+}
+
+float gal_tokenizer_score(const gal_tokenizer *t, int32_t id) {
+    GAL_ASSERT(id >= 0 && id < t->size);
+    return t->scores[id];
+}
+
+int32_t gal_tokenizer_find(const gal_tokenizer *t, const char *piece, size_t n) {
+    int32_t id = gal__table_find(t, &t->reserved, piece, n);
+    return id >= 0 ? id : gal__table_find(t, &t->text, piece, n);
+}
