@@ -1,10 +1,10 @@
 /* config.h - sizes and options of a model, as config.json and generation_config.json hold them (formats.md 2).
  *
- * Read: files of transformers 4 (rope_theta, rope_scaling, torch_dtype) and from 5 on (rope_parameters, dtype). Unknown
- * keys are ignored; a model that could only be computed wrongly is refused by name. Every number is checked against a
- * range before anything is allocated for it, so that the products of sizes never overflow 63 bits.
- * Written: the newer style, with the older keys beside it, so that both generations load the file.
- * SPDX-License-Identifier: Apache-2.0 */
+ * Read: files of transformers 4 (rope_theta, rope_scaling, torch_dtype) and from 5 on (rope_parameters, dtype).
+ * Unknown keys are ignored; a model that could only be computed wrongly is refused by name. Every number is checked
+ * against a range before anything is allocated for it, so that the products of sizes never overflow 63 bits. Written:
+ * the newer style, with the older keys beside it, so that both generations load the file. SPDX-License-Identifier:
+ * Apache-2.0 */
 #ifndef GAL_FORMATS_CONFIG_H
 #define GAL_FORMATS_CONFIG_H
 
@@ -23,24 +23,25 @@ typedef struct gal_config {
     char model_type[32]; /* "mistral", "ministral3", ... */
     int64_t V, D, L, H, G, K, F;
     int64_t max_positions;
-    int64_t window;       /* sliding_window; 0: none */
-    uint8_t *layer_full;  /* [L] 1: this layer ignores the window; NULL: none does. Owned by the config */
+    int64_t window;      /* sliding_window; 0: none */
+    uint8_t *layer_full; /* [L] 1: this layer ignores the window; NULL: none does. Owned by the config */
     double eps;
     bool tied;
     /* rope */
     double rope_theta;
-    char rope_type[16];   /* "default", "linear", "yarn" */
+    char rope_type[16]; /* "default", "linear", "yarn" */
     double rope_factor, rope_beta_fast, rope_beta_slow;
     double rope_mscale, rope_mscale_all_dim, rope_attention_factor; /* 0: the file does not say */
-    bool rope_truncate;   /* yarn: round the ramp's ends to whole dimensions (the usual way) */
-    int64_t rope_original; /* yarn, query scale: positions before the extension; 0: max_positions */
-    double query_beta;    /* llama_4_scaling_beta; 0: none */
-    double init_range;    /* initializer_range */
+    bool rope_truncate;     /* yarn: round the ramp's ends to whole dimensions (the usual way) */
+    int64_t rope_original;  /* yarn, query scale: positions before the extension; 0: max_positions */
+    double query_beta;      /* llama_4_scaling_beta; 0: none */
+    int64_t query_original; /* positions before it acts; 0: rope_original */
+    double init_range;      /* initializer_range */
     int32_t bos, eos[GAL_MAX_EOS], n_eos, pad; /* -1: none */
-    gal_dtype dtype;      /* of the stored weights */
+    gal_dtype dtype;                           /* of the stored weights */
 } gal_config;
 
-/* What users' libraries take when a key is absent: sizes 0 (must be set), no window, eps 1e-5, theta 1e4, f32. */
+/* "mistral", sizes 0 (to be set), no window, eps 1e-5, theta 1e4, default rope, f32, untied, initial values 0.02. */
 void gal_config_defaults(gal_config *c);
 void gal_config_free(gal_config *c); /* what it owns, not c itself */
 gal_err gal_config_copy(gal_config *out, const gal_config *c, gal_diag *diag);

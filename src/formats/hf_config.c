@@ -1,0 +1,460 @@
+/* hf_config.c - config.json into gal_config. Refuses by name what this library would compute wrongly: other families,
+ * wrappers, experts, quantised weights, other activations, other kinds of rope, biases. Invariant: what it returns
+ * has passed gal_config_check(). Messages name the file, the key, what was expected and what was found.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "formats/config.h"
+#include "formats/json.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+enum { MAX_FILE = 16 << 20 };
+
+/* One object being read; the first error sticks. prefix: where the object lies, for messages ("rope_parameters."). */
+typedef struct reader {
+    const json_t *obj;
+    const char *path, *prefix;
+    gal_diag *diag;
+    gal_err err;
+} reader;
+
+static void fail(reader *r, const char *key, const char *fmt, ...) GAL_PRINTF(3, 4);
+static void fail(reader *r, const char *key, const char *fmt, ...) {
+    char what[400];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(what, sizeof what, fmt, ap);
+    va_end(ap);
+    if (!r->err)
+        r->err = gal_fail(r->diag, GAL_EINPUT, "%s: %s%s: %s", r->path, r->prefix, key, n < 0 ? "bad value" : what);
+}
+
+/* The value, or NULL when absent or null: transformers treats both alike. */
+static const json_t *get(const reader *r, const char *key) {
+    const json_t *v = json_object_get(r->obj, key);
+    return json_is_null(v) ? NULL : v;
+}
+
+/* lo <= value <= hi, or fallback when absent; without a fallback (fallback < lo) the key is needed. */
+static int64_t whole(reader *r, const char *key, int64_t lo, int64_t hi, int64_t fallback) {
+    const json_t *v = get(r, key);
+    if (!v) {
+        if (fallback < lo)
+            fail(r, key, "expected an integer from %" PRId64 " to %" PRId64 ", the key is missing", lo, hi);
+        return fallback;
+    }
+    if (!json_is_integer(v)) {
+        fail(r, key, "expected an integer, found %s", gal__json_kind(v));
+        return fallback;
+    }
+    int64_t x = json_integer_value(v);
+    if (x < lo || x > hi)
+        fail(r, key, "expected an integer from %" PRId64 " to %" PRId64 ", found %" PRId64, lo, hi, x);
+    return x;
+}
+
+static double real(reader *r, const char *key, double lo, double hi, double fallback) {
+    const json_t *v = get(r, key);
+    if (!v) return fallback;
+    if (!json_is_number(v)) {
+        fail(r, key, "expected a number, found %s", gal__json_kind(v));
+        return fallback;
+    }
+    double x = json_number_value(v);
+    if (!(x >= lo && x <= hi)) fail(r, key, "expected a number from %g to %g, found %g", lo, hi, x);
+    return x;
+}
+
+static bool truth(reader *r, const char *key, bool fallback) {
+    const json_t *v = get(r, key);
+    if (!v) return fallback;
+    if (!json_is_boolean(v)) fail(r, key, "expected true or false, found %s", gal__json_kind(v));
+    return json_is_true(v);
+}
+
+static const char *text(reader *r, const char *key, const char *fallback) {
+    const json_t *v = get(r, key);
+    if (!v) return fallback;
+    if (!json_is_string(v)) {
+        fail(r, key, "expected a string, found %s", gal__json_kind(v));
+        return fallback;
+    }
+    return json_string_value(v);
+}
+
+/* A token id, -1 for none. Some files write -1 themselves. */
+static int32_t token(reader *r, const char *key, int32_t fallback) {
+    if (!json_object_get(r->obj, key)) return fallback;
+    return (int32_t)whole(r, key, -1, INT32_MAX, -1);
+}
+
+static int32_t token_list(reader *r, const char *key, int32_t ids[GAL_MAX_EOS]) {
+    const json_t *v = get(r, key);
+    if (!json_is_array(v)) {
+        ids[0] = v ? token(r, key, -1) : -1;
+        return ids[0] >= 0;
+    }
+    if (json_array_size(v) > GAL_MAX_EOS) {
+        fail(r, key, "expected at most %d token ids, found %zu", GAL_MAX_EOS, json_array_size(v));
+        return 0;
+    }
+    int32_t n = 0;
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        const json_t *e = json_array_get(v, i);
+        if (!json_is_integer(e) || json_integer_value(e) < 0 || json_integer_value(e) > INT32_MAX)
+            fail(r, key, "expected token ids, found %s at place %zu", gal__json_kind(e), i);
+        else
+            ids[n++] = (int32_t)json_integer_value(e);
+    }
+    return n;
+}
+
+void gal_config_defaults(gal_config *c) {
+    *c = (gal_config){ .model_type = "mistral",
+                       .eps = 1e-5,
+                       .rope_theta = 1e4,
+                       .rope_type = "default",
+                       .rope_factor = 1.0,
+                       .rope_beta_fast = 32.0,
+                       .rope_beta_slow = 1.0,
+                       .rope_truncate = true,
+                       .max_positions = 4096,
+                       .init_range = 0.02,
+                       .bos = 1,
+                       .eos = { 2 },
+                       .n_eos = 1,
+                       .pad = -1,
+                       .dtype = GAL_F32 };
+}
+
+void gal_config_free(gal_config *c) {
+    gal_free(c->layer_full);
+    c->layer_full = NULL;
+}
+
+gal_err gal_config_copy(gal_config *out, const gal_config *c, gal_diag *diag) {
+    gal_config copy = *c;
+    if (c->layer_full) {
+        copy.layer_full = gal_alloc((size_t)c->L);
+        if (!copy.layer_full)
+            return gal_fail(diag, GAL_ENOMEM, "no memory for the kinds of %" PRId64 " layers", c->L);
+        memcpy(copy.layer_full, c->layer_full, (size_t)c->L);
+    }
+    *out = copy;
+    return GAL_OK;
+}
+
+static gal_err check_range(const char *where, const char *what, int64_t x, int64_t lo, int64_t hi, gal_diag *diag) {
+    if (x >= lo && x <= hi) return GAL_OK;
+    return gal_fail(diag, GAL_EINPUT, "%s: %s: expected %" PRId64 " to %" PRId64 ", found %" PRId64, where, what, lo,
+                    hi, x);
+}
+
+gal_err gal_config_check(const gal_config *c, const char *where, gal_diag *diag) {
+    const struct {
+        const char *what;
+        int64_t x, lo, hi;
+    } ranges[] = {
+        { "vocab_size", c->V, 1, GAL_MAX_VOCAB },
+        { "hidden_size", c->D, 1, GAL_MAX_WIDTH },
+        { "num_hidden_layers", c->L, 1, GAL_MAX_LAYERS },
+        { "num_attention_heads", c->H, 1, GAL_MAX_WIDTH },
+        { "num_key_value_heads", c->G, 1, c->H },
+        { "head_dim", c->K, 2, GAL_MAX_WIDTH },
+        { "intermediate_size", c->F, 1, GAL_MAX_WIDTH },
+        { "max_position_embeddings", c->max_positions, 1, GAL_MAX_POSITIONS },
+        { "sliding_window", c->window, 0, GAL_MAX_POSITIONS },
+        { "original_max_position_embeddings", c->rope_original, 0, GAL_MAX_POSITIONS },
+        { "num_attention_heads x head_dim", c->H > GAL_MAX_WIDTH ? 0 : c->H * GAL_MIN(c->K, GAL_MAX_WIDTH + 1), 1,
+          GAL_MAX_WIDTH },
+    };
+    for (size_t i = 0; i < GAL_LEN(ranges); i++) {
+        gal_err err = check_range(where, ranges[i].what, ranges[i].x, ranges[i].lo, ranges[i].hi, diag);
+        if (err) return err;
+    }
+    if (c->K % 2)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: head_dim: expected an even number (rotary positions turn pairs), found %" PRId64, where,
+                        c->K);
+    if (c->H % c->G)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: num_key_value_heads: expected a divisor of num_attention_heads = %" PRId64
+                        ", found %" PRId64,
+                        where, c->H, c->G);
+    if (!(c->eps > 0 && c->eps < 1))
+        return gal_fail(diag, GAL_EINPUT, "%s: rms_norm_eps: expected a number between 0 and 1, found %g", where,
+                        c->eps);
+    if (!(c->rope_theta > 1 && c->rope_theta <= 1e30))
+        return gal_fail(diag, GAL_EINPUT, "%s: rope_theta: expected a number above 1, at most 1e30, found %g", where,
+                        c->rope_theta);
+    if (!(c->init_range >= 0 && c->init_range <= 100))
+        return gal_fail(diag, GAL_EINPUT, "%s: initializer_range: expected 0 to 100, found %g", where, c->init_range);
+    return GAL_OK;
+}
+
+/* Families that are something else, by what they say of themselves. */
+static void read_family(reader *r, gal_config *c) {
+    static const char *const OURS[] = { "mistral", "ministral", "ministral3" };
+    char shown[GAL__SHOW];
+    const char *type = text(r, "model_type", NULL);
+    if (!r->err && !type)
+        fail(r, "model_type", "expected \"mistral\", \"ministral\" or \"ministral3\", the key is missing");
+    if (r->err) return;
+    if (get(r, "text_config")) {
+        fail(r, "text_config",
+             "a wrapper (model_type \"%s\") around a text model is not supported yet: expected the text "
+             "model's own config.json",
+             gal__show(shown, type));
+    } else if (strcmp(type, "mixtral") == 0) {
+        fail(r, "model_type",
+             "\"mixtral\": experts come later; expected \"mistral\", \"ministral\" or \"ministral3\"");
+    } else {
+        for (size_t i = 0; i < GAL_LEN(OURS); i++)
+            if (strcmp(type, OURS[i]) == 0) memcpy(c->model_type, OURS[i], strlen(OURS[i]) + 1);
+        if (!c->model_type[0])
+            fail(r, "model_type", "expected \"mistral\", \"ministral\" or \"ministral3\", found \"%s\"",
+                 gal__show(shown, type));
+    }
+    const json_t *a = json_array_get(get(r, "architectures"), 0);
+    const char *arch = json_string_value(a), *tail = "ForCausalLM";
+    if (arch && (strlen(arch) < strlen(tail) || strcmp(arch + strlen(arch) - strlen(tail), tail) != 0))
+        fail(r, "architectures", "expected a causal language model (\"...ForCausalLM\"), found \"%s\"",
+             gal__show(shown, arch));
+    const json_t *q = get(r, "quantization_config");
+    if (q) {
+        const char *m = json_string_value(json_object_get(q, "quant_method"));
+        fail(r, "quantization_config",
+             "quantised weights (quant_method \"%s\") are not supported yet: expected f32, f16 or "
+             "bf16 weights",
+             m ? gal__show(shown, m) : "?");
+    }
+    const char *act = text(r, "hidden_act", "silu");
+    if (!r->err && strcmp(act, "silu") != 0)
+        fail(r, "hidden_act", "expected \"silu\", found \"%s\"", gal__show(shown, act));
+    if (truth(r, "attention_bias", false)) fail(r, "attention_bias", "expected false: this family has no biases");
+    if (truth(r, "mlp_bias", false)) fail(r, "mlp_bias", "expected false: this family has no biases");
+}
+
+static void read_sizes(reader *r, gal_config *c) {
+    c->V = whole(r, "vocab_size", 1, GAL_MAX_VOCAB, 0);
+    c->D = whole(r, "hidden_size", 1, GAL_MAX_WIDTH, 0);
+    c->F = whole(r, "intermediate_size", 1, GAL_MAX_WIDTH, 0);
+    c->L = whole(r, "num_hidden_layers", 1, GAL_MAX_LAYERS, 0);
+    c->H = whole(r, "num_attention_heads", 1, GAL_MAX_WIDTH, 0);
+    if (r->err) return;
+    c->G = whole(r, "num_key_value_heads", 1, c->H, c->H);
+    if (!get(r, "head_dim") && c->D % c->H)
+        fail(r, "head_dim", "missing, and hidden_size %" PRId64 " is no multiple of num_attention_heads %" PRId64,
+             c->D, c->H);
+    else if (!get(r, "head_dim") && c->D / c->H < 2)
+        fail(r, "head_dim", "missing, and hidden_size / num_attention_heads is %" PRId64 ", expected 2 or more",
+             c->D / c->H);
+    else
+        c->K = whole(r, "head_dim", 2, GAL_MAX_WIDTH, c->D / c->H);
+    c->max_positions = whole(r, "max_position_embeddings", 1, GAL_MAX_POSITIONS, 131072);
+    c->eps = real(r, "rms_norm_eps", 0, 1, strcmp(c->model_type, "ministral3") == 0 ? 1e-5 : 1e-6);
+    c->tied = truth(r, "tie_word_embeddings", false);
+    c->init_range = real(r, "initializer_range", 0, 100, 0.02);
+    c->bos = token(r, "bos_token_id", 1);
+    if (json_object_get(r->obj, "eos_token_id")) c->n_eos = token_list(r, "eos_token_id", c->eos);
+    c->pad = token(r, "pad_token_id", -1);
+    const char *dtype = text(r, get(r, "dtype") ? "dtype" : "torch_dtype", "float32");
+    c->dtype = strcmp(dtype, "bfloat16") == 0 ? GAL_BF16 : strcmp(dtype, "float16") == 0 ? GAL_F16 : GAL_F32;
+}
+
+static bool need_layers(reader *r, gal_config *c, const char *key) {
+    if (r->err) return false;
+    if (!c->layer_full) c->layer_full = gal_alloc((size_t)c->L);
+    if (!c->layer_full) r->err = gal_fail(r->diag, GAL_ENOMEM, "%s: %s: no memory", r->path, key);
+    return !r->err;
+}
+
+/* sliding_window: a number, null, or a pattern that repeats down the layers from layer 0, null meaning full
+ * attention. */
+static void read_window(reader *r, gal_config *c) {
+    const json_t *v = get(r, "sliding_window");
+    if (!json_is_array(v)) {
+        c->window = whole(r, "sliding_window", 0, GAL_MAX_POSITIONS, 0);
+        return;
+    }
+    size_t n = json_array_size(v);
+    if (!n || (uint64_t)c->L % n) {
+        fail(r, "sliding_window",
+             "expected a list whose length divides num_hidden_layers = %" PRId64 ", found %zu entries", c->L, n);
+        return;
+    }
+    if (!need_layers(r, c, "sliding_window")) return;
+    for (size_t l = 0; l < (size_t)c->L; l++) {
+        const json_t *e = json_array_get(v, l % n);
+        int64_t w = json_is_integer(e) ? json_integer_value(e) : 0;
+        if ((!json_is_integer(e) && !json_is_null(e)) || w < 0 || w > GAL_MAX_POSITIONS)
+            fail(r, "sliding_window", "expected windows or null, found %s at place %zu", gal__json_kind(e), l % n);
+        else if (w && c->window && w != c->window)
+            fail(r, "sliding_window",
+                 "expected one window for all layers that have one, found %" PRId64 " and %" PRId64, c->window, w);
+        if (w) c->window = w;
+        c->layer_full[l] = w == 0;
+    }
+}
+
+static void read_layer_types(reader *r, gal_config *c) {
+    const json_t *v = get(r, "layer_types");
+    if (!v || r->err) return;
+    if (!json_is_array(v) || json_array_size(v) != (size_t)c->L) {
+        fail(r, "layer_types", "expected a list of num_hidden_layers = %" PRId64 " strings, found %s of %zu", c->L,
+             gal__json_kind(v), json_array_size(v));
+        return;
+    }
+    bool any_full = false;
+    if (!need_layers(r, c, "layer_types")) return;
+    for (size_t l = 0; l < (size_t)c->L && !r->err; l++) {
+        const char *s = json_string_value(json_array_get(v, l));
+        bool full = s && strcmp(s, "full_attention") == 0;
+        char shown[GAL__SHOW];
+        if (!full && (!s || strcmp(s, "sliding_attention") != 0))
+            fail(r, "layer_types", "layer %zu: expected \"full_attention\" or \"sliding_attention\", found %s", l,
+                 s ? gal__show(shown, s) : gal__json_kind(json_array_get(v, l)));
+        else if (!full && !c->window)
+            fail(r, "layer_types", "layer %zu is \"sliding_attention\", but sliding_window gives no window", l);
+        c->layer_full[l] = full;
+        any_full |= full;
+    }
+    if (!any_full || !c->window) { /* nothing that the window alone does not say */
+        gal_free(c->layer_full);
+        c->layer_full = NULL;
+    }
+}
+
+/* "llama_4_scaling": {"beta", "original_max_position_embeddings"}: the query scaling as earlier files spelled it. */
+static void read_query_scale(reader *r, gal_config *c) {
+    const json_t *v = get(r, "llama_4_scaling");
+    if (!v) return;
+    if (!json_is_object(v)) {
+        fail(r, "llama_4_scaling", "expected an object, found %s", gal__json_kind(v));
+        return;
+    }
+    reader q = { .obj = v, .path = r->path, .prefix = "llama_4_scaling.", .diag = r->diag };
+    c->query_beta = real(&q, "beta", 0, 100, 0);
+    c->query_original = whole(&q, "original_max_position_embeddings", 1, GAL_MAX_POSITIONS, -1);
+    r->err = q.err;
+}
+
+static void read_rope_type(reader *r, gal_config *c) {
+    static const char *const OURS[] = { "default", "linear", "yarn" };
+    char shown[GAL__SHOW];
+    const char *type = text(r, get(r, "rope_type") ? "rope_type" : "type", "default");
+    bool known = false;
+    for (size_t i = 0; i < GAL_LEN(OURS); i++) {
+        if (strcmp(type, OURS[i]) != 0) continue;
+        memcpy(c->rope_type, OURS[i], strlen(OURS[i]) + 1);
+        known = true;
+    }
+    if (!known && !r->err)
+        fail(r, "rope_type", "expected \"default\", \"linear\" or \"yarn\", found \"%s\"", gal__show(shown, type));
+}
+
+/* The numbers of one rope object. Releases before 5 keep rope_theta outside of it: c already holds that. */
+static void read_rope_numbers(reader *r, gal_config *c) {
+    read_rope_type(r, c);
+    bool linear = strcmp(c->rope_type, "linear") == 0, yarn = strcmp(c->rope_type, "yarn") == 0;
+    c->rope_theta = real(r, "rope_theta", 1, 1e30, c->rope_theta);
+    if (real(r, "partial_rotary_factor", 0, 1, 1) < 1)
+        fail(r, "partial_rotary_factor", "expected 1 (the whole head turns)");
+    if (!get(r, "factor") && (linear || (yarn && !get(r, "original_max_position_embeddings"))))
+        fail(r, "factor", "expected a number for rope_type \"%s\", the key is missing", c->rope_type);
+    if (get(r, "original_max_position_embeddings"))
+        c->rope_original = whole(r, "original_max_position_embeddings", 1, GAL_MAX_POSITIONS, 0);
+    double ratio = c->rope_original ? (double)c->max_positions / (double)c->rope_original : 1.0;
+    c->rope_factor = real(r, "factor", 1e-6, 1e6, yarn ? ratio : 1.0);
+    c->rope_beta_fast = real(r, "beta_fast", 0, 1e6, 32);
+    c->rope_beta_slow = real(r, "beta_slow", 0, 1e6, 1);
+    if (!(c->rope_beta_fast > 0)) c->rope_beta_fast = 32; /* as transformers reads a zero */
+    if (!(c->rope_beta_slow > 0)) c->rope_beta_slow = 1;
+    if (c->rope_beta_fast < c->rope_beta_slow)
+        fail(r, "beta_fast", "expected at least beta_slow = %g, found %g", c->rope_beta_slow, c->rope_beta_fast);
+    c->rope_mscale = real(r, "mscale", 0, 1e3, 0);
+    c->rope_mscale_all_dim = real(r, "mscale_all_dim", 0, 1e3, 0);
+    c->rope_attention_factor = real(r, "attention_factor", 1e-6, 1e6, 0);
+    c->rope_truncate = truth(r, "truncate", true);
+    c->query_beta = real(r, "llama_4_scaling_beta", 0, 100, 0);
+}
+
+static void read_rope(reader *r, gal_config *c) {
+    static const char *const KEYS[] = { "rope_parameters", "rope_scaling" };
+    c->rope_theta = real(r, "rope_theta", 1, 1e30, 1e4);
+    if (get(r, "original_max_position_embeddings"))
+        c->rope_original = whole(r, "original_max_position_embeddings", 1, GAL_MAX_POSITIONS, 0);
+    const json_t *v = NULL;
+    const char *key = NULL;
+    for (size_t i = 0; i < GAL_LEN(KEYS) && !v; i++) v = get(r, key = KEYS[i]);
+    if (!v && strcmp(c->model_type, "ministral3") == 0)
+        fail(r, "rope_parameters", "expected an object for model_type \"ministral3\", the key is missing");
+    if (v && !json_is_object(v)) fail(r, key, "expected an object, found %s", gal__json_kind(v));
+    if (v && (json_is_object(json_object_get(v, "full_attention")) ||
+              json_is_object(json_object_get(v, "sliding_attention"))))
+        fail(r, key, "different rope parameters for kinds of layers are not supported");
+    if (v && !r->err) {
+        char prefix[32];
+        (void)snprintf(prefix, sizeof prefix, "%s.", key);
+        reader in = { .obj = v, .path = r->path, .prefix = prefix, .diag = r->diag };
+        read_rope_numbers(&in, c);
+        r->err = in.err;
+    }
+    if (!r->err) read_query_scale(r, c);
+}
+
+gal_err gal_config_read(gal_config *out, const char *path, gal_diag *diag) {
+    json_t *root = NULL;
+    gal_err err = gal__json_read(&root, path, MAX_FILE, diag);
+    if (err) return err;
+    gal_config c;
+    gal_config_defaults(&c);
+    memset(c.model_type, 0, sizeof c.model_type);
+    reader r = { .obj = root, .path = path, .prefix = "", .diag = diag };
+    read_family(&r, &c);
+    if (!r.err) read_sizes(&r, &c);
+    if (!r.err) read_window(&r, &c);
+    if (!r.err) read_layer_types(&r, &c);
+    if (!r.err) read_rope(&r, &c);
+    if (!r.err) r.err = gal_config_check(&c, path, diag);
+    json_decref(root);
+    if (r.err)
+        gal_config_free(&c);
+    else
+        *out = c;
+    return r.err;
+}
+
+void gal_generation_defaults(gal_generation *g) {
+    *g = (gal_generation){ .bos = -1,
+                           .pad = -1,
+                           .do_sample = -1,
+                           .temperature = -1,
+                           .top_p = -1,
+                           .repetition_penalty = -1,
+                           .top_k = -1,
+                           .max_new_tokens = -1 };
+}
+
+gal_err gal_generation_read(gal_generation *out, const char *path, gal_diag *diag) {
+    json_t *root = NULL;
+    gal_err err = gal__json_read(&root, path, MAX_FILE, diag);
+    if (err) return err;
+    gal_generation g;
+    gal_generation_defaults(&g);
+    reader r = { .obj = root, .path = path, .prefix = "", .diag = diag };
+    g.bos = token(&r, "bos_token_id", -1);
+    g.n_eos = token_list(&r, "eos_token_id", g.eos);
+    g.pad = token(&r, "pad_token_id", -1);
+    if (get(&r, "do_sample")) g.do_sample = truth(&r, "do_sample", false);
+    g.temperature = real(&r, "temperature", 0, 1e6, -1);
+    g.top_p = real(&r, "top_p", 0, 1, -1);
+    g.repetition_penalty = real(&r, "repetition_penalty", 1e-6, 1e6, -1);
+    if (get(&r, "top_k")) g.top_k = whole(&r, "top_k", 0, INT32_MAX, 0);
+    if (get(&r, "max_new_tokens")) g.max_new_tokens = whole(&r, "max_new_tokens", 0, GAL_MAX_POSITIONS, 0);
+    json_decref(root);
+    if (!r.err) *out = g;
+    return r.err;
+}

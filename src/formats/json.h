@@ -1,0 +1,23 @@
+/* json.h - reading JSON files with a bound on their size and a message that says where they break. Internal to
+ * formats. Refuses duplicate keys, invalid UTF-8, U+0000 in strings, and nesting beyond jansson's 2048 levels.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_FORMATS_JSON_H
+#define GAL_FORMATS_JSON_H
+
+#include "base/err.h"
+
+#include <jansson.h>
+
+/* The object that bytes hold. path and base (offset of bytes in the file) are for the message only. */
+gal_err gal__json_parse(json_t **out, const char *bytes, size_t n, const char *path, size_t base, gal_diag *diag);
+/* The object that a file of at most max_bytes holds. */
+gal_err gal__json_read(json_t **out, const char *path, size_t max_bytes, gal_diag *diag);
+/* Text from a file, fit for a one-line message: control characters become '?', long text is cut with "...". */
+enum { GAL__SHOW = 96 };
+const char *gal__show(char buf[GAL__SHOW], const char *s);
+/* "a string", "null", ... for messages. */
+const char *gal__json_kind(const json_t *v);
+/* Writes v with two-space indentation and a newline at the end, atomically. */
+gal_err gal__json_write(const json_t *v, const char *path, gal_diag *diag);
+
+#endif

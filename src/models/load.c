@@ -1,0 +1,217 @@
+/* load.c - a model from a folder in Hugging Face layout (formats.md 2). Refuses folders that lack a weight or hold
+ * one of another shape or of a type that we do not compute with. Weights stay in the mapped files, read-only; what
+ * lies there unaligned, or in f64, is copied. SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/util.h"
+#include "formats/safetensors.h"
+#include "models/model.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_NOTES = 32, SHAPE_TEXT = 128 };
+
+static void close_set(void *files) { gal_st_set_close(files); }
+
+static const char *shape_text(char buf[SHAPE_TEXT], int ndim, const int64_t *dim) {
+    size_t n = 0;
+    buf[n++] = '[';
+    for (int i = 0; i < ndim && n < SHAPE_TEXT - 32; i++)
+        n += (size_t)snprintf(buf + n, SHAPE_TEXT - n, "%s%" PRId64, i ? ", " : "", dim[i]);
+    buf[n++] = ']';
+    buf[n] = 0;
+    return buf;
+}
+
+/* Points w at the tensor's place in the mapped file, or copies it where it cannot be used as it lies. */
+static gal_err take(gal_w *w, const gal_st_tensor *t, gal_diag *diag) {
+    char want[SHAPE_TEXT], have[SHAPE_TEXT];
+    bool same = t->ndim == w->ndim;
+    for (int i = 0; same && i < w->ndim; i++) same = t->dim[i] == w->dim[i];
+    if (!same)
+        return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": expected shape %s, found %s", t->file, w->name,
+                        shape_text(want, w->ndim, w->dim), shape_text(have, t->ndim, t->dim));
+    gal_dtype dtype;
+    if (!gal_st_dtype_ours(t->dtype, &dtype))
+        return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": expected F32, F16, BF16 or F64, found %s", t->file,
+                        w->name, gal_st_dtype_name(t->dtype));
+    bool wide = dtype == GAL_F64;
+    w->dtype = wide ? GAL_F32 : dtype;
+    if (!wide && (uintptr_t)t->data % gal_dtype_bytes(dtype) == 0) {
+        w->data = (void *)(uintptr_t)t->data; /* read-only; gal_w has one pointer for both kinds of memory */
+        w->owned = false;
+        return GAL_OK;
+    }
+    uint8_t *copy = gal_alloc((size_t)t->bytes);
+    if (!copy)
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for tensor \"%s\": %" PRIu64 " bytes", t->file, w->name,
+                        t->bytes);
+    memcpy(copy, t->data, (size_t)t->bytes);
+    w->data = copy;
+    w->owned = true;
+    if (!wide) return GAL_OK;
+    float *narrow = gal_alloc(gal_wbytes(w));
+    if (!narrow) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for tensor \"%s\"", t->file, w->name);
+    gal_convert(narrow, GAL_F32, copy, GAL_F64, gal_wcount(w));
+    w->data = narrow;
+    gal_free(copy);
+    return GAL_OK;
+}
+
+static gal_err add_note(gal_model *m, const char *file, const char *what, gal_diag *diag) {
+    if (m->n_notes == MAX_NOTES) return GAL_OK;
+    if (!m->notes) m->notes = gal_alloc_array(MAX_NOTES, sizeof *m->notes);
+    gal_buf b = { 0 };
+    gal_buf_printf(&b, "%s%s", file, what);
+    if (!m->notes || b.oom) {
+        gal_buf_free(&b);
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for a note", file);
+    }
+    m->notes[m->n_notes++] = b.data;
+    return GAL_OK;
+}
+
+static int by_name(const void *a, const void *b) {
+    const gal_w *x = *(gal_w *const *)a, *y = *(gal_w *const *)b;
+    return strcmp(x->name, y->name);
+}
+
+static bool ends_with(const char *s, const char *tail) {
+    size_t n = strlen(s), k = strlen(tail);
+    return n >= k && strcmp(s + n - k, tail) == 0;
+}
+
+/* Tensors that no weight asked for: said, not refused. Rotary frequencies of old files follow from the config. */
+static gal_err note_extra(gal_model *m, const gal_st_set *set, gal_diag *diag) {
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < gal_st_set_notes(set); i++) err = add_note(m, gal_st_set_note(set, i), "", diag);
+    gal_w **sorted = gal_alloc_array(m->n_weights, sizeof(void *));
+    if (!sorted) return gal_fail(diag, GAL_ENOMEM, "no memory for a table of %zu weights", m->n_weights);
+    for (size_t i = 0; i < m->n_weights; i++) sorted[i] = &m->weights[i];
+    qsort(sorted, m->n_weights, sizeof(void *), by_name);
+    for (size_t i = 0; !err && i < gal_st_set_count(set); i++) {
+        const gal_st_tensor *t = gal_st_set_at(set, i);
+        char name[128], what[192];
+        (void)snprintf(name, sizeof name, "%.120s", t->name);
+        gal_w key = { .name = name }, *p = &key;
+        if (strlen(t->name) < sizeof name - 8 && bsearch(&p, sorted, m->n_weights, sizeof(void *), by_name)) continue;
+        if (ends_with(t->name, ".rotary_emb.inv_freq")) continue;
+        for (char *c = name; *c; c++)
+            if ((unsigned char)*c < 0x20) *c = '?';
+        (void)snprintf(what, sizeof what, ": tensor \"%s\" belongs to no weight of the model; it is not used", name);
+        err = add_note(m, t->file, what, diag);
+    }
+    gal_free(sorted);
+    return err;
+}
+
+static gal_err take_all(gal_model *m, const char *dir, const gal_st_set *set, gal_diag *diag) {
+    for (size_t i = 0; i < m->n_weights; i++) {
+        gal_w *w = &m->weights[i];
+        const gal_st_tensor *t = gal_st_set_find(set, w->name);
+        char shape[SHAPE_TEXT];
+        if (!t)
+            return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\" of shape %s is missing; config.json asks for it",
+                            dir, w->name, shape_text(shape, w->ndim, w->dim));
+        gal_err err = take(w, t, diag);
+        if (err) return err;
+    }
+    return note_extra(m, set, diag);
+}
+
+/* GAL_OK if dir is a folder with a config.json, whose path is left in b. */
+static gal_err find_config(const char *dir, gal_buf *b, gal_diag *diag) {
+    if (!gal_is_dir(dir))
+        return gal_fail(diag, GAL_EINPUT,
+                        gal_is_file(dir) ? "%s: expected a model's folder (config.json and weights), found a file"
+                                         : "%s: no such folder",
+                        dir);
+    if (!gal_path_join(b, dir, "config.json")) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (gal_is_file(b->data)) return GAL_OK;
+    if (!gal_path_join(b, dir, "params.json")) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (gal_is_file(b->data))
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: this folder has Mistral's own layout (params.json), which is not supported yet: "
+                        "expected config.json",
+                        dir);
+    return gal_fail(diag, GAL_EINPUT, "%s: not a model: looked for config.json and checkpoints/step-N in it", dir);
+}
+
+gal_err gal_model_load(gal_model **out, const char *dir, gal_diag *diag) {
+    gal_buf path = { 0 };
+    gal_config config;
+    gal_config_defaults(&config);
+    gal_model *m = NULL;
+    gal_st_set *set = NULL;
+    gal_err err = find_config(dir, &path, diag);
+    if (!err) err = gal_config_read(&config, path.data, diag);
+    if (!err) err = gal_model_build(&m, &config, diag);
+    if (!err) err = gal_st_set_open(&set, dir, diag);
+    if (!err) {
+        m->files = set;
+        m->files_free = close_set;
+        err = take_all(m, dir, set, diag);
+    }
+    gal_buf_free(&path);
+    gal_config_free(&config);
+    if (err)
+        gal_model_free(m);
+    else
+        *out = m;
+    return err;
+}
+
+/* Of "step-N" the N, else -1: a folder still being written has another name. */
+static int64_t step_of(const char *name) {
+    int64_t n;
+    if (strncmp(name, "step-", 5) != 0 || name[5] < '0' || name[5] > '9' || !gal_parse_i64(name + 5, &n)) return -1;
+    return n;
+}
+
+static bool has_config(const char *dir, gal_buf *b) {
+    return gal_path_join(b, dir, "config.json") && gal_is_file(b->data);
+}
+
+static bool newest_checkpoint(const char *checkpoints, gal_buf *dir, gal_diag *diag) {
+    char **names = NULL;
+    size_t count = 0;
+    int64_t newest = -1;
+    gal_buf at = { 0 }, config = { 0 };
+    if (!gal_is_dir(checkpoints) || gal_list_dir(checkpoints, &names, &count, diag)) return false;
+    for (size_t i = 0; i < count; i++) {
+        int64_t n = step_of(names[i]);
+        if (n <= newest || !gal_path_join(&at, checkpoints, names[i]) || !has_config(at.data, &config)) continue;
+        newest = n;
+        gal_buf_clear(dir);
+        gal_buf_add(dir, at.data, at.len);
+    }
+    if (newest < 0 && gal_path_join(&at, checkpoints, "best") && has_config(at.data, &config)) {
+        newest = 0;
+        gal_buf_clear(dir);
+        gal_buf_add(dir, at.data, at.len);
+    }
+    gal_free_names(names, count);
+    gal_buf_free(&at);
+    gal_buf_free(&config);
+    return newest >= 0;
+}
+
+gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag) {
+    gal_buf b = { 0 };
+    gal_diag why = { 0 };
+    gal_err err = find_config(path, &b, &why);
+    if (!err) {
+        gal_buf_clear(dir);
+        gal_buf_puts(dir, path);
+    } else if (gal_path_join(&b, path, "checkpoints") && newest_checkpoint(b.data, dir, NULL)) {
+        err = GAL_OK;
+    } else {
+        (void)gal_fail(diag, err, "%s", why.text);
+    }
+    gal_buf_free(&b);
+    if (!err && dir->oom) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    return err;
+}

@@ -1,0 +1,126 @@
+/* model.c - a model's table of weights: building it from a config, finding, counting, drawing first values.
+ * Invariant: after gal_model_build() every weight has name, role and shape; data comes from gal_model_init() or
+ * load.c. SPDX-License-Identifier: Apache-2.0 */
+#include "models/model.h"
+
+#include "base/mem.h"
+#include "base/rng.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { BLOCK = 1024 }; /* numbers drawn at a time */
+
+static const gal_family *family_of(const char *model_type) {
+    static const char *const MISTRAL[] = { "mistral", "ministral", "ministral3" };
+    for (size_t i = 0; i < GAL_LEN(MISTRAL); i++)
+        if (strcmp(model_type, MISTRAL[i]) == 0) return &gal_mistral;
+    return NULL;
+}
+
+gal_err gal_model_build(gal_model **out, gal_config *config, gal_diag *diag) {
+    gal_err err = gal_config_check(config, "model", diag);
+    if (err) return err;
+    const gal_family *family = family_of(config->model_type);
+    if (!family) return gal_fail(diag, GAL_EINPUT, "no model family for model_type \"%s\"", config->model_type);
+    gal_model *m = gal_alloc(sizeof *m);
+    if (!m) return gal_fail(diag, GAL_ENOMEM, "no memory for a model");
+    m->family = family;
+    m->config = *config;
+    err = family->declare(m, diag);
+    if (err) {
+        m->config.layer_full = NULL; /* still the caller's */
+        gal_model_free(m);
+        return err;
+    }
+    GAL_ASSERT(m->n_weights == m->weights_room);
+    config->layer_full = NULL;
+    *out = m;
+    return GAL_OK;
+}
+
+void gal_model_free(gal_model *m) {
+    if (!m) return;
+    for (size_t i = 0; i < m->n_weights; i++) {
+        gal_w *w = &m->weights[i];
+        if (w->owned) gal_free(w->data);
+        gal_free(w->name);
+    }
+    gal_free(m->weights);
+    if (m->net && m->family->net_free)
+        m->family->net_free(m->net);
+    else
+        gal_free(m->net);
+    if (m->files) m->files_free(m->files);
+    for (size_t i = 0; i < m->n_notes; i++) gal_free(m->notes[i]);
+    gal_free(m->notes);
+    gal_config_free(&m->config);
+    gal_free(m);
+}
+
+gal_err gal_model_reserve(gal_model *m, size_t count, gal_diag *diag) {
+    GAL_ASSERT(!m->weights);
+    m->weights = gal_alloc_array(count, sizeof *m->weights);
+    if (!m->weights) return gal_fail(diag, GAL_ENOMEM, "no memory for a table of %zu weights", count);
+    m->weights_room = count;
+    return GAL_OK;
+}
+
+gal_w *gal_model_add_weight(gal_model *m, const char *name, gal_role role, int ndim, const int64_t *dim,
+                            gal_diag *diag) {
+    GAL_ASSERT(m->n_weights < m->weights_room && ndim >= 1 && ndim <= GAL_MAX_DIMS);
+    char *copy = gal_strdup(name);
+    if (!copy) {
+        (void)gal_fail(diag, GAL_ENOMEM, "no memory for the name of weight %s", name);
+        return NULL;
+    }
+    gal_w *w = &m->weights[m->n_weights++];
+    *w = (gal_w){ .name = copy, .role = role, .dtype = m->config.dtype, .ndim = ndim };
+    for (int i = 0; i < ndim; i++) {
+        GAL_ASSERT(dim[i] > 0);
+        w->dim[i] = dim[i];
+    }
+    return w;
+}
+
+gal_w *gal_model_weight(const gal_model *m, const char *name) {
+    for (size_t i = 0; i < m->n_weights; i++)
+        if (strcmp(m->weights[i].name, name) == 0) return &m->weights[i];
+    return NULL;
+}
+
+int64_t gal_model_params(const gal_model *m) {
+    int64_t n = 0;
+    for (size_t i = 0; i < m->n_weights; i++) n += gal_wcount(&m->weights[i]);
+    return n;
+}
+
+/* stream: the weight's place in the table. */
+static void draw(gal_w *w, double sd, uint64_t seed, uint64_t stream) {
+    float block[BLOCK];
+    int64_t count = gal_wcount(w);
+    size_t size = gal_dtype_bytes(w->dtype);
+    for (int64_t i = 0; i < count; i += BLOCK) {
+        int64_t n = GAL_MIN(count - i, (int64_t)BLOCK);
+        for (int64_t j = 0; j < n; j++)
+            block[j] = w->role == GAL_W_NORM ? 1.0f : (float)(sd * gal_rng_normal(seed, stream, (uint64_t)(i + j)));
+        gal_convert((uint8_t *)w->data + (size_t)i * size, w->dtype, block, GAL_F32, n);
+    }
+}
+
+gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *diag) {
+    GAL_ASSERT(dtype == GAL_F32 || dtype == GAL_BF16 || dtype == GAL_F16 || dtype == GAL_F64);
+    double sd = m->config.init_range, residual = sd / sqrt(2.0 * (double)m->config.L);
+    for (size_t i = 0; i < m->n_weights; i++) {
+        gal_w *w = &m->weights[i];
+        if (w->owned) gal_free(w->data);
+        w->dtype = dtype;
+        w->owned = false;
+        w->data = gal_alloc(gal_wbytes(w));
+        if (!w->data) return gal_fail(diag, GAL_ENOMEM, "no memory for weight %s: %zu bytes", w->name, gal_wbytes(w));
+        w->owned = true;
+        draw(w, w->role == GAL_W_RESIDUAL ? residual : sd, seed, i);
+    }
+    m->config.dtype = dtype;
+    return GAL_OK;
+}
