@@ -1,0 +1,99 @@
+/* arena.c - see arena.h. Owns the chunks; refuses to free one before gal_arena_free().
+ *
+ * Why addresses repeat: chunks are only ever appended at the end of the list, and a request takes the first chunk
+ * from the current one on that has room. So a later pass that finds more chunks than the first pass had still
+ * stops at the same ones. SPDX-License-Identifier: Apache-2.0 */
+#include "base/arena.h"
+
+#include "base/asan.h"
+#include "base/err.h"
+#include "base/mem.h"
+
+#include <string.h>
+
+enum { ALIGN = 64, RED_ZONE = GAL_ASAN ? 64 : 0 };
+
+struct gal_arena_chunk {
+    gal_arena_chunk *next;
+    size_t bytes, used;
+    char *data; /* 64-byte aligned, in the same allocation */
+};
+
+void gal_arena_init(gal_arena *a, size_t chunk_bytes) {
+    memset(a, 0, sizeof *a);
+    a->chunk_bytes = chunk_bytes;
+}
+
+void gal_arena_free(gal_arena *a) {
+    for (gal_arena_chunk *c = a->first; c;) {
+        gal_arena_chunk *next = c->next;
+        GAL_UNPOISON(c->data, c->bytes);
+        gal_free(c);
+        c = next;
+    }
+    gal_arena_init(a, a->chunk_bytes);
+}
+
+static gal_arena_chunk *append_chunk(gal_arena *a, gal_arena_chunk *last, size_t need) {
+    size_t bytes = GAL_MAX(need, a->chunk_bytes);
+    if (bytes > SIZE_MAX - ALIGN) return NULL;
+    gal_arena_chunk *c = gal_alloc(ALIGN + bytes);
+    if (!c) return NULL;
+    _Static_assert(sizeof *c <= ALIGN, "the chunk's header lies in front of its first 64-byte line");
+    c->bytes = bytes;
+    c->data = (char *)c + ALIGN;
+    GAL_POISON(c->data, c->bytes);
+    if (last) {
+        last->next = c;
+    } else {
+        a->first = c;
+    }
+    a->held_bytes += bytes;
+    return c;
+}
+
+void *gal_arena_take(gal_arena *a, size_t bytes) {
+    if (bytes > SIZE_MAX / 2) return NULL;
+    size_t round = bytes ? (bytes + ALIGN - 1) / ALIGN * ALIGN : ALIGN;
+    size_t need = round + RED_ZONE;
+    gal_arena_chunk *c = a->current ? a->current : a->first, *last = NULL;
+    for (; c; last = c, c = c->next) {
+        if (c != a->current) c->used = 0; /* left over from before a reset or a rewind */
+        if (c->bytes - c->used >= need) break;
+    }
+    if (!c) c = append_chunk(a, last, need);
+    if (!c) return NULL;
+    a->current = c;
+    char *p = c->data + c->used;
+    c->used += need;
+    a->live_bytes += round;
+    a->peak_bytes = GAL_MAX(a->peak_bytes, a->live_bytes);
+    GAL_UNPOISON(p, bytes);
+    return p;
+}
+
+gal_arena_mark gal_arena_here(const gal_arena *a) {
+    return (gal_arena_mark){ a->current, a->current ? a->current->used : 0, a->live_bytes };
+}
+
+void gal_arena_rewind(gal_arena *a, gal_arena_mark m) {
+    GAL_ASSERT(m.live_bytes <= a->live_bytes);
+    gal_arena_chunk *c = m.chunk;
+    if (c) {
+        GAL_ASSERT(m.used <= c->used);
+        GAL_POISON(c->data + m.used, c->bytes - m.used);
+        c->used = m.used;
+        c = c->next;
+    } else {
+        c = a->first; /* the mark was set before the first request */
+    }
+#if GAL_ASAN
+    for (; c; c = c->next) GAL_POISON(c->data, c->bytes);
+#else
+    (void)c;
+#endif
+    a->current = m.chunk;
+    a->live_bytes = m.live_bytes;
+}
+
+void gal_arena_reset(gal_arena *a) { gal_arena_rewind(a, (gal_arena_mark){ NULL, 0, 0 }); }

@@ -1,0 +1,11 @@
+/* cgroup.h - what this process may use of the machine: memory and processors, after the limits of a container.
+ * Linux reads /proc and /sys; elsewhere only what POSIX offers. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_BASE_CGROUP_H
+#define GAL_BASE_CGROUP_H
+
+#include <stdint.h>
+
+uint64_t gal__memory_left(void); /* bytes; UINT64_MAX if nothing is known */
+int gal__processors(void);       /* at least 1 */
+
+#endif

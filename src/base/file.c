@@ -1,0 +1,211 @@
+/* file.c - see file.h: mapping, reading, folders. Refuses to treat a folder as a file.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+
+#include "base/mem.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Opens a file that is not a folder and tells its size. -1 with the diagnostic written. */
+static int open_file(const char *path, struct stat *st, gal_diag *diag) {
+    int fd;
+    do fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0) {
+        (void)gal_fail(diag, GAL_EINPUT, "%s: %s", path, strerror(errno));
+        return -1;
+    }
+    if (fstat(fd, st) != 0) {
+        (void)gal_fail(diag, GAL_EINPUT, "%s: %s", path, strerror(errno));
+    } else if (S_ISDIR(st->st_mode)) {
+        (void)gal_fail(diag, GAL_EINPUT, "%s: is a folder, expected a file", path);
+    } else if (!S_ISREG(st->st_mode)) {
+        (void)gal_fail(diag, GAL_EINPUT, "%s: is not a regular file", path);
+    } else if (st->st_size < 0 || (uint64_t)st->st_size > SIZE_MAX / 2) {
+        (void)gal_fail(diag, GAL_EINPUT, "%s: too large for this machine's addresses", path);
+    } else {
+        return fd;
+    }
+    (void)close(fd);
+    return -1;
+}
+
+gal_err gal_map_open(gal_map *out, const char *path, gal_diag *diag) {
+    struct stat st;
+    int fd = open_file(path, &st, diag);
+    if (fd < 0) return GAL_EINPUT;
+    size_t bytes = (size_t)st.st_size;
+    void *p = NULL;
+    if (bytes) p = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    int why = errno;
+    (void)close(fd); /* the mapping stays */
+    if (p == MAP_FAILED) {
+        if (why == ENOMEM) return gal_fail(diag, GAL_ENOMEM, "%s: no room to map %zu bytes", path, bytes);
+        return gal_fail(diag, GAL_EINPUT, "%s: cannot map: %s", path, strerror(why));
+    }
+    *out = (gal_map){ p, bytes };
+    return GAL_OK;
+}
+
+void gal_map_close(gal_map *m) {
+    /* munmap takes a pointer to what may be written; the contents are not touched. */
+    if (m->data) (void)munmap((void *)(uintptr_t)m->data, m->bytes);
+    *m = (gal_map){ NULL, 0 };
+}
+
+gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *diag) {
+    gal_buf_clear(b);
+    struct stat st;
+    int fd = open_file(path, &st, diag);
+    if (fd < 0) return GAL_EINPUT;
+    gal_err err = GAL_OK;
+    char part[8192];
+    for (;;) {
+        ssize_t n = read(fd, part, sizeof part);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) err = gal_fail(diag, GAL_EINPUT, "%s: cannot read: %s", path, strerror(errno));
+        if (n <= 0) break;
+        if ((size_t)n > max_bytes - b->len) {
+            err = gal_fail(diag, GAL_EINPUT, "%s: more than %zu bytes, which is the limit here", path, max_bytes);
+            break;
+        }
+        gal_buf_add(b, part, (size_t)n);
+        if (b->oom) {
+            err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for its %lld bytes", path, (long long)st.st_size);
+            break;
+        }
+    }
+    (void)close(fd);
+    return err;
+}
+
+bool gal_is_file(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+bool gal_is_dir(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+gal_err gal_make_dirs(const char *path, gal_diag *diag) {
+    char *copy = gal_strdup(path);
+    if (!copy) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    gal_err err = GAL_OK;
+    for (char *s = copy; !err;) {
+        s += strspn(s, "/");
+        s += strcspn(s, "/");
+        char kept = *s;
+        *s = 0;
+        /* EEXIST may be a file; and other reasons come before EEXIST on read-only parents. */
+        if (*copy && mkdir(copy, 0777) != 0) {
+            int why = errno;
+            if (!gal_is_dir(copy)) {
+                if (why == EEXIST)
+                    err = gal_fail(diag, GAL_EIO, "%s: exists and is not a folder", copy);
+                else
+                    err = gal_fail(diag, GAL_EIO, "%s: cannot make the folder: %s", copy, strerror(why));
+            }
+        }
+        *s = kept;
+        if (!kept) break;
+    }
+    gal_free(copy);
+    return err;
+}
+
+/* Removes `name` inside the open folder `at`, never following a symbolic link. 0, or -1 with errno. */
+static int remove_at(int at, const char *name) {
+    if (unlinkat(at, name, 0) == 0 || errno == ENOENT) return 0;
+    if (errno != EISDIR && errno != EPERM) return -1;
+    int why = errno;
+    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        if (errno == ENOTDIR || errno == ELOOP) errno = why; /* a file that may not be removed */
+        return -1;
+    }
+    DIR *d = fdopendir(fd);
+    if (!d) {
+        why = errno;
+        (void)close(fd);
+        errno = why;
+        return -1;
+    }
+    int bad = 0;
+    for (;;) {
+        errno = 0;
+        struct dirent *e = readdir(d);
+        if (!e) {
+            bad = errno != 0;
+            break;
+        }
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        bad = remove_at(dirfd(d), e->d_name) != 0;
+        if (bad) break;
+    }
+    why = errno;
+    (void)closedir(d);
+    errno = why;
+    return bad ? -1 : unlinkat(at, name, AT_REMOVEDIR);
+}
+
+gal_err gal_remove_tree(const char *path, gal_diag *diag) {
+    if (remove_at(AT_FDCWD, path) == 0) return GAL_OK;
+    return gal_fail(diag, GAL_EIO, "%s: cannot remove: %s", path, strerror(errno));
+}
+
+const char *gal_path_join(gal_buf *b, const char *dir, const char *name) {
+    gal_buf_clear(b);
+    gal_buf_puts(b, dir);
+    if (b->len && b->data[b->len - 1] != '/') gal_buf_putc(b, '/');
+    gal_buf_puts(b, name);
+    return b->oom ? NULL : b->data;
+}
+
+static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+void gal_free_names(char **names, size_t count) {
+    for (size_t i = 0; i < count; i++) gal_free(names[i]);
+    gal_free(names);
+}
+
+gal_err gal_list_dir(const char *dir, char ***names, size_t *count, gal_diag *diag) {
+    DIR *d = opendir(dir);
+    if (!d) return gal_fail(diag, GAL_EINPUT, "%s: %s", dir, strerror(errno));
+    void *list = NULL;
+    size_t n = 0, cap = 0;
+    gal_err err = GAL_OK;
+    while (!err) {
+        errno = 0;
+        struct dirent *e = readdir(d);
+        if (!e) {
+            if (errno) err = gal_fail(diag, GAL_EINPUT, "%s: cannot list: %s", dir, strerror(errno));
+            break;
+        }
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        char *name = gal_strdup(e->d_name);
+        if (!name || gal_grow(&list, &cap, n + 1, sizeof(char *))) {
+            gal_free(name);
+            err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for its listing", dir);
+            break;
+        }
+        ((char **)list)[n++] = name;
+    }
+    (void)closedir(d);
+    if (err) {
+        gal_free_names(list, n);
+        return err;
+    }
+    if (n) qsort(list, n, sizeof(char *), by_bytes);
+    *names = list;
+    *count = n;
+    return GAL_OK;
+}

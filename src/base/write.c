@@ -1,0 +1,144 @@
+/* write.c - the crash-safe half of file.h. Owns the temporary: after any failure it is gone and path is untouched,
+ * unless only the folder's sync failed. SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+
+#include "base/mem.h"
+#include "base/util.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { SINK_BYTES = 1 << 16, TRIES = 100 };
+
+struct gal_sink {
+    int fd;
+    int why; /* errno of the first failure, 0 while all is well */
+    uint64_t offset;
+    size_t held;
+    char bytes[SINK_BYTES]; /* writers of headers and small records should not pay a call each */
+};
+
+static void write_out(gal_sink *s, const char *bytes, size_t n) {
+    while (n && !s->why) {
+        ssize_t done = write(s->fd, bytes, n);
+        if (done < 0 && errno == EINTR) continue;
+        if (done < 0) s->why = errno;
+        if (done == 0) s->why = EIO;
+        if (done > 0) {
+            bytes += done;
+            n -= (size_t)done;
+        }
+    }
+}
+
+static void flush_sink(gal_sink *s) {
+    write_out(s, s->bytes, s->held);
+    s->held = 0;
+}
+
+gal_err gal_sink_write(gal_sink *s, const void *bytes, size_t n) {
+    if (n > SINK_BYTES - s->held) flush_sink(s);
+    if (n > SINK_BYTES - s->held) {
+        write_out(s, bytes, n);
+    } else if (n) {
+        memcpy(s->bytes + s->held, bytes, n);
+        s->held += n;
+    }
+    s->offset += n;
+    return s->why ? GAL_EIO : GAL_OK;
+}
+
+uint64_t gal_sink_offset(const gal_sink *s) { return s->offset; }
+
+static int sync_fd(int fd) {
+    int bad;
+    do bad = fsync(fd);
+    while (bad && errno == EINTR);
+    return bad;
+}
+
+gal_err gal_sync_dir(const char *dir, gal_diag *diag) {
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return gal_fail(diag, GAL_EIO, "%s: %s", dir, strerror(errno));
+    /* EINVAL: some file systems cannot sync a folder. */
+    int why = sync_fd(fd) && errno != EINVAL ? errno : 0;
+    (void)close(fd);
+    return why ? gal_fail(diag, GAL_EIO, "%s: cannot sync the folder: %s", dir, strerror(why)) : GAL_OK;
+}
+
+/* A new file beside path, with the permissions that the umask asks for (mkstemp would give 0600). */
+static int open_beside(char tmp[PATH_MAX], const char *path) {
+    uint64_t salt = (uint64_t)getpid() << 32 ^ (uint64_t)(gal_now_s() * 1e9);
+    for (int i = 0; i < TRIES; i++) {
+        int n = snprintf(tmp, PATH_MAX, "%s.tmp.%" PRIx64, path, salt + (uint64_t)i);
+        if (n < 0 || n >= PATH_MAX) {
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || (errno != EEXIST && errno != EINTR)) return fd;
+    }
+    return -1;
+}
+
+static gal_err sync_parent(const char *path, gal_diag *diag) {
+    const char *slash = strrchr(path, '/');
+    if (!slash) return gal_sync_dir(".", diag);
+    char dir[PATH_MAX];
+    size_t n = slash == path ? 1 : (size_t)(slash - path); /* fits: shorter than the temporary's name */
+    memcpy(dir, path, n);
+    dir[n] = 0;
+    return gal_sync_dir(dir, diag);
+}
+
+gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag), void *user,
+                         gal_diag *diag) {
+    if (gal_is_dir(path)) return gal_fail(diag, GAL_EIO, "%s: is a folder, expected a file", path);
+    gal_sink *s = gal_alloc(sizeof *s);
+    if (!s) return gal_fail(diag, GAL_ENOMEM, "%s: no memory to write it", path);
+    char tmp[PATH_MAX];
+    s->fd = open_beside(tmp, path);
+    if (s->fd < 0) {
+        gal_free(s);
+        return gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(errno));
+    }
+    gal_diag inner = { GAL_OK, "" };
+    gal_err err = emit(s, user, &inner);
+    flush_sink(s);
+    int why = s->why;
+    if (!err && !why && sync_fd(s->fd)) why = errno;
+    if (close(s->fd) && !why) why = errno; /* some network file systems report a full disk only here */
+    if (!err && !why && rename(tmp, path)) why = errno;
+    gal_free(s);
+    if (why) { /* the cause; what emit says then only follows from it */
+        err = gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(why));
+    } else if (err) {
+        err = gal_fail(diag, err, "%s", inner.text[0] ? inner.text : "cannot make the file's contents");
+    }
+    if (err) {
+        (void)unlink(tmp);
+        return err;
+    }
+    return sync_parent(path, diag);
+}
+
+typedef struct memory {
+    const void *bytes;
+    size_t n;
+} memory;
+
+static gal_err emit_memory(gal_sink *s, void *user, gal_diag *diag) {
+    const memory *m = user;
+    (void)diag;
+    return gal_sink_write(s, m->bytes, m->n);
+}
+
+gal_err gal_write_file(const char *path, const void *bytes, size_t n, gal_diag *diag) {
+    memory m = { bytes, n };
+    return gal_write_atomic(path, emit_memory, &m, diag);
+}
