@@ -1,0 +1,232 @@
+/* attend_grad_body.h - gradient of attention without a cache: probabilities are recomputed block by block from the
+ * stored log-sum-exp (arXiv:2205.14135, appendix B.2), over the vector of vec_*.h.
+ *
+ * A chunk is (row_len rows, key-value head). Keys are walked in blocks; for each, the heads of the group in order and
+ * their blocks of query rows in order: that is the order of all sums. dq of the chunk is kept in the scratch in f32
+ * where it fits; else a second walk, by query rows, computes it from the same blocks. SPDX-License-Identifier:
+ * Apache-2.0 */
+#ifndef GAL_KERNELS_CPU_ATTEND_GRAD_BODY_H
+#define GAL_KERNELS_CPU_ATTEND_GRAD_BODY_H
+
+#include <math.h>
+
+enum { QUERY_BLOCK = 64 };
+
+typedef struct grad_run {
+    const gal_k_attend_grad *a;
+    int64_t g, ld, end;     /* key-value head, padded head size, row behind the chunk's last */
+    int64_t j0, keys;       /* block of keys */
+    int64_t r0, rows, head; /* block of query rows, of this query head */
+    float *kt, *vt;         /* [size, KEY_BLOCK] */
+    float *k, *dk, *dv;     /* [KEY_BLOCK, ld] */
+    float *q, *dout;        /* [QUERY_BLOCK, ld]; q scaled */
+    float *p, *ds;          /* [QUERY_BLOCK, KEY_BLOCK] */
+    float *lse, *delta;     /* [QUERY_BLOCK]; delta: sum of dout o, what softmax's own gradient subtracts */
+    float *dq;              /* [row_len, ld] a head of the group, or [QUERY_BLOCK, ld] */
+} grad_run;
+
+static int64_t grad_fixed_floats(const gal_k_attend_grad *a) {
+    return 2 * a->size * KEY_BLOCK + 5 * KEY_BLOCK * v_pad(a->size) + 2 * QUERY_BLOCK * KEY_BLOCK + 2 * QUERY_BLOCK;
+}
+static int64_t grad_dq_floats(const gal_k_attend_grad *a) {
+    return a->heads / a->kv_heads * tile_pad(a->row_len) * v_pad(a->size);
+}
+static bool grad_fits(const gal_k_attend_grad *a, int64_t dq) {
+    return v_act(a->dt) && (grad_fixed_floats(a) + dq) * 4 <= GAL_SCRATCH_BYTES;
+}
+
+static int64_t grad_lo(const gal_k_attend_grad *a, int64_t n) {
+    return a->window > 0 ? GAL_MAX(a->start[n], n - a->window + 1) : a->start[n];
+}
+/* Whether any of the rows sees any of the keys. */
+static bool grad_meet(const grad_run *t) {
+    int64_t first = GAL_MAX(t->r0, t->j0), last = t->r0 + t->rows - 1;
+    return first <= last && grad_lo(t->a, first) < t->j0 + t->keys;
+}
+
+static void grad_load_keys(grad_run *t, int64_t j0, int64_t keys) {
+    const gal_k_attend_grad *a = t->a;
+    int64_t stride = a->kv_heads * a->size, at = j0 * stride + t->g * a->size;
+    t->j0 = j0;
+    t->keys = keys;
+    tile_transpose(t->kt, v_at(a->k, a->dt, at), a->dt, stride, keys, a->size);
+    tile_transpose(t->vt, v_at(a->v, a->dt, at), a->dt, stride, keys, a->size);
+    tile_pack(t->k, v_at(a->k, a->dt, at), a->dt, stride, keys, a->size, 1.0F);
+}
+
+static void grad_load_queries(grad_run *t) {
+    const gal_k_attend_grad *a = t->a;
+    int64_t stride = a->heads * a->size, at = t->r0 * stride + t->head * a->size, pad = tile_pad(t->rows) - t->rows;
+    tile_pack(t->q, v_at(a->q, a->dt, at), a->dt, stride, t->rows, a->size, (float)a->scale);
+    tile_pack(t->dout, v_at(a->dout, a->dt, at), a->dt, stride, t->rows, a->size, 1.0F);
+    memset(t->q + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
+    memset(t->dout + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
+    for (int64_t r = 0; r < t->rows; r++) {
+        V s = v_zero();
+        for (int64_t i = 0; i < a->size; i += VL) {
+            s = v_fma(v_load(t->dout + r * t->ld + i), v_get(a->o, a->dt, at + r * stride + i, v_left(a->size, i)),
+                      s);
+        }
+        t->delta[r] = v_hsum(s);
+        t->lse[r] = ((const float *)a->lse)[(t->r0 + r) * a->heads + t->head];
+    }
+}
+
+/* p = exp(s - lse) and ds = p (dp - delta) where row n sees the key, zero elsewhere. */
+static void grad_scores(grad_run *t) {
+    int64_t width = v_pad(t->keys), size = t->a->size;
+    for (int64_t i = 0; i < t->rows; i += TILE_ROWS) {
+        int64_t last = GAL_MIN(i + TILE_ROWS, t->rows) - 1;
+        int64_t reach = GAL_MAX(0, GAL_MIN(t->keys, t->r0 + last + 1 - t->j0));
+        float *p = t->p + i * KEY_BLOCK, *ds = t->ds + i * KEY_BLOCK;
+        tile_mm(p, KEY_BLOCK, (tile_lhs){ t->q + i * t->ld, t->ld, 1 }, t->kt, KEY_BLOCK, 0, size, reach, false);
+        tile_mm(ds, KEY_BLOCK, (tile_lhs){ t->dout + i * t->ld, t->ld, 1 }, t->vt, KEY_BLOCK, 0, size, reach, false);
+        for (int64_t r = i; r < i + TILE_ROWS; r++, p += KEY_BLOCK, ds += KEY_BLOCK) {
+            int64_t n = t->r0 + r, lo = 0, hi = 0;
+            if (r < t->rows) {
+                lo = grad_lo(t->a, n) - t->j0;
+                hi = GAL_MIN(n + 1 - t->j0, t->keys);
+            }
+            V lse = v_set1(r < t->rows ? t->lse[r] : 0.0F), delta = v_set1(r < t->rows ? t->delta[r] : 0.0F);
+            for (int64_t j = 0; j < width; j += VL) {
+                if (hi <= j || lo >= j + VL) {
+                    v_store(p + j, v_zero());
+                    v_store(ds + j, v_zero());
+                    continue;
+                }
+                V x = v_range(v_exp(v_sub(v_load(p + j), lse)), lo - j, hi - j, v_zero());
+                v_store(p + j, x);
+                v_store(ds + j, v_range(v_mul(x, v_sub(v_load(ds + j), delta)), lo - j, hi - j, v_zero()));
+            }
+        }
+    }
+}
+
+/* dv += p^T dout, dk += ds^T q. */
+static void grad_add_keys(grad_run *t) {
+    for (int64_t j = 0; j < t->keys; j += TILE_ROWS) {
+        int64_t k0 = GAL_MAX(0, t->j0 + j - t->r0);
+        tile_mm(t->dv + j * t->ld, t->ld, (tile_lhs){ t->p + j, 1, KEY_BLOCK }, t->dout, t->ld, k0, t->rows, t->ld,
+                true);
+        tile_mm(t->dk + j * t->ld, t->ld, (tile_lhs){ t->ds + j, 1, KEY_BLOCK }, t->q, t->ld, k0, t->rows, t->ld,
+                true);
+    }
+}
+
+/* dq[rows of the block] += ds k. */
+static void grad_add_queries(grad_run *t, float *dq) {
+    for (int64_t i = 0; i < t->rows; i += TILE_ROWS) {
+        int64_t reach = GAL_MIN(t->keys, t->r0 + GAL_MIN(i + TILE_ROWS, t->rows) - t->j0);
+        if (reach > 0) {
+            tile_mm(dq + i * t->ld, t->ld, (tile_lhs){ t->ds + i * KEY_BLOCK, KEY_BLOCK, 1 }, t->k, t->ld, 0, reach,
+                    t->ld, true);
+        }
+    }
+}
+
+/* Rows of an output (+)= scale * x. */
+static void grad_store(const grad_run *t, void *out, int64_t at, int64_t stride, const float *x, int64_t rows,
+                       float scale) {
+    gal_dtype dt = t->a->dt;
+    V s = v_set1(scale);
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t i = 0; i < t->a->size; i += VL) {
+            int64_t m = v_left(t->a->size, i), to = at + r * stride + i;
+            V y = v_mul(v_load(x + r * t->ld + i), s);
+            if (t->a->accumulate) y = v_add(y, v_get(out, dt, to, m));
+            v_put(out, dt, to, m, y);
+        }
+    }
+}
+
+static void grad_set_queries(grad_run *t, int64_t r0, int64_t head) {
+    t->r0 = r0;
+    t->rows = GAL_MIN(t->end - r0, QUERY_BLOCK);
+    t->head = head;
+}
+
+/* dk and dv of all keys; dq too, where t->dq holds all rows. */
+static void grad_walk_keys(grad_run *t, int64_t from, bool with_dq) {
+    const gal_k_attend_grad *a = t->a;
+    int64_t group = a->heads / a->kv_heads, per_head = tile_pad(a->row_len) * t->ld, kv = a->kv_heads * a->size;
+    for (int64_t j = from; j < t->end; j += KEY_BLOCK) {
+        grad_load_keys(t, j, GAL_MIN(t->end - j, KEY_BLOCK));
+        memset(t->dk, 0, (size_t)(KEY_BLOCK * t->ld) * sizeof(float));
+        memset(t->dv, 0, (size_t)(KEY_BLOCK * t->ld) * sizeof(float));
+        for (int64_t h = 0; h < group; h++) {
+            for (int64_t r = j; r < t->end; r += QUERY_BLOCK) { /* rows before j see none of these keys */
+                grad_set_queries(t, r, t->g * group + h);
+                if (!grad_meet(t)) break; /* nor do those behind the last that does */
+                grad_load_queries(t);
+                grad_scores(t);
+                grad_add_keys(t);
+                if (with_dq) grad_add_queries(t, t->dq + h * per_head + (r - from) * t->ld);
+            }
+        }
+        grad_store(t, a->dk, j * kv + t->g * a->size, kv, t->dk, t->keys, 1.0F);
+        grad_store(t, a->dv, j * kv + t->g * a->size, kv, t->dv, t->keys, 1.0F);
+    }
+}
+
+/* dq alone, block of rows by block of rows. */
+static void grad_walk_queries(grad_run *t, int64_t from) {
+    const gal_k_attend_grad *a = t->a;
+    int64_t group = a->heads / a->kv_heads;
+    for (int64_t r = from; r < t->end; r += QUERY_BLOCK) {
+        for (int64_t h = 0; h < group; h++) {
+            grad_set_queries(t, r, t->g * group + h);
+            grad_load_queries(t);
+            memset(t->dq, 0, (size_t)(QUERY_BLOCK * t->ld) * sizeof(float));
+            int64_t last = r + t->rows;
+            for (int64_t j = from + (grad_lo(a, r) - from) / KEY_BLOCK * KEY_BLOCK; j < last; j += KEY_BLOCK) {
+                grad_load_keys(t, j, GAL_MIN(t->end - j, KEY_BLOCK));
+                grad_scores(t);
+                grad_add_queries(t, t->dq);
+            }
+            grad_store(t, a->dq, (r * a->heads + t->head) * a->size, a->heads * a->size, t->dq, t->rows,
+                       (float)a->scale);
+        }
+    }
+}
+
+static int64_t grad_chunks(const void *args) {
+    const gal_k_attend_grad *a = args;
+    if (!grad_fits(a, QUERY_BLOCK * v_pad(a->size))) return v_ref_chunks(GAL_K_ATTEND_GRAD, args);
+    return a->n / a->row_len * a->kv_heads;
+}
+
+static void grad_chunk(const void *args, int64_t chunk, void *scratch) {
+    const gal_k_attend_grad *a = args;
+    int64_t ld = v_pad(a->size), tile = KEY_BLOCK * ld, group = a->heads / a->kv_heads;
+    if (!grad_fits(a, QUERY_BLOCK * ld)) {
+        v_ref_run(GAL_K_ATTEND_GRAD, args, chunk, scratch);
+        return;
+    }
+    int64_t from = chunk / a->kv_heads * a->row_len;
+    grad_run t = { .a = a, .g = chunk % a->kv_heads, .ld = ld, .end = from + a->row_len };
+    t.k = scratch;
+    t.dk = t.k + tile;
+    t.dv = t.dk + tile;
+    t.q = t.dv + tile;
+    t.dout = t.q + tile;
+    t.p = t.dout + tile;
+    t.ds = t.p + QUERY_BLOCK * KEY_BLOCK;
+    t.kt = t.ds + QUERY_BLOCK * KEY_BLOCK;
+    t.vt = t.kt + a->size * KEY_BLOCK;
+    t.lse = t.vt + a->size * KEY_BLOCK;
+    t.delta = t.lse + QUERY_BLOCK;
+    t.dq = t.delta + QUERY_BLOCK;
+    bool whole = grad_fits(a, grad_dq_floats(a));
+    if (whole) memset(t.dq, 0, (size_t)grad_dq_floats(a) * sizeof(float));
+    grad_walk_keys(&t, from, whole);
+    if (!whole) {
+        grad_walk_queries(&t, from);
+        return;
+    }
+    for (int64_t h = 0; h < group; h++) {
+        grad_store(&t, a->dq, (from * a->heads + t.g * group + h) * a->size, a->heads * a->size,
+                   t.dq + h * tile_pad(a->row_len) * ld, a->row_len, (float)a->scale);
+    }
+}
+
+#endif

@@ -1,0 +1,182 @@
+/* tile.h - small dense products and transpositions in f32 between blocks that lie in the scratch: what attention and
+ * its gradient are made of. Include after vmath.h.
+ *
+ * A block of rows is padded with zeros to a multiple of TILE_ROWS rows and of VL columns (v_pad), so that no product
+ * has a tail. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_KERNELS_CPU_TILE_H
+#define GAL_KERNELS_CPU_TILE_H
+
+enum { TILE_ROWS = 4, KEY_BLOCK = 64 };
+
+VINLINE int64_t v_pad(int64_t n) { return (n + VL - 1) / VL * VL; }
+VINLINE int64_t tile_pad(int64_t rows) { return (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS; }
+
+/* A with strides: element (i, k) is a[i * rs + k * ks]. */
+typedef struct tile_lhs {
+    const float *a;
+    int64_t rs, ks;
+} tile_lhs;
+
+/* c[4][vecs * VL] (+)= a[4][k0..k1) b[k0..k1)[vecs * VL], with vecs a constant. */
+VINLINE void tile_mm_cols(float *c, int64_t ldc, tile_lhs l, const float *b, int64_t ldb, int64_t k0, int64_t k1,
+                          const int vecs, bool accumulate) {
+    V s[TILE_ROWS][TILE_COLS];
+    for (int i = 0; i < TILE_ROWS; i++) {
+        for (int j = 0; j < vecs; j++) s[i][j] = accumulate ? v_load(c + i * ldc + j * VL) : v_zero();
+    }
+    const float *a = l.a + k0 * l.ks;
+    b += k0 * ldb;
+    for (int64_t k = k0; k < k1; k++, a += l.ks, b += ldb) {
+        V x[TILE_COLS];
+        for (int j = 0; j < vecs; j++) x[j] = v_load(b + j * VL);
+        for (int i = 0; i < TILE_ROWS; i++) {
+            V y = v_set1(a[i * l.rs]);
+            for (int j = 0; j < vecs; j++) s[i][j] = v_fma(y, x[j], s[i][j]);
+        }
+    }
+    for (int i = 0; i < TILE_ROWS; i++) {
+        for (int j = 0; j < vecs; j++) v_store(c + i * ldc + j * VL, s[i][j]);
+    }
+}
+
+/* c[4][cols] (+)= a[4][k0..k1) b[k0..k1)[cols]; cols is rounded up to whole vectors. */
+static inline void tile_mm(float *c, int64_t ldc, tile_lhs l, const float *b, int64_t ldb, int64_t k0, int64_t k1,
+                           int64_t cols, bool accumulate) {
+    int64_t j = 0;
+    for (; j + TILE_COLS * VL <= cols; j += TILE_COLS * VL) {
+        tile_mm_cols(c + j, ldc, l, b + j, ldb, k0, k1, TILE_COLS, accumulate);
+    }
+    switch (v_ceil_div(cols - j, VL)) {
+    case 4:
+        tile_mm_cols(c + j, ldc, l, b + j, ldb, k0, k1, TILE_COLS, accumulate);
+        break;
+    case 3:
+        tile_mm_cols(c + j, ldc, l, b + j, ldb, k0, k1, TILE_COLS > 2 ? 3 : 1, accumulate);
+        break;
+    case 2:
+        tile_mm_cols(c + j, ldc, l, b + j, ldb, k0, k1, 2, accumulate);
+        break;
+    case 1:
+        tile_mm_cols(c + j, ldc, l, b + j, ldb, k0, k1, 1, accumulate);
+        break;
+    default:
+        break;
+    }
+}
+
+/* out[rows, v_pad(size)] = scale * src rows (stride in elements of type dt), zeros right of size. */
+VINLINE void tile_pack_t(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows, int64_t size,
+                         float scale) {
+    int64_t ld = v_pad(size);
+    V s = v_set1(scale);
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t i = 0; i < size; i += VL) {
+            v_store(out + r * ld + i, v_mul(s, v_get(src, dt, r * stride + i, v_left(size, i))));
+        }
+    }
+}
+static inline void tile_pack(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows, int64_t size,
+                             float scale) {
+    if (dt == GAL_F32) {
+        tile_pack_t(out, src, GAL_F32, stride, rows, size, scale);
+    } else if (dt == GAL_BF16) {
+        tile_pack_t(out, src, GAL_BF16, stride, rows, size, scale);
+    } else {
+        tile_pack_t(out, src, GAL_F16, stride, rows, size, scale);
+    }
+}
+
+/* Eight numbers of the type dt as f32. */
+VINLINE __m256 tile_get8(const void *p, gal_dtype dt) {
+    if (dt == GAL_F32) return _mm256_loadu_ps((const float *)p);
+    __m128i h = _mm_loadu_si128((const __m128i_u *)p);
+    if (dt == GAL_F16) return _mm256_cvtph_ps(h);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
+/* out[c][r] = in[r][c] for 8 x 8. */
+VINLINE void tile_transpose8(float *out, int64_t ldo, const __m256 in[8]) {
+    __m256 a[8], b[8];
+    for (int i = 0; i < 8; i += 2) {
+        a[i] = _mm256_unpacklo_ps(in[i], in[i + 1]);
+        a[i + 1] = _mm256_unpackhi_ps(in[i], in[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
+        b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xEE);
+        b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+        b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xEE);
+    }
+    for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(out + i * ldo, _mm256_permute2f128_ps(b[i], b[i + 4], 0x20));
+        _mm256_storeu_ps(out + (i + 4) * ldo, _mm256_permute2f128_ps(b[i], b[i + 4], 0x31));
+    }
+}
+
+/* out[size][KEY_BLOCK] = transposed src[rows, size], zeros in the columns right of rows up to whole vectors. */
+VINLINE void tile_transpose_t(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows, int64_t size) {
+    int64_t cols = v_pad(rows), full = size / 8 * 8;
+    for (int64_t r = 0; r < cols; r += 8) {
+        for (int64_t d = 0; d < full; d += 8) {
+            __m256 in[8];
+            for (int i = 0; i < 8; i++) {
+                bool have = r + i < rows;
+                in[i] = have ? tile_get8(v_at(src, dt, (r + i) * stride + d), dt) : _mm256_setzero_ps();
+            }
+            tile_transpose8(out + d * KEY_BLOCK + r, KEY_BLOCK, in);
+        }
+    }
+    for (int64_t d = full; d < size; d++) {
+        for (int64_t r = 0; r < cols; r++) {
+            out[d * KEY_BLOCK + r] = r < rows ? v_get1(src, dt, r * stride + d) : 0.0F;
+        }
+    }
+}
+static inline void tile_transpose(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows,
+                                  int64_t size) {
+    if (dt == GAL_F32) {
+        tile_transpose_t(out, src, GAL_F32, stride, rows, size);
+    } else if (dt == GAL_BF16) {
+        tile_transpose_t(out, src, GAL_BF16, stride, rows, size);
+    } else {
+        tile_transpose_t(out, src, GAL_F16, stride, rows, size);
+    }
+}
+
+/* The sums of four vectors' lanes, each in the same fixed order. */
+VINLINE __m128 tile_hsum4(V a, V b, V c, V d) {
+    __m256 x = _mm256_hadd_ps(_mm256_hadd_ps(v_fold8(a), v_fold8(b)), _mm256_hadd_ps(v_fold8(c), v_fold8(d)));
+    return _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+}
+
+/* scores[4][KEY_BLOCK] of four padded query rows against `rows` keys as they lie in memory: for few queries, where
+ * transposing the keys would cost more than the products. */
+VINLINE void tile_dots_t(float *scores, const float *q, const void *keys, gal_dtype dt, int64_t stride, int64_t rows,
+                         int64_t size) {
+    int64_t ld = v_pad(size);
+    for (int64_t r = 0; r < rows; r++) {
+        V a = v_zero(), b = a, c = a, d = a;
+        for (int64_t i = 0; i < size; i += VL) {
+            V k = v_get(keys, dt, r * stride + i, v_left(size, i));
+            a = v_fma(v_load(q + i), k, a);
+            b = v_fma(v_load(q + ld + i), k, b);
+            c = v_fma(v_load(q + 2 * ld + i), k, c);
+            d = v_fma(v_load(q + 3 * ld + i), k, d);
+        }
+        float t[4];
+        _mm_storeu_ps(t, tile_hsum4(a, b, c, d));
+        for (int i = 0; i < 4; i++) scores[i * KEY_BLOCK + r] = t[i];
+    }
+}
+static inline void tile_dots(float *scores, const float *q, const void *keys, gal_dtype dt, int64_t stride,
+                             int64_t rows, int64_t size) {
+    if (dt == GAL_F32) {
+        tile_dots_t(scores, q, keys, GAL_F32, stride, rows, size);
+    } else if (dt == GAL_BF16) {
+        tile_dots_t(scores, q, keys, GAL_BF16, stride, rows, size);
+    } else {
+        tile_dots_t(scores, q, keys, GAL_F16, stride, rows, size);
+    }
+}
+
+#endif

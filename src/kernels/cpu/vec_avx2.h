@@ -1,0 +1,102 @@
+/* vec_avx2.h - the vector of 8 floats that the shared kernel bodies are written over (AVX2, FMA, F16C).
+ * vec_avx512.h defines the same names for 16 floats; a body includes neither, the .c file around it includes one.
+ * Functions with a count m touch only the first m lanes' memory (0 <= m <= VL); lanes beyond it load as 0.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_KERNELS_CPU_VEC_AVX2_H
+#define GAL_KERNELS_CPU_VEC_AVX2_H
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#define VINLINE static inline __attribute__((always_inline))
+
+typedef __m256 V;
+enum { VL = 8, TILE_COLS = 2 /* vectors a row of a register tile: 4 x 2 sums, 2 + 1 operands */ };
+
+VINLINE V v_zero(void) { return _mm256_setzero_ps(); }
+VINLINE V v_set1(float x) { return _mm256_set1_ps(x); }
+VINLINE V v_add(V a, V b) { return _mm256_add_ps(a, b); }
+VINLINE V v_sub(V a, V b) { return _mm256_sub_ps(a, b); }
+VINLINE V v_mul(V a, V b) { return _mm256_mul_ps(a, b); }
+VINLINE V v_div(V a, V b) { return _mm256_div_ps(a, b); }
+VINLINE V v_sqrt(V a) { return _mm256_sqrt_ps(a); }
+VINLINE V v_max(V a, V b) { return _mm256_max_ps(a, b); }             /* b where either is NaN */
+VINLINE V v_min(V a, V b) { return _mm256_min_ps(a, b); }             /* b where either is NaN */
+VINLINE V v_fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }   /* a b + c */
+VINLINE V v_fnma(V a, V b, V c) { return _mm256_fnmadd_ps(a, b, c); } /* c - a b */
+VINLINE V v_round(V a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+VINLINE V v_swap_pairs(V a) { return _mm256_permute_ps(a, 0xB1); }
+
+/* x 2^n for whole n in [-152, 130]. In two factors, since 2^n itself may lie outside the normal range. */
+VINLINE V v_scale2(V x, V n) {
+    __m256i i = _mm256_cvtps_epi32(n), h = _mm256_srai_epi32(i, 1), b = _mm256_set1_epi32(127);
+    __m256i s = _mm256_slli_epi32(_mm256_add_epi32(h, b), 23);
+    __m256i t = _mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(i, h), b), 23);
+    return _mm256_mul_ps(_mm256_mul_ps(x, _mm256_castsi256_ps(s)), _mm256_castsi256_ps(t));
+}
+
+VINLINE __m256i v_lanes(int64_t m) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)m), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+VINLINE V v_load(const float *p) { return _mm256_loadu_ps(p); }
+VINLINE void v_store(float *p, V x) { _mm256_storeu_ps(p, x); }
+VINLINE V v_loadm(const float *p, int64_t m) { return _mm256_maskload_ps(p, v_lanes(m)); }
+VINLINE void v_storem(float *p, V x, int64_t m) { _mm256_maskstore_ps(p, v_lanes(m), x); }
+
+/* x in the lanes lo <= lane < hi, fill in the others; lo and hi may lie outside of 0..VL. */
+VINLINE V v_range(V x, int64_t lo, int64_t hi, V fill) {
+    __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    __m256i in = _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32((int)lo), lane),
+                                     _mm256_cmpgt_epi32(_mm256_set1_epi32((int)hi), lane));
+    return _mm256_blendv_ps(fill, x, _mm256_castsi256_ps(in));
+}
+
+VINLINE float v_hsum(V a) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+VINLINE float v_hmax(V a) {
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+VINLINE double v_hsum_f64(V a) { /* sum of the squares, each exact in double */
+    __m256d l = _mm256_cvtps_pd(_mm256_castps256_ps128(a)), h = _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
+    __m256d s = _mm256_fmadd_pd(h, h, _mm256_mul_pd(l, l));
+    __m128d t = _mm_add_pd(_mm256_castpd256_pd128(s), _mm256_extractf128_pd(s, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(t, _mm_unpackhi_pd(t, t)));
+}
+VINLINE __m256 v_fold8(V a) { return a; } /* 8 partial sums */
+
+VINLINE V v_bf16(__m128i h) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)); }
+VINLINE __m128i v_to_bf16(V x) {
+    __m256i u = _mm256_castps_si256(x), hi = _mm256_srli_epi32(u, 16);
+    __m256i odd = _mm256_and_si256(hi, _mm256_set1_epi32(1));
+    __m256i r = _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+    __m256i quiet = _mm256_or_si256(hi, _mm256_set1_epi32(0x40));
+    r = _mm256_blendv_epi8(r, quiet, _mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
+    return _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
+}
+VINLINE V v_f16(__m128i h) { return _mm256_cvtph_ps(h); }
+VINLINE __m128i v_to_f16(V x) { return _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+typedef __m128i V16; /* VL numbers of 16 bits */
+VINLINE V16 v_load16(const void *p, int64_t m) {
+    if (m >= VL) return _mm_loadu_si128((const __m128i_u *)p);
+    uint16_t t[VL] = { 0 };
+    memcpy(t, p, (size_t)m * sizeof t[0]);
+    return _mm_loadu_si128((const __m128i_u *)(const void *)t);
+}
+VINLINE void v_store16(void *p, V16 x, int64_t m) {
+    if (m >= VL) {
+        _mm_storeu_si128((__m128i_u *)p, x);
+    } else {
+        uint16_t t[VL];
+        _mm_storeu_si128((__m128i_u *)(void *)t, x);
+        memcpy(p, t, (size_t)m * sizeof t[0]);
+    }
+}
+
+#endif

@@ -1,0 +1,75 @@
+/* vec_avx512.h - the vector of 16 floats for the shared kernel bodies (AVX-512 F, BW, DQ, VL); see vec_avx2.h, which
+ * defines the same names with the same meaning. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_KERNELS_CPU_VEC_AVX512_H
+#define GAL_KERNELS_CPU_VEC_AVX512_H
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#define VINLINE static inline __attribute__((always_inline))
+
+typedef __m512 V;
+enum { VL = 16, TILE_COLS = 4 /* 4 x 4 sums, 4 + 1 operands of 32 registers */ };
+
+VINLINE V v_zero(void) { return _mm512_setzero_ps(); }
+VINLINE V v_set1(float x) { return _mm512_set1_ps(x); }
+VINLINE V v_add(V a, V b) { return _mm512_add_ps(a, b); }
+VINLINE V v_sub(V a, V b) { return _mm512_sub_ps(a, b); }
+VINLINE V v_mul(V a, V b) { return _mm512_mul_ps(a, b); }
+VINLINE V v_div(V a, V b) { return _mm512_div_ps(a, b); }
+VINLINE V v_sqrt(V a) { return _mm512_sqrt_ps(a); }
+VINLINE V v_max(V a, V b) { return _mm512_max_ps(a, b); }
+VINLINE V v_min(V a, V b) { return _mm512_min_ps(a, b); }
+VINLINE V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+VINLINE V v_fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
+VINLINE V v_round(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+VINLINE V v_swap_pairs(V a) { return _mm512_permute_ps(a, 0xB1); }
+VINLINE V v_scale2(V x, V n) { return _mm512_scalef_ps(x, n); }
+
+/* The first m lanes (all from m = VL on, none from 0 down). */
+VINLINE __mmask16 v_lanes(int64_t m) {
+    return m >= VL ? (__mmask16)0xffff : m <= 0 ? (__mmask16)0 : (__mmask16)((1U << (unsigned)m) - 1U);
+}
+VINLINE V v_load(const float *p) { return _mm512_loadu_ps(p); }
+VINLINE void v_store(float *p, V x) { _mm512_storeu_ps(p, x); }
+VINLINE V v_loadm(const float *p, int64_t m) { return _mm512_maskz_loadu_ps(v_lanes(m), p); }
+VINLINE void v_storem(float *p, V x, int64_t m) { _mm512_mask_storeu_ps(p, v_lanes(m), x); }
+VINLINE V v_range(V x, int64_t lo, int64_t hi, V fill) {
+    return _mm512_mask_blend_ps((__mmask16)(v_lanes(hi) & (__mmask16)~v_lanes(lo)), fill, x);
+}
+
+VINLINE __m256 v_fold8(V a) { return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)); }
+VINLINE float v_hsum(V a) {
+    __m256 f = v_fold8(a);
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(f), _mm256_extractf128_ps(f, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+VINLINE float v_hmax(V a) {
+    __m256 f = _mm256_max_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(f), _mm256_extractf128_ps(f, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+VINLINE double v_hsum_f64(V a) {
+    __m512d l = _mm512_cvtps_pd(_mm512_castps512_ps256(a)), h = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
+    return _mm512_reduce_add_pd(_mm512_fmadd_pd(h, h, _mm512_mul_pd(l, l)));
+}
+
+VINLINE V v_bf16(__m256i h) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
+VINLINE __m256i v_to_bf16(V x) {
+    __m512i u = _mm512_castps_si512(x), hi = _mm512_srli_epi32(u, 16);
+    __m512i odd = _mm512_and_si512(hi, _mm512_set1_epi32(1));
+    __m512i r = _mm512_srli_epi32(_mm512_add_epi32(u, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    r = _mm512_mask_or_epi32(r, _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q), hi, _mm512_set1_epi32(0x40));
+    return _mm512_cvtepi32_epi16(r);
+}
+VINLINE V v_f16(__m256i h) { return _mm512_cvtph_ps(h); }
+VINLINE __m256i v_to_f16(V x) { return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+
+typedef __m256i V16;
+VINLINE V16 v_load16(const void *p, int64_t m) { return _mm256_maskz_loadu_epi16(v_lanes(m), p); }
+VINLINE void v_store16(void *p, V16 x, int64_t m) { _mm256_mask_storeu_epi16(p, v_lanes(m), x); }
+
+#endif
