@@ -42,8 +42,9 @@ gal_t *gal_new2(gal_ctx *cx, gal_dtype dtype, int64_t rows, int64_t cols);
 gal_t *gal_like(gal_ctx *cx, const gal_t *x);
 /* A tensor over memory that outlives the step. */
 gal_t *gal_wrap(gal_ctx *cx, void *data, gal_dtype dtype, int ndim, const int64_t *dim);
-/* x's values under another shape of the same count. Shares data and, once both exist, the gradient's memory. */
-gal_t *gal_reshape(gal_ctx *cx, gal_t *x, int ndim, const int64_t *dim);
+
+/* Plain memory of the step, for what a block must find again during the backward walk; zeroed; NULL after any error. */
+void *gal_step_memory(gal_ctx *cx, size_t bytes);
 
 /* Sets the sticky error. */
 void gal_ctx_fail(gal_ctx *cx, gal_err err, const char *fmt, ...) GAL_PRINTF(3, 4);
@@ -59,7 +60,6 @@ void gal_launch(gal_ctx *cx, gal_kernel_id id, const void *args, size_t bytes);
 /* From here to the end of the step ops push nodes. Recompute: blocks keep their inputs only and run again. */
 void gal_tape_on(gal_ctx *cx, bool recompute);
 bool gal_taping(const gal_ctx *cx);
-/* gal_taping() and some input is tracked (or the op reads a weight that has a gradient). */
 
 /* An op's gradient: reads y->grad (skipped when nothing flowed there) and accumulates into inputs and weights. */
 typedef void (*gal_vjp)(gal_ctx *cx, gal_t *y, const void *saved);

@@ -1,0 +1,128 @@
+/* ctx.c - the context: sticky error, step arenas, launches, taps.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/internal.h"
+
+#include "base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GAL_META_CHUNK = 256 << 10, GAL_DATA_CHUNK = 4 << 20 };
+
+gal_err gal_ctx_new(gal_ctx **out, gal_dev *dev, gal_dtype compute, gal_diag *diag) {
+    GAL_ASSERT(compute == GAL_F32 || compute == GAL_BF16 || compute == GAL_F64);
+    gal_ctx *cx = gal_alloc(sizeof *cx);
+    if (!cx) return gal_fail(diag, GAL_ENOMEM, "no memory for a context");
+    cx->dev = dev;
+    cx->compute = compute;
+    gal_arena_init(&cx->meta, GAL_META_CHUNK);
+    gal_arena_init(&cx->data, GAL_DATA_CHUNK);
+    *out = cx;
+    return GAL_OK;
+}
+
+void gal_ctx_free(gal_ctx *cx) {
+    if (!cx) return;
+    gal_plan_free(cx->recording);
+    gal_free(cx->tape.nodes);
+    gal_arena_free(&cx->meta);
+    gal_arena_free(&cx->data);
+    gal_free(cx);
+}
+
+gal_dev *gal_ctx_dev(const gal_ctx *cx) { return cx->dev; }
+gal_dtype gal_ctx_compute(const gal_ctx *cx) { return cx->compute; }
+bool gal_ok(const gal_ctx *cx) { return cx->err == GAL_OK; }
+size_t gal_ctx_peak_bytes(const gal_ctx *cx) { return cx->meta.peak_bytes + cx->data.peak_bytes; }
+
+void gal_step_begin(gal_ctx *cx) {
+    cx->err = GAL_OK;
+    cx->diag = (gal_diag){ 0 };
+    cx->tape.on = false;
+    cx->tape.count = 0;
+    gal_arena_reset(&cx->meta);
+    gal_arena_reset(&cx->data);
+}
+
+gal_err gal_step_end(gal_ctx *cx, gal_diag *diag) {
+    cx->tape.on = false;
+    return cx->err ? gal_fail(diag, cx->err, "%s", cx->diag.text) : GAL_OK;
+}
+
+void gal_ctx_fail(gal_ctx *cx, gal_err err, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    if (!cx->err) cx->err = gal_failv(&cx->diag, err, fmt, ap);
+    va_end(ap);
+}
+
+/* Only before abort(): the one place besides GAL_ASSERT where the library writes to standard error. */
+void gal__bad_shapes(const char *op, const char *cond, const gal_t *a, const gal_t *b) {
+    fprintf(stderr, "galerne: %s: shapes do not fit: %s", op, cond);
+    const gal_t *const both[] = { a, b };
+    for (size_t i = 0; i < GAL_LEN(both); i++) {
+        if (!both[i]) continue;
+        fprintf(stderr, "%s %s [", i ? "," : ":", gal_dtype_name(both[i]->dtype));
+        for (int d = 0; d < both[i]->ndim; d++) fprintf(stderr, "%s%lld", d ? ", " : "", (long long)both[i]->dim[d]);
+        fprintf(stderr, "]");
+    }
+    fprintf(stderr, "\n");
+    abort();
+}
+
+gal_t *gal_wrap(gal_ctx *cx, void *data, gal_dtype dtype, int ndim, const int64_t *dim) {
+    GAL_ASSERT(ndim >= 0 && ndim <= GAL_MAX_DIMS);
+    if (cx->err) return NULL;
+    gal_t *t = gal_arena_take(&cx->meta, sizeof *t);
+    if (!t) {
+        gal_ctx_fail(cx, GAL_ENOMEM, "no memory for a tensor's handle");
+        return NULL;
+    }
+    *t = (gal_t){ .data = data, .dtype = dtype, .ndim = ndim };
+    for (int i = 0; i < ndim; i++) t->dim[i] = dim[i];
+    return t;
+}
+
+gal_t *gal_new(gal_ctx *cx, gal_dtype dtype, int ndim, const int64_t *dim) {
+    gal_t *t = gal_wrap(cx, NULL, dtype, ndim, dim);
+    if (!t) return NULL;
+    size_t bytes = (size_t)gal_count(t) * gal_dtype_bytes(dtype);
+    t->data = gal_arena_take(&cx->data, bytes);
+    if (t->data) return t;
+    gal_ctx_fail(cx, GAL_ENOMEM, "no memory for %zu bytes of activations (%zu in use)", bytes, cx->data.live_bytes);
+    return NULL;
+}
+
+gal_t *gal_new2(gal_ctx *cx, gal_dtype dtype, int64_t rows, int64_t cols) {
+    return gal_new(cx, dtype, 2, (int64_t[]){ rows, cols });
+}
+
+gal_t *gal_like(gal_ctx *cx, const gal_t *x) { return x ? gal_new(cx, x->dtype, x->ndim, x->dim) : NULL; }
+
+void *gal_step_memory(gal_ctx *cx, size_t bytes) {
+    void *p = cx->err ? NULL : gal_arena_take(&cx->meta, bytes);
+    if (p) memset(p, 0, bytes);
+    else gal_ctx_fail(cx, GAL_ENOMEM, "no memory for %zu bytes of a step", bytes);
+    return p;
+}
+
+void gal_launch(gal_ctx *cx, gal_kernel_id id, const void *args, size_t bytes) {
+    if (cx->err) return;
+    const gal_kernel *k = &cx->dev->table.k[id];
+    GAL_ASSERT(k->run && k->chunks);
+    if (cx->recording && !gal__plan_add(cx->recording, k, args, bytes)) {
+        gal_ctx_fail(cx, GAL_ENOMEM, "no memory to record a step");
+        return;
+    }
+    gal_pool_run(cx->dev->pool, k->run, args, k->chunks(args));
+}
+
+void gal_set_tap(gal_ctx *cx, gal_tap_fn fn, void *user) {
+    cx->tap = fn;
+    cx->tap_user = user;
+}
+
+void gal_tap(gal_ctx *cx, const char *name, int index, const gal_t *t) {
+    if (cx->tap && !cx->err) cx->tap(cx->tap_user, name, index, t);
+}

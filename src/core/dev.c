@@ -1,0 +1,87 @@
+/* dev.c - choosing kernels by what the processor has. The only place that looks at the processor's features.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "core/dev.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* The compilers' own table of features lacks F16C in clang 14. */
+static bool has_f16c(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
+static bool has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+static bool has_avx512_bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+#else
+static bool has_avx2(void) { return false; }
+static bool has_avx512(void) { return false; }
+static bool has_avx512_bf16(void) { return false; }
+#endif
+
+/* A level is the one below it with some kernels replaced. */
+static const struct {
+    const char *name;
+    bool (*present)(void);
+} LEVELS[] = { { "ref", NULL }, { "avx2", has_avx2 }, { "avx512", has_avx512 } };
+
+static int find_level(const char *name) {
+    for (size_t i = 0; i < GAL_LEN(LEVELS); i++)
+        if (!strcmp(LEVELS[i].name, name)) return (int)i;
+    return -1;
+}
+
+static bool level_present(int level) { return !LEVELS[level].present || LEVELS[level].present(); }
+
+static void fill(gal_kernel_table *table, int level) {
+    *table = (gal_kernel_table){ 0 };
+    gal_ref_fill(table);
+    if (level >= 1) gal_avx2_fill(table);
+    if (level >= 2) gal_avx512_fill(table);
+    if (level >= 2 && has_avx512_bf16()) gal_avx512_bf16_fill(table);
+    table->name = LEVELS[level].name;
+}
+
+bool gal_dev_table(gal_kernel_table *table, const char *level) {
+    int i = find_level(level);
+    if (i < 0 || !level_present(i)) return false;
+    fill(table, i);
+    return true;
+}
+
+gal_err gal_dev_open(gal_dev **out, const gal_device_options *options, gal_diag *diag) {
+    const char *name = options ? options->cpu : NULL;
+    int level = 0;
+    if (name) {
+        level = find_level(name);
+        if (level < 0) return gal_fail(diag, GAL_EUSAGE, "unknown processor level '%s': ref, avx2 or avx512", name);
+        if (!level_present(level))
+            return gal_fail(diag, GAL_EDEVICE, "this processor has no %s; leave the level out to take its best", name);
+    } else {
+        for (int i = 0; i < (int)GAL_LEN(LEVELS); i++)
+            if (level_present(i)) level = i;
+    }
+    gal_dev *dev = gal_alloc(sizeof *dev);
+    if (!dev) return gal_fail(diag, GAL_ENOMEM, "no memory for a device");
+    fill(&dev->table, level);
+    gal_err err = gal_pool_new(&dev->pool, options ? options->threads : 0, diag);
+    if (err) {
+        gal_free(dev);
+        return err;
+    }
+    *out = dev;
+    return GAL_OK;
+}
+
+void gal_dev_close(gal_dev *dev) {
+    if (!dev) return;
+    gal_pool_free(dev->pool);
+    gal_free(dev);
+}

@@ -1,0 +1,58 @@
+/* internal.h - the inside of a context, for the files of this folder only.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_CORE_INTERNAL_H
+#define GAL_CORE_INTERNAL_H
+
+#include "core/ctx.h"
+
+enum { GAL_TAPE_INPUTS = 5 };
+
+/* One op that ran while the tape was on, or one block that will run again. */
+typedef struct gal_node {
+    gal_vjp vjp; /* NULL: a block */
+    gal_t *y;
+    const void *saved;
+    int n_in;
+    gal_t *in[GAL_TAPE_INPUTS]; /* what the gradient reads, with the version it had */
+    uint32_t in_version[GAL_TAPE_INPUTS];
+    /* blocks */
+    gal_block_fn fn;
+    const void *model;
+    const gal_step *st;
+    gal_t *x;
+    int index;
+    size_t first; /* kept block: its first node; the walk gives memory back when it has passed it */
+    bool recompute;
+} gal_node;
+
+typedef struct gal_tape {
+    gal_node *nodes;
+    size_t count, room;
+    bool on, recompute;
+} gal_tape;
+
+/* Launches logged since gal_record_begin(). Arguments lie in pages that never move. */
+typedef struct gal_page gal_page;
+struct gal_plan {
+    gal_job *jobs;
+    size_t count, room;
+    gal_page *pages;
+};
+
+struct gal_ctx {
+    gal_dev *dev;
+    gal_dtype compute;
+    gal_err err; /* sticky, until the step ends */
+    gal_diag diag;
+    gal_arena meta, data;
+    gal_tape tape;
+    gal_plan *recording; /* NULL: not recording */
+    uint32_t set;        /* weights whose gradients the running walk accumulates */
+    gal_tap_fn tap;
+    void *tap_user;
+};
+
+/* Appends a launch to the plan; false when there is no memory. */
+bool gal__plan_add(gal_plan *plan, const gal_kernel *k, const void *args, size_t bytes);
+
+#endif

@@ -1,0 +1,67 @@
+/* recorder.c - a step as a list of (kernel, arguments). Owns the copies of the arguments; refuses nothing but a lack of
+ * memory. Invariant: replaying reads and writes the addresses of the recorded run, so it computes the same bytes from the
+ * same inputs. SPDX-License-Identifier: Apache-2.0 */
+#include "core/internal.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+enum { GAL_PAGE_BYTES = 32 << 10 };
+
+struct gal_page {
+    gal_page *next;
+    size_t used;
+    _Alignas(64) unsigned char bytes[GAL_PAGE_BYTES];
+};
+
+bool gal__plan_add(gal_plan *plan, const gal_kernel *k, const void *args, size_t bytes) {
+    GAL_ASSERT(bytes <= GAL_PAGE_BYTES);
+    if (gal_grow((void **)&plan->jobs, &plan->room, plan->count + 1, sizeof *plan->jobs)) return false;
+    if (!plan->pages || plan->pages->used + bytes > GAL_PAGE_BYTES) {
+        gal_page *p = gal_alloc(sizeof *p);
+        if (!p) return false;
+        p->next = plan->pages;
+        plan->pages = p;
+    }
+    void *copy = plan->pages->bytes + plan->pages->used;
+    memcpy(copy, args, bytes);
+    plan->pages->used += (bytes + 15) / 16 * 16;
+    plan->jobs[plan->count++] = (gal_job){ k->run, k->chunks, copy };
+    return true;
+}
+
+void gal_record_begin(gal_ctx *cx) {
+    GAL_ASSERT(!cx->recording);
+    if (cx->err) return;
+    cx->recording = gal_alloc(sizeof *cx->recording);
+    if (!cx->recording) gal_ctx_fail(cx, GAL_ENOMEM, "no memory to record a step");
+}
+
+gal_err gal_record_end(gal_ctx *cx, gal_plan **out, gal_diag *diag) {
+    gal_plan *plan = cx->recording;
+    cx->recording = NULL;
+    if (cx->err) {
+        gal_plan_free(plan);
+        return gal_fail(diag, cx->err, "%s", cx->diag.text);
+    }
+    *out = plan;
+    return GAL_OK;
+}
+
+void gal_replay(gal_ctx *cx, const gal_plan *plan) {
+    GAL_ASSERT(!cx->recording);
+    if (!cx->err) gal_pool_run_list(cx->dev->pool, plan->jobs, plan->count);
+}
+
+void gal_plan_free(gal_plan *plan) {
+    if (!plan) return;
+    for (gal_page *p = plan->pages, *next; p; p = next) {
+        next = p->next;
+        gal_free(p);
+    }
+    gal_free(plan->jobs);
+    gal_free(plan);
+}
+
+size_t gal_plan_launches(const gal_plan *plan) { return plan->count; }

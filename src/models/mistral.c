@@ -1,0 +1,90 @@
+/* mistral.c - Mistral 7B and its family (arXiv:2310.06825; mistral.md 4, 12).
+ *
+ *     h = x + Wo attend(rope(Wq n), rope(Wk n), Wv n),  n = rms_norm(x)
+ *     y = h + Wdown (silu(Wgate m) * (Wup m)),          m = rms_norm(h)
+ *
+ * Grouped key-value heads, sliding window, rotary positions (YaRN and query scaling in Ministral 3). The same code trains
+ * (no cache, tape on), prefills and decodes. Weights have the names and the row order of Hugging Face folders, so rotary
+ * pairs are (j, j + K/2). SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "models/model.h"
+
+#include <math.h>
+#include <stdio.h>
+
+typedef struct layer {
+    gal_w *attn_norm, *wq, *wk, *wv, *wo, *mlp_norm, *gate, *up, *down;
+} layer;
+
+typedef struct net {
+    gal_w *embed, *norm, *head;
+    layer *layers; /* [L] */
+    gal_rope_spec rope;
+    const gal_config *c;
+} net;
+
+/* What the layers of one step share. */
+typedef struct run {
+    const net *m;
+    gal_rope_angles angles;
+} run;
+
+static const gal_wspec LAYER[] = {
+    { offsetof(layer, attn_norm), "model.layers.%d.input_layernorm.weight", "D", GAL_W_NORM },
+    { offsetof(layer, wq), "model.layers.%d.self_attn.q_proj.weight", "H*K,D", GAL_W_LINEAR },
+    { offsetof(layer, wk), "model.layers.%d.self_attn.k_proj.weight", "G*K,D", GAL_W_LINEAR },
+    { offsetof(layer, wv), "model.layers.%d.self_attn.v_proj.weight", "G*K,D", GAL_W_LINEAR },
+    { offsetof(layer, wo), "model.layers.%d.self_attn.o_proj.weight", "D,H*K", GAL_W_RESIDUAL },
+    { offsetof(layer, mlp_norm), "model.layers.%d.post_attention_layernorm.weight", "D", GAL_W_NORM },
+    { offsetof(layer, gate), "model.layers.%d.mlp.gate_proj.weight", "F,D", GAL_W_LINEAR },
+    { offsetof(layer, up), "model.layers.%d.mlp.up_proj.weight", "F,D", GAL_W_LINEAR },
+    { offsetof(layer, down), "model.layers.%d.mlp.down_proj.weight", "D,F", GAL_W_RESIDUAL },
+};
+static const gal_wspec OUTER[] = {
+    { offsetof(net, embed), "model.embed_tokens.weight", "V,D", GAL_W_EMBED },
+    { offsetof(net, norm), "model.norm.weight", "D", GAL_W_NORM },
+    { offsetof(net, head), "lm_head.weight", "V,D", GAL_W_LINEAR }, /* absent if tied: the last line */
+};
+
+static gal_t *block(gal_ctx *cx, const void *model, int l, gal_t *x, const gal_step *st) {
+    const run *r = model;
+    const gal_config *c = r->m->c;
+    const layer *w = &r->m->layers[l];
+    gal_attend_spec spec = { .heads = c->H, .kv_heads = c->G, .size = c->K, .scale = 1.0 / sqrt((double)c->K),
+                             .window = c->layer_full && c->layer_full[l] ? 0 : c->window };
+    gal_t *q, *k, *v;
+    gal_t *n = gal_rms_norm(cx, x, w->attn_norm, c->eps);        /* [N, D] */
+    gal_qkv(cx, n, w->wq, w->wk, w->wv, &q, &k, &v);             /* [N, H K], [N, G K], [N, G K] */
+    gal_rope(cx, q, k, &r->angles);                              /* in place */
+    gal_t *a = gal_attend(cx, q, k, v, &spec, st, l);            /* [N, H K] */
+    x = gal_linear_add(cx, a, w->wo, x);                         /* [N, D] */
+    n = gal_rms_norm(cx, x, w->mlp_norm, c->eps);
+    return gal_linear_add(cx, gal_swiglu(cx, n, w->gate, w->up), w->down, x);
+}
+
+/* After the last norm, the rows whose logits are wanted. [n_out, D] */
+static gal_t *hidden(gal_ctx *cx, const net *m, const gal_step *st) {
+    run *r = gal_step_memory(cx, sizeof *r);
+    if (!r) return NULL;
+    *r = (run){ m, gal_rope_angles_of(cx, &m->rope, st) };
+    gal_t *x = gal_embed(cx, m->embed, st);
+    for (int l = 0; l < (int)m->c->L; l++) {
+        gal_tap(cx, "hidden", l, x);
+        x = gal_block(cx, block, r, l, x, st);
+    }
+    x = gal_rms_norm(cx, gal_out_rows(cx, x, st), m->norm, m->c->eps);
+    gal_tap(cx, "hidden", (int)m->c->L, x);
+    return x;
+}
+
+static gal_t *logits(gal_ctx *cx, const gal_model *model, const gal_step *st) {
+    const net *m = model->net;
+    return gal_linear_f32(cx, hidden(cx, m, st), m->head);
+}
+
+static gal_t *loss(gal_ctx *cx, const gal_model *model, const gal_step *st) {
+    const net *m = model->net;
+    return gal_cross_entropy(cx, hidden(cx, m, st), m->head, st);
+}
+
+const gal_family gal_mistral = { "mistral", logits, loss };

@@ -1,0 +1,107 @@
+/* composite.c - fused ops spelled out in simpler ones. Slow on purpose; tests hold the fused ones against these.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "ops/internal.h"
+
+gal_t *gal_linear_add_composite(gal_ctx *cx, gal_t *x, const gal_w *w, gal_t *add) {
+    return gal_add(cx, gal_linear(cx, x, w), add);
+}
+
+void gal_qkv_composite(gal_ctx *cx, gal_t *x, const gal_w *wq, const gal_w *wk, const gal_w *wv, gal_t **q, gal_t **k,
+                       gal_t **v) {
+    *q = gal_linear(cx, x, wq);
+    *k = gal_linear(cx, x, wk);
+    *v = gal_linear(cx, x, wv);
+}
+
+gal_t *gal_swiglu_composite(gal_ctx *cx, gal_t *x, const gal_w *gate, const gal_w *up) {
+    return gal_mul(cx, gal_silu(cx, gal_linear(cx, x, gate)), gal_linear(cx, x, up));
+}
+
+gal_t *gal_cross_entropy_composite(gal_ctx *cx, gal_t *x, const gal_w *head, const gal_step *st) {
+    return gal_cross_entropy_logits(cx, gal_linear_f32(cx, x, head), st);
+}
+
+/* ---- attention by heads: x [N, heads K] seen as [N heads, K], whose rows n heads + h belong to head h -------------- */
+
+typedef struct head_saved {
+    gal_t *x;
+    const int32_t *rows;
+    int64_t n, size;
+} head_saved;
+
+static void move_rows(gal_ctx *cx, gal_t *to, const gal_t *from, const int32_t *rows, int64_t n, int64_t size,
+                      bool scatter) {
+    GAL_LAUNCH(cx, GAL_K_GATHER_ROWS, gal_k_gather_rows, .y = to->data, .x = from->data, .dt = to->dtype, .rows = rows,
+               .n = n, .d = size, .scatter = scatter);
+}
+
+static void zero(gal_ctx *cx, gal_t *t) {
+    GAL_LAUNCH(cx, GAL_K_FILL, gal_k_map, .y = t->data, .dt = t->dtype, .count = gal_count(t));
+}
+
+static void take_head_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
+    const head_saved *s = saved;
+    bool has;
+    gal_t *d = gal_grad_of(cx, s->x, &has);
+    if (!d) return;
+    if (!has) zero(cx, d);
+    move_rows(cx, d, y->grad, s->rows, s->n, s->size, true);
+}
+
+static gal_t *take_head(gal_ctx *cx, gal_t *x, const int32_t *rows, int64_t size) {
+    gal_t *y = gal_new2(cx, x->dtype, gal_rows(x), size);
+    if (!y) return NULL;
+    head_saved s = { x, rows, gal_rows(x), size };
+    move_rows(cx, y, x, rows, s.n, size, false);
+    gal_tape_push(cx, take_head_vjp, y, &s, sizeof s, NULL, 0);
+    return y;
+}
+
+static void put_head_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
+    const head_saved *s = saved;
+    bool has;
+    gal_t *d = gal_grad_of(cx, s->x, &has);
+    if (!d) return;
+    GAL_ASSERT(!has); /* a head's output goes nowhere else */
+    move_rows(cx, d, y->grad, s->rows, s->n, s->size, false);
+}
+
+/* Adds head's rows into y, in place: y's gradient flows on to head unchanged. */
+static void put_head(gal_ctx *cx, gal_t *y, gal_t *head, const int32_t *rows, int64_t size) {
+    if (!head) return;
+    head_saved s = { head, rows, gal_rows(head), size };
+    move_rows(cx, y, head, rows, s.n, size, true);
+    gal_tape_push(cx, put_head_vjp, y, &s, sizeof s, NULL, 0);
+}
+
+/* Row numbers of head h, and the range of keys that each row sees. Lives in the step's memory. */
+static int32_t *head_rows(gal_ctx *cx, int64_t n, int64_t heads, int64_t h) {
+    gal_t *t = gal_new(cx, GAL_I32, 1, &n);
+    if (!t) return NULL;
+    int32_t *rows = t->data;
+    for (int64_t i = 0; i < n; i++) rows[i] = (int32_t)(i * heads + h);
+    return rows;
+}
+
+gal_t *gal_attend_composite(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec, const gal_step *st) {
+    if (!q || !k || !v) return NULL;
+    int64_t n = gal_rows(q), heads = spec->heads, kv_heads = spec->kv_heads, size = spec->size;
+    gal_t *lo_t = gal_new(cx, GAL_I32, 1, &n), *hi_t = gal_new(cx, GAL_I32, 1, &n), *y = gal_like(cx, q);
+    if (!gal_ok(cx)) return NULL;
+    int32_t *lo = lo_t->data, *hi = hi_t->data;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t first = spec->window ? GAL_MAX((int64_t)st->start[i], i - spec->window + 1) : st->start[i];
+        lo[i] = (int32_t)first;
+        hi[i] = (int32_t)(i + 1);
+    }
+    zero(cx, y);
+    for (int64_t h = 0; h < heads; h++) {
+        int64_t g = h / (heads / kv_heads);
+        const int32_t *q_rows = head_rows(cx, n, heads, h), *kv_rows = head_rows(cx, n, kv_heads, g);
+        if (!q_rows || !kv_rows) return NULL;
+        gal_t *qh = take_head(cx, q, q_rows, size), *kh = take_head(cx, k, kv_rows, size);
+        gal_t *p = gal_softmax(cx, gal_matmul(cx, qh, kh, true), lo, hi, spec->scale);
+        put_head(cx, y, gal_matmul(cx, p, take_head(cx, v, kv_rows, size), false), q_rows, size);
+    }
+    return y;
+}

@@ -1,0 +1,20 @@
+/* internal.h - what op files share. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_OPS_INTERNAL_H
+#define GAL_OPS_INTERNAL_H
+
+#include "ops/ops.h"
+
+/* LAUNCH(cx, GAL_K_ADD, gal_k_map, .y = ..., ...) */
+#define GAL_LAUNCH(cx, id, type, ...) gal_launch(cx, id, &(type){ __VA_ARGS__ }, sizeof(type))
+
+/* A row-major matrix; transposed: the same memory with rows and columns exchanged. */
+static inline gal_mat gal__mat(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, cols, 1 }; }
+static inline gal_mat gal__mat_t(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, 1, cols }; }
+
+
+/* dx (+)= dy w and dw += dy^T x for y = x w^T; dy [N, O] of type dy_dt. dx may be NULL. */
+void gal__linear_grad(gal_ctx *cx, gal_t *x, const gal_w *w, void *dy, gal_dtype dy_dt);
+/* to (+)= from, of the same type and count. */
+void gal__accumulate(gal_ctx *cx, gal_t *to, const gal_t *from, bool accumulate);
+
+#endif
