@@ -142,6 +142,7 @@ static void test_recompute_same_bytes_less_memory(void **state) {
     size_t n;
     float *a = train_step(&keep, false, &n), *b = train_step(&again, true, &n);
     assert_memory_equal(a, b, n);
+    assert_true(gal_ctx_peak_bytes(again.cx) < gal_ctx_peak_bytes(keep.cx));
     double sum = 0;
     for (size_t i = 1; i < n / sizeof *a; i++) sum += (double)(a[i] * a[i]);
     assert_true(sum > 1e-6); /* gradients did flow */
