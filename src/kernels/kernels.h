@@ -222,10 +222,11 @@ typedef struct gal_k_map {
 } gal_k_map;
 
 /* y[n, m] = exp(scale x - max) / sum over columns lo[n] <= m < hi[n] (0 elsewhere), N rows in `groups` blocks that share
- * lo and hi: row r uses lo[r % (N / groups)]. The gradient: dx (+)= scale * y * (dy - sum(y dy)). */
+ * lo and hi: row r uses lo[r % (N / groups)]. The gradient, with the
+ * probabilities in x: dx (+)= scale * x * (dy - sum(x dy)). */
 typedef struct gal_k_softmax {
     void *y; /* dx in the gradient */
-    const void *x, *dy;
+    const void *x, *dy; /* x: the probabilities in the gradient */
     gal_dtype dt;
     int64_t n, m, groups;
     const int32_t *lo, *hi;
