@@ -102,8 +102,10 @@ gal_t *gal_like(gal_ctx *cx, const gal_t *x) { return x ? gal_new(cx, x->dtype, 
 
 void *gal_step_memory(gal_ctx *cx, size_t bytes) {
     void *p = cx->err ? NULL : gal_arena_take(&cx->meta, bytes);
-    if (p) memset(p, 0, bytes);
-    else gal_ctx_fail(cx, GAL_ENOMEM, "no memory for %zu bytes of a step", bytes);
+    if (p)
+        memset(p, 0, bytes);
+    else
+        gal_ctx_fail(cx, GAL_ENOMEM, "no memory for %zu bytes of a step", bytes);
     return p;
 }
 

@@ -5,7 +5,8 @@
  *     ops                           compute now; with gal_tape_on() each also pushes a node
  *     gal_backward(cx, loss, set)   walks the tape, accumulates into the weights of the set
  *     gal_step_end(cx, diag)        the first error of the step, if any
- * After an error every op returns NULL and launches nothing, so nobody checks in between; ops accept NULL inputs then.
+ * After an error every op returns NULL and launches nothing, so nobody checks in between; ops accept NULL inputs
+ * then.
  *
  *   meta arena:  [ handles | tape nodes > ]      same order every step, so addresses repeat
  *   data arena:  [ values of block 0 | block 1 | ... > ]
@@ -28,7 +29,7 @@ gal_err gal_ctx_new(gal_ctx **out, gal_dev *dev, gal_dtype compute, gal_diag *di
 void gal_ctx_free(gal_ctx *cx);
 gal_dev *gal_ctx_dev(const gal_ctx *cx);
 gal_dtype gal_ctx_compute(const gal_ctx *cx);
-bool gal_ok(const gal_ctx *cx); /* no error so far in this step */
+bool gal_ok(const gal_ctx *cx);               /* no error so far in this step */
 size_t gal_ctx_peak_bytes(const gal_ctx *cx); /* high-water mark of the step arenas */
 
 void gal_step_begin(gal_ctx *cx);
@@ -43,7 +44,8 @@ gal_t *gal_like(gal_ctx *cx, const gal_t *x);
 /* A tensor over memory that outlives the step. */
 gal_t *gal_wrap(gal_ctx *cx, void *data, gal_dtype dtype, int ndim, const int64_t *dim);
 
-/* Plain memory of the step, for what a block must find again during the backward walk; zeroed; NULL after any error. */
+/* Plain memory of the step, for what a block must find again during the backward walk; zeroed; NULL after any error.
+ */
 void *gal_step_memory(gal_ctx *cx, size_t bytes);
 
 /* Sets the sticky error. */
@@ -65,7 +67,8 @@ bool gal_taping(const gal_ctx *cx);
 typedef void (*gal_vjp)(gal_ctx *cx, gal_t *y, const void *saved);
 /* Pushes a node; saved (bytes) is copied. in: tensors whose values the gradient will read (checked by version). */
 void gal_tape_push(gal_ctx *cx, gal_vjp vjp, gal_t *y, const void *saved, size_t bytes, gal_t *const *in, int n_in);
-/* The gradient of t, made on first use; *accumulate tells whether it already holds a part. NULL if t is not tracked. */
+/* The gradient of t, made on first use; *accumulate tells whether it already holds a part. NULL if t is not tracked.
+ */
 gal_t *gal_grad_of(gal_ctx *cx, gal_t *t, bool *accumulate);
 /* Where w's gradient accumulates, or NULL if it is not in the set being walked. */
 void *gal_wgrad_of(const gal_ctx *cx, const gal_w *w);
@@ -77,8 +80,8 @@ gal_t *gal_stop(gal_ctx *cx, gal_t *x);
 
 /* ---- blocks -------------------------------------------------------------------------------------------------- */
 
-/* One layer: from x to a tensor of the same shape and type. It may read, besides x, weights, the step, and tensors made
- * outside through which no gradient flows. */
+/* One layer: from x to a tensor of the same shape and type. It may read, besides x, weights, the step, and tensors
+ * made outside through which no gradient flows. */
 typedef gal_t *(*gal_block_fn)(gal_ctx *cx, const void *model, int index, gal_t *x, const gal_step *st);
 /* Runs the block and consumes x. Inference: memory of the block is given back, the result takes x's place.
  * Training: everything is kept, or only x and the block runs again during the backward walk. */
@@ -86,8 +89,8 @@ gal_t *gal_block(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal
 
 /* ---- recorder ------------------------------------------------------------------------------------------------ */
 
-/* Between begin and end launches run eagerly and are logged. The plan may be replayed while the context, the weights, the
- * step and the cache keep their addresses. *out is written only on GAL_OK. */
+/* Between begin and end launches run eagerly and are logged. The plan may be replayed while the context, the weights,
+ * the step and the cache keep their addresses. *out is written only on GAL_OK. */
 void gal_record_begin(gal_ctx *cx);
 gal_err gal_record_end(gal_ctx *cx, gal_plan **out, gal_diag *diag);
 void gal_replay(gal_ctx *cx, const gal_plan *plan);

@@ -63,7 +63,8 @@ gal_err gal_dev_open(gal_dev **out, const gal_device_options *options, gal_diag 
         level = find_level(name);
         if (level < 0) return gal_fail(diag, GAL_EUSAGE, "unknown processor level '%s': ref, avx2 or avx512", name);
         if (!level_present(level))
-            return gal_fail(diag, GAL_EDEVICE, "this processor has no %s; leave the level out to take its best", name);
+            return gal_fail(diag, GAL_EDEVICE, "this processor has no %s; leave the level out to take its best",
+                            name);
     } else {
         for (int i = 0; i < (int)GAL_LEN(LEVELS); i++)
             if (level_present(i)) level = i;

@@ -1,6 +1,6 @@
-/* dev.h - a device: a table of kernels and the threads that run them. The CPU's levels are filled in here; CUDA has its
- * place and answers that it is absent in builds without it (kernels/no_cuda).
- * SPDX-License-Identifier: Apache-2.0 */
+/* dev.h - a device: a table of kernels and the threads that run them. The CPU's levels are filled in here; CUDA has
+ * its place and answers that it is absent in builds without it (kernels/no_cuda). SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef GAL_CORE_DEV_H
 #define GAL_CORE_DEV_H
 

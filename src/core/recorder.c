@@ -1,6 +1,6 @@
-/* recorder.c - a step as a list of (kernel, arguments). Owns the copies of the arguments; refuses nothing but a lack of
- * memory. Invariant: replaying reads and writes the addresses of the recorded run, so it computes the same bytes from the
- * same inputs. SPDX-License-Identifier: Apache-2.0 */
+/* recorder.c - a step as a list of (kernel, arguments). Owns the copies of the arguments; refuses nothing but a lack
+ * of memory. Invariant: replaying reads and writes the addresses of the recorded run, so it computes the same bytes
+ * from the same inputs. SPDX-License-Identifier: Apache-2.0 */
 #include "core/internal.h"
 
 #include "base/mem.h"

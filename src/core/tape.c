@@ -2,9 +2,9 @@
  *
  *   nodes:  [ op | op ] [ block: op op op | end ] [ block ... ] [ op ]      walk <--
  *
- * Invariants: a gradient tensor is made before the memory mark of the block that adds to it, so giving a block's memory
- * back never takes a gradient with it; a block that runs again does the same launches on the same inputs, so its values
- * are the same bytes. SPDX-License-Identifier: Apache-2.0 */
+ * Invariants: a gradient tensor is made before the memory mark of the block that adds to it, so giving a block's
+ * memory back never takes a gradient with it; a block that runs again does the same launches on the same inputs, so
+ * its values are the same bytes. SPDX-License-Identifier: Apache-2.0 */
 #include "core/internal.h"
 
 #include "base/mem.h"
@@ -68,9 +68,10 @@ static void fill(gal_ctx *cx, gal_t *t, double value) {
 }
 
 static void copy(gal_ctx *cx, gal_t *to, const gal_t *from) {
-    gal_launch(cx, GAL_K_COPY,
-               &(gal_k_map){ .y = to->data, .a = from->data, .dt = to->dtype, .adt = from->dtype, .count = gal_count(to) },
-               sizeof(gal_k_map));
+    gal_launch(
+        cx, GAL_K_COPY,
+        &(gal_k_map){ .y = to->data, .a = from->data, .dt = to->dtype, .adt = from->dtype, .count = gal_count(to) },
+        sizeof(gal_k_map));
 }
 
 static void walk(gal_ctx *cx, size_t from, size_t to);
@@ -139,7 +140,8 @@ void gal_backward(gal_ctx *cx, gal_t *loss, uint32_t set) {
 }
 
 /* Inference: x's memory takes the result, everything above is given back. */
-static gal_t *block_inference(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal_t *x, const gal_step *st) {
+static gal_t *block_inference(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal_t *x,
+                              const gal_step *st) {
     gal_arena_mark data = gal_arena_here(&cx->data), meta = gal_arena_here(&cx->meta);
     gal_t *y = fn(cx, model, index, x, st);
     if (y) {
@@ -152,7 +154,8 @@ static gal_t *block_inference(gal_ctx *cx, gal_block_fn fn, const void *model, i
     return y ? x : NULL;
 }
 
-static gal_t *block_recompute(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal_t *x, const gal_step *st) {
+static gal_t *block_recompute(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal_t *x,
+                              const gal_step *st) {
     gal_t *out = gal_like(cx, x);
     if (!out) return NULL;
     gal_arena_mark data = gal_arena_here(&cx->data), meta = gal_arena_here(&cx->meta);
@@ -176,8 +179,9 @@ gal_t *gal_block(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal
     gal_t *y = recompute ? block_recompute(cx, fn, model, index, x, st) : fn(cx, model, index, x, st);
     gal_node *n = y ? push(cx) : NULL;
     if (!n) return NULL;
-    *n = (gal_node){ .y = y, .x = x, .fn = fn, .model = model, .st = st, .index = index, .first = first,
-                     .recompute = recompute };
+    *n = (gal_node){
+        .y = y, .x = x, .fn = fn, .model = model, .st = st, .index = index, .first = first, .recompute = recompute
+    };
     y->tracked = true;
     return y;
 }

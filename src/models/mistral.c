@@ -3,14 +3,13 @@
  *     h = x + Wo attend(rope(Wq n), rope(Wk n), Wv n),  n = rms_norm(x)
  *     y = h + Wdown (silu(Wgate m) * (Wup m)),          m = rms_norm(h)
  *
- * Grouped key-value heads, sliding window, rotary positions (YaRN and query scaling in Ministral 3). The same code trains
- * (no cache, tape on), prefills and decodes. Weights have the names and the row order of Hugging Face folders, so rotary
- * pairs are (j, j + K/2). SPDX-License-Identifier: Apache-2.0 */
+ * Grouped key-value heads, sliding window, rotary positions (YaRN and query scaling in Ministral 3). The same code
+ * trains (no cache, tape on), prefills and decodes. Weights have the names and the row order of Hugging Face folders,
+ * so rotary pairs are (j, j + K/2). SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "models/model.h"
 
 #include <math.h>
-#include <stdio.h>
 
 typedef struct layer {
     gal_w *attn_norm, *wq, *wk, *wv, *wo, *mlp_norm, *gate, *up, *down;
@@ -20,7 +19,7 @@ typedef struct net {
     gal_w *embed, *norm, *head;
     layer *layers; /* [L] */
     gal_rope_spec rope;
-    const gal_config *c;
+    const gal_config *c; /* the model's */
 } net;
 
 /* What the layers of one step share. */
@@ -50,14 +49,17 @@ static gal_t *block(gal_ctx *cx, const void *model, int l, gal_t *x, const gal_s
     const run *r = model;
     const gal_config *c = r->m->c;
     const layer *w = &r->m->layers[l];
-    gal_attend_spec spec = { .heads = c->H, .kv_heads = c->G, .size = c->K, .scale = 1.0 / sqrt((double)c->K),
+    gal_attend_spec spec = { .heads = c->H,
+                             .kv_heads = c->G,
+                             .size = c->K,
+                             .scale = 1.0 / sqrt((double)c->K),
                              .window = c->layer_full && c->layer_full[l] ? 0 : c->window };
     gal_t *q, *k, *v;
-    gal_t *n = gal_rms_norm(cx, x, w->attn_norm, c->eps);        /* [N, D] */
-    gal_qkv(cx, n, w->wq, w->wk, w->wv, &q, &k, &v);             /* [N, H K], [N, G K], [N, G K] */
-    gal_rope(cx, q, k, &r->angles);                              /* in place */
-    gal_t *a = gal_attend(cx, q, k, v, &spec, st, l);            /* [N, H K] */
-    x = gal_linear_add(cx, a, w->wo, x);                         /* [N, D] */
+    gal_t *n = gal_rms_norm(cx, x, w->attn_norm, c->eps); /* [N, D] */
+    gal_qkv(cx, n, w->wq, w->wk, w->wv, &q, &k, &v);      /* [N, H K], [N, G K], [N, G K] */
+    gal_rope(cx, q, k, &r->angles);                       /* in place */
+    gal_t *a = gal_attend(cx, q, k, v, &spec, st, l);     /* [N, H K] */
+    x = gal_linear_add(cx, a, w->wo, x);                  /* [N, D] */
     n = gal_rms_norm(cx, x, w->mlp_norm, c->eps);
     return gal_linear_add(cx, gal_swiglu(cx, n, w->gate, w->up), w->down, x);
 }
@@ -87,4 +89,30 @@ static gal_t *loss(gal_ctx *cx, const gal_model *model, const gal_step *st) {
     return gal_cross_entropy(cx, hidden(cx, m, st), m->head, st);
 }
 
-const gal_family gal_mistral = { "mistral", logits, loss };
+static void net_free(void *p) {
+    net *m = p;
+    if (!m) return;
+    gal_rope_spec_free(&m->rope);
+    gal_free(m->layers);
+    gal_free(m);
+}
+
+gal_err gal_mistral_declare(gal_model *model, gal_diag *diag) {
+    const gal_config *c = &model->config;
+    size_t outer = GAL_LEN(OUTER) - (c->tied ? 1 : 0);
+    net *m = gal_alloc(sizeof *m);
+    if (!m) return gal_fail(diag, GAL_ENOMEM, "no memory for a model");
+    model->net = m; /* freed with the model, whole or not */
+    m->c = c;
+    m->layers = gal_alloc_array((size_t)c->L, sizeof *m->layers);
+    if (!m->layers) return gal_fail(diag, GAL_ENOMEM, "no memory for %lld layers", (long long)c->L);
+    gal_err err = gal_rope_spec_of(&m->rope, c, diag);
+    if (!err) err = gal_model_reserve(model, outer + (size_t)c->L * GAL_LEN(LAYER), diag);
+    if (!err) err = gal_model_declare(model, OUTER, outer, 0, m, diag);
+    for (int l = 0; l < (int)c->L && !err; l++)
+        err = gal_model_declare(model, LAYER, GAL_LEN(LAYER), l, &m->layers[l], diag);
+    if (c->tied) m->head = m->embed;
+    return err;
+}
+
+const gal_family gal_mistral = { "mistral", gal_mistral_declare, net_free, logits, loss };

@@ -37,7 +37,9 @@ gal_t *gal_swiglu(gal_ctx *cx, gal_t *x, const gal_w *gate, const gal_w *up) {
     gal_t *const out[2] = { g, u };
     gal_k_gemm p = { .count = 2 };
     for (int i = 0; i < 2; i++)
-        p.p[i] = (gal_gemm){ .m = n, .n = f, .k = d,
+        p.p[i] = (gal_gemm){ .m = n,
+                             .n = f,
+                             .k = d,
                              .a = gal__mat(x->data, x->dtype, d),
                              .b = gal__mat_t(w[i]->data, w[i]->dtype, d),
                              .c = gal__mat(out[i]->data, x->dtype, f),
@@ -49,7 +51,8 @@ gal_t *gal_swiglu(gal_ctx *cx, gal_t *x, const gal_w *gate, const gal_w *up) {
     return y;
 }
 
-/* ---- elementwise ------------------------------------------------------------------------------------------------ */
+/* ---- elementwise ------------------------------------------------------------------------------------------------
+ */
 
 typedef struct pair_saved {
     gal_t *a, *b;
@@ -70,7 +73,8 @@ gal_t *gal_add(gal_ctx *cx, gal_t *a, gal_t *b) {
     GAL_SHAPES(a->dtype == b->dtype && gal_count(a) == gal_count(b), "add", a, b);
     gal_t *y = gal_like(cx, a);
     if (!y) return NULL;
-    GAL_LAUNCH(cx, GAL_K_ADD, gal_k_map, .y = y->data, .a = a->data, .b = b->data, .dt = y->dtype, .count = gal_count(y));
+    GAL_LAUNCH(cx, GAL_K_ADD, gal_k_map, .y = y->data, .a = a->data, .b = b->data, .dt = y->dtype,
+               .count = gal_count(y));
     gal_tape_push(cx, add_vjp, y, &(pair_saved){ a, b }, sizeof(pair_saved), NULL, 0);
     return y;
 }
@@ -82,8 +86,8 @@ static void mul_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
         bool has;
         gal_t *d = gal_grad_of(cx, in[i], &has);
         if (d)
-            GAL_LAUNCH(cx, GAL_K_MUL, gal_k_map, .y = d->data, .a = y->grad->data, .b = in[1 - i]->data, .dt = y->dtype,
-                       .count = gal_count(y), .accumulate = has);
+            GAL_LAUNCH(cx, GAL_K_MUL, gal_k_map, .y = d->data, .a = y->grad->data, .b = in[1 - i]->data,
+                       .dt = y->dtype, .count = gal_count(y), .accumulate = has);
     }
 }
 
@@ -92,7 +96,8 @@ gal_t *gal_mul(gal_ctx *cx, gal_t *a, gal_t *b) {
     GAL_SHAPES(a->dtype == b->dtype && gal_count(a) == gal_count(b), "mul", a, b);
     gal_t *y = gal_like(cx, a);
     if (!y) return NULL;
-    GAL_LAUNCH(cx, GAL_K_MUL, gal_k_map, .y = y->data, .a = a->data, .b = b->data, .dt = y->dtype, .count = gal_count(y));
+    GAL_LAUNCH(cx, GAL_K_MUL, gal_k_map, .y = y->data, .a = a->data, .b = b->data, .dt = y->dtype,
+               .count = gal_count(y));
     gal_tape_push(cx, mul_vjp, y, &(pair_saved){ a, b }, sizeof(pair_saved), (gal_t *[]){ a, b }, 2);
     return y;
 }
@@ -114,7 +119,8 @@ gal_t *gal_silu(gal_ctx *cx, gal_t *x) {
     return y;
 }
 
-/* ---- softmax of composites --------------------------------------------------------------------------------------- */
+/* ---- softmax of composites ---------------------------------------------------------------------------------------
+ */
 
 typedef struct softmax_saved {
     gal_t *x;
@@ -127,9 +133,9 @@ static void softmax_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
     bool has;
     gal_t *d = gal_grad_of(cx, s->x, &has);
     if (d)
-        GAL_LAUNCH(cx, GAL_K_SOFTMAX_GRAD, gal_k_softmax, .y = d->data, .x = y->data, .dy = y->grad->data, .dt = y->dtype,
-                   .n = gal_rows(y), .m = gal_cols(y), .groups = 1, .lo = s->lo, .hi = s->hi, .scale = s->scale,
-                   .accumulate = has);
+        GAL_LAUNCH(cx, GAL_K_SOFTMAX_GRAD, gal_k_softmax, .y = d->data, .x = y->data, .dy = y->grad->data,
+                   .dt = y->dtype, .n = gal_rows(y), .m = gal_cols(y), .groups = 1, .lo = s->lo, .hi = s->hi,
+                   .scale = s->scale, .accumulate = has);
 }
 
 gal_t *gal_softmax(gal_ctx *cx, gal_t *x, const int32_t *lo, const int32_t *hi, double scale) {

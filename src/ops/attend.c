@@ -1,5 +1,5 @@
-/* attend.c - attention over this batch's rows and, in inference, over cached keys. The chunk is attended before its keys are
- * stored: a store could take the slot of a key that the chunk's first rows still need (mistral.md 8).
+/* attend.c - attention over this batch's rows and, in inference, over cached keys. The chunk is attended before its
+ * keys are stored: a store could take the slot of a key that the chunk's first rows still need (mistral.md 8).
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/internal.h"
 
@@ -24,26 +24,41 @@ static void attend_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
     const bool has[3] = { hq, hk, hv };
     bool any = hq || hk || hv;
     for (int i = 0; any && i < 3; i++)
-        if (!has[i]) GAL_LAUNCH(cx, GAL_K_FILL, gal_k_map, .y = d[i]->data, .dt = d[i]->dtype, .count = gal_count(d[i]));
+        if (!has[i])
+            GAL_LAUNCH(cx, GAL_K_FILL, gal_k_map, .y = d[i]->data, .dt = d[i]->dtype, .count = gal_count(d[i]));
     GAL_LAUNCH(cx, GAL_K_ATTEND_GRAD, gal_k_attend_grad, .dq = dq->data, .dk = dk->data, .dv = dv->data,
                .dout = y->grad->data, .o = y->data, .lse = s->lse->data, .q = s->q->data, .k = s->k->data,
-               .v = s->v->data, .dt = y->dtype, .n = gal_rows(y), .heads = s->spec.heads, .kv_heads = s->spec.kv_heads,
-               .size = s->spec.size, .window = s->spec.window, .row_len = s->row_len, .scale = s->spec.scale,
-               .start = s->start, .accumulate = any);
+               .v = s->v->data, .dt = y->dtype, .n = gal_rows(y), .heads = s->spec.heads,
+               .kv_heads = s->spec.kv_heads, .size = s->spec.size, .window = s->spec.window, .row_len = s->row_len,
+               .scale = s->spec.scale, .start = s->start, .accumulate = any);
 }
 
-gal_t *gal_attend(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec, const gal_step *st, int layer) {
+gal_t *gal_attend(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec, const gal_step *st,
+                  int layer) {
     if (!q || !k || !v) return NULL;
     int64_t n = gal_rows(q), size = spec->size;
     GAL_SHAPES(gal_cols(q) == spec->heads * size && spec->heads % spec->kv_heads == 0, "attend", q, k);
-    GAL_SHAPES(gal_cols(k) == spec->kv_heads * size && gal_count(k) == gal_count(v) && gal_rows(k) == n, "attend", k, v);
+    GAL_SHAPES(gal_cols(k) == spec->kv_heads * size && gal_count(k) == gal_count(v) && gal_rows(k) == n, "attend", k,
+               v);
     const gal_kv_layer *kv = st->kv ? &st->kv[layer] : NULL;
     GAL_ASSERT(!kv || !gal_taping(cx));
     gal_t *y = gal_like(cx, q), *lse = gal_taping(cx) ? gal_new2(cx, gal_stat_dtype(q->dtype), n, spec->heads) : NULL;
     if (!gal_ok(cx)) return NULL;
-    gal_k_attend a = { .o = y->data, .lse = lse ? lse->data : NULL, .q = q->data, .k = k->data, .v = v->data,
-                       .dt = q->dtype, .n = n, .heads = spec->heads, .kv_heads = spec->kv_heads, .size = size,
-                       .window = spec->window, .scale = spec->scale, .start = st->start, .pos = st->pos, .seq = st->seq };
+    gal_k_attend a = { .o = y->data,
+                       .lse = lse ? lse->data : NULL,
+                       .q = q->data,
+                       .k = k->data,
+                       .v = v->data,
+                       .dt = q->dtype,
+                       .n = n,
+                       .heads = spec->heads,
+                       .kv_heads = spec->kv_heads,
+                       .size = size,
+                       .window = spec->window,
+                       .scale = spec->scale,
+                       .start = st->start,
+                       .pos = st->pos,
+                       .seq = st->seq };
     if (kv) {
         a.ck = kv->k;
         a.cv = kv->v;

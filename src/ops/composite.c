@@ -21,7 +21,8 @@ gal_t *gal_cross_entropy_composite(gal_ctx *cx, gal_t *x, const gal_w *head, con
     return gal_cross_entropy_logits(cx, gal_linear_f32(cx, x, head), st);
 }
 
-/* ---- attention by heads: x [N, heads K] seen as [N heads, K], whose rows n heads + h belong to head h -------------- */
+/* ---- attention by heads: x [N, heads K] seen as [N heads, K], whose rows n heads + h belong to head h
+ * -------------- */
 
 typedef struct head_saved {
     gal_t *x;
@@ -31,8 +32,8 @@ typedef struct head_saved {
 
 static void move_rows(gal_ctx *cx, gal_t *to, const gal_t *from, const int32_t *rows, int64_t n, int64_t size,
                       bool scatter) {
-    GAL_LAUNCH(cx, GAL_K_GATHER_ROWS, gal_k_gather_rows, .y = to->data, .x = from->data, .dt = to->dtype, .rows = rows,
-               .n = n, .d = size, .scatter = scatter);
+    GAL_LAUNCH(cx, GAL_K_GATHER_ROWS, gal_k_gather_rows, .y = to->data, .x = from->data, .dt = to->dtype,
+               .rows = rows, .n = n, .d = size, .scatter = scatter);
 }
 
 static void zero(gal_ctx *cx, gal_t *t) {
@@ -83,7 +84,8 @@ static int32_t *head_rows(gal_ctx *cx, int64_t n, int64_t heads, int64_t h) {
     return rows;
 }
 
-gal_t *gal_attend_composite(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec, const gal_step *st) {
+gal_t *gal_attend_composite(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec,
+                            const gal_step *st) {
     if (!q || !k || !v) return NULL;
     int64_t n = gal_rows(q), heads = spec->heads, kv_heads = spec->kv_heads, size = spec->size;
     gal_t *lo_t = gal_new(cx, GAL_I32, 1, &n), *hi_t = gal_new(cx, GAL_I32, 1, &n), *y = gal_like(cx, q);

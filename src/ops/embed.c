@@ -10,8 +10,8 @@ static void embed_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
     const embed_saved *s = saved;
     void *dw = gal_wgrad_of(cx, s->w);
     if (!dw) return;
-    GAL_LAUNCH(cx, GAL_K_EMBED_GRAD, gal_k_embed_grad, .dtable = dw, .dy = y->grad->data, .dt = y->dtype, .ids = s->ids,
-               .n = gal_rows(y), .d = gal_cols(y));
+    GAL_LAUNCH(cx, GAL_K_EMBED_GRAD, gal_k_embed_grad, .dtable = dw, .dy = y->grad->data, .dt = y->dtype,
+               .ids = s->ids, .n = gal_rows(y), .d = gal_cols(y));
 }
 
 gal_t *gal_embed(gal_ctx *cx, const gal_w *w, const gal_step *st) {

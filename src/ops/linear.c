@@ -7,7 +7,9 @@
 
 static gal_gemm product(gal_t *x, const gal_w *w, gal_t *y, const gal_t *add) {
     int64_t in = w->dim[1], out = w->dim[0];
-    return (gal_gemm){ .m = gal_rows(x), .n = out, .k = in,
+    return (gal_gemm){ .m = gal_rows(x),
+                       .n = out,
+                       .k = in,
                        .a = gal__mat(x->data, x->dtype, in),
                        .b = gal__mat_t(w->data, w->dtype, in),
                        .c = gal__mat(y->data, y->dtype, out),
@@ -22,18 +24,24 @@ static int grad_products(gal_ctx *cx, gal_gemm *p, gal_t *x, const gal_w *w, voi
     bool has;
     gal_t *dx = gal_grad_of(cx, x, &has);
     if (dx)
-        p[n++] = (gal_gemm){ .m = rows, .n = in, .k = out,
+        p[n++] = (gal_gemm){ .m = rows,
+                             .n = in,
+                             .k = out,
                              .a = gal__mat(dy, dy_dt, out),
                              .b = gal__mat(w->data, w->dtype, in),
                              .c = gal__mat(dx->data, dx->dtype, in),
-                             .compute = x->dtype, .accumulate = has };
+                             .compute = x->dtype,
+                             .accumulate = has };
     void *dw = gal_wgrad_of(cx, w);
     if (dw)
-        p[n++] = (gal_gemm){ .m = out, .n = in, .k = rows,
+        p[n++] = (gal_gemm){ .m = out,
+                             .n = in,
+                             .k = rows,
                              .a = gal__mat_t(dy, dy_dt, out),
                              .b = gal__mat(x->data, x->dtype, in),
                              .c = gal__mat(dw, gal_stat_dtype(x->dtype), in),
-                             .compute = x->dtype, .accumulate = true };
+                             .compute = x->dtype,
+                             .accumulate = true };
     return n;
 }
 
@@ -78,7 +86,8 @@ gal_t *gal_linear_add(gal_ctx *cx, gal_t *x, const gal_w *w, gal_t *add) {
     return x && add ? linear(cx, x, w, add, x->dtype) : NULL;
 }
 
-void gal_qkv(gal_ctx *cx, gal_t *x, const gal_w *wq, const gal_w *wk, const gal_w *wv, gal_t **q, gal_t **k, gal_t **v) {
+void gal_qkv(gal_ctx *cx, gal_t *x, const gal_w *wq, const gal_w *wk, const gal_w *wv, gal_t **q, gal_t **k,
+             gal_t **v) {
     const gal_w *const w[3] = { wq, wk, wv };
     gal_t **const out[3] = { q, k, v };
     *q = *k = *v = NULL;
@@ -111,14 +120,25 @@ static void matmul_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
     gal_k_gemm g = { 0 };
     gal_t *da = gal_grad_of(cx, s->a, &has);
     if (da)
-        g.p[g.count++] = (gal_gemm){ .m = m, .n = k, .k = n, .a = dy, .b = flip(b), .c = gal__mat(da->data, y->dtype, k),
-                                     .compute = y->dtype, .accumulate = has };
+        g.p[g.count++] = (gal_gemm){ .m = m,
+                                     .n = k,
+                                     .k = n,
+                                     .a = dy,
+                                     .b = flip(b),
+                                     .c = gal__mat(da->data, y->dtype, k),
+                                     .compute = y->dtype,
+                                     .accumulate = has };
     gal_t *db = gal_grad_of(cx, s->b, &has);
     if (db)
-        g.p[g.count++] = (gal_gemm){ .m = k, .n = n, .k = m, .a = flip(a), .b = dy,
+        g.p[g.count++] = (gal_gemm){ .m = k,
+                                     .n = n,
+                                     .k = m,
+                                     .a = flip(a),
+                                     .b = dy,
                                      .c = s->transpose_b ? gal__mat_t(db->data, y->dtype, k)
                                                          : gal__mat(db->data, y->dtype, n),
-                                     .compute = y->dtype, .accumulate = has };
+                                     .compute = y->dtype,
+                                     .accumulate = has };
     if (g.count) gal_launch(cx, GAL_K_GEMM, &g, sizeof g);
 }
 
@@ -129,12 +149,15 @@ gal_t *gal_matmul(gal_ctx *cx, gal_t *a, gal_t *b, bool transpose_b) {
     gal_t *y = gal_new2(cx, a->dtype, m, n);
     if (!y) return NULL;
     gal_k_gemm g = { .count = 1,
-                     .p = { { .m = m, .n = n, .k = k,
+                     .p = { { .m = m,
+                              .n = n,
+                              .k = k,
                               .a = gal__mat(a->data, a->dtype, k),
                               .b = transpose_b ? gal__mat_t(b->data, b->dtype, k) : gal__mat(b->data, b->dtype, n),
                               .c = gal__mat(y->data, y->dtype, n),
                               .compute = a->dtype } } };
     gal_launch(cx, GAL_K_GEMM, &g, sizeof g);
-    gal_tape_push(cx, matmul_vjp, y, &(matmul_saved){ a, b, transpose_b }, sizeof(matmul_saved), (gal_t *[]){ a, b }, 2);
+    gal_tape_push(cx, matmul_vjp, y, &(matmul_saved){ a, b, transpose_b }, sizeof(matmul_saved), (gal_t *[]){ a, b },
+                  2);
     return y;
 }

@@ -1,8 +1,8 @@
 /* loss.c - next-token cross-entropy without all logits at once.
  *
- * Rows are taken in chunks whose f32 logits fit GAL_XENT_BYTES. If all rows fit into one chunk its logits are kept for the
- * gradient, otherwise each chunk's are made again during the backward walk: one more product instead of N V numbers.
- * SPDX-License-Identifier: Apache-2.0 */
+ * Rows are taken in chunks whose f32 logits fit GAL_XENT_BYTES. If all rows fit into one chunk its logits are kept
+ * for the gradient, otherwise each chunk's are made again during the backward walk: one more product instead of N V
+ * numbers. SPDX-License-Identifier: Apache-2.0 */
 #include "ops/internal.h"
 
 #include "base/arena.h"
@@ -25,7 +25,9 @@ static void *at(const gal_t *t, int64_t r) {
 static void logits_of(gal_ctx *cx, const gal_t *x, const gal_w *head, gal_t *logits, int64_t r0, int64_t rows) {
     int64_t d = head->dim[1], v = head->dim[0];
     gal_k_gemm g = { .count = 1,
-                     .p = { { .m = rows, .n = v, .k = d,
+                     .p = { { .m = rows,
+                              .n = v,
+                              .k = d,
                               .a = gal__mat(at(x, r0), x->dtype, d),
                               .b = gal__mat_t(head->data, head->dtype, d),
                               .c = gal__mat(logits->data, logits->dtype, v),
@@ -34,25 +36,31 @@ static void logits_of(gal_ctx *cx, const gal_t *x, const gal_w *head, gal_t *log
 }
 
 /* The gradient of rows r0 .. r0+rows-1, whose logits are overwritten. */
-static void chunk_grad(gal_ctx *cx, const xent_saved *s, gal_t *logits, const gal_t *dloss, gal_t *dx, bool has, void *dw,
-                       int64_t r0, int64_t rows) {
+static void chunk_grad(gal_ctx *cx, const xent_saved *s, gal_t *logits, const gal_t *dloss, gal_t *dx, bool has,
+                       void *dw, int64_t r0, int64_t rows) {
     int64_t d = s->head->dim[1], v = s->head->dim[0];
     gal_dtype stat = logits->dtype;
     GAL_LAUNCH(cx, GAL_K_XENT_GRAD, gal_k_xent, .logits = logits->data, .lse = at(s->lse, r0), .dloss = at(dloss, r0),
                .dt = stat, .target = s->target + r0, .r = rows, .v = v);
     gal_k_gemm g = { 0 };
     if (dx)
-        g.p[g.count++] = (gal_gemm){ .m = rows, .n = d, .k = v,
+        g.p[g.count++] = (gal_gemm){ .m = rows,
+                                     .n = d,
+                                     .k = v,
                                      .a = gal__mat(logits->data, stat, v),
                                      .b = gal__mat(s->head->data, s->head->dtype, d),
                                      .c = gal__mat(at(dx, r0), dx->dtype, d),
-                                     .compute = dx->dtype, .accumulate = has };
+                                     .compute = dx->dtype,
+                                     .accumulate = has };
     if (dw)
-        g.p[g.count++] = (gal_gemm){ .m = v, .n = d, .k = rows,
+        g.p[g.count++] = (gal_gemm){ .m = v,
+                                     .n = d,
+                                     .k = rows,
                                      .a = gal__mat_t(logits->data, stat, v),
                                      .b = gal__mat(at(s->x, r0), s->x->dtype, d),
                                      .c = gal__mat(dw, stat, d),
-                                     .compute = s->x->dtype, .accumulate = true };
+                                     .compute = s->x->dtype,
+                                     .accumulate = true };
     if (g.count) gal_launch(cx, GAL_K_GEMM, &g, sizeof g);
 }
 

@@ -1,6 +1,6 @@
 /* ops.h - the vocabulary of models. Each op checks shapes, computes now, and knows its gradient.
- * x, q, k, v ... are tensors of the step; w are weights. All return a new tensor in the step arena, NULL after an error.
- * SPDX-License-Identifier: Apache-2.0 */
+ * x, q, k, v ... are tensors of the step; w are weights. All return a new tensor in the step arena, NULL after an
+ * error. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_OPS_OPS_H
 #define GAL_OPS_OPS_H
 
@@ -13,10 +13,11 @@ gal_t *gal_out_rows(gal_ctx *cx, gal_t *x, const gal_step *st);
 
 /* linear.c   x [N, I], w [O, I] -> x w^T [N, O] */
 gal_t *gal_linear(gal_ctx *cx, gal_t *x, const gal_w *w);
-gal_t *gal_linear_f32(gal_ctx *cx, gal_t *x, const gal_w *w); /* the same with an f32 result (logits) */
+gal_t *gal_linear_f32(gal_ctx *cx, gal_t *x, const gal_w *w);             /* the same with an f32 result (logits) */
 gal_t *gal_linear_add(gal_ctx *cx, gal_t *x, const gal_w *w, gal_t *add); /* x w^T + add [N, O] */
 /* Three products of the same x in one launch: *q [N, Oq], *k, *v. */
-void gal_qkv(gal_ctx *cx, gal_t *x, const gal_w *wq, const gal_w *wk, const gal_w *wv, gal_t **q, gal_t **k, gal_t **v);
+void gal_qkv(gal_ctx *cx, gal_t *x, const gal_w *wq, const gal_w *wk, const gal_w *wv, gal_t **q, gal_t **k,
+             gal_t **v);
 /* a [m, k] b [k, n] of tensors, or with b transposed [n, k] */
 gal_t *gal_matmul(gal_ctx *cx, gal_t *a, gal_t *b, bool transpose_b);
 
@@ -25,11 +26,11 @@ gal_t *gal_rms_norm(gal_ctx *cx, gal_t *x, const gal_w *w, double eps);
 
 /* rope.c     Rotary positions (RoFormer, arXiv:2104.09864; YaRN, arXiv:2309.00071). */
 typedef struct gal_rope_spec {
-    int64_t size;       /* head size, even */
-    float *inv_freq;    /* [size / 2] radians per position, after any scaling; owned by the model */
-    float mscale;       /* multiplies cosine and sine */
+    int64_t size;         /* head size, even */
+    float *inv_freq;      /* [size / 2] radians per position, after any scaling; owned by the model */
+    float mscale;         /* multiplies cosine and sine */
     float beta, original; /* query scale 1 + beta ln(1 + floor(pos / original)); beta 0: none */
-    bool interleaved;   /* pairs (2j, 2j+1), else (j, j + size/2) */
+    bool interleaved;     /* pairs (2j, 2j+1), else (j, j + size/2) */
 } gal_rope_spec;
 typedef struct gal_rope_angles {
     gal_t *table;  /* [N, size] */
@@ -41,13 +42,15 @@ gal_rope_angles gal_rope_angles_of(gal_ctx *cx, const gal_rope_spec *spec, const
 /* Rotates q [N, H K] and k [N, G K] in place. */
 void gal_rope(gal_ctx *cx, gal_t *q, gal_t *k, const gal_rope_angles *angles);
 
-/* attend.c   q [N, H K], k v [N, G K] -> [N, H K]; causal, within the document, at most `window` keys including the row's
- * own (0: all). With st->kv, also over the cached keys of `layer`, and then appends this step's (mistral.md 6-8). */
+/* attend.c   q [N, H K], k v [N, G K] -> [N, H K]; causal, within the document, at most `window` keys including the
+ * row's own (0: all). With st->kv, also over the cached keys of `layer`, and then appends this step's (mistral.md
+ * 6-8). */
 typedef struct gal_attend_spec {
     int64_t heads, kv_heads, size, window;
     double scale; /* of the products, usually 1 / sqrt(size) */
 } gal_attend_spec;
-gal_t *gal_attend(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec, const gal_step *st, int layer);
+gal_t *gal_attend(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec, const gal_step *st,
+                  int layer);
 
 /* act.c */
 gal_t *gal_swiglu(gal_ctx *cx, gal_t *x, const gal_w *gate, const gal_w *up); /* silu(x gate^T) * (x up^T) [N, F] */
@@ -57,8 +60,8 @@ gal_t *gal_silu(gal_ctx *cx, gal_t *x);
 /* Softmax of scale * x over columns lo[n] .. hi[n]-1 of each row (kernels.h SOFTMAX). */
 gal_t *gal_softmax(gal_ctx *cx, gal_t *x, const int32_t *lo, const int32_t *hi, double scale);
 
-/* loss.c     x [N, D], head [V, D] -> loss of each row against st->target in nats [N], 0 where the target is -1. Logits
- * are made for a bounded number of rows at a time: at most GAL_XENT_BYTES of them exist at once. */
+/* loss.c     x [N, D], head [V, D] -> loss of each row against st->target in nats [N], 0 where the target is -1.
+ * Logits are made for a bounded number of rows at a time: at most GAL_XENT_BYTES of them exist at once. */
 enum { GAL_XENT_BYTES = 64 << 20 };
 gal_t *gal_cross_entropy(gal_ctx *cx, gal_t *x, const gal_w *head, const gal_step *st);
 /* The same from logits [N, V] of f32. */
@@ -71,7 +74,8 @@ gal_t *gal_linear_add_composite(gal_ctx *cx, gal_t *x, const gal_w *w, gal_t *ad
 void gal_qkv_composite(gal_ctx *cx, gal_t *x, const gal_w *wq, const gal_w *wk, const gal_w *wv, gal_t **q, gal_t **k,
                        gal_t **v);
 gal_t *gal_swiglu_composite(gal_ctx *cx, gal_t *x, const gal_w *gate, const gal_w *up);
-gal_t *gal_attend_composite(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec, const gal_step *st);
+gal_t *gal_attend_composite(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec,
+                            const gal_step *st);
 gal_t *gal_cross_entropy_composite(gal_ctx *cx, gal_t *x, const gal_w *head, const gal_step *st);
 
 #endif

@@ -1,5 +1,5 @@
-/* core_test.c - the heart on a toy network: addresses repeat, errors stick, blocks keep or recompute to the same bytes,
- * a recorded step equals an eager one, one tape may be walked twice. SPDX-License-Identifier: Apache-2.0 */
+/* core_test.c - the heart on a toy network: addresses repeat, errors stick, blocks keep or recompute to the same
+ * bytes, a recorded step equals an eager one, one tape may be walked twice. SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "base/rng.h"
 #include "ops/ops.h"
@@ -160,7 +160,8 @@ static void test_threads_same_bytes(void **state) {
         toy_open(&t, threads);
         size_t n;
         float *a = train_step(&t, false, &n);
-        if (!first) first = a;
+        if (!first)
+            first = a;
         else {
             assert_memory_equal(first, a, n);
             free(a);
