@@ -20,8 +20,7 @@ static int64_t letter(const gal_config *c, char l) {
     case 'F':
         return c->F;
     default:
-        GAL_ASSERT(!"a letter of a weight's shape");
-        return 0;
+        gal__assert_failed("a known letter in a weight's shape", __FILE__, __LINE__);
     }
 }
 
