@@ -32,5 +32,7 @@ void *gal_arena_take(gal_arena *a, size_t bytes);
 gal_arena_mark gal_arena_here(const gal_arena *a);
 void gal_arena_rewind(gal_arena *a, gal_arena_mark m);
 void gal_arena_reset(gal_arena *a);
+/* Lifts AddressSanitizer's poison from all chunks until the next rewind or reset; nothing without it. */
+void gal_arena_expose(gal_arena *a);
 
 #endif

@@ -51,6 +51,8 @@ gal_err gal_record_end(gal_ctx *cx, gal_plan **out, gal_diag *diag) {
 
 void gal_replay(gal_ctx *cx, const gal_plan *plan) {
     GAL_ASSERT(!cx->recording);
+    /* The plan writes where the recorded run did, blocks given back since included. */
+    gal_arena_expose(&cx->data);
     if (!cx->err) gal_pool_run_list(cx->dev->pool, plan->jobs, plan->count);
 }
 

@@ -2,7 +2,6 @@
  * to it. SPDX-License-Identifier: Apache-2.0 */
 #include "models/model.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static int64_t letter(const gal_config *c, char l) {
@@ -39,25 +38,32 @@ static int resolve(const gal_config *c, const char *shape, int64_t dim[GAL_MAX_D
     return n + 1;
 }
 
-/* pattern with its one "%d" replaced; a name without one is copied. */
-static void layer_name(char *out, size_t room, const char *pattern, int layer) {
+/* pattern with its one "%d" replaced; a name without one is copied. NULL when out of memory. */
+static const char *layer_name(gal_buf *b, const char *pattern, int layer) {
+    gal_buf_clear(b);
     const char *mark = strstr(pattern, "%d");
-    if (mark)
-        (void)snprintf(out, room, "%.*s%d%s", (int)(mark - pattern), pattern, layer, mark + 2);
-    else
-        (void)snprintf(out, room, "%s", pattern);
+    if (mark) {
+        gal_buf_add(b, pattern, (size_t)(mark - pattern));
+        gal_buf_printf(b, "%d", layer);
+    }
+    gal_buf_puts(b, mark ? mark + 2 : pattern);
+    return b->oom ? NULL : b->data;
 }
 
 gal_err gal_model_declare(gal_model *m, const gal_wspec *table, size_t count, int layer, void *fields,
                           gal_diag *diag) {
-    for (size_t i = 0; i < count; i++) {
-        char name[160];
+    gal_buf name = { 0 };
+    gal_err err = GAL_OK;
+    for (size_t i = 0; i < count && !err; i++) {
         int64_t dim[GAL_MAX_DIMS];
-        layer_name(name, sizeof name, table[i].name, layer);
         int ndim = resolve(&m->config, table[i].shape, dim);
-        gal_w *w = gal_model_add_weight(m, name, table[i].role, ndim, dim, diag);
-        if (!w) return GAL_ENOMEM;
-        memcpy((char *)fields + table[i].offset, &w, sizeof w);
+        const char *n = layer_name(&name, table[i].name, layer);
+        gal_w *w = n ? gal_model_add_weight(m, n, table[i].role, ndim, dim, diag) : NULL;
+        if (w)
+            memcpy((char *)fields + table[i].offset, &w, sizeof w);
+        else
+            err = gal_fail(diag, GAL_ENOMEM, "no memory for the weights of a model");
     }
-    return GAL_OK;
+    gal_buf_free(&name);
+    return err;
 }
