@@ -97,3 +97,11 @@ void gal_arena_rewind(gal_arena *a, gal_arena_mark m) {
 }
 
 void gal_arena_reset(gal_arena *a) { gal_arena_rewind(a, (gal_arena_mark){ NULL, 0, 0 }); }
+
+void gal_arena_expose(gal_arena *a) {
+#if GAL_ASAN
+    for (gal_arena_chunk *c = a->first; c; c = c->next) GAL_UNPOISON(c->data, c->bytes);
+#else
+    (void)a;
+#endif
+}
