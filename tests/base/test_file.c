@@ -1,0 +1,185 @@
+/* test_file.c - files and folders, and that a failed write leaves nothing behind. SPDX-License-Identifier: Apache-2.0
+ */
+#include "base/file.h"
+#include "base/mem.h"
+#include "support/test.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[] = "galerne-test-file.XXXXXX";
+static gal_diag diag;
+
+static const char *at(const char *name) {
+    static char path[4][256];
+    static int turn;
+    turn = (turn + 1) % 4;
+    assert_true(snprintf(path[turn], sizeof path[turn], "%s/%s", dir, name) < 256);
+    return path[turn];
+}
+
+static int set_up(void **state) {
+    (void)state;
+    memset(&diag, 0, sizeof diag);
+    memcpy(dir + sizeof dir - 7, "XXXXXX", 6);
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    return gal_remove_tree(dir, NULL) == GAL_OK && !gal_is_dir(dir) ? 0 : -1;
+}
+
+static size_t names_in(const char *path) {
+    char **names;
+    size_t n = 0;
+    assert_int_equal(gal_list_dir(path, &names, &n, NULL), GAL_OK);
+    gal_free_names(names, n);
+    return n;
+}
+
+static void write_then_map_and_read(void **state) {
+    (void)state;
+    size_t n = 300001;
+    char *bytes = gal_alloc(n);
+    for (size_t i = 0; i < n; i++) bytes[i] = (char)(i * 7);
+    assert_int_equal(gal_write_file(at("f"), bytes, n, &diag), GAL_OK);
+    gal_map m = { 0 };
+    assert_int_equal(gal_map_open(&m, at("f"), &diag), GAL_OK);
+    assert_int_equal(m.bytes, n);
+    assert_memory_equal(m.data, bytes, n);
+    gal_map_close(&m);
+    assert_null(m.data);
+    gal_map_close(&m);
+    gal_buf b = { 0 };
+    assert_int_equal(gal_read_file(&b, at("f"), n, &diag), GAL_OK);
+    assert_int_equal(b.len, n);
+    assert_memory_equal(b.data, bytes, n);
+    assert_int_equal(gal_read_file(&b, at("f"), n - 1, &diag), GAL_EINPUT);
+    assert_non_null(strstr(diag.text, "limit"));
+    gal_buf_free(&b);
+    gal_free(bytes);
+    assert_int_equal(gal_write_file(at("empty"), NULL, 0, NULL), GAL_OK);
+    assert_int_equal(gal_map_open(&m, at("empty"), NULL), GAL_OK);
+    assert_null(m.data);
+    assert_int_equal(m.bytes, 0);
+    gal_map_close(&m);
+}
+
+static void folders_and_missing_files_are_named(void **state) {
+    (void)state;
+    gal_map m = { NULL, 77 };
+    assert_int_equal(gal_map_open(&m, dir, &diag), GAL_EINPUT);
+    assert_non_null(strstr(diag.text, dir));
+    assert_non_null(strstr(diag.text, "folder"));
+    assert_int_equal(m.bytes, 77); /* out is untouched */
+    memset(&diag, 0, sizeof diag);
+    assert_int_equal(gal_map_open(&m, at("none"), &diag), GAL_EINPUT);
+    assert_non_null(strstr(diag.text, "none"));
+    assert_int_equal(gal_list_dir(at("none"), &(char **){ NULL }, &(size_t){ 0 }, NULL), GAL_EINPUT);
+    assert_int_equal(gal_write_file(dir, "x", 1, NULL), GAL_EIO);
+}
+
+static gal_err emit_and_fail(gal_sink *s, void *user, gal_diag *d) {
+    char block[1000] = { 0 };
+    for (int i = 0; i < 200; i++) assert_int_equal(gal_sink_write(s, block, sizeof block), GAL_OK);
+    assert_int_equal(gal_sink_offset(s), 200000);
+    return gal_fail(d, GAL_EINPUT, "stopped by %s", (const char *)user);
+}
+
+static void failed_write_leaves_the_old_file(void **state) {
+    (void)state;
+    char who[] = "the test";
+    assert_int_equal(gal_write_file(at("f"), "old", 3, NULL), GAL_OK);
+    assert_int_equal(gal_write_atomic(at("f"), emit_and_fail, who, &diag), GAL_EINPUT);
+    assert_string_equal(diag.text, "stopped by the test");
+    assert_int_equal(gal_write_atomic(at("g"), emit_and_fail, who, NULL), GAL_EINPUT);
+    assert_int_equal(names_in(dir), 1);
+    gal_buf b = { 0 };
+    assert_int_equal(gal_read_file(&b, at("f"), 100, NULL), GAL_OK);
+    assert_string_equal(b.data, "old");
+    gal_buf_free(&b);
+    memset(&diag, 0, sizeof diag);
+    assert_int_equal(gal_write_file(at("none/f"), "x", 1, &diag), GAL_EIO);
+    assert_non_null(strstr(diag.text, "none/f"));
+    assert_int_equal(names_in(dir), 1);
+}
+
+/* A limit on the size of files stands in for a full disk: the same call fails at the same place. */
+static void a_write_that_fails_is_the_cause(void **state) {
+    (void)state;
+    struct rlimit before, small;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    small = before;
+    small.rlim_cur = 100000;
+    void (*old)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    size_t n = 300000;
+    char *bytes = gal_alloc(n);
+    gal_err err = gal_write_file(at("f"), bytes, n, &diag);
+    gal_free(bytes);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    (void)signal(SIGXFSZ, old);
+    assert_int_equal(err, GAL_EIO);
+    assert_non_null(strstr(diag.text, "cannot write"));
+    assert_int_equal(names_in(dir), 0);
+}
+
+static void permissions_follow_the_umask(void **state) {
+    (void)state;
+    mode_t before = umask(027);
+    assert_int_equal(gal_write_file(at("f"), "x", 1, NULL), GAL_OK);
+    (void)umask(before);
+    struct stat st;
+    assert_int_equal(stat(at("f"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0640);
+}
+
+static void folders_are_made_listed_and_removed(void **state) {
+    (void)state;
+    assert_int_equal(gal_make_dirs(at("a/b/c"), &diag), GAL_OK);
+    assert_int_equal(gal_make_dirs(at("a/b/c/"), &diag), GAL_OK);
+    assert_true(gal_is_dir(at("a/b/c")));
+    assert_false(gal_is_file(at("a/b/c")));
+    assert_int_equal(gal_write_file(at("a/z"), "x", 1, NULL), GAL_OK);
+    assert_int_equal(gal_write_file(at("a/B"), "x", 1, NULL), GAL_OK);
+    assert_true(gal_is_file(at("a/z")));
+    char **names;
+    size_t n;
+    assert_int_equal(gal_list_dir(at("a"), &names, &n, NULL), GAL_OK);
+    assert_int_equal(n, 3);
+    assert_string_equal(names[0], "B");
+    assert_string_equal(names[1], "b");
+    assert_string_equal(names[2], "z");
+    gal_free_names(names, n);
+    assert_int_equal(gal_make_dirs(at("a/z/y"), &diag), GAL_EIO);
+    assert_non_null(strstr(diag.text, "a/z"));
+    /* A link inside the tree is removed, not followed. */
+    assert_int_equal(gal_make_dirs(at("kept"), NULL), GAL_OK);
+    assert_int_equal(gal_write_file(at("kept/f"), "x", 1, NULL), GAL_OK);
+    assert_int_equal(symlink("../kept", at("a/link")), 0);
+    assert_int_equal(gal_remove_tree(at("a"), NULL), GAL_OK);
+    assert_int_equal(gal_remove_tree(at("a"), NULL), GAL_OK); /* nothing there is fine */
+    assert_false(gal_is_dir(at("a")));
+    assert_true(gal_is_file(at("kept/f")));
+    gal_buf b = { 0 };
+    assert_string_equal(gal_path_join(&b, "x", "y"), "x/y");
+    assert_string_equal(gal_path_join(&b, "x/", "y"), "x/y");
+    gal_buf_free(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(write_then_map_and_read, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(folders_and_missing_files_are_named, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(failed_write_leaves_the_old_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_write_that_fails_is_the_cause, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(permissions_follow_the_umask, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(folders_are_made_listed_and_removed, set_up, tear_down),
+    };
+    return cmocka_run_group_tests_name("base/file", tests, NULL, NULL);
+}
