@@ -1,4 +1,27 @@
-/* gemm_avx512.c - matrix products of the level avx512. SPDX-License-Identifier: Apache-2.0 */
+/* gemm_avx512.c - matrix products in f32 of the level avx512; bf16 products are rounded and multiplied in f32.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm_vec512.h"
 
-void gal__avx512_gemm_fill(gal_kernel_table *t) { (void)t; }
+#define UNIT 1
+#define mac(acc, a, b) f_fma(a, b, acc)
+
+GAL__INLINE F unit_k(const void *p, gal_dtype dt, int64_t n, bool round) {
+    F x = ld(p, dt, n);
+    return round ? f_round(x) : x;
+}
+GAL__INLINE F unit_n(const void *p0, const void *p1, gal_dtype dt, int64_t n, bool round) {
+    (void)p1;
+    return unit_k(p0, dt, n, round);
+}
+
+#include "kernels/cpu/gemm_body.h"
+#include "kernels/cpu/gemm_rows.h"
+
+const gal__gemm_level gal__gemm_avx512 = { NR, false, tile, few_rows };
+
+static int64_t chunks(const void *args) { return gal__gemm_chunks(args, &gal__gemm_avx512); }
+static void run(const void *args, int64_t chunk, void *scratch) {
+    gal__gemm_run(args, chunk, scratch, &gal__gemm_avx512);
+}
+void gal__avx512_gemm_fill(gal_kernel_table *t) { t->k[GAL_K_GEMM] = (gal_kernel){ chunks, run }; }

@@ -1,0 +1,122 @@
+/* gemm.c - cuts matrix products into chunks: tiles of C. The cut is a function of shapes, types and level, never of
+ * threads, so that results repeat whatever runs them. Refuses nothing: products in f64 (and types that the levels do
+ * not have) go to ref with ref's chunks. SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/cpu/gemm.h"
+
+#include "base/pool.h"
+
+_Static_assert((size_t)GAL__GEMM_ROWS *GAL__GEMM_ROWS_K * 4 <= GAL_SCRATCH_BYTES, "rows of A must fit");
+
+static bool is_input(gal_dtype dt) { return dt == GAL_F32 || dt == GAL_BF16 || dt == GAL_F16; }
+
+static bool is_ours(const gal_k_gemm *args) {
+    for (int i = 0; i < args->count; i++) {
+        const gal_gemm *g = &args->p[i];
+        bool out = g->c.dt == GAL_F32 || g->c.dt == GAL_BF16;
+        bool compute = g->compute == GAL_F32 || g->compute == GAL_BF16;
+        if (!out || !compute || !is_input(g->a.dt) || !is_input(g->b.dt)) return false;
+    }
+    return true;
+}
+
+static gal_kernel ref_kernel(void) {
+    gal_kernel_table t = { 0 };
+    gal_ref_fill(&t);
+    return t.k[GAL_K_GEMM];
+}
+
+/* Columns of C become contiguous wherever rows were: C^T = B^T A^T. */
+static gal_gemm with_dense_rows(const gal_gemm *g) {
+    gal_gemm t = *g;
+    if (g->c.cs == 1 || g->c.rs != 1) return t;
+    t.m = g->n;
+    t.n = g->m;
+    t.a = (gal_mat){ g->b.p, g->b.dt, g->b.cs, g->b.rs };
+    t.b = (gal_mat){ g->a.p, g->a.dt, g->a.cs, g->a.rs };
+    t.c = (gal_mat){ g->c.p, g->c.dt, g->c.cs, g->c.rs };
+    return t;
+}
+
+static bool few_rows(const gal_gemm *g) {
+    return g->m <= GAL__GEMM_ROWS && g->k <= GAL__GEMM_ROWS_K && g->b.rs == 1 && g->a.cs == 1 && g->c.cs == 1;
+}
+
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* How many tiles along m and n. */
+typedef struct cut {
+    int64_t tm, tn;
+} cut;
+
+/* Strips of B's columns: enough bytes that a chunk's start does not count, and some chunks for every thread. */
+static cut cut_few_rows(const gal_gemm *g) {
+    int64_t strip = (1 << 17) / (g->k > 0 ? g->k : 1);
+    strip = strip < 8 ? 8 : strip > 256 ? 256 : strip;
+    strip = smaller(strip, g->n > 128 ? g->n / 16 : 8);
+    return (cut){ 1, ceil_div(g->n, strip) };
+}
+
+/* Tiles of r x c cost, for each step of k, r c / rate cycles to multiply and (r pa + c pb) cycles to pack. Large tiles
+ * pack less, small tiles spread better over threads: the cut with the smallest sum over some numbers of threads of
+ * (longest thread x threads) wins. Units: 1/64 of a cycle. */
+static cut cut_tiles(const gal_gemm *g, const gal__gemm_level *lv) {
+    static const unsigned rows[] = { 48, 64, 96, 128, 160, 192, 256, GAL__GEMM_MT };
+    static const unsigned cols[] = { 64, 96, 128, 160, 192, 256, GAL__GEMM_NT };
+    const unsigned mul = g->compute == GAL_BF16 && lv->pairs ? 2 : 4, pa = 8, pb = g->b.rs == 1 ? 20 : 8;
+    const int64_t nr = lv->nr, panels = ceil_div(g->n, nr);
+    cut best = { 1, 1 };
+    uint64_t best_cost = UINT64_MAX;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int64_t tm = ceil_div(g->m, rows[i]);
+        uint64_t r = (uint64_t)ceil_div(g->m, tm);
+        for (size_t j = 0; j < sizeof cols / sizeof *cols; j++) {
+            int64_t tn = ceil_div(panels, smaller(panels, cols[j] / nr));
+            uint64_t c = (uint64_t)(ceil_div(panels, tn) * nr), tile = r * c * mul + r * pa + c * pb, cost = 0;
+            for (int threads = 2; threads <= 16; threads *= 2) cost += (uint64_t)ceil_div(tm * tn, threads) * (uint64_t)threads * tile;
+            if (cost >= best_cost) continue;
+            best_cost = cost;
+            best = (cut){ tm, tn };
+        }
+    }
+    return best;
+}
+
+static cut cut_of(const gal_gemm *g, const gal__gemm_level *lv) {
+    if (g->m <= 0 || g->n <= 0) return (cut){ 0, 0 };
+    return few_rows(g) ? cut_few_rows(g) : cut_tiles(g, lv);
+}
+
+int64_t gal__gemm_chunks(const gal_k_gemm *args, const gal__gemm_level *lv) {
+    if (!is_ours(args)) return ref_kernel().chunks(args);
+    int64_t chunks = 0;
+    for (int i = 0; i < args->count; i++) {
+        gal_gemm g = with_dense_rows(&args->p[i]);
+        cut c = cut_of(&g, lv);
+        chunks += c.tm * c.tn;
+    }
+    return chunks;
+}
+
+void gal__gemm_run(const gal_k_gemm *args, int64_t chunk, void *scratch, const gal__gemm_level *lv) {
+    if (!is_ours(args)) {
+        ref_kernel().run(args, chunk, scratch);
+        return;
+    }
+    for (int i = 0; i < args->count; i++) {
+        gal_gemm g = with_dense_rows(&args->p[i]);
+        cut c = cut_of(&g, lv);
+        if (chunk >= c.tm * c.tn) {
+            chunk -= c.tm * c.tn;
+            continue;
+        }
+        /* Neighbouring chunks share columns: B's part stays in the shared cache. */
+        int64_t im = chunk % c.tm, in = chunk / c.tm;
+        int64_t unit = few_rows(&g) ? 1 : lv->nr, panels = ceil_div(g.n, unit);
+        gal__tile t = { .i0 = g.m * im / c.tm, .i1 = g.m * (im + 1) / c.tm };
+        t.j0 = panels * in / c.tn * unit;
+        t.j1 = smaller(panels * (in + 1) / c.tn * unit, g.n);
+        (few_rows(&g) ? lv->rows : lv->tile)(&g, &t, scratch);
+        return;
+    }
+}

@@ -1,0 +1,44 @@
+/* gemm.h - private to kernels/cpu: what the levels' matrix products share. gemm.c cuts a launch into tiles of C by the
+ * shapes, types and level alone and finds the tile of a chunk; a level computes one tile (gemm_body.h) or one strip of
+ * a product with few rows (gemm_rows.h). SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_KERNELS_CPU_GEMM_H
+#define GAL_KERNELS_CPU_GEMM_H
+
+#include "kernels/kernels.h"
+
+#define GAL__INLINE static inline __attribute__((always_inline))
+/* Loops over registers must disappear whatever the optimisation level's own limits. */
+#if defined(__clang__)
+#define GAL__UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define GAL__UNROLL _Pragma("GCC unroll 16")
+#endif
+
+enum {
+    GAL__GEMM_MT = 336,   /* most rows of a tile */
+    GAL__GEMM_NT = 320,   /* most columns of a tile; times GAL__GEMM_KC x 4 bytes about half of a 1 MiB L2 */
+    GAL__GEMM_KC = 384,   /* most steps of k packed at once; times 14 rows x 4 bytes fits L1 beside the streamed B */
+    GAL__GEMM_ROWS = 8,   /* up to so many rows of A the product is bound by reading B: no packing */
+    GAL__GEMM_ROWS_K = 1 << 16 /* ... and A's rows as f32 must fit the scratch: 2 MiB */
+};
+
+/* Rows [i0, i1) and columns [j0, j1) of C. */
+typedef struct gal__tile {
+    int64_t i0, i1, j0, j1;
+} gal__tile;
+
+typedef void (*gal__tile_fn)(const gal_gemm *g, const gal__tile *t, void *scratch);
+
+typedef struct gal__gemm_level {
+    int nr;     /* columns of the block of C held in registers */
+    bool pairs; /* bf16 products take half the time of f32's */
+    gal__tile_fn tile, rows;
+} gal__gemm_level;
+
+int64_t gal__gemm_chunks(const gal_k_gemm *args, const gal__gemm_level *level);
+void gal__gemm_run(const gal_k_gemm *args, int64_t chunk, void *scratch, const gal__gemm_level *level);
+
+/* The bf16 level takes f32 products from avx512. */
+extern const gal__gemm_level gal__gemm_avx512;
+
+#endif
