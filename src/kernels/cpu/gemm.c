@@ -57,9 +57,9 @@ static cut cut_few_rows(const gal_gemm *g) {
     return (cut){ 1, ceil_div(g->n, strip) };
 }
 
-/* Tiles of r x c cost, for each step of k, r c / rate cycles to multiply and (r pa + c pb) cycles to pack. Large tiles
- * pack less, small tiles spread better over threads: the cut with the smallest sum over some numbers of threads of
- * (longest thread x threads) wins. Units: 1/64 of a cycle. */
+/* Tiles of r x c cost, for each step of k, r c / rate cycles to multiply and (r pa + c pb) cycles to pack. Large
+ * tiles pack less, small tiles spread better over threads: the cut with the smallest sum over some numbers of threads
+ * of (longest thread x threads) wins. Units: 1/64 of a cycle. */
 static cut cut_tiles(const gal_gemm *g, const gal__gemm_level *lv) {
     static const unsigned rows[] = { 48, 64, 96, 128, 160, 192, 256, GAL__GEMM_MT };
     static const unsigned cols[] = { 64, 96, 128, 160, 192, 256, GAL__GEMM_NT };
@@ -73,7 +73,8 @@ static cut cut_tiles(const gal_gemm *g, const gal__gemm_level *lv) {
         for (size_t j = 0; j < sizeof cols / sizeof *cols; j++) {
             int64_t tn = ceil_div(panels, smaller(panels, cols[j] / nr));
             uint64_t c = (uint64_t)(ceil_div(panels, tn) * nr), tile = r * c * mul + r * pa + c * pb, cost = 0;
-            for (int threads = 2; threads <= 16; threads *= 2) cost += (uint64_t)ceil_div(tm * tn, threads) * (uint64_t)threads * tile;
+            for (int threads = 2; threads <= 16; threads *= 2)
+                cost += (uint64_t)ceil_div(tm * tn, threads) * (uint64_t)threads * tile;
             if (cost >= best_cost) continue;
             best_cost = cost;
             best = (cut){ tm, tn };

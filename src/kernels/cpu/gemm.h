@@ -1,6 +1,6 @@
-/* gemm.h - private to kernels/cpu: what the levels' matrix products share. gemm.c cuts a launch into tiles of C by the
- * shapes, types and level alone and finds the tile of a chunk; a level computes one tile (gemm_body.h) or one strip of
- * a product with few rows (gemm_rows.h). SPDX-License-Identifier: Apache-2.0 */
+/* gemm.h - private to kernels/cpu: what the levels' matrix products share. gemm.c cuts a launch into tiles of C by
+ * the shapes, types and level alone and finds the tile of a chunk; a level computes one tile (gemm_body.h) or one
+ * strip of a product with few rows (gemm_rows.h). SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_GEMM_H
 #define GAL_KERNELS_CPU_GEMM_H
 
@@ -15,10 +15,10 @@
 #endif
 
 enum {
-    GAL__GEMM_MT = 336,   /* most rows of a tile */
-    GAL__GEMM_NT = 320,   /* most columns of a tile; times GAL__GEMM_KC x 4 bytes about half of a 1 MiB L2 */
-    GAL__GEMM_KC = 384,   /* most steps of k packed at once; times 14 rows x 4 bytes fits L1 beside the streamed B */
-    GAL__GEMM_ROWS = 8,   /* up to so many rows of A the product is bound by reading B: no packing */
+    GAL__GEMM_MT = 336, /* most rows of a tile */
+    GAL__GEMM_NT = 320, /* most columns of a tile; times GAL__GEMM_KC x 4 bytes about half of a 1 MiB L2 */
+    GAL__GEMM_KC = 384, /* most steps of k packed at once; times 14 rows x 4 bytes fits L1 beside the streamed B */
+    GAL__GEMM_ROWS = 8, /* up to so many rows of A the product is bound by reading B: no packing */
     GAL__GEMM_ROWS_K = 1 << 16 /* ... and A's rows as f32 must fit the scratch: 2 MiB */
 };
 

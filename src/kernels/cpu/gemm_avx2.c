@@ -1,5 +1,5 @@
-/* gemm_avx2.c - matrix products of the level avx2 (with FMA and F16C); bf16 products are rounded and multiplied in f32.
- * SPDX-License-Identifier: Apache-2.0 */
+/* gemm_avx2.c - matrix products of the level avx2 (with FMA and F16C); bf16 products are rounded and multiplied in
+ * f32. SPDX-License-Identifier: Apache-2.0 */
 #include <immintrin.h>
 #include <string.h>
 

@@ -96,9 +96,12 @@ GAL__INLINE void pack_across(float *dst, int64_t width, const char *p, size_t st
 
 static void pack_panel_across(float *dst, int64_t width, const char *p, size_t step, gal_dtype dt, int64_t n,
                               const kblock *kb, bool round) {
-    if (n == VW && dt == GAL_F32) pack_across(dst, width, p, step, GAL_F32, VW, kb, round);
-    else if (n == VW && dt == GAL_BF16) pack_across(dst, width, p, step, GAL_BF16, VW, kb, round);
-    else pack_across(dst, width, p, step, dt, n, kb, round);
+    if (n == VW && dt == GAL_F32)
+        pack_across(dst, width, p, step, GAL_F32, VW, kb, round);
+    else if (n == VW && dt == GAL_BF16)
+        pack_across(dst, width, p, step, GAL_BF16, VW, kb, round);
+    else
+        pack_across(dst, width, p, step, dt, n, kb, round);
 }
 
 /* Columns of B with k contiguous (or strided), VW at a time: transposed to [word][NR]. */
@@ -106,9 +109,12 @@ GAL__INLINE void pack_b_block(float *dst, const gal_mat *b, gal_dtype dt, int64_
                               int64_t n, bool round) {
     F r[VW];
     for (int i = 0; i < VW; i++) {
-        if (i >= cols) r[i] = f_zero();
-        else if (b->rs == 1) r[i] = unit_k(at(b, k0, j + i), dt, n, round);
-        else r[i] = unit_strided(at(b, k0, j + i), dt, b->rs, n, round);
+        if (i >= cols)
+            r[i] = f_zero();
+        else if (b->rs == 1)
+            r[i] = unit_k(at(b, k0, j + i), dt, n, round);
+        else
+            r[i] = unit_strided(at(b, k0, j + i), dt, b->rs, n, round);
     }
     transpose(r);
     for (int i = 0; i < VW; i++) f_store(dst + i * NR, r[i]);
@@ -136,7 +142,8 @@ static void pack_b(float *dst, const gal_mat *b, const gal__tile *t, const kbloc
             if (cols > 0 && b->cs == 1)
                 pack_panel_across(dst + half * VW, NR, at(b, kb->k0, col), (size_t)b->rs * bytes_of(b->dt), b->dt,
                                   cols, kb, round);
-            else pack_b_down(dst + half * VW, b, col, cols < 0 ? 0 : cols, kb, round);
+            else
+                pack_b_down(dst + half * VW, b, col, cols < 0 ? 0 : cols, kb, round);
         }
 }
 
@@ -163,10 +170,12 @@ GAL__INLINE void micro(const int R, const bool ROWS, int64_t words, const float 
     }
 }
 
-#define GAL__MICRO(R)                                                                                                 \
-    case R:                                                                                                           \
-        if (rows) micro(R, true, words, a, b, out, ldo, onto);                                                        \
-        else micro(R, false, words, a, b, out, ldo, onto);                                                            \
+#define GAL__MICRO(R)                                                                                                \
+    case R:                                                                                                          \
+        if (rows)                                                                                                    \
+            micro(R, true, words, a, b, out, ldo, onto);                                                             \
+        else                                                                                                         \
+            micro(R, false, words, a, b, out, ldo, onto);                                                            \
         break;
 
 static void micro_any(int64_t r, bool rows, int64_t words, const float *a, const float *b, float *out, int64_t ldo,
@@ -188,7 +197,8 @@ static void micro_any(int64_t r, bool rows, int64_t words, const float *a, const
         GAL__MICRO(13)
         GAL__MICRO(14)
 #endif
-    default: break;
+    default:
+        break;
     }
 }
 
@@ -234,7 +244,8 @@ static void multiply(const gal_gemm *g, const gal__tile *t, const kblock *kb, co
 
 static void tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
     float *pa = scratch, *pb = pa + A_WORDS, *sums = pb + B_WORDS;
-    const int64_t words = (g->k + UNIT - 1) / UNIT, blocks = words > GAL__GEMM_KC ? (words - 1) / GAL__GEMM_KC + 1 : 1;
+    const int64_t words = (g->k + UNIT - 1) / UNIT,
+                  blocks = words > GAL__GEMM_KC ? (words - 1) / GAL__GEMM_KC + 1 : 1;
     const int64_t each = ((words + blocks - 1) / blocks + VW - 1) / VW * VW, rows = t->i1 - t->i0;
     const bool round = g->compute == GAL_BF16;
     for (int64_t w = 0, n = 0; w == 0 || w < words; w += n) {

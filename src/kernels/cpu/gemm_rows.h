@@ -1,6 +1,6 @@
 /* gemm_rows.h - products with few rows of A (decoding): C[m, n] = A B with B's columns contiguous along k, as weights
- * [out, in] are. Bound by reading B once: nothing of it is packed. A is widened to f32 into the scratch; then R columns
- * of B stream against up to four rows of A. Compiled once a level, after gemm_body.h.
+ * [out, in] are. Bound by reading B once: nothing of it is packed. A is widened to f32 into the scratch; then R
+ * columns of B stream against up to four rows of A. Compiled once a level, after gemm_body.h.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_GEMM_ROWS_H
 #define GAL_KERNELS_CPU_GEMM_ROWS_H
@@ -38,21 +38,30 @@ GAL__INLINE void dots(const int R, float sums[4][COLS], const float *a, int64_t 
     }
 }
 
-#define GAL__DOTS(R)                                                                                                  \
-    do {                                                                                                              \
-        if (dt == GAL_BF16) dots(R, sums, a, lda, p, GAL_BF16, k, false);                                             \
-        else if (dt == GAL_F16 && round) dots(R, sums, a, lda, p, GAL_F16, k, true);                                  \
-        else if (dt == GAL_F16) dots(R, sums, a, lda, p, GAL_F16, k, false);                                          \
-        else if (round) dots(R, sums, a, lda, p, GAL_F32, k, true);                                                   \
-        else dots(R, sums, a, lda, p, GAL_F32, k, false);                                                             \
+#define GAL__DOTS(R)                                                                                                 \
+    do {                                                                                                             \
+        if (dt == GAL_BF16)                                                                                          \
+            dots(R, sums, a, lda, p, GAL_BF16, k, false);                                                            \
+        else if (dt == GAL_F16 && round)                                                                             \
+            dots(R, sums, a, lda, p, GAL_F16, k, true);                                                              \
+        else if (dt == GAL_F16)                                                                                      \
+            dots(R, sums, a, lda, p, GAL_F16, k, false);                                                             \
+        else if (round)                                                                                              \
+            dots(R, sums, a, lda, p, GAL_F32, k, true);                                                              \
+        else                                                                                                         \
+            dots(R, sums, a, lda, p, GAL_F32, k, false);                                                             \
     } while (0)
 
 static void dots_any(int64_t rows, float sums[4][COLS], const float *a, int64_t lda, const char *const p[COLS],
                      gal_dtype dt, int64_t k, bool round) {
-    if (rows == 4) GAL__DOTS(4);
-    else if (rows == 3) GAL__DOTS(3);
-    else if (rows == 2) GAL__DOTS(2);
-    else GAL__DOTS(1);
+    if (rows == 4)
+        GAL__DOTS(4);
+    else if (rows == 3)
+        GAL__DOTS(3);
+    else if (rows == 2)
+        GAL__DOTS(2);
+    else
+        GAL__DOTS(1);
 }
 
 static void few_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {

@@ -23,9 +23,7 @@ GAL__INLINE __mmask16 lanes(int64_t n) { return (__mmask16)((1U << (unsigned)n) 
 GAL__INLINE __m256i half_load(const void *p, int64_t n) {
     return n == VW ? _mm256_loadu_si256((const __m256i *)p) : _mm256_maskz_loadu_epi16(lanes(n), p);
 }
-GAL__INLINE F f_from_bf16(__m256i h) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
-}
+GAL__INLINE F f_from_bf16(__m256i h) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
 /* n <= VW numbers as floats, zero beyond; reads nothing beyond. */
 GAL__INLINE F ld(const void *p, gal_dtype dt, int64_t n) {
     if (dt == GAL_BF16) return f_from_bf16(half_load(p, n));
@@ -42,9 +40,12 @@ GAL__INLINE __m512i bf16_bits(F x) {
 }
 GAL__INLINE F f_round(F x) { return _mm512_castsi512_ps(_mm512_slli_epi32(bf16_bits(x), 16)); }
 GAL__INLINE void st(void *p, gal_dtype dt, F x, int64_t n) {
-    if (dt == GAL_BF16) _mm256_mask_storeu_epi16(p, lanes(n), _mm512_cvtepi32_epi16(bf16_bits(x)));
-    else if (n == VW) _mm512_storeu_ps(p, x);
-    else _mm512_mask_storeu_ps(p, lanes(n), x);
+    if (dt == GAL_BF16)
+        _mm256_mask_storeu_epi16(p, lanes(n), _mm512_cvtepi32_epi16(bf16_bits(x)));
+    else if (n == VW)
+        _mm512_storeu_ps(p, x);
+    else
+        _mm512_mask_storeu_ps(p, lanes(n), x);
 }
 
 GAL__INLINE void transpose(F r[VW]) {
