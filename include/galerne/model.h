@@ -1,0 +1,62 @@
+/* model.h - a language model to run: weights, tokenizer and device behind one handle.
+ *
+ *     gal_lm *lm;
+ *     gal_diag diag = { 0 };
+ *     if (gal_lm_open(&lm, "FOLDER", NULL, &diag)) { puts(diag.text); return 1; }
+ *     ...
+ *     gal_lm_close(lm);
+ *
+ * One thread at a time uses a handle. Stable since 0.1. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GALERNE_MODEL_H
+#define GALERNE_MODEL_H
+
+#include "galerne/core.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct gal_lm gal_lm;
+
+/* Begin with gal_lm_options_init(). */
+typedef struct gal_lm_options {
+    gal_device_options device;
+    gal_dtype compute; /* activations: GAL_F32 or GAL_BF16 */
+    gal_dtype cache;   /* keys and values: GAL_F32 or GAL_BF16 */
+    int64_t context;   /* most tokens of a sequence; 0: the smaller of the model's maximum and what memory allows */
+    int64_t chunk;     /* prompts are read this many tokens at a time */
+    int eager;         /* 1: never record and replay steps; the results are the same bytes */
+} gal_lm_options;
+
+GAL_API void gal_lm_options_init(gal_lm_options *options);
+
+/* path: a folder in Hugging Face layout, or a run directory of galerne. A folder without a tokenizer opens, too: then
+ * only ids go in and out. options NULL: as initialised. GAL_EINPUT: no model there; GAL_EUSAGE, GAL_ENOMEM,
+ * GAL_EDEVICE. */
+GAL_API gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *options, gal_diag *diag);
+GAL_API void gal_lm_close(gal_lm *lm); /* NULL is allowed */
+
+typedef struct gal_lm_info {
+    int64_t params, layers, width, vocab; /* vocab: rows of the output head */
+    int64_t tokens;                       /* entries of the tokenizer, 0: there is none */
+    int64_t max_positions;                /* that the model was made for */
+    int64_t window;                       /* sliding window, 0: none */
+    int64_t context;                      /* most tokens of a sequence in this handle */
+    int32_t bos, eos;                     /* -1: none */
+} gal_lm_info;
+
+GAL_API void gal_lm_get_info(const gal_lm *lm, gal_lm_info *info);
+
+/* Ids of bytes of UTF-8 text, which may hold U+0000, without a beginning-of-sequence token. Free *ids with
+ * gal_release(). GAL_EINPUT if there is no tokenizer. */
+GAL_API gal_err gal_lm_encode(const gal_lm *lm, const char *text, size_t bytes, int32_t **ids, size_t *count,
+                              gal_diag *diag);
+/* Text of ids, ended by a NUL that *bytes does not count; control tokens vanish. Free *text with gal_release(). */
+GAL_API gal_err gal_lm_decode(const gal_lm *lm, const int32_t *ids, size_t count, char **text, size_t *bytes,
+                              gal_diag *diag);
+GAL_API void gal_release(void *memory); /* NULL is allowed */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,164 @@
+/* cache.c - see cache.h. SPDX-License-Identifier: Apache-2.0 */
+#include "infer/cache.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+enum { FIRST_ROOM = 64 };
+
+struct gal_cache {
+    int64_t L, G, K, sequences, limit, room;
+    gal_dtype dtype;
+    int64_t *window;     /* [L] 0: none */
+    gal_kv_layer *layer; /* [L] */
+    int64_t *length;     /* [sequences] */
+};
+
+static int64_t layer_window(const gal_config *c, int64_t l) {
+    return c->layer_full && c->layer_full[l] ? 0 : c->window;
+}
+
+static int64_t slots_for(int64_t window, int64_t tokens) { return window > 0 ? GAL_MIN(window, tokens) : tokens; }
+
+/* Bytes of one token in one layer's keys and values. Sizes are below 2^20 each (formats/config.h). */
+static uint64_t slot_bytes(int64_t G, int64_t K, gal_dtype dtype) {
+    return 2 * (uint64_t)G * (uint64_t)K * gal_dtype_bytes(dtype);
+}
+
+uint64_t gal_cache_bytes_for(const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t tokens) {
+    uint64_t slots = 0;
+    for (int64_t l = 0; l < config->L; l++) slots += (uint64_t)slots_for(layer_window(config, l), tokens);
+    uint64_t one = slot_bytes(config->G, config->K, dtype) * (uint64_t)sequences;
+    return slots > UINT64_MAX / GAL_MAX(one, 1) ? UINT64_MAX : slots * one;
+}
+
+int64_t gal_cache_tokens_in(const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t most,
+                            uint64_t bytes) {
+    int64_t lo = 0, hi = most; /* lo fits */
+    while (lo < hi) {
+        int64_t mid = lo + (hi - lo + 1) / 2;
+        uint64_t need = gal_cache_bytes_for(config, dtype, sequences, mid);
+        uint64_t one_layer = need / (uint64_t)GAL_MAX(config->L, 1); /* its old copy, while it grows */
+        if (need <= bytes && one_layer <= bytes - need) {
+            lo = mid;
+        } else {
+            hi = mid - 1;
+        }
+    }
+    return lo;
+}
+
+gal_err gal_cache_new(gal_cache **out, const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t limit,
+                      gal_diag *diag) {
+    GAL_ASSERT((dtype == GAL_F32 || dtype == GAL_BF16) && sequences > 0 && limit > 0);
+    gal_cache *c = gal_alloc(sizeof *c);
+    if (!c) return gal_fail(diag, GAL_ENOMEM, "no memory for a key-value cache");
+    *c = (gal_cache){
+        .L = config->L, .G = config->G, .K = config->K, .sequences = sequences, .limit = limit, .dtype = dtype
+    };
+    c->window = gal_alloc_array((size_t)c->L, sizeof *c->window);
+    c->layer = gal_alloc_array((size_t)c->L, sizeof *c->layer);
+    c->length = gal_alloc_array((size_t)sequences, sizeof *c->length);
+    gal_err err = c->window && c->layer && c->length
+                      ? GAL_OK
+                      : gal_fail(diag, GAL_ENOMEM, "no memory for a key-value cache of %lld layers", (long long)c->L);
+    for (int64_t l = 0; !err && l < c->L; l++) {
+        c->window[l] = layer_window(config, l);
+        c->layer[l].dtype = dtype;
+    }
+    if (!err) err = gal_cache_reserve(c, GAL_MIN(limit, FIRST_ROOM), NULL, diag);
+    if (err) {
+        gal_cache_free(c);
+        return err;
+    }
+    *out = c;
+    return GAL_OK;
+}
+
+void gal_cache_free(gal_cache *c) {
+    if (!c) return;
+    for (int64_t l = 0; c->layer && l < c->L; l++) {
+        gal_free(c->layer[l].k);
+        gal_free(c->layer[l].v);
+    }
+    gal_free(c->layer);
+    gal_free(c->window);
+    gal_free(c->length);
+    gal_free(c);
+}
+
+int64_t gal_cache_room(const gal_cache *c) { return c->room; }
+
+uint64_t gal_cache_bytes(const gal_cache *c) {
+    uint64_t slots = 0;
+    for (int64_t l = 0; l < c->L; l++) slots += (uint64_t)c->layer[l].slots;
+    return slots * slot_bytes(c->G, c->K, c->dtype) * (uint64_t)c->sequences;
+}
+
+int64_t gal_cache_length(const gal_cache *c, int64_t sequence) {
+    GAL_ASSERT(sequence >= 0 && sequence < c->sequences);
+    return c->length[sequence];
+}
+
+const gal_kv_layer *gal_cache_layers(const gal_cache *c) { return c->layer; }
+
+/* [sequences, G, slots, K] with more slots. A layer that grows has not wrapped, so position p stays in slot p. */
+static gal_err grow_layer(gal_cache *c, gal_kv_layer *layer, int64_t slots, gal_diag *diag) {
+    size_t row = (size_t)c->K * gal_dtype_bytes(c->dtype), heads = (size_t)c->sequences * (size_t)c->G;
+    size_t old_run = (size_t)layer->slots * row, new_run = (size_t)slots * row;
+    void *both[2] = { gal_alloc_array(heads, new_run), gal_alloc_array(heads, new_run) };
+    if (!both[0] || !both[1]) {
+        gal_free(both[0]);
+        gal_free(both[1]);
+        return gal_fail(diag, GAL_ENOMEM, "no memory for a key-value cache of %lld tokens (%zu bytes for one layer)",
+                        (long long)slots, 2 * heads * new_run);
+    }
+    void **old[2] = { &layer->k, &layer->v };
+    for (int i = 0; i < 2; i++) {
+        for (size_t h = 0; *old[i] && h < heads; h++) {
+            memcpy((char *)both[i] + h * new_run, (const char *)*old[i] + h * old_run, old_run);
+        }
+        gal_free(*old[i]);
+        *old[i] = both[i];
+    }
+    layer->slots = slots;
+    return GAL_OK;
+}
+
+gal_err gal_cache_reserve(gal_cache *c, int64_t tokens, bool *grown, gal_diag *diag) {
+    if (grown) *grown = false;
+    if (tokens <= c->room) return GAL_OK;
+    if (tokens > c->limit) {
+        return gal_fail(diag, GAL_ENOMEM, "a sequence of %lld tokens was asked for; the limit of this cache is %lld",
+                        (long long)tokens, (long long)c->limit);
+    }
+    int64_t room = GAL_MIN(c->limit, GAL_MAX(tokens, c->room > INT64_MAX / 2 ? tokens : 2 * c->room));
+    for (int64_t l = 0; l < c->L; l++) {
+        int64_t slots = slots_for(c->window[l], room);
+        if (slots <= c->layer[l].slots) continue;
+        /* A failure leaves some layers larger than others: each is consistent by itself, and the next try goes on. */
+        if (grown) *grown = true;
+        gal_err err = grow_layer(c, &c->layer[l], slots, diag);
+        if (err) return err;
+    }
+    c->room = room;
+    return GAL_OK;
+}
+
+void gal_cache_advance(gal_cache *c, int64_t sequence, int64_t n) {
+    GAL_ASSERT(sequence >= 0 && sequence < c->sequences && n >= 0 && c->length[sequence] + n <= c->room);
+    c->length[sequence] += n;
+}
+
+bool gal_cache_truncate(gal_cache *c, int64_t sequence, int64_t length) {
+    GAL_ASSERT(sequence >= 0 && sequence < c->sequences && length >= 0);
+    int64_t had = c->length[sequence];
+    if (length >= had) return length == had;
+    for (int64_t l = 0; length > 0 && l < c->L; l++) {
+        int64_t slots = c->layer[l].slots, oldest = had - slots;     /* the oldest position still in the ring */
+        if (oldest > 0 && oldest > length - slots + 1) return false; /* position `length` sees length - slots + 1 */
+    }
+    c->length[sequence] = length;
+    return true;
+}

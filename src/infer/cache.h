@@ -1,0 +1,43 @@
+/* cache.h - keys and values of earlier tokens, for one or more sequences (mistral.md 7).
+ *
+ * A layer with a window of W keeps at most W slots per sequence, position p in slot p mod W; the others keep every
+ * position. All layers start small and double on demand; what they hold is kept. Invariant: while a layer has fewer
+ * slots than positions were stored, it is a full ring of its window, and the last `slots` positions of each sequence
+ * are in it. Counts are tokens; a name ending in _bytes is bytes. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_INFER_CACHE_H
+#define GAL_INFER_CACHE_H
+
+#include "core/step.h"
+#include "formats/config.h"
+#include "tensor/tensor.h"
+
+typedef struct gal_cache gal_cache;
+
+/* limit: no sequence will ever be longer. dtype f32 or bf16. config is borrowed. Starts with room for few tokens. */
+gal_err gal_cache_new(gal_cache **out, const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t limit,
+                      gal_diag *diag);
+void gal_cache_free(gal_cache *c);
+
+/* Bytes of a cache whose sequences have room for `tokens` each. */
+uint64_t gal_cache_bytes_for(const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t tokens);
+/* Most tokens a sequence may have so that the cache, and what growing needs beside it, fits into `bytes`; at most
+ * `most`. */
+int64_t gal_cache_tokens_in(const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t most,
+                            uint64_t bytes);
+
+int64_t gal_cache_room(const gal_cache *c); /* tokens that fit without growing */
+uint64_t gal_cache_bytes(const gal_cache *c);
+int64_t gal_cache_length(const gal_cache *c, int64_t sequence);
+/* [L] for gal_step.kv. The array's address is fixed; what it holds changes when the cache grows. */
+const gal_kv_layer *gal_cache_layers(const gal_cache *c);
+
+/* Makes room for `tokens` in every sequence. *grown (may be NULL) tells whether addresses changed. On GAL_ENOMEM,
+ * also for more than the limit, the cache is as before. */
+gal_err gal_cache_reserve(gal_cache *c, int64_t tokens, bool *grown, gal_diag *diag);
+/* Says that a step stored n further positions of a sequence. */
+void gal_cache_advance(gal_cache *c, int64_t sequence, int64_t n);
+/* Forgets positions from `length` on. False, and nothing changes, if a ring has overwritten what they leave behind.
+ */
+bool gal_cache_truncate(gal_cache *c, int64_t sequence, int64_t length);
+
+#endif

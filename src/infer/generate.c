@@ -1,0 +1,130 @@
+/* generate.c - see generate.h. SPDX-License-Identifier: Apache-2.0 */
+#include "infer/generate.h"
+
+#include "base/util.h"
+#include "infer/sample.h"
+
+gal_err gal_prompt_encode(const gal_tokenizer *t, const char *text, size_t bytes, gal_ids *ids, gal_diag *diag) {
+    unsigned flags = gal_tokenizer_bos(t) >= 0 ? GAL_ENCODE_BOS : 0;
+    gal_err err = gal_encode(t, NULL, text, bytes, flags, ids, diag);
+    if (err) return err;
+    if (ids->len == 0) return gal_fail(diag, GAL_EUSAGE, "the prompt is empty");
+    return GAL_OK;
+}
+
+const char *gal_stop_reason_name(gal_stop_reason stop) {
+    switch (stop) {
+    case GAL_STOP_EOS:
+        return "eos";
+    case GAL_STOP_STRING:
+        return "string";
+    case GAL_STOP_TOKENS:
+        return "tokens";
+    case GAL_STOP_CONTEXT:
+        return "context";
+    case GAL_STOP_CALLER:
+        return "caller";
+    }
+    return "unknown";
+}
+
+static bool is_eos(const gal_generator *g, const gal_generate_options *o, int32_t id) {
+    for (int32_t i = 0; !o->ignore_eos && i < g->n_eos; i++) {
+        if (g->eos[i] == id) return true;
+    }
+    return false;
+}
+
+/* One generation under way. */
+typedef struct run {
+    const gal_generator *g;
+    const gal_generate_options *o;
+    gal_sampler *sampler;
+    gal_stream *stream; /* NULL: no text */
+    gal_token_fn fn;
+    void *user;
+    gal_generate_result r;
+    const float *logits;
+} run;
+
+/* Samples, shows and counts one token; *done with r.stop set when it was the last. */
+static gal_err one_token(run *u, int32_t *id, bool *done, gal_diag *diag) {
+    const gal_cache *cache = gal_engine_cache(u->g->engine);
+    gal_err err = gal_sample(u->sampler, u->logits, gal_cache_length(cache, 0), id, diag);
+    if (err) return err;
+    *done = true;
+    if (is_eos(u->g, u->o, *id)) {
+        u->r.stop = GAL_STOP_EOS;
+        return GAL_OK;
+    }
+    u->r.tokens++;
+    gal_sampler_saw(u->sampler, *id);
+    const char *text = "";
+    size_t bytes = 0;
+    if (u->stream) err = gal_stream_feed(u->stream, *id, &text, &bytes, diag);
+    if (err) return err;
+    u->r.stop = GAL_STOP_CALLER;
+    if (u->fn(u->user, *id, text, bytes)) return GAL_OK;
+    u->r.stop = GAL_STOP_STRING;
+    if (u->stream && gal_stream_stopped(u->stream) >= 0) return GAL_OK;
+    u->r.stop = GAL_STOP_TOKENS;
+    if (u->r.tokens >= u->o->max_tokens) return GAL_OK;
+    u->r.stop = GAL_STOP_CONTEXT;
+    if (gal_cache_length(cache, 0) >= gal_engine_context(u->g->engine)) return GAL_OK;
+    *done = false;
+    return GAL_OK;
+}
+
+static gal_err loop(run *u, const int32_t *ids, int64_t n, gal_diag *diag) {
+    double start = gal_now_s();
+    u->r.prompt_tokens = n;
+    (void)gal_engine_truncate(u->g->engine, 0, 0);
+    gal_err err = gal_engine_prefill(u->g->engine, 0, ids, n, u->g->stop, u->g->user, &u->logits, diag);
+    double ready = gal_now_s();
+    u->r.prompt_s = ready - start;
+    bool done = u->o->max_tokens <= 0;
+    u->r.stop = GAL_STOP_TOKENS;
+    for (int32_t id = 0; !err && !done;) {
+        err = one_token(u, &id, &done, diag);
+        if (err || done) break;
+        if (u->g->stop && u->g->stop(u->g->user)) {
+            u->r.stop = GAL_STOP_CALLER;
+            break;
+        }
+        gal_slice s = { 0, &id, 1 };
+        err = gal_engine_step(u->g->engine, &s, 1, false, &u->logits, diag);
+    }
+    const char *text = "";
+    size_t bytes = 0;
+    if (!err && u->stream) err = gal_stream_end(u->stream, &text, &bytes, diag);
+    if (!err && bytes) (void)u->fn(u->user, -1, text, bytes);
+    u->r.generate_s = gal_now_s() - ready;
+    return err;
+}
+
+gal_err gal_generate(const gal_generator *g, const int32_t *ids, int64_t n, bool continues,
+                     const gal_generate_options *options, gal_token_fn fn, void *user, gal_generate_result *result,
+                     gal_diag *diag) {
+    if (n <= 0) return gal_fail(diag, GAL_EUSAGE, "the prompt is empty");
+    for (int64_t i = 0; i < n; i++) { /* before the sampler counts them */
+        if (ids[i] < 0 || ids[i] >= g->vocab) {
+            return gal_fail(diag, GAL_EINPUT, "token %lld is %d; the model's vocabulary is 0 to %lld", (long long)i,
+                            ids[i], (long long)(g->vocab - 1));
+        }
+    }
+    int64_t known = g->tokenizer ? gal_tokenizer_size(g->tokenizer) : g->vocab;
+    run u = { .g = g, .o = options, .fn = fn, .user = user };
+    gal_err err = gal_sampler_new(&u.sampler, g->vocab, GAL_MIN(g->vocab, known), &options->sampling, diag);
+    if (!err && g->tokenizer) {
+        gal_stream_options so = { .keep_prefix_space = continues,
+                                  .stops = options->stops,
+                                  .stop_count = options->n_stops };
+        err = gal_stream_new(&u.stream, g->tokenizer, &so, diag);
+    }
+    for (int64_t i = 0; !err && i < n; i++) gal_sampler_saw(u.sampler, ids[i]);
+    if (!err) err = loop(&u, ids, n, diag);
+    if (!err && result) *result = u.r;
+    gal_stream_free(u.stream);
+    gal_sampler_free(u.sampler);
+    return err;
+}

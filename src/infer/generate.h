@@ -1,0 +1,30 @@
+/* generate.h - the loop from a prompt to a text: prefill, sample, decode, stop. Refuses an empty prompt of ids.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_INFER_GENERATE_H
+#define GAL_INFER_GENERATE_H
+
+#include "infer/session.h"
+#include "text/tokenizer.h"
+
+/* What the loop works with. All is borrowed; tokenizer may be NULL: then there is no text, and no stop strings. */
+typedef struct gal_generator {
+    gal_engine *engine;
+    const gal_tokenizer *tokenizer;
+    int64_t vocab; /* rows of the head; ids from the tokenizer's size on are never drawn */
+    const int32_t *eos;
+    int32_t n_eos;
+    bool (*stop)(void *user); /* asked between steps; true ends with GAL_STOP_CALLER; NULL: never */
+    void *user;               /* of stop */
+} gal_generator;
+
+/* Ids of a prompt for a model: the tokenizer's, with its beginning of sequence in front where it has one. The one
+ * place that adds one. */
+gal_err gal_prompt_encode(const gal_tokenizer *t, const char *text, size_t bytes, gal_ids *ids, gal_diag *diag);
+
+/* Empties sequence 0 of the engine, reads the prompt into it and continues it. continues: the text goes on from the
+ * prompt's, so the first piece keeps its space. */
+gal_err gal_generate(const gal_generator *g, const int32_t *ids, int64_t n, bool continues,
+                     const gal_generate_options *options, gal_token_fn fn, void *user, gal_generate_result *result,
+                     gal_diag *diag);
+
+#endif

@@ -1,0 +1,213 @@
+/* lm.c - the public handle: opens a folder, owns weights, tokenizer, device and engine.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "infer/lm.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "infer/sample.h"
+
+#include <string.h>
+
+void gal_lm_options_init(gal_lm_options *options) {
+    *options = (gal_lm_options){ .compute = GAL_F32, .cache = GAL_F32, .chunk = 512 };
+}
+
+gal_err gal_lm_load(gal_model **model, gal_buf *dir, const char *path, gal_diag *diag) {
+    gal_err err = gal_model_find(path, dir, diag);
+    return err ? err : gal_model_load(model, dir->data, diag);
+}
+
+/* Files of a folder that gal_tokenizer_open() reads; whether they are good is its question. */
+static bool holds_tokenizer(const char *dir, gal_err *err, gal_diag *diag) {
+    char **names = NULL;
+    size_t count = 0;
+    *err = gal_list_dir(dir, &names, &count, diag);
+    bool found = false;
+    for (size_t i = 0; !*err && i < count; i++) found |= strncmp(names[i], "tokenizer.model", 15) == 0;
+    gal_free_names(names, count);
+    return found;
+}
+
+gal_err gal_lm_load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *diag) {
+    gal_err err = GAL_OK;
+    *out = NULL;
+    if (!holds_tokenizer(dir, &err, diag) || err) return err;
+    return gal_tokenizer_open(out, dir, diag);
+}
+
+static gal_err load_defaults(gal_lm *lm, gal_diag *diag) {
+    gal_generation_defaults(&lm->defaults);
+    gal_buf path = { 0 };
+    gal_err err = GAL_OK;
+    if (!gal_path_join(&path, lm->dir.data, "generation_config.json")) {
+        err = gal_fail(diag, GAL_ENOMEM, "no memory for a path");
+    } else if (gal_is_file(path.data)) {
+        err = gal_generation_read(&lm->defaults, path.data, diag);
+    }
+    gal_buf_free(&path);
+    return err;
+}
+
+static gal_err check_options(const gal_lm_options *o, gal_diag *diag) {
+    if ((o->compute != GAL_F32 && o->compute != GAL_BF16) || (o->cache != GAL_F32 && o->cache != GAL_BF16)) {
+        return gal_fail(diag, GAL_EUSAGE, "compute and cache: expected f32 or bf16");
+    }
+    if (o->context < 0 || o->chunk < 0) return gal_fail(diag, GAL_EUSAGE, "context and chunk: expected 0 or more");
+    return GAL_OK;
+}
+
+gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *options, gal_diag *diag) {
+    gal_lm *lm = gal_alloc(sizeof *lm);
+    if (!lm) return gal_fail(diag, GAL_ENOMEM, "no memory for a model");
+    gal_lm_options_init(&lm->options);
+    if (options) lm->options = *options;
+    gal_err err = check_options(&lm->options, diag);
+    if (!err) err = gal_dev_open(&lm->dev, &lm->options.device, diag);
+    if (!err) err = gal_lm_load(&lm->model, &lm->dir, path, diag);
+    if (!err) err = gal_lm_load_tokenizer(&lm->tokenizer, lm->dir.data, diag);
+    if (!err) err = load_defaults(lm, diag);
+    if (!err) {
+        gal_engine_options eo = { .compute = lm->options.compute,
+                                  .cache = lm->options.cache,
+                                  .sequences = 1,
+                                  .context = lm->options.context,
+                                  .chunk = lm->options.chunk,
+                                  .eager = lm->options.eager != 0 };
+        err = gal_engine_new(&lm->engine, lm->dev, lm->model, &eo, diag);
+    }
+    if (err) {
+        gal_lm_close(lm);
+        return err;
+    }
+    *out = lm;
+    return GAL_OK;
+}
+
+void gal_lm_close(gal_lm *lm) {
+    if (!lm) return;
+    gal_engine_free(lm->engine);
+    gal_tokenizer_free(lm->tokenizer);
+    gal_model_free(lm->model);
+    gal_dev_close(lm->dev);
+    gal_buf_free(&lm->dir);
+    gal_free(lm);
+}
+
+int32_t gal_lm_eos(const gal_lm *lm, int32_t out[GAL_MAX_EOS]) {
+    const gal_generation *g = &lm->defaults;
+    const gal_config *c = &lm->model->config;
+    int32_t n = g->n_eos > 0 ? g->n_eos : c->n_eos;
+    const int32_t *from = g->n_eos > 0 ? g->eos : c->eos;
+    for (int32_t i = 0; i < n; i++) out[i] = from[i];
+    if (n == 0 && lm->tokenizer && gal_tokenizer_eos(lm->tokenizer) >= 0) out[n++] = gal_tokenizer_eos(lm->tokenizer);
+    return n;
+}
+
+void gal_lm_get_info(const gal_lm *lm, gal_lm_info *info) {
+    const gal_config *c = &lm->model->config;
+    int32_t eos[GAL_MAX_EOS], n_eos = gal_lm_eos(lm, eos);
+    *info = (gal_lm_info){ .params = gal_model_params(lm->model),
+                           .layers = c->L,
+                           .width = c->D,
+                           .vocab = c->V,
+                           .tokens = lm->tokenizer ? gal_tokenizer_size(lm->tokenizer) : 0,
+                           .max_positions = c->max_positions,
+                           .window = c->window,
+                           .context = gal_engine_context(lm->engine),
+                           .bos = c->bos,
+                           .eos = n_eos ? eos[0] : -1 };
+    if (lm->tokenizer) info->bos = gal_tokenizer_bos(lm->tokenizer);
+}
+
+/* ---- text
+ * ---------------------------------------------------------------------------------------------------------- */
+
+static gal_err want_tokenizer(const gal_lm *lm, gal_diag *diag) {
+    if (lm->tokenizer) return GAL_OK;
+    return gal_fail(diag, GAL_EINPUT, "%s: no tokenizer here (expected tokenizer.model); give ids instead of text",
+                    lm->dir.data);
+}
+
+gal_err gal_lm_encode(const gal_lm *lm, const char *text, size_t bytes, int32_t **ids, size_t *count,
+                      gal_diag *diag) {
+    gal_ids list = { 0 };
+    gal_err err = want_tokenizer(lm, diag);
+    if (!err) err = gal_encode(lm->tokenizer, NULL, text, bytes, 0, &list, diag);
+    if (!err) {
+        *ids = list.data;
+        *count = list.len;
+        return GAL_OK;
+    }
+    gal_ids_free(&list);
+    return err;
+}
+
+gal_err gal_lm_decode(const gal_lm *lm, const int32_t *ids, size_t count, char **text, size_t *bytes,
+                      gal_diag *diag) {
+    gal_buf b = { 0 };
+    gal_err err = want_tokenizer(lm, diag);
+    if (!err) err = gal_decode(lm->tokenizer, ids, count, &b, diag);
+    if (!err && !b.data) gal_buf_puts(&b, "");
+    if (!err && b.oom) err = gal_fail(diag, GAL_ENOMEM, "no memory for a text");
+    if (!err) {
+        *text = b.data ? b.data : gal_strdup("");
+        *bytes = b.len;
+        if (*text) return GAL_OK;
+        err = gal_fail(diag, GAL_ENOMEM, "no memory for a text");
+    }
+    gal_buf_free(&b);
+    return err;
+}
+
+void gal_release(void *memory) { gal_free(memory); }
+
+/* ---- generation
+ * ---------------------------------------------------------------------------------------------------- */
+
+void gal_generate_options_init(gal_generate_options *o, const gal_lm *lm) {
+    *o = (gal_generate_options){ .max_tokens = 256 };
+    gal_sampling *s = &o->sampling;
+    gal_sampling_defaults(s);
+    if (!lm) return;
+    const gal_generation *g = &lm->defaults;
+    if (g->temperature >= 0.0) s->temperature = g->temperature;
+    if (g->do_sample == 0) s->temperature = 0.0;
+    if (g->top_k >= 0) s->top_k = g->top_k;
+    if (g->top_p > 0.0) s->top_p = g->top_p;
+    if (g->repetition_penalty > 0.0) s->repetition_penalty = g->repetition_penalty;
+    if (g->max_new_tokens >= 0) o->max_tokens = g->max_new_tokens;
+}
+
+static gal_err generate(gal_lm *lm, const int32_t *ids, size_t n, const gal_generate_options *options,
+                        gal_token_fn fn, void *user, gal_generate_result *result, gal_diag *diag) {
+    int32_t eos[GAL_MAX_EOS];
+    gal_generator g = { .engine = lm->engine,
+                        .tokenizer = lm->tokenizer,
+                        .vocab = lm->model->config.V,
+                        .eos = eos,
+                        .n_eos = gal_lm_eos(lm, eos),
+                        .stop = lm->stop,
+                        .user = lm->stop_user };
+    return gal_generate(&g, ids, (int64_t)n, true, options, fn, user, result, diag);
+}
+
+gal_err gal_lm_generate_ids(gal_lm *lm, const int32_t *ids, size_t count, const gal_generate_options *options,
+                            gal_token_fn fn, void *user, gal_generate_result *result, gal_diag *diag) {
+    return generate(lm, ids, count, options, fn, user, result, diag);
+}
+
+gal_err gal_lm_generate(gal_lm *lm, const char *prompt, size_t bytes, const gal_generate_options *options,
+                        gal_token_fn fn, void *user, gal_generate_result *result, gal_diag *diag) {
+    gal_ids ids = { 0 };
+    gal_err err = want_tokenizer(lm, diag);
+    if (!err) err = gal_prompt_encode(lm->tokenizer, prompt, bytes, &ids, diag);
+    if (!err) err = generate(lm, ids.data, ids.len, options, fn, user, result, diag);
+    gal_ids_free(&ids);
+    return err;
+}
+
+gal_err gal_lm_logits(gal_lm *lm, const int32_t *ids, size_t count, gal_logits_fn fn, void *user, gal_diag *diag) {
+    if (count == 0) return gal_fail(diag, GAL_EUSAGE, "no ids were given");
+    (void)gal_engine_truncate(lm->engine, 0, 0);
+    return gal_engine_logits(lm->engine, 0, ids, (int64_t)count, fn, user, diag);
+}

@@ -1,0 +1,26 @@
+/* lm.h - what a gal_lm holds, for the commands that look inside. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_INFER_LM_H
+#define GAL_INFER_LM_H
+
+#include "infer/generate.h"
+
+struct gal_lm {
+    gal_dev *dev;
+    gal_model *model;
+    gal_tokenizer *tokenizer; /* NULL: the folder has none */
+    gal_engine *engine;
+    gal_generation defaults; /* generation_config.json; says nothing where there is none */
+    gal_lm_options options;
+    gal_buf dir;              /* the folder that was opened */
+    bool (*stop)(void *user); /* asked between steps; NULL: never */
+    void *stop_user;
+};
+
+/* The parts of opening, for commands that need less. The folder that a MODEL operand means goes into dir. */
+gal_err gal_lm_load(gal_model **model, gal_buf *dir, const char *path, gal_diag *diag);
+/* The tokenizer of a folder, or NULL in *out if it has none. */
+gal_err gal_lm_load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *diag);
+/* The ids that end a text: generation_config.json's, else config.json's, else the tokenizer's. Returns how many. */
+int32_t gal_lm_eos(const gal_lm *lm, int32_t out[GAL_MAX_EOS]);
+
+#endif

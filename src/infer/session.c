@@ -1,0 +1,254 @@
+/* session.c - see session.h. SPDX-License-Identifier: Apache-2.0 */
+#include "infer/session.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+enum { DEFAULT_CHUNK = 512, PLAN_ROWS = 16 };
+
+/* A recorded decoding step of so many rows, and where it leaves its logits. */
+typedef struct recorded {
+    gal_plan *plan;
+    const float *logits;
+} recorded;
+
+struct gal_engine {
+    const gal_model *model;
+    gal_ctx *cx;
+    gal_cache *cache;
+    gal_step st;
+    int64_t sequences, context, chunk;
+    uint64_t limit_bytes; /* of the cache */
+    bool eager;
+    uint8_t *in_step; /* [sequences] occurs in the step being made */
+    recorded plans[PLAN_ROWS + 1];
+    int64_t replays;
+};
+
+/* ---- the limit
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* Memory that a cache may take: what is free, less weights that are mapped and will be read in, less a tenth for
+ * activations. A model larger than memory still runs, from its file: then an eighth of memory goes to the cache. */
+static uint64_t cache_budget(const gal_model *m) {
+    uint64_t free_bytes = gal_memory_available(), mapped = 0;
+    for (size_t i = 0; i < m->n_weights; i++) mapped += m->weights[i].owned ? 0 : gal_wbytes(&m->weights[i]);
+    uint64_t rest = free_bytes - GAL_MIN(mapped, free_bytes - free_bytes / 8);
+    return rest - rest / 10;
+}
+
+static gal_err choose_context(gal_engine *e, const gal_engine_options *o, gal_diag *diag) {
+    const gal_config *c = &e->model->config;
+    int64_t most = o->beyond ? GAL_MAX_POSITIONS : c->max_positions;
+    uint64_t budget = cache_budget(e->model);
+    int64_t fits = gal_cache_tokens_in(c, o->cache, o->sequences, most, budget);
+    int64_t want = o->context ? o->context : GAL_MAX(fits, 1);
+    uint64_t need = gal_cache_bytes_for(c, o->cache, o->sequences, want);
+    if (want > most) {
+        return gal_fail(
+            diag, GAL_ENOMEM,
+            "a context of %lld tokens (%llu bytes of keys and values) was asked for; the model's positions "
+            "end at %lld (%llu bytes)",
+            (long long)want, (unsigned long long)need, (long long)most,
+            (unsigned long long)gal_cache_bytes_for(c, o->cache, o->sequences, most));
+    }
+    if (want > fits) {
+        return gal_fail(
+            diag, GAL_ENOMEM,
+            "a context of %lld tokens needs %llu bytes of keys and values; %llu bytes are free, which hold "
+            "%lld tokens",
+            (long long)want, (unsigned long long)need, (unsigned long long)budget, (long long)fits);
+    }
+    e->context = want;
+    e->limit_bytes = need;
+    return GAL_OK;
+}
+
+static gal_err check_room(const gal_engine *e, int64_t length, gal_diag *diag) {
+    if (length <= e->context) return GAL_OK;
+    const gal_config *c = &e->model->config;
+    uint64_t need = gal_cache_bytes_for(c, gal_cache_layers(e->cache)->dtype, e->sequences, length);
+    return gal_fail(diag, GAL_ENOMEM,
+                    "%lld tokens (%llu bytes of keys and values) do not fit: the context is %lld tokens (%llu bytes)",
+                    (long long)length, (unsigned long long)need, (long long)e->context,
+                    (unsigned long long)e->limit_bytes);
+}
+
+/* ---- life
+ * ---------------------------------------------------------------------------------------------------------- */
+
+gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const gal_engine_options *o,
+                       gal_diag *diag) {
+    GAL_ASSERT(o->sequences > 0 && o->context >= 0 && o->chunk >= 0);
+    gal_engine *e = gal_alloc(sizeof *e);
+    if (!e) return gal_fail(diag, GAL_ENOMEM, "no memory for an engine");
+    e->model = m;
+    e->sequences = o->sequences;
+    e->eager = o->eager;
+    gal_err err = choose_context(e, o, diag);
+    if (!err) {
+        int64_t rows = o->chunk ? o->chunk : DEFAULT_CHUNK;
+        e->chunk = GAL_MAX(GAL_MIN(rows, e->context), o->sequences);
+        e->in_step = gal_alloc((size_t)o->sequences);
+        if (!e->in_step) err = gal_fail(diag, GAL_ENOMEM, "no memory for an engine");
+    }
+    if (!err) err = gal_ctx_new(&e->cx, dev, o->compute, diag);
+    if (!err) err = gal_step_init(&e->st, e->chunk, diag);
+    if (!err) err = gal_cache_new(&e->cache, &m->config, o->cache, o->sequences, e->context, diag);
+    if (err) {
+        gal_engine_free(e);
+        return err;
+    }
+    e->st.kv = gal_cache_layers(e->cache);
+    *out = e;
+    return GAL_OK;
+}
+
+static void drop_plans(gal_engine *e) {
+    for (size_t i = 0; i < GAL_LEN(e->plans); i++) {
+        gal_plan_free(e->plans[i].plan);
+        e->plans[i] = (recorded){ 0 };
+    }
+}
+
+void gal_engine_free(gal_engine *e) {
+    if (!e) return;
+    drop_plans(e);
+    gal_cache_free(e->cache);
+    gal_step_free(&e->st);
+    gal_ctx_free(e->cx);
+    gal_free(e->in_step);
+    gal_free(e);
+}
+
+int64_t gal_engine_context(const gal_engine *e) { return e->context; }
+const gal_cache *gal_engine_cache(const gal_engine *e) { return e->cache; }
+int64_t gal_engine_replays(const gal_engine *e) { return e->replays; }
+
+bool gal_engine_truncate(gal_engine *e, int64_t sequence, int64_t length) {
+    return gal_cache_truncate(e->cache, sequence, length);
+}
+
+/* ---- steps
+ * --------------------------------------------------------------------------------------------------------- */
+
+static gal_err check_ids(const gal_engine *e, const int32_t *ids, int64_t n, gal_diag *diag) {
+    int64_t V = e->model->config.V;
+    for (int64_t i = 0; i < n; i++) {
+        if (ids[i] < 0 || ids[i] >= V) {
+            return gal_fail(diag, GAL_EINPUT, "token %lld is %d; the model's vocabulary is 0 to %lld", (long long)i,
+                            ids[i], (long long)(V - 1));
+        }
+    }
+    return GAL_OK;
+}
+
+static gal_err check_slices(gal_engine *e, const gal_slice *slices, size_t n_slices, int64_t *longest,
+                            gal_diag *diag) {
+    int64_t rows = 0;
+    *longest = 0;
+    memset(e->in_step, 0, (size_t)e->sequences);
+    for (size_t i = 0; i < n_slices; i++) {
+        const gal_slice *s = &slices[i];
+        GAL_ASSERT(s->sequence >= 0 && s->sequence < e->sequences && s->n > 0 && !e->in_step[s->sequence]);
+        e->in_step[s->sequence] = 1;
+        GAL_ASSERT(s->n <= e->chunk - rows);
+        rows += s->n;
+        gal_err err = check_ids(e, s->ids, s->n, diag);
+        int64_t length = gal_cache_length(e->cache, s->sequence) + s->n;
+        if (!err) err = check_room(e, length, diag);
+        if (err) return err;
+        *longest = GAL_MAX(*longest, length);
+    }
+    return GAL_OK;
+}
+
+static void fill_step(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows) {
+    gal_step *st = &e->st;
+    int64_t row = 0;
+    for (size_t i = 0; i < n_slices; i++) {
+        const gal_slice *s = &slices[i];
+        int64_t first = row, pos = gal_cache_length(e->cache, s->sequence);
+        for (int64_t j = 0; j < s->n; j++, row++) {
+            st->ids[row] = s->ids[j];
+            st->pos[row] = (int32_t)(pos + j);
+            st->start[row] = (int32_t)first;
+            st->seq[row] = (int32_t)s->sequence;
+        }
+        st->out_rows[i] = (int32_t)(row - 1);
+    }
+    st->n = st->row_len = row;
+    st->n_out = all_rows || row == (int64_t)n_slices ? 0 : (int64_t)n_slices;
+}
+
+gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows, const float **logits,
+                        gal_diag *diag) {
+    GAL_ASSERT(n_slices > 0);
+    int64_t longest = 0;
+    bool grown = false;
+    gal_err err = check_slices(e, slices, n_slices, &longest, diag);
+    if (!err) err = gal_cache_reserve(e->cache, longest, &grown, diag);
+    if (grown) drop_plans(e); /* they hold the old addresses */
+    if (err) return err;
+    fill_step(e, slices, n_slices, all_rows);
+
+    int64_t rows = e->st.n;
+    bool plannable = !e->eager && rows == (int64_t)n_slices && rows <= PLAN_ROWS;
+    recorded *r = plannable ? &e->plans[rows] : NULL;
+    const float *result = NULL;
+    gal_step_begin(e->cx);
+    if (r && r->plan) {
+        gal_replay(e->cx, r->plan);
+        result = r->logits;
+        e->replays++;
+    } else {
+        gal_plan *plan = NULL;
+        if (r) gal_record_begin(e->cx);
+        const gal_t *t = e->model->family->logits(e->cx, e->model, &e->st);
+        if (r) err = gal_record_end(e->cx, &plan, diag);
+        if (t) result = t->data;
+        if (r && !err) *r = (recorded){ plan, result };
+    }
+    gal_err end = gal_step_end(e->cx, diag);
+    if (!err) err = end;
+    for (size_t i = 0; i < n_slices; i++) {
+        if (err) {
+            (void)gal_cache_truncate(e->cache, slices[i].sequence, 0);
+        } else {
+            gal_cache_advance(e->cache, slices[i].sequence, slices[i].n);
+        }
+    }
+    if (!err) *logits = result;
+    return err;
+}
+
+/* All checks come before the first chunk, so that a refused prompt leaves the sequence as it was. */
+static gal_err check_whole(const gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, gal_diag *diag) {
+    GAL_ASSERT(n > 0);
+    gal_err err = check_ids(e, ids, n, diag);
+    return err ? err : check_room(e, gal_cache_length(e->cache, sequence) + n, diag);
+}
+
+gal_err gal_engine_prefill(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, bool (*stop)(void *user),
+                           void *user, const float **logits, gal_diag *diag) {
+    gal_err err = check_whole(e, sequence, ids, n, diag);
+    for (int64_t at = 0; !err && at < n; at += e->chunk) {
+        if (stop && stop(user)) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
+        gal_slice s = { sequence, ids + at, GAL_MIN(e->chunk, n - at) };
+        err = gal_engine_step(e, &s, 1, false, logits, diag);
+    }
+    return err;
+}
+
+gal_err gal_engine_logits(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, gal_logits_fn fn,
+                          void *user, gal_diag *diag) {
+    gal_err err = check_whole(e, sequence, ids, n, diag);
+    for (int64_t at = 0; !err && at < n; at += e->chunk) {
+        gal_slice s = { sequence, ids + at, GAL_MIN(e->chunk, n - at) };
+        const float *rows = NULL;
+        err = gal_engine_step(e, &s, 1, true, &rows, diag);
+        if (!err) err = fn(user, rows, s.n, diag);
+    }
+    return err;
+}

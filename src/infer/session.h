@@ -1,0 +1,56 @@
+/* session.h - the engine: a model, its cache, and one step at a fixed address.
+ *
+ * Steps are packed batches of rows of one or more sequences. A step in which every sequence brings one token
+ * (decoding) is recorded the first time and replayed from then on, until the cache grows. A request that is refused
+ * changes nothing; a step that fails on its way empties its sequences, for a ring may have lost what it held.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_INFER_SESSION_H
+#define GAL_INFER_SESSION_H
+
+#include "galerne/infer.h"
+#include "infer/cache.h"
+#include "models/model.h"
+
+typedef struct gal_engine gal_engine;
+
+typedef struct gal_engine_options {
+    gal_dtype compute, cache;
+    int64_t sequences; /* at least 1 */
+    int64_t context;   /* most tokens of a sequence; 0: the smaller of the model's maximum and what memory allows */
+    int64_t chunk;     /* most rows of one step, at least `sequences`; 0: 512 */
+    bool eager;        /* never record */
+    bool beyond;       /* context may exceed the model's maximum (logits of whatever is asked) */
+} gal_engine_options;
+
+/* dev and m are borrowed. GAL_ENOMEM: the context asked for is beyond the limit; the message has the byte counts. */
+gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const gal_engine_options *options,
+                       gal_diag *diag);
+void gal_engine_free(gal_engine *e);
+
+int64_t gal_engine_context(const gal_engine *e);
+const gal_cache *gal_engine_cache(const gal_engine *e);
+bool gal_engine_truncate(gal_engine *e, int64_t sequence, int64_t length); /* as gal_cache_truncate() */
+int64_t gal_engine_replays(const gal_engine *e);                           /* steps that were replayed so far */
+
+/* Some tokens of one sequence. */
+typedef struct gal_slice {
+    int64_t sequence;
+    const int32_t *ids;
+    int64_t n; /* > 0 */
+} gal_slice;
+
+/* One step of at most `chunk` rows; a sequence occurs at most once. *logits: [slices, V] after each slice's last
+ * token, or of all rows with all_rows; valid until the next call. GAL_EINPUT for an id that is no row of the
+ * vocabulary. */
+gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows, const float **logits,
+                        gal_diag *diag);
+
+/* Appends n > 0 tokens to a sequence, in chunks; *logits: [V] after the last one. stop (may be NULL) is asked before
+ * each chunk; true ends with GAL_EINTERRUPTED and what came before stays. */
+gal_err gal_engine_prefill(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, bool (*stop)(void *user),
+                           void *user, const float **logits, gal_diag *diag);
+/* The same with the logits of every row given to fn, chunk by chunk. */
+gal_err gal_engine_logits(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, gal_logits_fn fn,
+                          void *user, gal_diag *diag);
+
+#endif
