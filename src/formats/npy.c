@@ -168,27 +168,34 @@ static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
     return err || !o->bytes ? err : gal_sink_write(s, o->data, o->bytes);
 }
 
-gal_err gal_npy_write(const char *path, gal_npy_type type, int ndim, const int64_t *dim, const void *data,
-                      gal_diag *diag) {
-    GAL_ASSERT(ndim >= 0 && ndim <= GAL_NPY_DIMS);
-    output o = { .data = data, .bytes = gal_npy_bytes(type) };
+void gal_npy_header(gal_buf *b, gal_npy_type type, int ndim, const int64_t *dim) {
     gal_buf text = { 0 };
     gal_buf_printf(&text, "{'descr': '%s', 'fortran_order': False, 'shape': (", TYPES[type].descr);
     for (int i = 0; i < ndim; i++) {
-        GAL_ASSERT(dim[i] >= 0 && (dim[i] == 0 || o.bytes <= (size_t)INT64_MAX / (size_t)dim[i]));
-        o.bytes *= (size_t)dim[i];
         gal_buf_printf(&text, "%s%" PRId64 "%s", i ? " " : "", dim[i], i + 1 < ndim || ndim == 1 ? "," : "");
     }
     gal_buf_puts(&text, "), }");
     while (!text.oom && (10 + text.len + 1) % 64) gal_buf_putc(&text, ' '); /* data begins at a multiple of 64 */
     gal_buf_putc(&text, '\n');
-    gal_buf_add(&o.header, MAGIC, sizeof MAGIC);
+    gal_buf_add(b, MAGIC, sizeof MAGIC);
     const uint8_t rest[4] = { 1, 0, (uint8_t)(text.len & 255), (uint8_t)(text.len >> 8) };
-    gal_buf_add(&o.header, rest, sizeof rest);
-    gal_buf_add(&o.header, text.data ? text.data : "", text.len);
-    gal_err err = text.oom || o.header.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory for the header", path)
-                                           : gal_write_atomic(path, emit, &o, diag);
+    gal_buf_add(b, rest, sizeof rest);
+    gal_buf_add(b, text.data ? text.data : "", text.len);
+    b->oom |= text.oom;
     gal_buf_free(&text);
+}
+
+gal_err gal_npy_write(const char *path, gal_npy_type type, int ndim, const int64_t *dim, const void *data,
+                      gal_diag *diag) {
+    GAL_ASSERT(ndim >= 0 && ndim <= GAL_NPY_DIMS);
+    output o = { .data = data, .bytes = gal_npy_bytes(type) };
+    for (int i = 0; i < ndim; i++) {
+        GAL_ASSERT(dim[i] >= 0 && (dim[i] == 0 || o.bytes <= (size_t)INT64_MAX / (size_t)dim[i]));
+        o.bytes *= (size_t)dim[i];
+    }
+    gal_npy_header(&o.header, type, ndim, dim);
+    gal_err err = o.header.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory for the header", path)
+                               : gal_write_atomic(path, emit, &o, diag);
     gal_buf_free(&o.header);
     return err;
 }

@@ -4,7 +4,7 @@
 #ifndef GAL_FORMATS_NPY_H
 #define GAL_FORMATS_NPY_H
 
-#include "base/err.h"
+#include "base/buf.h"
 
 enum { GAL_NPY_DIMS = 8 };
 
@@ -25,6 +25,8 @@ gal_err gal_npy_read(gal_npy *out, const char *path, gal_diag *diag);
 /* The same from the bytes of a file; path is for messages. */
 gal_err gal_npy_parse(gal_npy *out, const void *bytes, size_t n, const char *path, gal_diag *diag);
 void gal_npy_free(gal_npy *a); /* leaves {0} */
+/* Appends what stands before the data of such a file, for callers that make the data bit by bit. */
+void gal_npy_header(gal_buf *b, gal_npy_type type, int ndim, const int64_t *dim);
 /* Atomic; data stays the caller's. */
 gal_err gal_npy_write(const char *path, gal_npy_type type, int ndim, const int64_t *dim, const void *data,
                       gal_diag *diag);
