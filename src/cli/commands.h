@@ -5,6 +5,10 @@
 #include "cli/cli.h"
 
 extern const gal_command gal_cmd_help;
+extern const gal_command gal_cmd_inspect;
+extern const gal_command gal_cmd_logits;
+extern const gal_command gal_cmd_run;
+extern const gal_command gal_cmd_tokenize;
 extern const gal_command gal_cmd_version;
 
 #endif

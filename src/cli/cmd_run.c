@@ -1,0 +1,308 @@
+/* cmd_run.c - `galerne run`: continues a prompt from -p, from ids, from standard input, or line by line from a
+ * person. SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "base/util.h"
+#include "cli/commands.h"
+#include "cli/io.h"
+#include "infer/lm.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Where tokens go: streamed to standard output, or collected for --json. */
+typedef struct show {
+    bool json, text; /* text: there is a vocabulary */
+    gal_buf collected, ids;
+    int64_t shown;
+    char last; /* byte of text */
+} show;
+
+static int on_token(void *user, int32_t id, const char *text, size_t bytes) {
+    show *s = user;
+    if (s->json) {
+        if (id >= 0) gal_buf_printf(&s->ids, "%s%d", s->ids.len ? ", " : "", id);
+        gal_buf_add(&s->collected, text, bytes);
+        return s->ids.oom || s->collected.oom;
+    }
+    if (s->text) {
+        (void)fwrite(text, 1, bytes, stdout);
+        if (bytes) s->last = text[bytes - 1];
+    } else if (id >= 0) {
+        printf("%s%d", s->shown++ ? " " : "", id);
+    }
+    (void)fflush(stdout);
+    return ferror(stdout); /* a reader that has gone needs no more */
+}
+
+static bool interrupted(void *user) {
+    (void)user;
+    return gal_cli_interrupted() > 0;
+}
+
+static double rate(int64_t n, double seconds) { return seconds > 0.0 ? (double)n / seconds : 0.0; }
+
+static void print_json(const show *s, const gal_generate_result *r) {
+    gal_buf b = { 0 };
+    if (s->text) {
+        gal_buf_puts(&b, "{\"text\": ");
+        gal_buf_json(&b, s->collected.len ? s->collected.data : "", s->collected.len);
+    } else {
+        gal_buf_puts(&b, "{\"text\": null");
+    }
+    gal_buf_printf(&b, ", \"ids\": [%s], \"prompt_tokens\": %lld, \"tokens\": %lld, \"stop\": \"%s\"",
+                   s->ids.len ? s->ids.data : "", (long long)r->prompt_tokens, (long long)r->tokens,
+                   gal_stop_reason_name(r->stop));
+    gal_buf_printf(&b, ", \"prompt_s\": %.6f, \"generate_s\": %.6f, \"tokens_per_s\": %.3f}\n", r->prompt_s,
+                   r->generate_s, rate(r->tokens, r->generate_s));
+    if (b.data) (void)fwrite(b.data, 1, b.len, stdout);
+    gal_buf_free(&b);
+}
+
+static void print_statistics(const gal_cli *cli, const gal_lm *lm, const gal_generate_result *r) {
+    if (cli->quiet) return;
+    fprintf(stderr, "%lld prompt tokens in %.2f s (%.1f tokens/s), %lld tokens in %.2f s (%.1f tokens/s)\n",
+            (long long)r->prompt_tokens, r->prompt_s, rate(r->prompt_tokens, r->prompt_s), (long long)r->tokens,
+            r->generate_s, rate(r->tokens, r->generate_s));
+    if (r->stop == GAL_STOP_CONTEXT) {
+        fprintf(stderr, "stopped: the context of %lld tokens is full\n", (long long)gal_engine_context(lm->engine));
+    }
+}
+
+/* text NULL: from ids. */
+static gal_err one_prompt(gal_cli *cli, gal_lm *lm, const gal_generate_options *o, const char *text, size_t bytes,
+                          const gal_ids *ids) {
+    show s = { .json = cli->json, .text = lm->tokenizer != NULL, .last = '\n' };
+    gal_generate_result r = { 0 };
+    gal_err err = text ? gal_lm_generate(lm, text, bytes, o, on_token, &s, &r, &cli->diag)
+                       : gal_lm_generate_ids(lm, ids->data, ids->len, o, on_token, &s, &r, &cli->diag);
+    if (!err && (s.ids.oom || s.collected.oom)) err = gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the text");
+    if (!err && s.json) print_json(&s, &r);
+    if (!err && !s.json && (s.last != '\n' || s.shown)) putchar('\n');
+    (void)fflush(stdout);
+    if (!err) print_statistics(cli, lm, &r);
+    if (!err && r.stop == GAL_STOP_CALLER && gal_cli_interrupted()) {
+        err = gal_fail(&cli->diag, GAL_EINTERRUPTED, "interrupted");
+    }
+    gal_buf_free(&s.ids);
+    gal_buf_free(&s.collected);
+    return err;
+}
+
+/* $XDG_STATE_HOME/galerne/history or ~/.local/state/galerne/history; NULL when there is no place for it. */
+static const char *history_path(gal_buf *b) {
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    if (state && state[0] == '/') {
+        gal_buf_printf(b, "%s/galerne", state);
+    } else if (home && home[0] == '/') {
+        gal_buf_printf(b, "%s/.local/state/galerne", home);
+    } else {
+        return NULL;
+    }
+    if (b->oom || gal_make_dirs(b->data, NULL)) return NULL;
+    gal_buf_puts(b, "/history");
+    return b->oom ? NULL : b->data;
+}
+
+static gal_err interactive(gal_cli *cli, gal_lm *lm, const gal_generate_options *o) {
+    gal_buf path = { 0 };
+    gal_lines *lines = NULL;
+    gal_err err = gal_lines_open(&lines, "> ", history_path(&path), &cli->diag);
+    if (!err && !cli->quiet) {
+        fprintf(stderr, "Each line is a prompt of its own. Ctrl-C stops the text; at the prompt, Ctrl-C or Ctrl-D "
+                        "leaves.\n");
+    }
+    while (!err) {
+        gal_cli_reset_interrupts();
+        const char *line = gal_lines_next(lines);
+        if (!line || gal_cli_interrupted()) {
+            fputc('\n', stderr);
+            break;
+        }
+        if (!line[0]) continue;
+        err = one_prompt(cli, lm, o, line, strlen(line), NULL);
+        if (err == GAL_EINTERRUPTED || err == GAL_ENOMEM) { /* a prompt that is too long is not the end */
+            if (err == GAL_ENOMEM) fprintf(stderr, "galerne: %s\n", cli->diag.text);
+            err = GAL_OK;
+            cli->diag = (gal_diag){ 0 };
+        }
+    }
+    gal_lines_close(lines);
+    gal_buf_free(&path);
+    return err;
+}
+
+/* The model's defaults, overridden by what the command line gives. */
+static gal_err generate_options(gal_cli *cli, const gal_lm *lm, gal_generate_options *o, const char **stops) {
+    gal_generate_options_init(o, lm);
+    gal_sampling *s = &o->sampling;
+    if (gal_cli_given(cli, "temperature")) s->temperature = gal_cli_float(cli, "temperature");
+    if (gal_cli_given(cli, "top-k")) s->top_k = gal_cli_int(cli, "top-k");
+    if (gal_cli_given(cli, "top-p")) s->top_p = gal_cli_float(cli, "top-p");
+    if (gal_cli_given(cli, "min-p")) s->min_p = gal_cli_float(cli, "min-p");
+    if (gal_cli_given(cli, "repetition-penalty")) s->repetition_penalty = gal_cli_float(cli, "repetition-penalty");
+    if (gal_cli_given(cli, "greedy")) s->temperature = 0.0;
+    s->seed = (uint64_t)gal_cli_int(cli, "seed");
+    if (!gal_cli_given(cli, "seed")) s->seed = (uint64_t)gal_unix_time_s() * 1000003u + (uint64_t)getpid();
+    if (gal_cli_given(cli, "max-tokens")) o->max_tokens = gal_cli_int(cli, "max-tokens");
+    o->ignore_eos = gal_cli_given(cli, "ignore-eos");
+    o->n_stops = gal_cli_count(cli, "stop");
+    for (size_t i = 0; i < o->n_stops; i++) stops[i] = gal_cli_nth(cli, "stop", i);
+    o->stops = stops;
+    if (o->n_stops && !lm->tokenizer) {
+        return gal_cli_usage(cli, "--stop needs a tokenizer, and %s has none", cli->operands[0]);
+    }
+    return GAL_OK;
+}
+
+static gal_err from_stdin(gal_cli *cli, gal_lm *lm, const gal_generate_options *o) {
+    gal_buf text = { 0 };
+    gal_err err = gal_cli_read_stdin(&text, &cli->diag);
+    if (!err && text.len && text.data[text.len - 1] == '\n') text.len--; /* of the line, not of the prompt */
+    if (!err && text.len == 0) err = gal_cli_usage(cli, "the prompt on standard input is empty");
+    if (!err) err = one_prompt(cli, lm, o, text.data, text.len, NULL);
+    gal_buf_free(&text);
+    return err;
+}
+
+/* Mistakes that can be told without loading a model. */
+static gal_err check(gal_cli *cli) {
+    bool p = gal_cli_given(cli, "prompt"), ids = gal_cli_given(cli, "ids"), none = gal_cli_given(cli, "unprompted");
+    if (p + ids + none > 1) return gal_cli_usage(cli, "--prompt, --ids and --unprompted exclude each other");
+    if (p && !gal_cli_string(cli, "prompt")[0]) {
+        return gal_cli_usage(cli, "the prompt is empty; --unprompted lets the model begin by itself");
+    }
+    if (gal_cli_count(cli, "stop") > 64) return gal_cli_usage(cli, "--stop: at most 64 strings");
+    return GAL_OK;
+}
+
+static gal_err run(gal_cli *cli) {
+    gal_ids ids = { 0 };
+    gal_lm *lm = NULL;
+    gal_err err = check(cli);
+    bool from_ids = gal_cli_given(cli, "ids");
+    if (!err && from_ids) err = gal_cli_ids_option(cli, "ids", &ids);
+    gal_lm_options lo;
+    gal_lm_options_init(&lo);
+    lo.device = cli->device;
+    lo.context = gal_cli_int(cli, "context");
+    lo.compute = lo.cache = strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0 ? GAL_BF16 : GAL_F32;
+    lo.eager = gal_cli_given(cli, "eager");
+    if (!err) err = gal_lm_open(&lm, cli->operands[0], &lo, &cli->diag);
+    const char *stops[64];
+    gal_generate_options o = { 0 };
+    if (!err) err = generate_options(cli, lm, &o, stops);
+    if (!err) {
+        lm->stop = interrupted;
+        gal_cli_catch_interrupts();
+        const char *p = gal_cli_string(cli, "prompt");
+        if (from_ids) {
+            err = one_prompt(cli, lm, &o, NULL, 0, &ids);
+        } else if (p) {
+            err = one_prompt(cli, lm, &o, p, strlen(p), NULL);
+        } else if (gal_cli_given(cli, "unprompted")) {
+            err = one_prompt(cli, lm, &o, "", 0, NULL);
+        } else if (isatty(STDIN_FILENO)) {
+            err = interactive(cli, lm, &o);
+        } else {
+            err = from_stdin(cli, lm, &o);
+        }
+    }
+    gal_lm_close(lm);
+    gal_ids_free(&ids);
+    return err;
+}
+
+static const char *const DTYPES[] = { "f32", "bf16", NULL };
+
+static const gal_option OPTIONS[] = {
+    { .name = "prompt", .letter = 'p', .kind = GAL_V_STRING, .value = "TEXT", .help = "the text to continue" },
+    { .name = "ids",
+      .kind = GAL_V_STRING,
+      .value = "IDS",
+      .help =
+          "token ids to continue instead of a text, used as given; - reads them from standard input. Ids are printed "
+          "where the model has no tokenizer" },
+    { .name = "unprompted", .help = "begin with the beginning-of-sequence token alone" },
+    { .name = "max-tokens",
+      .kind = GAL_V_INT,
+      .value = "N",
+      .min = 0,
+      .max = 1e9,
+      .help = "at most this many new tokens; generation_config.json's, or 256" },
+    { .name = "temperature",
+      .kind = GAL_V_FLOAT,
+      .value = "T",
+      .min = 0,
+      .max = 100,
+      .help = "0 takes the most likely token; generation_config.json's, or 0.7" },
+    { .name = "greedy", .help = "the same as --temperature 0" },
+    { .name = "top-k",
+      .kind = GAL_V_INT,
+      .value = "K",
+      .min = 0,
+      .max = 1e9,
+      .help = "choose among the K most likely tokens; 0: among all" },
+    { .name = "top-p",
+      .kind = GAL_V_FLOAT,
+      .value = "P",
+      .min = 1e-9,
+      .max = 1,
+      .help = "choose among the most likely tokens whose probabilities sum to P; 1: among all" },
+    { .name = "min-p",
+      .kind = GAL_V_FLOAT,
+      .value = "P",
+      .min = 0,
+      .max = 1,
+      .help = "choose among tokens at least P times as likely as the most likely one" },
+    { .name = "repetition-penalty",
+      .kind = GAL_V_FLOAT,
+      .value = "X",
+      .min = 1e-3,
+      .max = 1e3,
+      .help = "make tokens that occurred less likely; 1: do not" },
+    { .name = "seed",
+      .kind = GAL_V_INT,
+      .value = "N",
+      .min = 0,
+      .max = 9e15,
+      .help = "the same seed gives the same text; from the clock if not given" },
+    { .name = "stop", .kind = GAL_V_STRING, .value = "TEXT", .repeat = true, .help = "end before this text" },
+    { .name = "ignore-eos", .help = "go on after the model ends its text" },
+    { .name = "context",
+      .kind = GAL_V_INT,
+      .value = "N",
+      .min = 0,
+      .max = 1e9,
+      .fallback = "0",
+      .help =
+          "most tokens of prompt and text together; 0: the smaller of the model's maximum and what memory allows" },
+    { .name = "dtype",
+      .kind = GAL_V_CHOICE,
+      .value = "TYPE",
+      .choices = DTYPES,
+      .fallback = "f32",
+      .help = "number format of activations, keys and values" },
+    { .name = "eager", .help = "do not record and replay steps; the text is the same" },
+};
+
+const gal_command gal_cmd_run = {
+    .name = "run",
+    .summary = "continue a prompt",
+    .operands = "MODEL",
+    .min_operands = 1,
+    .max_operands = 1,
+    .text =
+        "MODEL is a folder in Hugging Face layout or a run directory of galerne train.\n\n"
+        "The prompt comes from -p, from --ids, or from standard input. At a terminal without any of them each line "
+        "that "
+        "is typed is a prompt of its own.\n\n"
+        "The text goes to standard output as it is made; speed goes to standard error at the end. With --json one "
+        "object is printed at the end: text, ids, prompt_tokens, tokens, stop, prompt_s, generate_s, tokens_per_s.",
+    .examples = "galerne run model -p \"Once upon a time\"\n"
+                "galerne run model --temperature 0 --ids \"1 22 333\" --max-tokens 24\n"
+                "echo \"The sea\" | galerne run runs/demo --top-p 0.9 --seed 7",
+    .options = OPTIONS,
+    .n_options = GAL_LEN(OPTIONS),
+    .run = run,
+};

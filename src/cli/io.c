@@ -1,0 +1,88 @@
+/* io.c - see io.h. SPDX-License-Identifier: Apache-2.0 */
+#include "cli/io.h"
+
+#include "base/util.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { STDIN_LIMIT = 1 << 30 };
+
+gal_err gal_cli_read_stdin(gal_buf *b, gal_diag *diag) {
+    gal_buf_clear(b);
+    char block[8192];
+    errno = 0;
+    for (size_t n; (n = fread(block, 1, sizeof block, stdin)) > 0;) {
+        gal_buf_add(b, block, n);
+        if (b->len > STDIN_LIMIT)
+            return gal_fail(diag, GAL_EINPUT, "standard input: more than %d bytes", STDIN_LIMIT);
+        if (b->oom) return gal_fail(diag, GAL_ENOMEM, "no memory for %zu bytes of standard input", b->len);
+    }
+    if (ferror(stdin)) return gal_fail(diag, GAL_EINPUT, "standard input: %s", strerror(errno));
+    return GAL_OK;
+}
+
+static bool is_gap(char c) { return c == ' ' || c == ',' || (c >= '\t' && c <= '\r'); }
+
+gal_err gal_cli_ids(gal_ids *ids, const char *text, size_t n, gal_err err, const char *what, gal_diag *diag) {
+    size_t before = ids->len;
+    for (size_t i = 0; i < n;) {
+        if (is_gap(text[i])) {
+            i++;
+            continue;
+        }
+        char word[24];
+        size_t len = 0;
+        while (i + len < n && !is_gap(text[i + len])) len++;
+        size_t kept = GAL_MIN(len, sizeof word - 1);
+        memcpy(word, text + i, kept);
+        word[kept] = 0;
+        int64_t id = -1;
+        if (len != kept || !gal_parse_i64(word, &id) || id < 0 || id > INT32_MAX) {
+            return gal_fail(diag, err, "%s: expected token ids (whole numbers from 0), found '%s'", what, word);
+        }
+        gal_err e = gal_ids_add(ids, (int32_t)id, diag);
+        if (e) return e;
+        i += len;
+    }
+    return ids->len > before ? GAL_OK : gal_fail(diag, err, "%s: no ids were given", what);
+}
+
+gal_err gal_cli_ids_option(gal_cli *cli, const char *option, gal_ids *ids) {
+    const char *text = gal_cli_string(cli, option);
+    if (!text) return gal_cli_usage(cli, "--%s is missing", option);
+    if (strcmp(text, "-") != 0) {
+        char what[80];
+        (void)snprintf(what, sizeof what, "%s: --%s", cli->command->name, option);
+        return gal_cli_ids(ids, text, strlen(text), GAL_EUSAGE, what, &cli->diag);
+    }
+    gal_buf b = { 0 };
+    gal_err err = gal_cli_read_stdin(&b, &cli->diag);
+    if (!err) err = gal_cli_ids(ids, b.len ? b.data : "", b.len, GAL_EINPUT, "standard input", &cli->diag);
+    gal_buf_free(&b);
+    return err;
+}
+
+const char *gal_cli_count_text(char *text, size_t room, int64_t n) {
+    char digits[24];
+    int len = snprintf(digits, sizeof digits, "%lld", (long long)n);
+    size_t out = 0;
+    for (int i = 0; i < len && out + 2 < room; i++) {
+        if (i > 0 && (len - i) % 3 == 0) text[out++] = ',';
+        text[out++] = digits[i];
+    }
+    text[out] = 0;
+    return text;
+}
+
+const char *gal_cli_bytes_text(char *text, size_t room, uint64_t bytes) {
+    static const char *const UNITS[] = { "bytes", "KiB", "MiB", "GiB", "TiB", "PiB" };
+    double x = (double)bytes;
+    size_t u = 0;
+    while (x >= 1024.0 && u + 1 < GAL_LEN(UNITS)) {
+        x /= 1024.0;
+        u++;
+    }
+    (void)snprintf(text, room, u ? "%.1f %s" : "%.0f %s", x, UNITS[u]);
+    return text;
+}

@@ -1,0 +1,27 @@
+/* io.h - what several commands read: standard input, ids, lines from a person. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_CLI_IO_H
+#define GAL_CLI_IO_H
+
+#include "base/buf.h"
+#include "cli/cli.h"
+#include "text/tokenizer.h"
+
+/* All of standard input into b. GAL_EINPUT if it cannot be read or holds more than 1 GiB. */
+gal_err gal_cli_read_stdin(gal_buf *b, gal_diag *diag);
+/* Ids in text, separated by spaces or commas; at least one. err and what: how to call what is no id. */
+gal_err gal_cli_ids(gal_ids *ids, const char *text, size_t n, gal_err err, const char *what, gal_diag *diag);
+/* The ids of an option: its text, or standard input when that is "-". */
+gal_err gal_cli_ids_option(gal_cli *cli, const char *option, gal_ids *ids);
+/* "7,241,732,096" and "6.7 GiB" into text of at least 32 bytes. */
+const char *gal_cli_count_text(char *text, size_t room, int64_t n);
+const char *gal_cli_bytes_text(char *text, size_t room, uint64_t bytes);
+
+/* Lines from a person at a terminal, with editing and history where the build has a library for it. */
+typedef struct gal_lines gal_lines;
+/* history: a file that is read now and written by close, NULL: none. */
+gal_err gal_lines_open(gal_lines **out, const char *prompt, const char *history, gal_diag *diag);
+/* NULL at the end of input or after Ctrl-C; without the newline; valid until the next call. */
+const char *gal_lines_next(gal_lines *l);
+void gal_lines_close(gal_lines *l);
+
+#endif
