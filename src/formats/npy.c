@@ -30,9 +30,13 @@ static void spaces(cursor *c) {
     while (c->p < c->end && (*c->p == ' ' || *c->p == '\n' || *c->p == '\t')) c->p++;
 }
 
-static bool eat(cursor *c, char ch) {
+static bool peek(cursor *c, char ch) {
     spaces(c);
-    if (c->p == c->end || *c->p != ch) return false;
+    return c->p < c->end && *c->p == ch;
+}
+
+static bool eat(cursor *c, char ch) {
+    if (!peek(c, ch)) return false;
     c->p++;
     return true;
 }
@@ -91,7 +95,8 @@ static gal_err parse_header(gal_npy *a, cursor c, const char *path, gal_diag *di
             good = shape = eat_shape(&c, a);
         else
             good = false;
-        if (!good || (!eat(&c, ',') && (spaces(&c), c.p == c.end || *c.p != '}')))
+        good = good && (eat(&c, ',') || peek(&c, '}'));
+        if (!good)
             return gal_fail(diag, GAL_EINPUT,
                             "%s: damaged header: expected descr, fortran_order and a shape of at most %d "
                             "dimensions",
