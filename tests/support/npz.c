@@ -79,8 +79,10 @@ gal_err npz_open(npz *out, const char *path, gal_diag *diag) {
     gal_err err = gal_map_open(&m, path, diag);
     if (!err) err = read_all(&z, &m, path, diag);
     gal_map_close(&m);
-    if (err) npz_close(&z);
-    else *out = z;
+    if (err)
+        npz_close(&z);
+    else
+        *out = z;
     return err;
 }
 
