@@ -1,0 +1,236 @@
+/* attend_cases.c - attention against its definition, keys listed one by one: packed documents, windows, rolling
+ * caches, grouped heads; and its gradient. SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/kernel_test.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* p: rows, heads, kv heads, size, window, longest document, cached positions of each document (0: no cache), slots.
+ */
+enum { ROWS, HEADS, KV, SIZE, WINDOW, DOCUMENT, CACHED, SLOTS };
+
+typedef struct problem {
+    gal_k_attend a;
+    int64_t sequences;
+} problem;
+
+static problem make(kt *t, const int64_t *p) {
+    int64_t n = p[ROWS], size = p[SIZE];
+    int32_t *start = kt_ints(t, n), *pos = kt_ints(t, n), *seq = kt_ints(t, n);
+    int32_t doc = 0, begin = 0;
+    int64_t length = p[DOCUMENT];
+    for (int64_t i = 0; i < n; i++) {
+        if (i - begin == length) { /* documents of different lengths, the last one cut */
+            begin = (int32_t)i;
+            doc++;
+            length = 1 + (length * 5 + 3) % p[DOCUMENT];
+        }
+        start[i] = begin;
+        seq[i] = doc;
+        pos[i] = (int32_t)(i - begin + (p[CACHED] ? p[CACHED] + doc : 0));
+    }
+    problem s = { .sequences = doc + 1 };
+    s.a = (gal_k_attend){ .dt = t->dt,
+                          .n = n,
+                          .heads = p[HEADS],
+                          .kv_heads = p[KV],
+                          .size = size,
+                          .window = p[WINDOW],
+                          .scale = 1 / sqrt((double)size),
+                          .start = start,
+                          .pos = pos,
+                          .seq = seq };
+    s.a.q = kt_in(t, t->dt, n * p[HEADS] * size, t->scale);
+    s.a.k = kt_in(t, t->dt, n * p[KV] * size, 1);
+    s.a.v = kt_in(t, t->dt, n * p[KV] * size, t->scale);
+    if (p[CACHED]) {
+        s.a.slots = p[SLOTS];
+        s.a.cdt = t->wdt;
+        s.a.ck = kt_in(t, t->wdt, s.sequences * p[KV] * p[SLOTS] * size, 1);
+        s.a.cv = kt_in(t, t->wdt, s.sequences * p[KV] * p[SLOTS] * size, t->scale);
+    }
+    return s;
+}
+
+/* The key of position `at` of row n's document, for key-value head g: where, and of which type. NULL: not seen. */
+static const char *key_of(const gal_k_attend *a, int64_t n, int64_t g, int64_t at, bool value, gal_dtype *dt) {
+    int64_t first = a->pos[a->start[n]], place;
+    if (at > a->pos[n] || (a->window > 0 && a->pos[n] - at >= a->window)) return NULL;
+    if (at >= first) {
+        *dt = a->dt;
+        place = ((a->start[n] + at - first) * a->kv_heads + g) * a->size;
+        return (const char *)(value ? a->v : a->k) + place * (int64_t)gal_dtype_bytes(*dt);
+    }
+    if (!a->ck) return NULL;
+    *dt = a->cdt;
+    place = ((a->seq[n] * a->kv_heads + g) * a->slots + at % a->slots) * a->size;
+    return (const char *)(value ? a->cv : a->ck) + place * (int64_t)gal_dtype_bytes(*dt);
+}
+
+static double dot(const void *a, gal_dtype adt, int64_t at, const void *b, gal_dtype bdt, int64_t n, double *size) {
+    double sum = 0;
+    *size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double x = kt_get(a, adt, at + i) * kt_get(b, bdt, i);
+        sum += x;
+        *size += fabs(x);
+    }
+    return sum;
+}
+
+static void expect_row(const gal_k_attend *a, int64_t n, int64_t h, kt_out *o, kt_out *lse) {
+    int64_t g = h / (a->heads / a->kv_heads), row = (n * a->heads + h) * a->size, end = a->pos[n] + 1, keys = 0;
+    double *score = calloc((size_t)end, sizeof *score), max = (double)-INFINITY, sum = 0, worst = 0, size;
+    gal_dtype dt = GAL_F32;
+    if (!score) abort();
+    for (int64_t at = 0; at < end; at++) {
+        const char *key = key_of(a, n, g, at, false, &dt);
+        score[at] = key ? a->scale * dot(a->q, a->dt, row, key, dt, a->size, &size) : (double)-INFINITY;
+        if (!key) continue;
+        keys++;
+        max = fmax(max, score[at]);
+        worst = fmax(worst, KT_U * a->scale * size * (double)(a->size + 3));
+    }
+    for (int64_t at = 0; at < end; at++) sum += exp(score[at] - max);
+    /* Each probability: twice the error of a score (its own, the largest's), exp, and a sum over the keys. */
+    double rel = 2 * worst + KT_U * ((double)keys + 16 + 2 * fabs(max));
+    for (int64_t i = 0; i < a->size; i++) {
+        double x = 0, magnitude = 0;
+        for (int64_t at = 0; at < end; at++) {
+            const char *v = key_of(a, n, g, at, true, &dt);
+            if (!v) continue;
+            double part = exp(score[at] - max) / sum * kt_get(v, dt, i);
+            x += part;
+            magnitude += fabs(part);
+        }
+        o->want[row + i] = x;
+        o->abs[row + i] = 2 * rel * magnitude; /* above and below the fraction */
+    }
+    if (lse) {
+        lse->want[n * a->heads + h] = max + log(sum);
+        lse->abs[n * a->heads + h] = rel;
+    }
+    free(score);
+}
+
+static void setup(kt *t, const int64_t *p) {
+    problem s = make(t, p);
+    kt_out *o = kt_result(t, t->dt, p[ROWS] * p[HEADS] * p[SIZE], 1);
+    kt_out *lse = p[CACHED] ? NULL : kt_result(t, GAL_F32, p[ROWS] * p[HEADS], 1);
+    s.a.o = o->p;
+    s.a.lse = lse ? lse->p : NULL;
+    kt_args(t, &s.a, sizeof s.a);
+    double keys = 0;
+    for (int64_t n = 0; n < p[ROWS]; n++)
+        keys += (double)(p[WINDOW] ? GAL_MIN(p[WINDOW], s.a.pos[n] + 1) : s.a.pos[n] + 1);
+    t->flops = 4 * keys * (double)(p[HEADS] * p[SIZE]);
+    if (t->c->bench) return;
+    o->want = kt_doubles(t, o->n);
+    if (lse) lse->want = kt_doubles(t, lse->n);
+    for (int64_t n = 0; n < p[ROWS]; n++)
+        for (int64_t h = 0; h < p[HEADS]; h++) expect_row(&s.a, n, h, o, lse);
+}
+
+/* ---- gradient ----------------------------------------------------------------------------------------------------
+ */
+
+/* Adds what query row n of head h and key j give to the three gradients, and how far off each may be. */
+static void expect_pair(const gal_k_attend_grad *a, int64_t n, int64_t h, int64_t j, kt_out *out) {
+    int64_t size = a->size, row = (n * a->heads + h) * size,
+            key = (j * a->kv_heads + h / (a->heads / a->kv_heads)) * size;
+    const char *k = (const char *)a->k + key * (int64_t)gal_dtype_bytes(a->dt);
+    const char *v = (const char *)a->v + key * (int64_t)gal_dtype_bytes(a->dt);
+    const char *o = (const char *)a->o + row * (int64_t)gal_dtype_bytes(a->dt);
+    double lse = kt_get(a->lse, GAL_F32, n * a->heads + h), size_s, size_p, size_d;
+    double score = a->scale * dot(a->q, a->dt, row, k, a->dt, size, &size_s), p = exp(score - lse);
+    double dp = dot(a->dout, a->dt, row, v, a->dt, size, &size_p);
+    double delta = dot(a->dout, a->dt, row, o, a->dt, size, &size_d);
+    double ds = a->scale * p * (dp - delta), length = (double)(size + 4), sums = (double)(2 * a->row_len * a->heads);
+    double rel = KT_U * (length * a->scale * size_s + fabs(score) + fabs(lse) + 16);
+    double off = a->scale * p * (rel * fabs(dp - delta) + KT_U * length * (size_p + size_d));
+    for (int64_t i = 0; i < size; i++) {
+        double x[3] = { ds * kt_get(k, a->dt, i), ds * kt_get(a->q, a->dt, row + i),
+                        p * kt_get(a->dout, a->dt, row + i) };
+        double e[3] = { off * fabs(kt_get(k, a->dt, i)), off * fabs(kt_get(a->q, a->dt, row + i)), rel * fabs(x[2]) };
+        for (int w = 0; w < 3; w++) {
+            int64_t at = (w == 0 ? row : key) + i;
+            out[w].want[at] += x[w];
+            out[w].abs[at] += e[w] + sums * KT_U * fabs(x[w]);
+        }
+    }
+}
+
+static void setup_grad(kt *t, const int64_t *p) {
+    problem s = make(t, p);
+    int64_t nq = p[ROWS] * p[HEADS] * p[SIZE], nk = p[ROWS] * p[KV] * p[SIZE],
+            row_len = p[SLOTS] ? p[SLOTS] : p[ROWS];
+    for (int64_t i = 0; i < p[ROWS]; i++) { /* no document crosses a multiple of row_len */
+        int32_t *start = (int32_t *)(uintptr_t)s.a.start;
+        start[i] = (int32_t)GAL_MAX(start[i], i / row_len * row_len);
+    }
+    s.a.o = kt_in(t, t->dt, nq, 1);
+    s.a.lse = kt_in(t, GAL_F32, p[ROWS] * p[HEADS], 1);
+    kt_run_ref(GAL_K_ATTEND, &s.a);
+    for (int i = 0; i < 3; i++) (void)kt_result(t, t->dt, i ? nk : nq, t->scale);
+    gal_k_attend_grad a = { .dq = t->out[0].p,
+                            .dk = t->out[1].p,
+                            .dv = t->out[2].p,
+                            .o = s.a.o,
+                            .lse = s.a.lse,
+                            .q = s.a.q,
+                            .k = s.a.k,
+                            .v = s.a.v,
+                            .dt = t->dt,
+                            .n = s.a.n,
+                            .heads = s.a.heads,
+                            .kv_heads = s.a.kv_heads,
+                            .size = s.a.size,
+                            .window = s.a.window,
+                            .row_len = row_len,
+                            .scale = s.a.scale,
+                            .start = s.a.start,
+                            .accumulate = t->accumulate };
+    a.dout = kt_in(t, t->dt, nq, 1);
+    kt_args(t, &a, sizeof a);
+    for (int64_t n = 0; n < p[ROWS]; n++)
+        for (int64_t j = a.start[n]; j <= n; j++)
+            t->flops += p[WINDOW] && n - j >= p[WINDOW] ? 0 : 10.0 * (double)(p[HEADS] * p[SIZE]);
+    if (t->c->bench) return;
+    for (int i = 0; i < 3; i++) {
+        kt_out *o = &t->out[i];
+        o->want = kt_doubles(t, o->n);
+        for (int64_t k = 0; t->accumulate && k < o->n; k++) {
+            o->want[k] = kt_get(o->p, o->dt, k);
+            o->abs[k] = 2 * KT_U * fabs(o->want[k]);
+        }
+    }
+    for (int64_t n = 0; n < a.n; n++)
+        for (int64_t h = 0; h < a.heads; h++)
+            for (int64_t j = a.start[n]; j <= n; j++)
+                if (!a.window || n - j < a.window) expect_pair(&a, n, h, j, t->out);
+}
+
+static const kt_case CASES[] = {
+    { "attend one row", GAL_K_ATTEND, setup, { 1, 1, 1, 4, 0, 1 }, KT_SCALE, false },
+    { "attend 21 rows", GAL_K_ATTEND, setup, { 21, 4, 2, 16, 0, 21 }, KT_SCALE, false },
+    { "attend 70 rows, size 24", GAL_K_ATTEND, setup, { 70, 3, 1, 24, 0, 70 }, KT_SCALE, false },
+    { "attend documents", GAL_K_ATTEND, setup, { 45, 4, 4, 10, 0, 11 }, KT_SCALE, false },
+    { "attend window 1", GAL_K_ATTEND, setup, { 9, 2, 1, 7, 1, 9 }, 0, false },
+    { "attend window 5", GAL_K_ATTEND, setup, { 40, 4, 2, 64, 5, 40 }, KT_SCALE, false },
+    { "attend window, documents", GAL_K_ATTEND, setup, { 61, 6, 2, 33, 7, 23 }, 0, false },
+    { "attend cache, one row", GAL_K_ATTEND, setup, { 1, 4, 2, 16, 0, 1, 37, 64 }, KT_WDT | KT_SCALE, false },
+    { "attend cache, three sequences", GAL_K_ATTEND, setup, { 3, 4, 1, 12, 0, 1, 19, 40 }, KT_WDT, false },
+    { "attend cache, chunk", GAL_K_ATTEND, setup, { 18, 4, 2, 16, 0, 18, 25, 50 }, KT_WDT, false },
+    { "attend rolling cache", GAL_K_ATTEND, setup, { 6, 4, 2, 16, 8, 6, 21, 8 }, KT_WDT, false },
+    { "attend rolling cache, long chunk", GAL_K_ATTEND, setup, { 20, 2, 2, 40, 8, 14, 13, 8 }, KT_WDT, false },
+    { "attend cache, 300 keys", GAL_K_ATTEND, setup, { 1, 2, 1, 64, 0, 1, 300, 301 }, KT_WDT, false },
+    { "attend_grad one row", GAL_K_ATTEND_GRAD, setup_grad, { 1, 1, 1, 4, 0, 1 }, KT_ACC, false },
+    { "attend_grad 21 rows", GAL_K_ATTEND_GRAD, setup_grad, { 21, 4, 2, 16, 0, 21 }, KT_SCALE | KT_ACC, false },
+    { "attend_grad 35 rows", GAL_K_ATTEND_GRAD, setup_grad, { 35, 3, 1, 26, 0, 35 }, KT_ACC, false },
+    { "attend_grad documents", GAL_K_ATTEND_GRAD, setup_grad, { 48, 4, 2, 10, 0, 11, 0, 24 }, KT_ACC, false },
+    { "attend_grad window", GAL_K_ATTEND_GRAD, setup_grad, { 40, 4, 2, 32, 5, 40, 0, 20 }, KT_ACC, false },
+    { "attend 512 rows, 16x64", GAL_K_ATTEND, setup, { 512, 16, 4, 64, 0, 512 }, 0, true },
+    { "attend 1 row, 2048 cached", GAL_K_ATTEND, setup, { 1, 16, 4, 64, 0, 1, 2048, 2049 }, 0, true },
+    { "attend_grad 256 rows, 8x64", GAL_K_ATTEND_GRAD, setup_grad, { 256, 8, 4, 64, 0, 256 }, 0, true },
+};
+const kt_family KT_ATTEND = { "attend", CASES, GAL_LEN(CASES) };

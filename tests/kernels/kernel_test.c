@@ -1,0 +1,316 @@
+/* kernel_test.c - see kernel_test.h. SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/kernel_test.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+enum { GUARD = 64 };
+
+#if defined(__x86_64__)
+static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+static bool has_avx512(void) {
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+static bool has_bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+#else
+static bool has_avx2(void) { return false; }
+static bool has_avx512(void) { return false; }
+static bool has_bf16(void) { return false; }
+#endif
+
+static gal_kernel_table tables[4];
+static int n_tables;
+
+/* Unlike the device, AVX-512 appears with and without its BF16 part: a processor with both tests both. */
+static void find_levels(void) {
+    if (n_tables) return;
+    for (int level = 0; level < 4; level++) {
+        if ((level == 1 && !has_avx2()) || (level == 2 && !has_avx512()) || (level == 3 && !has_bf16())) break;
+        gal_kernel_table *t = &tables[n_tables++];
+        gal_ref_fill(t);
+        if (level >= 1) gal_avx2_fill(t);
+        if (level >= 2) gal_avx512_fill(t);
+        if (level >= 3) gal_avx512_bf16_fill(t);
+        t->name = (const char *const[]){ "ref", "avx2", "avx512", "avx512+bf16" }[level];
+    }
+}
+
+int kt_levels(void) {
+    find_levels();
+    return n_tables;
+}
+
+const gal_kernel_table *kt_level(int i) {
+    find_levels();
+    return &tables[i];
+}
+
+/* ---- data -------------------------------------------------------------------------------------------------------
+ */
+
+static uint64_t next(kt *t) { /* xorshift64* */
+    uint64_t x = t->random;
+    x ^= x >> 12, x ^= x << 25, x ^= x >> 27;
+    t->random = x;
+    return x * 0x2545f4914f6cdd1du;
+}
+
+double kt_uniform(kt *t) { return (double)(next(t) >> 11) * 0x1p-52 - 1.0; }
+int64_t kt_below(kt *t, int64_t n) { return (int64_t)(next(t) >> 33) % n; }
+
+double kt_get(const void *p, gal_dtype dt, int64_t i) {
+    double x;
+    gal_convert(&x, GAL_F64, (const char *)p + i * (int64_t)gal_dtype_bytes(dt), dt, 1);
+    return x;
+}
+
+void kt_put(void *p, gal_dtype dt, int64_t i, double x) {
+    gal_convert((char *)p + i * (int64_t)gal_dtype_bytes(dt), dt, &x, GAL_F64, 1);
+}
+
+static void *keep(kt *t, void *p) {
+    if (!p || t->blocks == KT_BLOCKS) abort();
+    t->block[t->blocks++] = p;
+    return p;
+}
+
+/* n elements of `bytes`, `shift` elements off a boundary, between guards. */
+static void *guarded(kt *t, size_t bytes, int64_t n, int64_t shift) {
+    size_t front = GUARD + (size_t)shift * bytes, all = front + (size_t)n * bytes + GUARD;
+    unsigned char *block = keep(t, aligned_alloc(64, (all + 63) / 64 * 64));
+    memset(block, 0xff, (all + 63) / 64 * 64);
+    return block + front;
+}
+
+static bool guards_whole(const kt_out *o, int64_t shift) {
+    size_t bytes = gal_dtype_bytes(o->dt), front = GUARD + (size_t)shift * bytes;
+    const unsigned char *p = o->p;
+    for (size_t i = 1; i <= front; i++)
+        if (*(p - i) != 0xff) return false;
+    for (size_t i = 0; i < GUARD; i++)
+        if (p[(size_t)o->n * bytes + i] != 0xff) return false;
+    return true;
+}
+
+static void fill_random(kt *t, void *p, gal_dtype dt, int64_t n, double scale) {
+    for (int64_t i = 0; i < n; i++) /* the sum of three has variance 1 */
+        kt_put(p, dt, i, (kt_uniform(t) + kt_uniform(t) + kt_uniform(t)) * scale);
+}
+
+void *kt_in(kt *t, gal_dtype dt, int64_t n, double scale) {
+    void *p = guarded(t, gal_dtype_bytes(dt), n, t->shift);
+    fill_random(t, p, dt, n, scale);
+    return p;
+}
+
+int32_t *kt_ints(kt *t, int64_t n) {
+    int32_t *p = guarded(t, sizeof *p, n, 0);
+    memset(p, 0, (size_t)n * sizeof *p);
+    return p;
+}
+
+double *kt_doubles(kt *t, int64_t n) { return keep(t, calloc((size_t)n + 1, sizeof(double))); }
+
+kt_out *kt_result(kt *t, gal_dtype dt, int64_t n, double scale) {
+    if (t->outs == KT_OUTS) abort();
+    kt_out *o = &t->out[t->outs++];
+    size_t bytes = (size_t)n * gal_dtype_bytes(dt);
+    *o = (kt_out){ .p = guarded(t, gal_dtype_bytes(dt), n, t->shift), .dt = dt, .n = n, .abs = kt_doubles(t, n) };
+    fill_random(t, o->p, dt, n, scale);
+    o->initial = keep(t, malloc(bytes + 1));
+    memcpy(o->initial, o->p, bytes);
+    return o;
+}
+
+void kt_args(kt *t, const void *args, size_t bytes) {
+    if (bytes > sizeof t->args) abort();
+    memcpy(t->args, args, bytes);
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------
+ */
+
+static void *scratch_of_thread(void) {
+    static void *scratch;
+    if (!scratch) scratch = aligned_alloc(64, GAL_SCRATCH_BYTES);
+    if (!scratch) abort();
+    return scratch;
+}
+
+void kt_run(const gal_kernel *k, const void *args, void *scratch, bool backwards) {
+    int64_t n = k->chunks(args);
+    for (int64_t i = 0; i < n; i++) k->run(args, backwards ? n - 1 - i : i, scratch);
+}
+
+void kt_run_ref(gal_kernel_id id, const void *args) { kt_run(&kt_level(0)->k[id], args, scratch_of_thread(), false); }
+
+static void reset_outputs(kt *t) {
+    for (int i = 0; i < t->outs; i++)
+        memcpy(t->out[i].p, t->out[i].initial, (size_t)t->out[i].n * gal_dtype_bytes(t->out[i].dt));
+}
+
+/* What an output holds after a run, all outputs in a row. */
+static unsigned char *outputs(kt *t) {
+    size_t bytes = 0, at = 0;
+    for (int i = 0; i < t->outs; i++) bytes += (size_t)t->out[i].n * gal_dtype_bytes(t->out[i].dt);
+    unsigned char *copy = malloc(bytes + 1);
+    if (!copy) abort();
+    for (int i = 0; i < t->outs; i++) {
+        size_t some = (size_t)t->out[i].n * gal_dtype_bytes(t->out[i].dt);
+        memcpy(copy + at, t->out[i].p, some);
+        at += some;
+    }
+    return copy;
+}
+
+static unsigned char *run_level(kt *t, const gal_kernel *k, bool backwards) {
+    reset_outputs(t);
+    /* Nothing may be expected of the scratch: NaN. */
+    memset(scratch_of_thread(), 0xff, backwards ? GAL_SCRATCH_BYTES : 1 << 16);
+    kt_run(k, t->args, scratch_of_thread(), backwards);
+    return outputs(t);
+}
+
+/* One unit in the last place at x, and the smallest number above 0. */
+static double rounding(gal_dtype dt, double x) {
+    switch (dt) {
+    case GAL_F32:
+        return fabs(x) * 0x1p-23 + 0x1p-149;
+    case GAL_BF16:
+        return fabs(x) * 0x1p-7 + 0x1p-133;
+    case GAL_F16:
+        return fabs(x) * 0x1p-10 + 0x1p-24;
+    case GAL_F64:
+        return fabs(x) * 0x1p-52;
+    case GAL_I32:
+    case GAL_DTYPES:
+    default:
+        return 0;
+    }
+}
+
+static void describe(const kt *t, const char *level, const char *what) {
+    print_error("%s at %s, %s, weights %s, scale %g, shift %lld%s: %s\n", t->c->name, level, gal_dtype_name(t->dt),
+                gal_dtype_name(t->wdt), t->scale, (long long)t->shift, t->accumulate ? ", accumulate" : "", what);
+}
+
+/* want NULL: the exact results of the case, where it has them. */
+static void compare(kt *t, const char *level, const unsigned char *got, const unsigned char *want) {
+    size_t at = 0;
+    for (int i = 0; i < t->outs; i++) {
+        const kt_out *o = &t->out[i];
+        const unsigned char *g = got + at, *w = want ? want + at : NULL;
+        at += (size_t)o->n * gal_dtype_bytes(o->dt);
+        if (!w && !o->want) continue;
+        for (int64_t k = 0; k < o->n; k++) {
+            double x = kt_get(g, o->dt, k), y = w ? kt_get(w, o->dt, k) : o->want[k];
+            double allowed = o->exact ? 0 : o->abs[k] + rounding(o->dt, y);
+            if (fabs(x - y) <= allowed) continue;
+            char text[160];
+            (void)snprintf(text, sizeof text, "output %d, element %lld of %lld: %.9g, expected %.9g, allowed %.3g", i,
+                           (long long)k, (long long)o->n, x, y, allowed);
+            describe(t, level, text);
+            fail();
+        }
+    }
+}
+
+static void check_level(kt *t, const gal_kernel_table *table, const unsigned char *want) {
+    const gal_kernel *k = &table->k[t->c->id];
+    unsigned char *forwards = run_level(t, k, false), *backwards = run_level(t, k, true);
+    size_t bytes = 0;
+    for (int i = 0; i < t->outs; i++) {
+        bytes += (size_t)t->out[i].n * gal_dtype_bytes(t->out[i].dt);
+        if (guards_whole(&t->out[i], t->shift)) continue;
+        describe(t, table->name, "writes outside of an output");
+        fail();
+    }
+    compare(t, table->name, forwards, want);
+    if (memcmp(forwards, backwards, bytes) != 0) {
+        describe(t, table->name, "the order of chunks changes the result");
+        fail();
+    }
+    free(forwards);
+    free(backwards);
+}
+
+static void set_up(kt *t) {
+    t->random = 0x9e3779b97f4a7c15u;
+    t->outs = t->blocks = 0;
+    t->flops = t->bytes = 0;
+    t->c->setup(t, t->c->p);
+}
+
+static void tear_down(kt *t) {
+    for (int i = 0; i < t->blocks; i++) free(t->block[i]);
+}
+
+static void check_case(kt *t) {
+    set_up(t);
+    unsigned char *want = run_level(t, &kt_level(0)->k[t->c->id], false);
+    compare(t, "ref against the exact result", want, NULL);
+    for (int i = 0; i < kt_levels(); i++) /* what a level took over from ref is checked once, as ref */
+        if (i == 0 || kt_level(i)->k[t->c->id].run != kt_level(i - 1)->k[t->c->id].run)
+            check_level(t, kt_level(i), want);
+    free(want);
+    tear_down(t);
+}
+
+void kt_test(const kt_family *f) {
+    static const gal_dtype WDT[] = { GAL_F32, GAL_BF16, GAL_F16 };
+    static const double SCALES[] = { 1.0, 0.01, 30.0 };
+    static const int64_t SHIFTS[] = { 0, 1, 3 };
+    for (size_t i = 0; i < f->n; i++) {
+        const kt_case *c = &f->cases[i];
+        if (c->bench) continue;
+        for (int dt = 0; dt < (c->vary & KT_F32 ? 1 : 2); dt++)
+            for (int w = 0; w < (c->vary & KT_WDT ? 3 : 1); w++)
+                for (int acc = 0; acc < (c->vary & KT_ACC ? 2 : 1); acc++)
+                    for (int s = 0; s < (c->vary & KT_SCALE ? 3 : 1); s++) {
+                        kt t = { .c = c, .dt = dt ? GAL_BF16 : GAL_F32, .accumulate = acc, .scale = SCALES[s] };
+                        t.wdt = c->vary & KT_WDT ? WDT[w] : t.dt;
+                        t.shift = SHIFTS[(i + (size_t)(dt + w + acc + s)) % GAL_LEN(SHIFTS)];
+                        check_case(&t);
+                    }
+    }
+}
+
+/* ---- timing ------------------------------------------------------------------------------------------------------
+ */
+
+static double now_s(void) {
+    struct timespec ts;
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+}
+
+void kt_bench(const kt_family *f, int level) {
+    const gal_kernel_table *table = kt_level(level);
+    for (size_t i = 0; i < f->n; i++) {
+        const kt_case *c = &f->cases[i];
+        if (!c->bench) continue;
+        for (int dt = 0; dt < (c->vary & KT_F32 ? 1 : 2); dt++) {
+            kt t = { .c = c, .dt = dt ? GAL_BF16 : GAL_F32, .scale = 1.0 };
+            t.wdt = t.dt;
+            set_up(&t);
+            double best = INFINITY, begin = now_s();
+            for (int run = 0; run < 20 && (run < 2 || now_s() - begin < 0.2); run++) {
+                reset_outputs(&t);
+                double from = now_s();
+                kt_run(&table->k[c->id], t.args, scratch_of_thread(), false);
+                best = fmin(best, now_s() - from);
+            }
+            printf("%-12s %-34s %-5s %9.3f ms %9.2f %s\n", table->name, c->name, gal_dtype_name(t.dt), best * 1e3,
+                   (t.flops > 0 ? t.flops : t.bytes) * 1e-9 / best, t.flops > 0 ? "GFLOP/s" : "GB/s");
+            tear_down(&t);
+        }
+    }
+}

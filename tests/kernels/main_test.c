@@ -1,0 +1,36 @@
+/* main_test.c - every kernel at every level against the reference. SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/kernel_test.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+
+#include <cmocka.h>
+
+static void gemm(void **state) { (void)state, kt_test(&KT_GEMM); }
+static void rows(void **state) { (void)state, kt_test(&KT_ROWS); }
+static void attend(void **state) { (void)state, kt_test(&KT_ATTEND); }
+static void act(void **state) { (void)state, kt_test(&KT_ACT); }
+static void loss(void **state) { (void)state, kt_test(&KT_LOSS); }
+
+/* Every kernel has a case. */
+static void covered(void **state) {
+    (void)state;
+    const kt_family *families[] = { &KT_GEMM, &KT_ROWS, &KT_ATTEND, &KT_ACT, &KT_LOSS };
+    bool seen[GAL_K_COUNT] = { false };
+    for (size_t f = 0; f < GAL_LEN(families); f++)
+        for (size_t i = 0; i < families[f]->n; i++)
+            if (!families[f]->cases[i].bench) seen[families[f]->cases[i].id] = true;
+    for (int i = 0; i < GAL_K_COUNT; i++) {
+        if (!seen[i]) print_error("kernel %d has no case\n", i);
+        assert_true(seen[i]);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(covered), cmocka_unit_test(gemm), cmocka_unit_test(rows),
+        cmocka_unit_test(attend),  cmocka_unit_test(act),  cmocka_unit_test(loss),
+    };
+    for (int i = 0; i < kt_levels(); i++) print_message("level %s\n", kt_level(i)->name);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
