@@ -61,8 +61,8 @@ enum layout { BY_ROW, BY_COL, LOOSE };
 
 static block block_new(int64_t rows, int64_t cols, gal_dtype dt, enum layout layout, int64_t gap) {
     block b = { .m = { NULL, dt, cols + gap, 1 }, .rows = rows, .cols = cols };
-    if (layout == BY_COL) b.m.rs = 1, b.m.cs = rows + gap;
-    if (layout == LOOSE) b.m.rs = 2 * cols + gap, b.m.cs = 2;
+    if (layout == BY_COL) b.m = (gal_mat){ NULL, dt, 1, rows + gap };
+    if (layout == LOOSE) b.m = (gal_mat){ NULL, dt, 2 * cols + gap, 2 };
     int64_t count = rows > 0 && cols > 0 ? (rows - 1) * b.m.rs + (cols - 1) * b.m.cs + 1 : 0;
     b.bytes = (size_t)count * gal_dtype_bytes(dt);
     b.m.p = malloc(b.bytes ? b.bytes : 1);
@@ -163,7 +163,8 @@ static void try_problem(const problem *p) {
         check(p, &levels[l], &a, &b, &c, &add, before);
         check_gaps(&c, before);
     }
-    free(a.m.p), free(b.m.p), free(c.m.p), free(add.m.p), free(before), free(first);
+    void *all[] = { a.m.p, b.m.p, c.m.p, add.m.p, before, first };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
 static int64_t pick(const int64_t *from, size_t n) {
@@ -205,7 +206,9 @@ static void blocks(void **state) {
                                        { 350, 330, 20 }, { 9, 700, 50 },  { 3, 130, 2000 } };
     for (size_t i = 0; i < 6 * sizeof size / sizeof *size; i++) {
         problem p = random_problem();
-        p.m = size[i / 6][0], p.n = size[i / 6][1], p.k = size[i / 6][2];
+        p.m = size[i / 6][0];
+        p.n = size[i / 6][1];
+        p.k = size[i / 6][2];
         try_problem(&p);
     }
 }
@@ -253,7 +256,11 @@ static void three_at_once(void **state) {
             assert_memory_equal(c[i].m.p, d[i].m.p, c[i].bytes);
         }
     }
-    for (int i = 0; i < 3; i++) free(b[i].m.p), free(c[i].m.p), free(d[i].m.p);
+    for (int i = 0; i < 3; i++) {
+        free(b[i].m.p);
+        free(c[i].m.p);
+        free(d[i].m.p);
+    }
     free(a.m.p);
 }
 
@@ -276,7 +283,9 @@ static void not_finite(void **state) {
                     assert_int_equal(isfinite(x) != 0, i != 2 && i != 4);
                     assert_int_equal(isnan(x) != 0, i == 4);
                 }
-            free(a.m.p), free(b.m.p), free(c.m.p);
+            free(a.m.p);
+            free(b.m.p);
+            free(c.m.p);
         }
 }
 
