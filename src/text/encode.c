@@ -269,7 +269,7 @@ static gal_err emit_unused(const gal_tokenizer *t, gal_token_scratch *s, uint32_
         int32_t id = gal__table_find(t, &t->text, s->norm + at, bytes);
         uint32_t left = id >= 0 && t->types[id] == GAL_PIECE_UNUSED ? s->unused_left[id] : 0;
         if (left == 0) {
-            if (id < 0) {
+            if (id < 0 || t->types[id] == GAL_PIECE_UNUSED) { /* one character: nothing to take apart */
                 err = emit_unknown(t, s->norm + at, bytes, unknown, ids, diag);
             } else {
                 err = gal_ids_add(ids, id, diag);
