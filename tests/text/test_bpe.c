@@ -151,6 +151,7 @@ static void order_and_bytes(void **state) {
     assert_memory_equal(models[0].data, models[1].data, models[0].len);
     gal_buf_free(&models[0]);
     gal_buf_free(&models[1]);
+    o.vocab_size = 1000;
     for (uint64_t i = 0; i < 50; i++) {
         char noise[2000];
         for (size_t k = 0; k < sizeof noise; k++)
