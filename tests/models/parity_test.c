@@ -1,0 +1,320 @@
+/* parity_test.c - the whole model against the reference implementation's answers, on every level that this processor
+ * has: logits and every block's input in f32, logits in bf16, greedy continuations, chunked prefill and decoding with
+ * the cache, gradients of every weight. SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "base/mem.h"
+#include "golden.h"
+#include "infer/cache.h"
+#include "support/check.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* f32 against the reference's own f32: what the project promises (mistral.md 2, point 1). */
+#define LOGITS_TOLERANCE 2e-4
+/* bf16 keeps 8 bits: root mean square of the difference, as a part of the logits' standard deviation. */
+#define BF16_TOLERANCE 0.04
+
+static const char *const FOLDERS[] = {
+    "tests/golden/mistral-base",          "tests/golden/mistral-window",        "tests/golden/mistral-tied",
+    "tests/golden/mistral-nemo",          "tests/golden/mistral-layers",        "tests/golden/mistral-yarn",
+    "../shared/fixtures/mistral-base",    "../shared/fixtures/mistral-window",  "../shared/fixtures/mistral-nemo",
+    "../shared/fixtures/mistral-tied",    "../shared/fixtures/mistral-bf16",    "../shared/fixtures/mistral-f16",
+    "../shared/fixtures/mistral-sharded", "../shared/fixtures/ministral3-yarn",
+};
+static const char *const LEVELS[] = { "ref", "avx2", "avx512" };
+
+typedef struct place {
+    const char *folder, *level;
+} place;
+
+typedef struct bench {
+    golden g;
+    gal_dev *dev;
+    gal_ctx *cx;
+    gal_step st;
+} bench;
+
+/* Skips the test where the folder or the level is absent. */
+static void begin(bench *b, const place *p, gal_dtype compute) {
+    if (!gal_is_dir(p->folder)) {
+        print_message("skipped: %s is not here\n", p->folder);
+        skip();
+    }
+    *b = (bench){ 0 };
+    gal_device_options options = { .cpu = p->level, .threads = 2 };
+    gal_diag why = { 0 };
+    gal_err err = gal_dev_open(&b->dev, &options, &why);
+    if (err == GAL_EDEVICE) {
+        print_message("skipped: %s\n", why.text);
+        skip();
+    }
+    if (err) fail_msg("%s", why.text);
+    golden_open(&b->g, p->folder);
+    CHECK_OK(gal_ctx_new(&b->cx, b->dev, compute, diag));
+    CHECK_OK(gal_step_init(&b->st, b->g.B * b->g.T, diag));
+}
+
+static void end(bench *b) {
+    gal_step_free(&b->st);
+    gal_ctx_free(b->cx);
+    golden_close(&b->g);
+    gal_dev_close(b->dev);
+}
+
+/* Both sequences, packed. */
+static void whole_batch(bench *b) {
+    b->st.n = 0;
+    b->st.row_len = b->g.T;
+    for (int64_t s = 0; s < b->g.B; s++) golden_rows(&b->st, b->g.ids + s * b->g.T, b->g.T, 0, (int32_t)s);
+}
+
+static float *floats(int64_t n) {
+    float *p = gal_alloc_array((size_t)n, sizeof *p);
+    assert_non_null(p);
+    return p;
+}
+
+typedef struct watcher {
+    const bench *b;
+    double worst;
+    int64_t block, seen;
+} watcher;
+
+/* Differences are measured in units of the largest value, at least 1: hidden states have no fixed scale. */
+static void watch(void *user, const char *name, int index, const gal_t *t) {
+    watcher *w = user;
+    if (strcmp(name, "hidden") != 0) return;
+    const golden *g = &w->b->g;
+    char key[32];
+    (void)snprintf(key, sizeof key, "hidden_%d", index);
+    const int64_t dim[] = { g->B, g->T, g->D };
+    const float *want = golden_floats(g, key, 3, dim);
+    assert_non_null(want);
+    assert_int_equal(gal_count(t), g->B * g->T * g->D);
+    double largest = 1;
+    for (int64_t i = 0; i < gal_count(t); i++) largest = fmax(largest, fabs((double)want[i]));
+    int64_t at;
+    double d = largest_difference(t->data, want, gal_count(t), &at) / largest;
+    if (!(d <= w->worst)) {
+        w->worst = d;
+        w->block = index;
+    }
+    w->seen++;
+}
+
+static void test_f32(void **state) {
+    bench b;
+    begin(&b, *state, GAL_F32);
+    int64_t n = b.g.B * b.g.T * b.g.V, at;
+    float *got = floats(n);
+    watcher w = { .b = &b };
+    gal_set_tap(b.cx, watch, &w);
+    whole_batch(&b);
+    golden_logits(b.cx, &b.g, &b.st, got);
+    assert_int_equal(w.seen, b.g.L + 1);
+    if (!(w.worst <= LOGITS_TOLERANCE)) fail_msg("input of block %d: relative difference %g", (int)w.block, w.worst);
+    double d = largest_difference(got, b.g.logits, n, &at);
+    if (!(d <= LOGITS_TOLERANCE)) fail_msg("logits: largest difference %g at %lld", d, (long long)at);
+    print_message("largest difference %.2e\n", d);
+    gal_free(got);
+    end(&b);
+}
+
+static void test_bf16(void **state) {
+    bench b;
+    begin(&b, *state, GAL_BF16);
+    int64_t n = b.g.B * b.g.T * b.g.V;
+    float *got = floats(n);
+    whole_batch(&b);
+    golden_logits(b.cx, &b.g, &b.st, got);
+    double mean = 0, square = 0, off = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double x = (double)b.g.logits[i], d = (double)got[i] - x;
+        mean += x;
+        square += x * x;
+        off += d * d;
+    }
+    mean /= (double)n;
+    double part = sqrt(off / (double)n) / sqrt(square / (double)n - mean * mean);
+    if (!(part <= BF16_TOLERANCE))
+        fail_msg("root mean square difference is %.2f %% of the standard deviation", 100 * part);
+    print_message("%.2f %% of the standard deviation\n", 100 * part);
+    gal_free(got);
+    end(&b);
+}
+
+/* Feeds positions from..to-1 of every sequence to the cache, `chunk` at a time; logits land in out [B, T, V]. */
+static void feed(bench *b, gal_cache *cache, int64_t from, int64_t to, int64_t chunk, float *out) {
+    const golden *g = &b->g;
+    float *rows = floats(g->B * chunk * g->V);
+    for (int64_t p = from; p < to; p += chunk) {
+        int64_t n = GAL_MIN(chunk, to - p);
+        CHECK_OK(gal_cache_reserve(cache, p + n, NULL, diag));
+        b->st.n = 0;
+        for (int64_t s = 0; s < g->B; s++) golden_rows(&b->st, g->ids + s * g->T + p, n, p, (int32_t)s);
+        b->st.row_len = b->st.n;
+        b->st.kv = gal_cache_layers(cache);
+        golden_logits(b->cx, g, &b->st, rows);
+        for (int64_t s = 0; s < g->B; s++) {
+            gal_cache_advance(cache, s, n);
+            memcpy(out + (s * g->T + p) * g->V, rows + s * n * g->V, (size_t)(n * g->V) * sizeof *rows);
+        }
+    }
+    b->st.kv = NULL;
+    gal_free(rows);
+}
+
+/* Prefill in chunks, then token by token: the same logits at every position. */
+static void test_chunks(void **state) {
+    bench b;
+    begin(&b, *state, GAL_F32);
+    const golden *g = &b.g;
+    int64_t W = g->m->config.window ? g->m->config.window : 16, at;
+    const int64_t chunks[] = { 1, 3, 7, W, W + 1, g->T };
+    int64_t n = g->B * g->T * g->V;
+    float *got = floats(n);
+    for (size_t i = 0; i < GAL_LEN(chunks); i++) {
+        gal_cache *cache = NULL;
+        CHECK_OK(gal_cache_new(&cache, &g->m->config, GAL_F32, g->B, g->T, diag));
+        int64_t decode = chunks[i] == g->T ? g->T : g->T - 5; /* the last five one by one */
+        feed(&b, cache, 0, decode, chunks[i], got);
+        feed(&b, cache, decode, g->T, 1, got);
+        double d = largest_difference(got, g->logits, n, &at);
+        if (!(d <= LOGITS_TOLERANCE))
+            fail_msg("chunks of %d: largest difference %g at position %d", (int)chunks[i], d,
+                     (int)(at / g->V % g->T));
+        gal_cache_free(cache);
+    }
+    gal_free(got);
+    end(&b);
+}
+
+static int64_t argmax(const float *x, int64_t n) {
+    int64_t best = 0;
+    for (int64_t i = 1; i < n; i++)
+        if (x[i] > x[best]) best = i;
+    return best;
+}
+
+static void test_greedy(void **state) {
+    enum { PROMPT = 12, NEW = 24 };
+    bench b;
+    begin(&b, *state, GAL_F32);
+    const golden *g = &b.g;
+    const gal_npy *want = npz_find(&g->z, "greedy");
+    assert_true(want && want->type == GAL_NPY_I64 && want->count == g->B * NEW);
+    float *got = floats(PROMPT * g->V);
+    for (int64_t s = 0; s < g->B; s++) {
+        gal_cache *cache = NULL;
+        CHECK_OK(gal_cache_new(&cache, &g->m->config, GAL_F32, 1, PROMPT + NEW, diag));
+        int64_t n = PROMPT, pos = 0, token = -1;
+        for (int i = 0; i < NEW; i++) {
+            CHECK_OK(gal_cache_reserve(cache, pos + n, NULL, diag));
+            b.st.n = 0;
+            golden_rows(&b.st, i ? &token : g->ids + s * g->T, n, pos, 0);
+            b.st.row_len = n;
+            b.st.kv = gal_cache_layers(cache);
+            golden_logits(b.cx, g, &b.st, got);
+            gal_cache_advance(cache, 0, n);
+            token = argmax(got + (n - 1) * g->V, g->V);
+            assert_int_equal(token, ((const int64_t *)want->data)[s * NEW + i]);
+            pos += n;
+            n = 1;
+        }
+        gal_cache_free(cache);
+    }
+    gal_free(got);
+    end(&b);
+}
+
+/* A value has passed at most 24 sums a layer (12 products and norms, forward and backward), each of at most `longest`
+ * terms whose rounding errors add up like a random walk. */
+static double gradient_tolerance(const golden *g) {
+    double longest = (double)GAL_MAX(GAL_MAX(g->m->config.F, g->V), g->B * g->T);
+    return (double)FLT_EPSILON * 24 * (double)g->L * sqrt(longest);
+}
+
+static void check_gradients(bench *b, bool recompute) {
+    const golden *g = &b->g;
+    int64_t targets = g->B * (g->T - 1);
+    whole_batch(b);
+    for (int64_t i = 0; i < g->B * g->T; i++) {
+        if (i % g->T == g->T - 1) continue;
+        b->st.target[i] = (int32_t)g->ids[i + 1];
+        b->st.weight[i] = (float)(1.0 / (double)targets);
+    }
+    gal_step_begin(b->cx);
+    gal_tape_on(b->cx, recompute);
+    gal_t *loss = gal_weighted_sum(b->cx, g->m->family->loss(b->cx, g->m, &b->st), &b->st);
+    float value = 0;
+    if (loss) gal_convert(&value, GAL_F32, loss->data, loss->dtype, 1);
+    gal_backward(b->cx, loss, 1);
+    CHECK_OK(gal_step_end(b->cx, diag));
+    const float *want = golden_floats(g, "loss", 0, NULL);
+    assert_true(fabs((double)value - (double)want[0]) <=
+                8 * (double)g->L * (double)FLT_EPSILON * fabs((double)want[0]));
+    double tolerance = gradient_tolerance(g), worst = 0;
+    for (size_t i = 0; i < g->m->n_weights; i++) {
+        const gal_w *w = &g->m->weights[i];
+        char key[160];
+        (void)snprintf(key, sizeof key, "grad/%s", w->name);
+        const float *grad = golden_floats(g, key, w->ndim, w->dim);
+        if (!grad) fail_msg("golden.npz has no %s", key);
+        double largest = 0;
+        for (int64_t k = 0; k < gal_wcount(w); k++) largest = fmax(largest, fabs((double)grad[k]));
+        assert_true(largest > 0);
+        int64_t at;
+        double d = largest_difference(w->grad, grad, gal_wcount(w), &at) / largest;
+        if (!(d <= tolerance))
+            fail_msg("%s: relative difference %g at %lld, expected %g", w->name, d, (long long)at, tolerance);
+        worst = fmax(worst, d);
+        memset(w->grad, 0, (size_t)gal_wcount(w) * sizeof(float));
+    }
+    print_message("largest relative difference %.2e of %.2e\n", worst, tolerance);
+}
+
+static void test_gradients(void **state) {
+    bench b;
+    begin(&b, *state, GAL_F32);
+    if (npz_find(&b.g.z, "adamw_loss")) {
+        for (size_t i = 0; i < b.g.m->n_weights; i++) {
+            gal_w *w = &b.g.m->weights[i];
+            w->grad = floats(gal_wcount(w));
+            w->group = 1;
+        }
+        check_gradients(&b, false);
+        check_gradients(&b, true);
+        for (size_t i = 0; i < b.g.m->n_weights; i++) {
+            gal_free(b.g.m->weights[i].grad);
+            b.g.m->weights[i].grad = NULL;
+        }
+    }
+    end(&b);
+}
+
+enum { KINDS = 5, MOST = KINDS * (int)(GAL_LEN(FOLDERS) * GAL_LEN(LEVELS)) };
+
+int main(void) {
+    static const struct {
+        const char *name;
+        CMUnitTestFunction run;
+    } kinds[KINDS] = {
+        { "f32", test_f32 },       { "bf16", test_bf16 },           { "chunks", test_chunks },
+        { "greedy", test_greedy }, { "gradients", test_gradients },
+    };
+    static char names[MOST][96];
+    static place places[MOST];
+    static struct CMUnitTest tests[MOST];
+    size_t n = 0;
+    for (size_t f = 0; f < GAL_LEN(FOLDERS); f++)
+        for (size_t l = 0; l < GAL_LEN(LEVELS); l++)
+            for (size_t k = 0; k < KINDS; k++, n++) {
+                (void)snprintf(names[n], sizeof names[n], "%s %s %s", FOLDERS[f], LEVELS[l], kinds[k].name);
+                places[n] = (place){ FOLDERS[f], LEVELS[l] };
+                tests[n] = (struct CMUnitTest){ names[n], kinds[k].run, NULL, NULL, &places[n] };
+            }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
