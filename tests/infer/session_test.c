@@ -1,0 +1,232 @@
+/* session_test.c - every way through the cache gives the logits of one pass without it; recorded equals eager; the
+ * number of threads changes nothing; packed sequences equal single ones. SPDX-License-Identifier: Apache-2.0 */
+#include "tiny.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { N = 64, W = 8 };
+
+static const char *const LEVELS[] = { "ref", "avx2", "avx512" };
+
+static const struct {
+    int64_t window;
+    bool mixed;
+} MODELS[] = { { 0, false }, { W, false }, { W, true }, { 1, false } };
+
+static float *rows(int64_t n) {
+    float *p = calloc((size_t)(n * TINY_V), sizeof *p);
+    assert_non_null(p);
+    return p;
+}
+
+static void test_chunks(void **state) {
+    (void)state;
+    static const int64_t CHUNKS[] = { 1, 3, 7, W, W + 1, 2 * W + 3, N };
+    int32_t ids[N];
+    tiny_ids(ids, N, 5);
+    float *want = rows(N), *got = rows(N);
+    for (size_t v = 0; v < GAL_LEN(LEVELS); v++) {
+        gal_dev *dev = tiny_dev(LEVELS[v], 1);
+        if (!dev) continue;
+        for (size_t i = 0; i < GAL_LEN(MODELS); i++) {
+            gal_model *m = tiny_model(MODELS[i].window, MODELS[i].mixed);
+            tiny_reference(dev, m, ids, N, want);
+            for (size_t j = 0; j < GAL_LEN(CHUNKS); j++) {
+                gal_engine *e = tiny_engine(dev, m, (gal_engine_options){ .chunk = N });
+                tiny_feed(e, 0, ids, N, CHUNKS[j], got);
+                tiny_close(got, want, N * TINY_V);
+                gal_engine_free(e);
+            }
+            gal_model_free(m);
+        }
+        gal_dev_close(dev);
+    }
+    free(want);
+    free(got);
+}
+
+/* 200 single tokens: the cache grows twice and plans are made anew. */
+static void test_recorded_is_eager(void **state) {
+    (void)state;
+    enum { LONG = 200 };
+    int32_t ids[LONG];
+    tiny_ids(ids, LONG, 6);
+    float *eager = rows(LONG), *recorded = rows(LONG);
+    for (size_t v = 0; v < GAL_LEN(LEVELS); v++) {
+        gal_dev *dev = tiny_dev(LEVELS[v], 1 + (int)(v == 1));
+        if (!dev) continue;
+        for (size_t i = 0; i < GAL_LEN(MODELS); i++) {
+            gal_model *m = tiny_model(MODELS[i].window, MODELS[i].mixed);
+            gal_engine *a = tiny_engine(dev, m, (gal_engine_options){ .eager = true });
+            gal_engine *b = tiny_engine(dev, m, (gal_engine_options){ .chunk = 5 });
+            tiny_feed(a, 0, ids, LONG, 1, eager);
+            tiny_feed(b, 0, ids, LONG, 1, recorded);
+            assert_memory_equal(eager, recorded, LONG * TINY_V * sizeof *eager);
+            assert_int_equal(gal_engine_replays(a), 0);
+            assert_true(gal_engine_replays(b) >= LONG - 5);
+            /* A prefill in between moves the arenas about; the plan must still hold. */
+            assert_true(gal_engine_truncate(b, 0, 0));
+            tiny_feed(b, 0, ids, 100, 5, recorded);
+            tiny_feed(b, 0, ids + 100, LONG - 100, 1, recorded + 100 * TINY_V);
+            tiny_close(recorded, eager, LONG * TINY_V);
+            gal_engine_free(a);
+            gal_engine_free(b);
+            gal_model_free(m);
+        }
+        gal_dev_close(dev);
+    }
+    free(eager);
+    free(recorded);
+}
+
+static void test_threads(void **state) {
+    (void)state;
+    int32_t ids[N];
+    tiny_ids(ids, N, 7);
+    float *one = rows(N), *many = rows(N);
+    for (size_t v = 0; v < GAL_LEN(LEVELS); v++) {
+        for (int threads = 1; threads <= 3; threads++) {
+            gal_dev *dev = tiny_dev(LEVELS[v], threads);
+            if (!dev) break;
+            gal_model *m = tiny_model(W, true);
+            gal_engine *e = tiny_engine(dev, m, (gal_engine_options){ .chunk = N });
+            float *out = threads == 1 ? one : many;
+            tiny_feed(e, 0, ids, N / 2, 11, out);
+            tiny_feed(e, 0, ids + N / 2, N / 2, 1, out + N / 2 * TINY_V);
+            if (threads > 1) assert_memory_equal(one, many, N * TINY_V * sizeof *one);
+            gal_engine_free(e);
+            gal_model_free(m);
+            gal_dev_close(dev);
+        }
+    }
+    free(one);
+    free(many);
+}
+
+/* Three sequences of unequal lengths, in packed steps of unequal parts, the last ones single tokens (recorded). */
+static void test_packed(void **state) {
+    (void)state;
+    enum { SEQS = 3, STEPS = 16 };
+    int32_t ids[SEQS][N];
+    int64_t at[SEQS] = { 0 };
+    float *want[SEQS], *got[SEQS];
+    gal_dev *dev = tiny_dev(NULL, 2);
+    gal_model *m = tiny_model(W, true);
+    gal_engine *e = tiny_engine(dev, m, (gal_engine_options){ .sequences = SEQS, .chunk = 40 });
+    for (int s = 0; s < SEQS; s++) {
+        tiny_ids(ids[s], N, 20 + (uint64_t)s);
+        want[s] = rows(N);
+        got[s] = rows(N);
+        tiny_reference(dev, m, ids[s], N, want[s]);
+    }
+    for (int step = 0; step < STEPS; step++) {
+        gal_slice slices[SEQS];
+        size_t n = 0;
+        for (int s = SEQS; s-- > 0;) { /* not in the order of their numbers */
+            int64_t part = step < 4 ? (step * 5 + s * 3) % 13 : 1;
+            if (part) slices[n++] = (gal_slice){ s, ids[s] + at[s], part };
+        }
+        const float *out = NULL;
+        assert_int_equal(gal_engine_step(e, slices, n, true, &out, NULL), GAL_OK);
+        for (size_t i = 0; i < n; i++) {
+            int64_t s = slices[i].sequence;
+            memcpy(got[s] + at[s] * TINY_V, out, (size_t)(slices[i].n * TINY_V) * sizeof *out);
+            out += slices[i].n * TINY_V;
+            at[s] += slices[i].n;
+        }
+    }
+    assert_true(gal_engine_replays(e) > 5);
+    for (int s = 0; s < SEQS; s++) {
+        assert_true(at[s] > 2 * W);
+        tiny_close(got[s], want[s], at[s] * TINY_V);
+        free(want[s]);
+        free(got[s]);
+    }
+    gal_engine_free(e);
+    gal_model_free(m);
+    gal_dev_close(dev);
+}
+
+/* The logits of last rows only are the ones that all rows have. */
+static void test_prefill(void **state) {
+    (void)state;
+    int32_t ids[N];
+    tiny_ids(ids, N, 9);
+    float *want = rows(N);
+    gal_dev *dev = tiny_dev(NULL, 1);
+    gal_model *m = tiny_model(W, false);
+    tiny_reference(dev, m, ids, N, want);
+    gal_engine *e = tiny_engine(dev, m, (gal_engine_options){ .chunk = 7 });
+    const float *last = NULL;
+    assert_int_equal(gal_engine_prefill(e, 0, ids, N, NULL, NULL, &last, NULL), GAL_OK);
+    tiny_close(last, want + (N - 1) * TINY_V, TINY_V);
+    gal_engine_free(e);
+    gal_model_free(m);
+    gal_dev_close(dev);
+    free(want);
+}
+
+static void test_refusals(void **state) {
+    (void)state;
+    gal_dev *dev = tiny_dev("ref", 1);
+    gal_model *m = tiny_model(0, false);
+    gal_engine *e = NULL;
+    gal_diag diag = { 0 };
+    gal_engine_options o = { .sequences = 1, .context = 301 };
+    assert_int_equal(gal_engine_new(&e, dev, m, &o, &diag), GAL_ENOMEM);
+    assert_non_null(strstr(diag.text, "300"));
+    assert_non_null(strstr(diag.text, "bytes"));
+    e = tiny_engine(dev, m, (gal_engine_options){ .context = 20 });
+    assert_int_equal(gal_engine_context(e), 20);
+    int32_t ids[30];
+    tiny_ids(ids, 30, 1);
+    const float *out = NULL;
+    diag = (gal_diag){ 0 };
+    assert_int_equal(gal_engine_prefill(e, 0, ids, 21, NULL, NULL, &out, &diag), GAL_ENOMEM);
+    assert_non_null(strstr(diag.text, "bytes"));
+    assert_int_equal(gal_cache_length(gal_engine_cache(e), 0), 0);
+    assert_int_equal(gal_engine_prefill(e, 0, ids, 20, NULL, NULL, &out, NULL), GAL_OK);
+    assert_true(gal_engine_truncate(e, 0, 5));
+    ids[3] = TINY_V;
+    assert_int_equal(gal_engine_prefill(e, 0, ids, 4, NULL, NULL, &out, NULL), GAL_EINPUT);
+    ids[3] = -1;
+    assert_int_equal(gal_engine_prefill(e, 0, ids, 4, NULL, NULL, &out, NULL), GAL_EINPUT);
+    assert_int_equal(gal_cache_length(gal_engine_cache(e), 0), 5);
+    gal_engine_free(e);
+    gal_model_free(m);
+    gal_dev_close(dev);
+}
+
+/* After a truncation the sequence goes on as if the forgotten part had never been. */
+static void test_truncate(void **state) {
+    (void)state;
+    int32_t ids[N], other[N];
+    tiny_ids(ids, N, 30);
+    tiny_ids(other, N, 31);
+    float *want = rows(N), *got = rows(N);
+    gal_dev *dev = tiny_dev(NULL, 1);
+    gal_model *m = tiny_model(0, false);
+    tiny_reference(dev, m, ids, N, want);
+    gal_engine *e = tiny_engine(dev, m, (gal_engine_options){ 0 });
+    tiny_feed(e, 0, ids, 20, 20, got);
+    float *waste = rows(N);
+    tiny_feed(e, 0, other, 40, 7, waste);
+    assert_true(gal_engine_truncate(e, 0, 20));
+    tiny_feed(e, 0, ids + 20, N - 20, 9, got + 20 * TINY_V);
+    tiny_close(got, want, N * TINY_V);
+    gal_engine_free(e);
+    gal_model_free(m);
+    gal_dev_close(dev);
+    free(want);
+    free(got);
+    free(waste);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_chunks),  cmocka_unit_test(test_recorded_is_eager),
+                                        cmocka_unit_test(test_threads), cmocka_unit_test(test_packed),
+                                        cmocka_unit_test(test_prefill), cmocka_unit_test(test_refusals),
+                                        cmocka_unit_test(test_truncate) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
