@@ -1,0 +1,50 @@
+# The short way in; CMakeLists.txt does the work. SPDX-License-Identifier: Apache-2.0
+PREFIX  ?= /usr/local
+DESTDIR ?=
+JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
+SOURCES  = $$(git ls-files '*.c' '*.h' 2>/dev/null || find src include tests bench examples -name '*.[ch]')
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build demo test test-full bench lint format install clean
+
+help: ## print this list
+	@echo "galerne: train, run and study models of the Mistral family. Targets:"
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1|/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+deps: ## install what the build needs from the distribution (Debian, Ubuntu)
+	@sh tools/deps.sh
+
+build: deps ## the library and the program, in build/
+	@cmake -S . -B build >/dev/null
+	@cmake --build build -j $(JOBS)
+
+demo: build ## train a small model on real text, plot its loss, let it write; under five minutes
+	@sh tools/demo.sh
+
+build-asan: deps
+	@cmake -S . -B build-asan -DGAL_SANITIZE=ON >/dev/null
+	@cmake --build build-asan -j $(JOBS)
+
+.PHONY: build-asan
+test: build build-asan ## the quick tests, then again under AddressSanitizer and UndefinedBehaviorSanitizer
+	@sh tools/run-tests.sh quick build build-asan
+
+test-full: build build-asan ## the slow tests too (some need Python and the network once, and skip without)
+	@sh tools/run-tests.sh all build build-asan
+
+bench: build ## time the kernels on this machine
+	@sh tools/bench.sh build
+
+lint: ## clang-format, clang-tidy and cppcheck without complaint
+	@sh tools/lint.sh
+
+format: ## rewrite the sources as .clang-format says
+	@clang-format -i $(SOURCES)
+
+install: build ## into PREFIX (/usr/local), below DESTDIR if set
+	@cmake -S . -B build -DCMAKE_INSTALL_PREFIX="$(PREFIX)" >/dev/null
+	@cmake --build build -j $(JOBS) >/dev/null
+	@DESTDIR="$(DESTDIR)" cmake --install build
+
+clean: ## remove what was built
+	@rm -rf build build-asan build-clang build-lint
