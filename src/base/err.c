@@ -1,4 +1,5 @@
-/* err.c - see err.h. SPDX-License-Identifier: Apache-2.0 */
+/* err.c - see err.h. Owns the only words that the library ever prints: those before abort(). SPDX-License-Identifier:
+ * Apache-2.0 */
 #include "base/err.h"
 
 #include <stdio.h>
@@ -20,9 +21,18 @@ gal_err gal_fail(gal_diag *diag, gal_err err, const char *fmt, ...) {
     return err;
 }
 
-void gal__assert_failed(const char *cond, const char *file, int line) {
-    fprintf(stderr, "galerne: %s:%d: assertion failed: %s\n", file, line, cond);
+void gal__abort(const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    fputs("galerne: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
     abort();
+}
+
+void gal__assert_failed(const char *cond, const char *file, int line) {
+    gal__abort("%s:%d: assertion failed: %s", file, line, cond);
 }
 
 const char *gal_err_name(gal_err err) {

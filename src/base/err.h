@@ -21,6 +21,8 @@
 /* A caller's bug: prints the condition and the place on standard error and aborts, in every build. */
 #define GAL_ASSERT(cond) ((cond) ? (void)0 : gal__assert_failed(#cond, __FILE__, __LINE__))
 _Noreturn void gal__assert_failed(const char *cond, const char *file, int line);
+/* The same with a message of its own, "galerne: " before it: for assertions that know more than their condition. */
+_Noreturn void gal__abort(const char *fmt, ...) GAL_PRINTF(1, 2);
 
 /* Writes the message unless diag already holds one (the first failure is the cause; later ones follow from it).
  * diag may be NULL. Returns err, so that a caller can write: return gal_fail(diag, GAL_EINPUT, ...). */

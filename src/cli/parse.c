@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/cli.h"
 
+#include "base/mem.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -253,7 +255,7 @@ static void turn_into_help(gal_cli *cli, const char **operands) {
 gal_err gal_cli_parse(gal_cli *cli, int argc, char **argv) {
     size_t n = (size_t)GAL_MAX(argc, 0);
     /* One block: room for every word as an option, then for every word as an operand. */
-    char *block = calloc(n + 2, sizeof(gal_given) + sizeof(char *));
+    char *block = gal_alloc_array(n + 2, sizeof(gal_given) + sizeof(char *));
     if (!block) return gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the command line");
     cli->given = (gal_given *)(void *)block;
     const char **operands = (const char **)(void *)(block + (n + 2) * sizeof(gal_given));
@@ -290,7 +292,7 @@ gal_err gal_cli_parse(gal_cli *cli, int argc, char **argv) {
 }
 
 void gal_cli_free(gal_cli *cli) {
-    free(cli->given);
+    gal_free(cli->given);
     *cli = (gal_cli){ 0 };
 }
 

@@ -1,5 +1,6 @@
 /* ctx.c - the context: sticky error, step arenas, launches, taps.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/buf.h"
 #include "core/internal.h"
 
 #include "base/mem.h"
@@ -57,18 +58,21 @@ void gal_ctx_fail(gal_ctx *cx, gal_err err, const char *fmt, ...) {
     va_end(ap);
 }
 
-/* Only before abort(): the one place besides GAL_ASSERT where the library writes to standard error. */
+/* "f32 [3, 16]" */
+static void describe(char *out, size_t room, const gal_t *t) {
+    gal_buf b = { 0 };
+    gal_buf_printf(&b, "%s [", gal_dtype_name(t->dtype));
+    for (int d = 0; d < t->ndim; d++) gal_buf_printf(&b, "%s%lld", d ? ", " : "", (long long)t->dim[d]);
+    gal_buf_puts(&b, "]");
+    (void)snprintf(out, room, "%s", b.data ? b.data : "?");
+    gal_buf_free(&b);
+}
+
 void gal__bad_shapes(const char *op, const char *cond, const gal_t *a, const gal_t *b) {
-    fprintf(stderr, "galerne: %s: shapes do not fit: %s", op, cond);
-    const gal_t *const both[] = { a, b };
-    for (size_t i = 0; i < GAL_LEN(both); i++) {
-        if (!both[i]) continue;
-        fprintf(stderr, "%s %s [", i ? "," : ":", gal_dtype_name(both[i]->dtype));
-        for (int d = 0; d < both[i]->ndim; d++) fprintf(stderr, "%s%lld", d ? ", " : "", (long long)both[i]->dim[d]);
-        fprintf(stderr, "]");
-    }
-    fprintf(stderr, "\n");
-    abort();
+    char left[128] = "NULL", right[128] = "NULL";
+    if (a) describe(left, sizeof left, a);
+    if (b) describe(right, sizeof right, b);
+    gal__abort("%s: shapes do not fit: %s: %s, %s", op, cond, left, right);
 }
 
 gal_t *gal_wrap(gal_ctx *cx, void *data, gal_dtype dtype, int ndim, const int64_t *dim) {
