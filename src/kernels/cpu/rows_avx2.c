@@ -2,4 +2,17 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cpu/rows.h"
 
-void gal__avx2_rows_fill(gal_kernel_table *t) { gal__avx2_attend_fill(t); }
+#include "base/pool.h"
+/* In this order: each builds on the one before. */
+/* clang-format off */
+#include "kernels/cpu/vec_avx2.h"
+#include "kernels/cpu/vmath.h"
+#include "kernels/cpu/map_body.h"
+#include "kernels/cpu/rows_body.h"
+/* clang-format on */
+
+void gal__avx2_rows_fill(gal_kernel_table *t) {
+    gal__avx2_attend_fill(t);
+    map_fill(t);
+    rows_fill(t);
+}

@@ -62,10 +62,19 @@ VINLINE float v_hmax(V a) {
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
-VINLINE double v_hsum_f64(V a) { /* sum of the squares, each exact in double */
+/* Sums of squares in double, where each square is exact. */
+typedef struct DV {
+    __m256d l, h;
+} DV;
+VINLINE DV dv_zero(void) { return (DV){ _mm256_setzero_pd(), _mm256_setzero_pd() }; }
+VINLINE void dv_add_squares(DV *s, V a) {
     __m256d l = _mm256_cvtps_pd(_mm256_castps256_ps128(a)), h = _mm256_cvtps_pd(_mm256_extractf128_ps(a, 1));
-    __m256d s = _mm256_fmadd_pd(h, h, _mm256_mul_pd(l, l));
-    __m128d t = _mm_add_pd(_mm256_castpd256_pd128(s), _mm256_extractf128_pd(s, 1));
+    s->l = _mm256_fmadd_pd(l, l, s->l);
+    s->h = _mm256_fmadd_pd(h, h, s->h);
+}
+VINLINE double dv_sum(DV s) {
+    __m256d x = _mm256_add_pd(s.l, s.h);
+    __m128d t = _mm_add_pd(_mm256_castpd256_pd128(x), _mm256_extractf128_pd(x, 1));
     return _mm_cvtsd_f64(_mm_add_sd(t, _mm_unpackhi_pd(t, t)));
 }
 VINLINE __m256 v_fold8(V a) { return a; } /* 8 partial sums */

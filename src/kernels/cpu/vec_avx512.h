@@ -52,10 +52,16 @@ VINLINE float v_hmax(V a) {
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
-VINLINE double v_hsum_f64(V a) {
+typedef struct DV {
+    __m512d l, h;
+} DV;
+VINLINE DV dv_zero(void) { return (DV){ _mm512_setzero_pd(), _mm512_setzero_pd() }; }
+VINLINE void dv_add_squares(DV *s, V a) {
     __m512d l = _mm512_cvtps_pd(_mm512_castps512_ps256(a)), h = _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1));
-    return _mm512_reduce_add_pd(_mm512_fmadd_pd(h, h, _mm512_mul_pd(l, l)));
+    s->l = _mm512_fmadd_pd(l, l, s->l);
+    s->h = _mm512_fmadd_pd(h, h, s->h);
 }
+VINLINE double dv_sum(DV s) { return _mm512_reduce_add_pd(_mm512_add_pd(s.l, s.h)); }
 
 VINLINE V v_bf16(__m256i h) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
 VINLINE __m256i v_to_bf16(V x) {
