@@ -34,7 +34,7 @@ static const shape gradient[] = {
     { 192, 2, 2, 48, 0, 96, 2, 0, 0, GAL_F32, 96 },     { 150, 4, 2, 64, 40, 150, 1, 0, 0, GAL_F32, 150 },
     { 140, 4, 1, 24, 1, 140, 1, 0, 0, GAL_F32, 140 },   { 140, 3, 1, 10, 90, 21, 1, 0, 0, GAL_F32, 70 },
     { 260, 4, 1, 40, 200, 130, 1, 0, 0, GAL_F32, 130 }, { 30, 6, 2, 128, 0, 7, 1, 0, 0, GAL_F32, 30 },
-    { 300, 24, 1, 136, 0, 300, 1, 0, 0, GAL_F32, 300 }, /* dq of the chunk is larger than the scratch */
+    { 65, 40, 1, 400, 0, 65, 1, 0, 0, GAL_F32, 65 }, /* dq of the chunk is larger than the scratch */
 };
 
 static int64_t document_of(const shape *s, int64_t row) { return row / s->document; }

@@ -32,8 +32,8 @@ VINLINE void swiglu_body(const gal_k_swiglu *a, int64_t chunk, const gal_dtype d
     map_span s = map_part(a->count, chunk);
     for (int64_t i = s.from; i < s.to; i += VL) {
         int64_t m = v_left(s.to, i);
-        V g = v_get(a->g, dt, i, m), u = v_get(a->u, dt, i, m);
-        v_put(a->y, dt, i, m, v_mul(v_mul(g, v_sigmoid(g)), u));
+        V g = v_get(a->g, dt, i, m), u = v_get(a->u, dt, i, m), rest;
+        v_put(a->y, dt, i, m, v_mul(v_mul(g, v_sigmoid(g, &rest)), u));
     }
 }
 static int64_t swiglu_chunks(const void *args) {
@@ -50,8 +50,9 @@ VINLINE void swiglu_grad_body(const gal_k_swiglu_grad *a, int64_t chunk, const g
     V one = v_set1(1.0F);
     for (int64_t i = s.from; i < s.to; i += VL) {
         int64_t m = v_left(s.to, i);
-        V g = v_get(a->g, dt, i, m), u = v_get(a->u, dt, i, m), dy = v_get(a->dy, dt, i, m), sg = v_sigmoid(g);
-        V slope = v_mul(sg, v_fma(g, v_sub(one, sg), one));
+        V g = v_get(a->g, dt, i, m), u = v_get(a->u, dt, i, m), dy = v_get(a->dy, dt, i, m), rest;
+        V sg = v_sigmoid(g, &rest);
+        V slope = v_mul(sg, v_fma(g, rest, one));
         v_put(a->dg, dt, i, m, v_mul(v_mul(dy, u), slope));
         v_put(a->du, dt, i, m, v_mul(dy, v_mul(g, sg)));
     }
@@ -100,8 +101,8 @@ VINLINE void silu_body(const gal_k_map *a, int64_t chunk, const gal_dtype dt) {
     map_span s = map_part(a->count, chunk);
     for (int64_t i = s.from; i < s.to; i += VL) {
         int64_t m = v_left(s.to, i);
-        V x = v_get(a->a, dt, i, m);
-        v_put(a->y, dt, i, m, v_mul(x, v_sigmoid(x)));
+        V x = v_get(a->a, dt, i, m), rest;
+        v_put(a->y, dt, i, m, v_mul(x, v_sigmoid(x, &rest)));
     }
 }
 static void silu_run(const void *args, int64_t chunk, void *scratch) {
@@ -114,8 +115,8 @@ VINLINE void silu_grad_body(const gal_k_map *a, int64_t chunk, const gal_dtype d
     V one = v_set1(1.0F);
     for (int64_t i = s.from; i < s.to; i += VL) {
         int64_t m = v_left(s.to, i);
-        V x = v_get(a->a, dt, i, m), sg = v_sigmoid(x);
-        V y = v_mul(v_get(a->b, dt, i, m), v_mul(sg, v_fma(x, v_sub(one, sg), one)));
+        V x = v_get(a->a, dt, i, m), rest, sg = v_sigmoid(x, &rest);
+        V y = v_mul(v_get(a->b, dt, i, m), v_mul(sg, v_fma(x, rest, one)));
         v_put(a->y, dt, i, m, a->accumulate ? v_add(y, v_get(a->y, dt, i, m)) : y);
     }
 }

@@ -26,6 +26,9 @@ VINLINE V v_min(V a, V b) { return _mm256_min_ps(a, b); }             /* b where
 VINLINE V v_fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }   /* a b + c */
 VINLINE V v_fnma(V a, V b, V c) { return _mm256_fnmadd_ps(a, b, c); } /* c - a b */
 VINLINE V v_round(V a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+VINLINE V v_abs(V a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), a); }
+/* neg in the lanes where x has the sign bit, else pos. */
+VINLINE V v_by_sign(V x, V pos, V neg) { return _mm256_blendv_ps(pos, neg, x); }
 VINLINE V v_swap_pairs(V a) { return _mm256_permute_ps(a, 0xB1); }
 
 /* x 2^n for whole n in [-152, 130]. In two factors, since 2^n itself may lie outside the normal range. */

@@ -24,19 +24,24 @@ VINLINE V v_min(V a, V b) { return _mm512_min_ps(a, b); }
 VINLINE V v_fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
 VINLINE V v_fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
 VINLINE V v_round(V a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+VINLINE V v_abs(V a) { return _mm512_abs_ps(a); }
+VINLINE V v_by_sign(V x, V pos, V neg) {
+    return _mm512_mask_blend_ps(_mm512_movepi32_mask(_mm512_castps_si512(x)), pos, neg);
+}
 VINLINE V v_swap_pairs(V a) { return _mm512_permute_ps(a, 0xB1); }
 VINLINE V v_scale2(V x, V n) { return _mm512_scalef_ps(x, n); }
 
 /* The first m lanes (all from m = VL on, none from 0 down). */
 VINLINE __mmask16 v_lanes(int64_t m) {
-    return m >= VL ? (__mmask16)0xffff : m <= 0 ? (__mmask16)0 : (__mmask16)((1U << (unsigned)m) - 1U);
+    unsigned bits = m >= VL ? 0xffffU : m <= 0 ? 0U : (1U << (unsigned)m) - 1U;
+    return (__mmask16)bits;
 }
 VINLINE V v_load(const float *p) { return _mm512_loadu_ps(p); }
 VINLINE void v_store(float *p, V x) { _mm512_storeu_ps(p, x); }
 VINLINE V v_loadm(const float *p, int64_t m) { return _mm512_maskz_loadu_ps(v_lanes(m), p); }
 VINLINE void v_storem(float *p, V x, int64_t m) { _mm512_mask_storeu_ps(p, v_lanes(m), x); }
 VINLINE V v_range(V x, int64_t lo, int64_t hi, V fill) {
-    return _mm512_mask_blend_ps((__mmask16)(v_lanes(hi) & (__mmask16)~v_lanes(lo)), fill, x);
+    return _mm512_mask_blend_ps(_kandn_mask16(v_lanes(lo), v_lanes(hi)), fill, x);
 }
 
 VINLINE __m256 v_fold8(V a) { return _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1)); }

@@ -61,10 +61,13 @@ VINLINE V v_exp(V x) {
     return v_scale2(p, n);
 }
 
-/* 1 / (1 + exp(-x)) */
-VINLINE V v_sigmoid(V x) {
-    V one = v_set1(1.0F);
-    return v_div(one, v_add(one, v_exp(v_sub(v_zero(), x))));
+/* 1 / (1 + exp(-x)), and in *rest 1 minus that, both to a few units in their own last place: by exp(-|x|), which
+ * neither overflows nor is lost beside 1. */
+VINLINE V v_sigmoid(V x, V *rest) {
+    V e = v_exp(v_sub(v_zero(), v_abs(x))), one = v_set1(1.0F);
+    V large = v_div(one, v_add(one, e)), small = v_mul(e, large);
+    *rest = v_by_sign(x, small, large);
+    return v_by_sign(x, large, small);
 }
 
 /* What a body leaves out (f64, odd type pairs, shapes beyond the scratch) is run by ref: chunks and run ask here. */
