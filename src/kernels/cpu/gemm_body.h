@@ -85,23 +85,45 @@ static void pack_a_rows(float *dst, const gal_mat *a, const gal__tile *t, const 
     }
 }
 
-/* A panel of n rows or columns that are contiguous: dst[word][width], vector by vector. */
+/* Rows or columns that are contiguous in their matrix, n <= VW of them from number `from` on, to dst[word][width]. */
+typedef struct strip {
+    float *dst;
+    int64_t from, n;
+} strip;
+
 GAL__INLINE void pack_across(float *dst, int64_t width, const char *p, size_t step, gal_dtype dt, int64_t n,
-                             const kblock *kb, bool round) {
-    for (int64_t k = 0; k < kb->n; k += UNIT, p += UNIT * step, dst += width) {
-        const char *next = UNIT == 2 && k + 1 < kb->n ? p + step : NULL;
-        f_store(dst, unit_n(p, next, dt, n, round));
-    }
+                             int64_t k, bool round) {
+    for (; k > 0; k -= UNIT, p += UNIT * step, dst += width)
+        f_store(dst, unit_n(p, UNIT == 2 && k > 1 ? p + step : NULL, dt, n, round));
 }
 
-static void pack_panel_across(float *dst, int64_t width, const char *p, size_t step, gal_dtype dt, int64_t n,
-                              const kblock *kb, bool round) {
-    if (n == VW && dt == GAL_F32)
-        pack_across(dst, width, p, step, GAL_F32, VW, kb, round);
-    else if (n == VW && dt == GAL_BF16)
-        pack_across(dst, width, p, step, GAL_BF16, VW, kb, round);
-    else
-        pack_across(dst, width, p, step, dt, n, kb, round);
+/* All strips advance together, some words at a time: lines of the matrix are read whole. p: number 0 of step k 0,
+ * the next step of k is `step` bytes on. */
+static void pack_strips(const strip *s, int64_t count, int64_t width, const char *p, size_t step, gal_dtype dt,
+                        const kblock *kb, bool round) {
+    enum { WORDS = 8 };
+    for (int64_t k = 0; k < kb->n; k += WORDS * UNIT)
+        for (int64_t i = 0; i < count; i++) {
+            const char *q = p + (size_t)k * step + (size_t)s[i].from * bytes_of(dt);
+            float *dst = s[i].dst + k / UNIT * width;
+            int64_t n = min64(kb->n - k, WORDS * UNIT);
+            if (s[i].n == VW && dt == GAL_F32)
+                pack_across(dst, width, q, step, GAL_F32, VW, n, round);
+            else if (s[i].n == VW && dt == GAL_BF16)
+                pack_across(dst, width, q, step, GAL_BF16, VW, n, round);
+            else
+                pack_across(dst, width, q, step, dt, s[i].n, n, round);
+        }
+}
+
+static void pack_a_panels(float *dst, const gal_mat *a, const gal__tile *t, const kblock *kb, bool round) {
+    const int64_t rows = t->i1 - t->i0, panels = (rows + MR - 1) / MR;
+    strip s[GAL__GEMM_MT / MR];
+    for (int64_t p = 0; p < panels; p++) {
+        int64_t from = rows * p / panels;
+        s[p] = (strip){ dst + p * MR * A_STRIDE, from, rows * (p + 1) / panels - from };
+    }
+    pack_strips(s, panels, MR, at(a, t->i0, kb->k0), (size_t)a->cs * bytes_of(a->dt), a->dt, kb, round);
 }
 
 /* Columns of B with k contiguous (or strided), VW at a time: transposed to [word][NR]. */
@@ -135,16 +157,18 @@ static void pack_b_down(float *dst, const gal_mat *b, int64_t j, int64_t cols, c
 
 /* dst: panels of NR columns, each room for whole vectors of words. */
 static void pack_b(float *dst, const gal_mat *b, const gal__tile *t, const kblock *kb, bool round) {
-    const int64_t room = (kb->words + VW - 1) / VW * VW * NR;
-    for (int64_t j = t->j0; j < t->j1; j += NR, dst += room)
-        for (int half = 0; half < 2; half++) {
-            int64_t col = j + half * VW, cols = min64(t->j1 - col, VW);
-            if (cols > 0 && b->cs == 1)
-                pack_panel_across(dst + half * VW, NR, at(b, kb->k0, col), (size_t)b->rs * bytes_of(b->dt), b->dt,
-                                  cols, kb, round);
-            else
-                pack_b_down(dst + half * VW, b, col, cols < 0 ? 0 : cols, kb, round);
-        }
+    const int64_t room = (kb->words + VW - 1) / VW * VW * NR, cols = t->j1 - t->j0;
+    strip s[GAL__GEMM_NT / VW];
+    int64_t count = 0;
+    for (int64_t j = 0; j < (cols + NR - 1) / NR * NR; j += VW) {
+        float *half = dst + j / NR * room + j % NR;
+        int64_t n = j < cols ? min64(cols - j, VW) : 0;
+        if (n > 0 && b->cs == 1)
+            s[count++] = (strip){ half, j, n };
+        else
+            pack_b_down(half, b, t->j0 + j, n, kb, round);
+    }
+    if (count > 0) pack_strips(s, count, NR, at(b, kb->k0, t->j0), (size_t)b->rs * bytes_of(b->dt), b->dt, kb, round);
 }
 
 /* R x NR sums over the block's words; added to out or stored there. ROWS: A lies as [i][word], else [word][MR]. */
@@ -246,21 +270,12 @@ static void tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
     float *pa = scratch, *pb = pa + A_WORDS, *sums = pb + B_WORDS;
     const int64_t words = (g->k + UNIT - 1) / UNIT,
                   blocks = words > GAL__GEMM_KC ? (words - 1) / GAL__GEMM_KC + 1 : 1;
-    const int64_t each = ((words + blocks - 1) / blocks + VW - 1) / VW * VW, rows = t->i1 - t->i0;
+    const int64_t each = ((words + blocks - 1) / blocks + VW - 1) / VW * VW;
     const bool round = g->compute == GAL_BF16;
     for (int64_t w = 0, n = 0; w == 0 || w < words; w += n) {
         n = min64(each, words - w);
         kblock kb = { w * UNIT, min64(n * UNIT, g->k - w * UNIT), n, w == 0, w + n >= words };
-        if (g->a.rs == 1 && g->a.cs != 1) {
-            const int64_t panels = (rows + MR - 1) / MR;
-            for (int64_t p = 0; p < panels; p++) {
-                int64_t i = rows * p / panels, r = rows * (p + 1) / panels - i;
-                pack_panel_across(pa + p * MR * A_STRIDE, MR, at(&g->a, t->i0 + i, kb.k0),
-                                  (size_t)g->a.cs * bytes_of(g->a.dt), g->a.dt, r, &kb, round);
-            }
-        } else {
-            pack_a_rows(pa, &g->a, t, &kb, round);
-        }
+        (g->a.rs == 1 && g->a.cs != 1 ? pack_a_panels : pack_a_rows)(pa, &g->a, t, &kb, round);
         pack_b(pb, &g->b, t, &kb, round);
         multiply(g, t, &kb, pa, pb, sums);
         if (words == 0) break;
