@@ -69,9 +69,9 @@ static void gemm_run(const void *args, int64_t chunk, void *scratch) {
     tile *t = scratch;
     for (int i = 0; i < ROWS; i++)
         for (int j = 0; j < COLS; j++) t->c[i][j] = 0.0;
-    /* Columns beyond n are multiplied too and never stored: they must only be numbers. */
-    for (int i = 0; i < DEPTH; i++)
-        for (int j = 0; j < COLS; j++) t->b[i][j] = 0.0;
+    if (n.to - n.from < COLS) /* columns beyond n are multiplied too and never stored: they must only be numbers */
+        for (int i = 0; i < DEPTH; i++)
+            for (int j = 0; j < COLS; j++) t->b[i][j] = 0.0;
     for (int64_t at = 0; at < g->k; at += DEPTH) {
         int64_t depth = GAL_MIN(DEPTH, g->k - at);
         load_tile(t, g, m, n, at, depth);

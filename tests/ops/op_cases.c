@@ -1,0 +1,220 @@
+/* op_cases.c - the table. SPDX-License-Identifier: Apache-2.0 */
+#include "ops/op_cases.h"
+
+#include <math.h>
+
+#define X(i) op_x(o, cx, i)
+#define W(i) (&o->w[i])
+#define BUILD(name) static gal_t *name(op *o, gal_ctx *cx, bool composite)
+
+static gal_t *sum3(gal_ctx *cx, gal_t *a, gal_t *b, gal_t *c) { return gal_add(cx, gal_add(cx, a, b), c); }
+
+BUILD(embed) { return (void)composite, op_reduce(o, cx, X(0)); }
+BUILD(out_rows) { return (void)composite, op_reduce(o, cx, gal_out_rows(cx, X(0), &o->st)); }
+BUILD(linear) { return (void)composite, op_reduce(o, cx, gal_linear(cx, X(0), W(1))); }
+BUILD(linear_f32) { return (void)composite, op_reduce(o, cx, gal_linear_f32(cx, X(0), W(1))); }
+BUILD(linear_add) {
+    gal_t *x = X(0), *add = X(2);
+    return op_reduce(o, cx,
+                     composite ? gal_linear_add_composite(cx, x, W(1), add) : gal_linear_add(cx, x, W(1), add));
+}
+BUILD(linear_add_self) { /* x is multiplied and added: its gradient has two parts */
+    gal_t *x = X(0);
+    return op_reduce(o, cx, composite ? gal_linear_add_composite(cx, x, W(1), x) : gal_linear_add(cx, x, W(1), x));
+}
+BUILD(qkv) {
+    gal_t *q, *k, *v;
+    if (composite)
+        gal_qkv_composite(cx, X(0), W(1), W(2), W(3), &q, &k, &v);
+    else
+        gal_qkv(cx, X(0), W(1), W(2), W(3), &q, &k, &v);
+    gal_t *a = op_reduce(o, cx, q), *b = op_reduce(o, cx, k);
+    return sum3(cx, a, b, op_reduce(o, cx, v));
+}
+/* a: transpose b; the other way round b is a square of N. */
+BUILD(matmul) { return (void)composite, op_reduce(o, cx, gal_matmul(cx, X(0), X(1), o->c->a[0] != 0)); }
+BUILD(matmul_self) {
+    gal_t *x = X(0);
+    return (void)composite, op_reduce(o, cx, gal_matmul(cx, x, x, true));
+}
+BUILD(rms_norm) { return (void)composite, op_reduce(o, cx, gal_rms_norm(cx, X(0), W(1), 1e-5)); }
+BUILD(rms_norm_residual) {
+    gal_t *x = X(0);
+    (void)composite;
+    return op_reduce(o, cx, gal_add(cx, gal_rms_norm(cx, x, W(1), 1e-5), x));
+}
+BUILD(add) { return (void)composite, op_reduce(o, cx, gal_add(cx, X(0), X(1))); }
+BUILD(add_self) {
+    gal_t *x = X(0);
+    return (void)composite, op_reduce(o, cx, gal_add(cx, x, x));
+}
+BUILD(mul) { return (void)composite, op_reduce(o, cx, gal_mul(cx, X(0), X(1))); }
+BUILD(mul_self) {
+    gal_t *x = X(0);
+    return (void)composite, op_reduce(o, cx, gal_mul(cx, x, gal_mul(cx, x, x)));
+}
+BUILD(silu) {
+    gal_t *x = X(0);
+    return (void)composite, op_reduce(o, cx, gal_mul(cx, gal_silu(cx, x), gal_silu(cx, x)));
+}
+BUILD(swiglu) {
+    gal_t *x = X(0);
+    return op_reduce(o, cx, composite ? gal_swiglu_composite(cx, x, W(1), W(2)) : gal_swiglu(cx, x, W(1), W(2)));
+}
+BUILD(softmax) {
+    gal_t *x = X(0);
+    (void)composite;
+    return op_reduce(o, cx, gal_mul(cx, gal_softmax(cx, x, o->lo, o->hi, 0.7), x));
+}
+/* a: head size, interleaved, query scale in hundredths. */
+static gal_rope_angles angles_of(op *o, gal_ctx *cx) {
+    gal_rope_spec spec = { .size = o->c->a[0],
+                           .inv_freq = o->inv_freq,
+                           .mscale = 1.125f,
+                           .original = 2,
+                           .beta = (float)o->c->a[2] / 100,
+                           .interleaved = o->c->a[1] != 0 };
+    return gal_rope_angles_of(cx, &spec, &o->st);
+}
+BUILD(rope) {
+    (void)composite;
+    gal_rope_angles angles = angles_of(o, cx);
+    gal_t *q = X(0), *k = X(1);
+    gal_rope(cx, q, k, &angles);
+    q = op_reduce(o, cx, q);
+    return gal_add(cx, q, op_reduce(o, cx, k));
+}
+
+/* a: heads, key-value heads, size, window. */
+static gal_attend_spec spec_of(const int64_t *a) {
+    return (gal_attend_spec){ a[0], a[1], a[2], a[3], 1 / sqrt((double)a[2]) };
+}
+static gal_t *attend_of(op *o, gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const int64_t *a, bool composite) {
+    gal_attend_spec spec = spec_of(a);
+    return composite ? gal_attend_composite(cx, q, k, v, &spec, &o->st) : gal_attend(cx, q, k, v, &spec, &o->st, 0);
+}
+BUILD(attend) {
+    gal_t *q = X(0), *k = X(1), *v = X(2);
+    return op_reduce(o, cx, attend_of(o, cx, q, k, v, o->c->a, composite));
+}
+BUILD(attend_shared) { /* the gradients of keys and values arrive at one tensor */
+    gal_t *q = X(0), *k = X(1);
+    return op_reduce(o, cx,
+                     gal_add(cx, attend_of(o, cx, q, k, X(2), o->c->a, composite),
+                             attend_of(o, cx, q, X(2), k, o->c->a, composite)));
+}
+
+/* a: 1: the head is the embedding. */
+BUILD(cross_entropy) {
+    gal_t *x = X(0);
+    const gal_w *head = o->c->a[0] ? W(0) : W(1);
+    gal_t *loss = composite ? gal_cross_entropy_composite(cx, x, head, &o->st)
+                            : gal_cross_entropy(cx, x, head, &o->st);
+    return gal_weighted_sum(cx, loss, &o->st);
+}
+BUILD(cross_entropy_logits) {
+    (void)composite;
+    return gal_weighted_sum(cx, gal_cross_entropy_logits(cx, gal_linear_f32(cx, X(0), W(1)), &o->st), &o->st);
+}
+
+/* Two layers of the family with the same weights, tied embeddings, masked targets. a as of rope, then as of attend.
+ */
+static gal_t *layer_of(gal_ctx *cx, const void *model, int index, gal_t *x, const gal_step *st) {
+    const op *o = model;
+    gal_t *q, *k, *v, *n = gal_rms_norm(cx, x, W(1), 1e-5);
+    gal_attend_spec spec = spec_of(o->c->a + 3);
+    gal_qkv(cx, n, W(2), W(3), W(4), &q, &k, &v);
+    gal_rope(cx, q, k, &o->angles);
+    x = gal_linear_add(cx, gal_attend(cx, q, k, v, &spec, st, index), W(5), x);
+    n = gal_rms_norm(cx, x, W(6), 1e-5);
+    return gal_linear_add(cx, gal_swiglu(cx, n, W(7), W(8)), W(9), x);
+}
+BUILD(blocks) {
+    (void)composite;
+    o->angles = angles_of(o, cx); /* outlives this function: blocks may run again */
+    gal_t *x = X(0);
+    for (int i = 0; i < 2; i++) x = gal_block(cx, layer_of, o, i, x, &o->st);
+    x = gal_rms_norm(cx, x, W(10), 1e-5);
+    return gal_weighted_sum(cx, gal_cross_entropy(cx, x, W(0), &o->st), &o->st);
+}
+
+#define BLOCK_W                                                                                                      \
+    {                                                                                                                \
+        { OP_N, 10 }, { 10, 0 }, { 16, 10 }, { 8, 10 }, { 8, 10 }, { 10, 16 }, { 10, 0 }, { 14, 10 }, { 14, 10 },    \
+            { 10, 14 }, {                                                                                            \
+            10, 0                                                                                                    \
+        }                                                                                                            \
+    }
+
+const op_case OP_CASES[] = {
+    { "embed", embed, { { 5, 9 } }, OP_REPEATED_IDS, { 0 }, false, 0, 3, 0 },
+    { "out_rows", out_rows, { { OP_N, 9 } }, OP_SOME_ROWS, { 0 }, false, 0, 4, 0 },
+    { "linear", linear, { { OP_N, 13 }, { 6, 13 } }, 0, { 0 }, false, 0, 4, 0 },
+    { "linear_f32", linear_f32, { { OP_N, 13 }, { 6, 13 } }, 0, { 0 }, false, 0, 4, 0 },
+    { "linear_add", linear_add, { { OP_N, 13 }, { 6, 13 }, { OP_N, 6 } }, 0, { 0 }, true, 0, 5, 0 },
+    { "linear_add of itself", linear_add_self, { { OP_N, 7 }, { 7, 7 } }, 0, { 0 }, true, 0, 6, 0 },
+    { "qkv", qkv, { { OP_N, 11 }, { 8, 11 }, { 4, 11 }, { 6, 11 } }, 0, { 0 }, true, 0, 7, 0 },
+    { "matmul", matmul, { { OP_N, OP_N }, { OP_N, 9 } }, 0, { 0 }, false, 0, 4, 0 },
+    { "matmul, transposed", matmul, { { OP_N, 9 }, { OP_N, 9 } }, 0, { 1 }, false, 0, 4, 0 },
+    { "matmul with itself", matmul_self, { { OP_N, 6 } }, 0, { 0 }, false, 0, 6, 0 },
+    { "rms_norm", rms_norm, { { OP_N, 17 }, { 17, 0 } }, 0, { 0 }, false, 0, 6, 0 },
+    { "rms_norm and residual", rms_norm_residual, { { OP_N, 17 }, { 17, 0 } }, 0, { 0 }, false, 0, 8, 0 },
+    { "add", add, { { OP_N, 5 }, { OP_N, 5 } }, 0, { 0 }, false, 0, 4, 0 },
+    { "add to itself", add_self, { { OP_N, 5 } }, 0, { 0 }, false, 0, 5, 0 },
+    { "mul", mul, { { OP_N, 5 }, { OP_N, 5 } }, 0, { 0 }, false, 0, 4, 0 },
+    { "mul with itself", mul_self, { { OP_N, 5 } }, 0, { 0 }, false, 0, 9, 0 },
+    { "silu", silu, { { OP_N, 5 } }, 0, { 0 }, false, 0, 9, 0 },
+    { "swiglu", swiglu, { { OP_N, 9 }, { 11, 9 }, { 11, 9 } }, 0, { 0 }, true, 0, 9, 0 },
+    { "softmax", softmax, { { OP_N, OP_N } }, 0, { 0 }, false, 0, 8, 0 },
+    { "rope, half-split", rope, { { OP_N, 16 }, { OP_N, 8 } }, 0, { 8, 0, 0 }, false, 0, 6, 0 },
+    { "rope, interleaved", rope, { { OP_N, 16 }, { OP_N, 8 } }, OP_DOCUMENTS, { 8, 1, 0 }, false, 0, 6, 0 },
+    { "rope, half-split, query scale", rope, { { OP_N, 12 }, { OP_N, 6 } }, 0, { 6, 0, 10 }, false, 0, 6, 0 },
+    { "rope, interleaved, query scale", rope, { { OP_N, 12 }, { OP_N, 6 } }, 0, { 6, 1, 10 }, false, 0, 6, 0 },
+    { "attend", attend, { { OP_N, 8 }, { OP_N, 8 }, { OP_N, 8 } }, 0, { 2, 2, 4, 0 }, true, 0, 9, 0 },
+    { "attend, grouped", attend, { { OP_N, 24 }, { OP_N, 12 }, { OP_N, 12 } }, 0, { 4, 2, 6, 0 }, true, 0, 9, 0 },
+    { "attend, window", attend, { { OP_N, 12 }, { OP_N, 4 }, { OP_N, 4 } }, 0, { 3, 1, 4, 3 }, true, 0, 9, 0 },
+    { "attend, documents",
+      attend,
+      { { OP_N, 16 }, { OP_N, 8 }, { OP_N, 8 } },
+      OP_DOCUMENTS,
+      { 4, 2, 4, 0 },
+      true,
+      0,
+      9,
+      0 },
+    { "attend, documents and window in rows",
+      attend,
+      { { OP_N, 16 }, { OP_N, 8 }, { OP_N, 8 } },
+      OP_DOCUMENTS | OP_SHORT_ROWS,
+      { 2, 1, 8, 2 },
+      true,
+      0,
+      9,
+      0 },
+    { "attend, shared", attend_shared, { { OP_N, 8 }, { OP_N, 4 }, { OP_N, 4 } }, 0, { 2, 1, 4, 0 }, true, 0, 12, 0 },
+    { "cross_entropy", cross_entropy, { { OP_N, 9 }, { 21, 9 } }, 0, { 0 }, true, 0, 5, 0 },
+    { "cross_entropy, masked",
+      cross_entropy,
+      { { OP_N, 9 }, { 21, 9 } },
+      OP_MASKED | OP_DOCUMENTS,
+      { 0 },
+      true,
+      0,
+      5,
+      0 },
+    { "cross_entropy, tied", cross_entropy, { { OP_N, 9 } }, OP_MASKED, { 1 }, true, 0, 6, 0 },
+    { "cross_entropy_logits", cross_entropy_logits, { { OP_N, 9 }, { 21, 9 } }, OP_MASKED, { 0 }, false, 0, 5, 0 },
+    /* 64 MiB of f64 logits hold two rows of this vocabulary: chunks of two and one. */
+    { "cross_entropy in chunks",
+      cross_entropy,
+      { { 3, 2 }, { 2796203, 2 } },
+      OP_MASKED | OP_LARGE,
+      { 0 },
+      true,
+      1,
+      5,
+      3 },
+    { "blocks", blocks, BLOCK_W, OP_MASKED | OP_DOCUMENTS, { 4, 0, 10, 4, 2, 4, 3 }, false, 0, 60, 0 },
+    { "blocks, interleaved", blocks, BLOCK_W, 0, { 4, 1, 0, 4, 2, 4, 0 }, false, 0, 60, 0 },
+};
+const size_t OP_CASE_COUNT = GAL_LEN(OP_CASES);
