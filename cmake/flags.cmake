@@ -5,8 +5,10 @@ include(CheckCCompilerFlag)
 set(GAL_FLAGS
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wdouble-promotion -Wformat=2 -Wundef -Wvla -Walloca
   -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wnested-externs -Wpointer-arith -Wcast-qual
-  -Wcast-align -Wwrite-strings -Wimplicit-fallthrough -Wswitch-enum -Wnull-dereference -Wredundant-decls -Wdate-time
-  -Wframe-larger-than=16384)
+  -Wcast-align -Wwrite-strings -Wimplicit-fallthrough -Wswitch-enum -Wnull-dereference -Wredundant-decls -Wdate-time)
+if(NOT GAL_SANITIZE AND NOT GAL_TSAN) # sanitizers put red zones around every local
+  list(APPEND GAL_FLAGS -Wframe-larger-than=16384)
+endif()
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
   list(APPEND GAL_FLAGS -Wlogical-op -Wduplicated-cond -Wduplicated-branches -Wjump-misses-init -Wtrampolines
     -Warith-conversion -Wformat-overflow=2 -Wformat-truncation=2 -Wstringop-overflow=4 -Wcast-align=strict)
