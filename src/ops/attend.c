@@ -15,9 +15,18 @@ static void attend_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
     bool hq, hk, hv;
     gal_t *dq = gal_grad_of(cx, s->q, &hq), *dk = gal_grad_of(cx, s->k, &hk), *dv = gal_grad_of(cx, s->v, &hv);
     if (!dq || !dk || !dv) { /* one kernel makes all three; a tensor that wants none gets a place to throw it away */
-        if (!dq) dq = gal_like(cx, s->q), hq = false;
-        if (!dk) dk = gal_like(cx, s->k), hk = false;
-        if (!dv) dv = gal_like(cx, s->v), hv = false;
+        if (!dq) {
+            dq = gal_like(cx, s->q);
+            hq = false;
+        }
+        if (!dk) {
+            dk = gal_like(cx, s->k);
+            hk = false;
+        }
+        if (!dv) {
+            dv = gal_like(cx, s->v);
+            hv = false;
+        }
         if (!gal_ok(cx)) return;
     }
     gal_t *const d[3] = { dq, dk, dv };

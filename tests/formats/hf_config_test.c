@@ -242,7 +242,11 @@ static void test_round_trip(void **state) {
     a.init_range = 0.013;
     (void)snprintf(a.model_type, sizeof a.model_type, "ministral3");
     (void)snprintf(a.rope_type, sizeof a.rope_type, "yarn");
-    a.rope_factor = 7.5, a.rope_original = 100, a.rope_mscale = 0.9, a.rope_mscale_all_dim = 0.8, a.query_beta = 0.1;
+    a.rope_factor = 7.5;
+    a.rope_original = 100;
+    a.rope_mscale = 0.9;
+    a.rope_mscale_all_dim = 0.8;
+    a.query_beta = 0.1;
     a.rope_truncate = false;
     char folder[256], path[512];
     make_folder(folder);
