@@ -1,0 +1,137 @@
+/* lm_test.c - the public handle: opening, information, text, greedy continuations of the golden models, refusals.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "galerne/infer.h"
+#include "models/golden.h"
+#include "support/check.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct taken {
+    int32_t ids[64];
+    int n;
+} taken;
+
+static int take(void *user, int32_t id, const char *text, size_t bytes) {
+    taken *t = user;
+    (void)text;
+    (void)bytes;
+    if (id >= 0 && t->n < 64) t->ids[t->n++] = id;
+    return 0;
+}
+
+/* The handle's whole way, prompt in chunks of 5, recorded and eager, continues as the reference does. */
+static void test_greedy(void **state) {
+    (void)state;
+    static const char *const FOLDERS[] = { "tests/golden/mistral-base",   "tests/golden/mistral-window",
+                                           "tests/golden/mistral-nemo",   "tests/golden/mistral-tied",
+                                           "tests/golden/mistral-layers", "tests/golden/mistral-yarn" };
+    for (size_t i = 0; i < GAL_LEN(FOLDERS); i++) {
+        golden g;
+        golden_open(&g, FOLDERS[i]);
+        for (int eager = 0; eager < 2; eager++) {
+            gal_lm_options lo;
+            gal_lm_options_init(&lo);
+            lo.chunk = 5;
+            lo.eager = eager;
+            gal_lm *lm = NULL;
+            CHECK_OK(gal_lm_open(&lm, FOLDERS[i], &lo, diag));
+            gal_generate_options o;
+            gal_generate_options_init(&o, lm);
+            o.sampling.temperature = 0.0;
+            o.max_tokens = 24;
+            o.ignore_eos = 1;
+            const gal_npy *want = npz_find(&g.z, "greedy");
+            assert_non_null(want);
+            for (int64_t b = 0; b < g.B; b++) {
+                int32_t prompt[12];
+                for (int j = 0; j < 12; j++) prompt[j] = (int32_t)g.ids[b * g.T + j];
+                taken t = { .n = 0 };
+                CHECK_OK(gal_lm_generate_ids(lm, prompt, 12, &o, take, &t, NULL, diag));
+                assert_int_equal(t.n, 24);
+                for (int j = 0; j < 24; j++) assert_int_equal(t.ids[j], ((const int64_t *)want->data)[b * 24 + j]);
+            }
+            gal_lm_close(lm);
+        }
+        golden_close(&g);
+    }
+}
+
+static void test_info_and_refusals(void **state) {
+    (void)state;
+    gal_lm *lm = NULL;
+    gal_lm_info info;
+    CHECK_OK(gal_lm_open(&lm, "tests/golden/mistral-window", NULL, diag));
+    gal_lm_get_info(lm, &info);
+    assert_int_equal(info.window, 5);
+    assert_int_equal(info.tokens, 0);
+    assert_true(info.params > 0 && info.context > 0 && info.context <= info.max_positions);
+    gal_diag diag = { 0 };
+    gal_generate_options o;
+    gal_generate_options_init(&o, lm);
+    assert_int_equal(gal_lm_generate(lm, "x", 1, &o, take, NULL, NULL, &diag), GAL_EINPUT);
+    assert_non_null(strstr(diag.text, "tokenizer"));
+    int32_t *ids = NULL;
+    size_t n = 0;
+    assert_int_equal(gal_lm_encode(lm, "x", 1, &ids, &n, NULL), GAL_EINPUT);
+    assert_int_equal(gal_lm_generate_ids(lm, NULL, 0, &o, take, NULL, NULL, NULL), GAL_EUSAGE);
+    o.sampling.top_p = 2.0;
+    assert_int_equal(gal_lm_generate_ids(lm, (const int32_t[]){ 1 }, 1, &o, take, NULL, NULL, NULL), GAL_EUSAGE);
+    gal_lm_close(lm);
+    gal_lm_close(NULL);
+    lm = NULL;
+    assert_int_equal(gal_lm_open(&lm, "tests/nowhere", NULL, NULL), GAL_EINPUT);
+    gal_lm_options lo;
+    gal_lm_options_init(&lo);
+    lo.device.cpu = "sse9";
+    assert_int_equal(gal_lm_open(&lm, "tests/golden/mistral-base", &lo, NULL), GAL_EUSAGE);
+    gal_lm_options_init(&lo);
+    lo.compute = GAL_F16;
+    assert_int_equal(gal_lm_open(&lm, "tests/golden/mistral-base", &lo, NULL), GAL_EUSAGE);
+    gal_lm_options_init(&lo);
+    lo.context = 1 << 20;
+    assert_int_equal(gal_lm_open(&lm, "tests/golden/mistral-base", &lo, NULL), GAL_ENOMEM);
+    assert_null(lm);
+}
+
+typedef struct rows {
+    int64_t n, V;
+    float first[1024];
+} rows;
+
+static gal_err keep_rows(void *user, const float *x, int64_t n, gal_diag *diag) {
+    rows *r = user;
+    (void)diag;
+    if (r->n == 0) memcpy(r->first, x, (size_t)r->V * sizeof *x);
+    r->n += n;
+    return r->n > 20 ? GAL_EINTERRUPTED : GAL_OK;
+}
+
+static void test_logits(void **state) {
+    (void)state;
+    gal_lm *lm = NULL;
+    gal_lm_options lo;
+    gal_lm_options_init(&lo);
+    lo.chunk = 4;
+    CHECK_OK(gal_lm_open(&lm, "tests/golden/mistral-base", &lo, diag));
+    gal_lm_info info;
+    gal_lm_get_info(lm, &info);
+    rows r = { .V = info.vocab };
+    assert_true(info.vocab <= 1024);
+    int32_t ids[30];
+    for (int i = 0; i < 30; i++) ids[i] = i;
+    CHECK_OK(gal_lm_logits(lm, ids, 10, keep_rows, &r, diag));
+    assert_int_equal(r.n, 10);
+    rows again = { .V = info.vocab };
+    assert_int_equal(gal_lm_logits(lm, ids, 30, keep_rows, &again, NULL), GAL_EINTERRUPTED);
+    assert_int_equal(again.n, 24);
+    assert_memory_equal(r.first, again.first, (size_t)info.vocab * sizeof(float));
+    gal_lm_close(lm);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_greedy), cmocka_unit_test(test_info_and_refusals),
+                                        cmocka_unit_test(test_logits) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
