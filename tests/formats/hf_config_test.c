@@ -236,9 +236,22 @@ static void test_round_trip(void **state) {
     uint8_t full[3] = { 1, 0, 1 };
     gal_config a, b;
     gal_config_defaults(&a);
-    a.V = 257, a.D = 44, a.L = 3, a.H = 6, a.G = 3, a.K = 14, a.F = 60, a.window = 5, a.layer_full = full,
+    a.V = 257;
+    a.D = 44;
+    a.L = 3;
+    a.H = 6;
+    a.G = 3;
+    a.K = 14;
+    a.F = 60;
+    a.window = 5;
+    a.layer_full = full;
     a.tied = true;
-    a.n_eos = 2, a.eos[1] = 9, a.pad = 0, a.dtype = GAL_BF16, a.eps = 3e-6, a.rope_theta = 123456.789,
+    a.n_eos = 2;
+    a.eos[1] = 9;
+    a.pad = 0;
+    a.dtype = GAL_BF16;
+    a.eps = 3e-6;
+    a.rope_theta = 123456.789;
     a.init_range = 0.013;
     (void)snprintf(a.model_type, sizeof a.model_type, "ministral3");
     (void)snprintf(a.rope_type, sizeof a.rope_type, "yarn");
