@@ -72,7 +72,10 @@ static void spans(kt *t, const int64_t *p, int32_t **lo, int32_t **hi) {
     for (int64_t i = 0; i < share; i++) {
         (*lo)[i] = (int32_t)kt_below(t, p[1]);
         (*hi)[i] = (int32_t)((*lo)[i] + kt_below(t, p[1] - (*lo)[i] + 1)); /* may be empty */
-        if (i == 0) (*lo)[i] = 0, (*hi)[i] = (int32_t)p[1];
+        if (i == 0) {                                                      /* one whole row at least */
+            (*lo)[i] = 0;
+            (*hi)[i] = (int32_t)p[1];
+        }
     }
 }
 

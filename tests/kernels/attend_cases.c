@@ -80,7 +80,7 @@ static double dot(const void *a, gal_dtype adt, int64_t at, const void *b, gal_d
 
 static void expect_row(const gal_k_attend *a, int64_t n, int64_t h, kt_out *o, kt_out *lse) {
     int64_t g = h / (a->heads / a->kv_heads), row = (n * a->heads + h) * a->size, end = a->pos[n] + 1, keys = 0;
-    double *score = calloc((size_t)end, sizeof *score), max = (double)-INFINITY, sum = 0, worst = 0, size;
+    double *score = calloc((size_t)end, sizeof *score), max = (double)-INFINITY, sum = 0, worst = 0, size = 0;
     gal_dtype dt = GAL_F32;
     if (!score) abort();
     for (int64_t at = 0; at < end; at++) {

@@ -58,7 +58,9 @@ const gal_kernel_table *kt_level(int i) {
 
 static uint64_t next(kt *t) { /* xorshift64* */
     uint64_t x = t->random;
-    x ^= x >> 12, x ^= x << 25, x ^= x >> 27;
+    x ^= x >> 12;
+    x ^= x << 25;
+    x ^= x >> 27;
     t->random = x;
     return x * 0x2545f4914f6cdd1du;
 }
@@ -301,7 +303,7 @@ void kt_bench(const kt_family *f, int level) {
             kt t = { .c = c, .dt = dt ? GAL_BF16 : GAL_F32, .scale = 1.0 };
             t.wdt = t.dt;
             set_up(&t);
-            double best = INFINITY, begin = now_s();
+            double best = (double)INFINITY, begin = now_s();
             for (int run = 0; run < 20 && (run < 2 || now_s() - begin < 0.2); run++) {
                 reset_outputs(&t);
                 double from = now_s();

@@ -45,7 +45,8 @@ static void check(const op_case *c, const char *level, gal_dtype dt) {
     free(b);
 }
 
-static void level(const char *name) {
+static void level(void **state, const char *name) {
+    (void)state;
     gal_kernel_table table;
     if (!gal_dev_table(&table, name)) {
         print_message("this processor has no %s\n", name);
@@ -58,8 +59,8 @@ static void level(const char *name) {
     }
 }
 
-static void avx2(void **state) { (void)state, level("avx2"); }
-static void avx512(void **state) { (void)state, level("avx512"); }
+static void avx2(void **state) { level(state, "avx2"); }
+static void avx512(void **state) { level(state, "avx512"); }
 
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(avx2), cmocka_unit_test(avx512) };

@@ -9,10 +9,22 @@
 
 static gal_t *sum3(gal_ctx *cx, gal_t *a, gal_t *b, gal_t *c) { return gal_add(cx, gal_add(cx, a, b), c); }
 
-BUILD(embed) { return (void)composite, op_reduce(o, cx, X(0)); }
-BUILD(out_rows) { return (void)composite, op_reduce(o, cx, gal_out_rows(cx, X(0), &o->st)); }
-BUILD(linear) { return (void)composite, op_reduce(o, cx, gal_linear(cx, X(0), W(1))); }
-BUILD(linear_f32) { return (void)composite, op_reduce(o, cx, gal_linear_f32(cx, X(0), W(1))); }
+BUILD(embed) {
+    (void)composite;
+    return op_reduce(o, cx, X(0));
+}
+BUILD(out_rows) {
+    (void)composite;
+    return op_reduce(o, cx, gal_out_rows(cx, X(0), &o->st));
+}
+BUILD(linear) {
+    (void)composite;
+    return op_reduce(o, cx, gal_linear(cx, X(0), W(1)));
+}
+BUILD(linear_f32) {
+    (void)composite;
+    return op_reduce(o, cx, gal_linear_f32(cx, X(0), W(1)));
+}
 BUILD(linear_add) {
     gal_t *x = X(0), *add = X(2);
     return op_reduce(o, cx,
@@ -32,30 +44,46 @@ BUILD(qkv) {
     return sum3(cx, a, b, op_reduce(o, cx, v));
 }
 /* a: transpose b; the other way round b is a square of N. */
-BUILD(matmul) { return (void)composite, op_reduce(o, cx, gal_matmul(cx, X(0), X(1), o->c->a[0] != 0)); }
+BUILD(matmul) {
+    (void)composite;
+    return op_reduce(o, cx, gal_matmul(cx, X(0), X(1), o->c->a[0] != 0));
+}
 BUILD(matmul_self) {
     gal_t *x = X(0);
-    return (void)composite, op_reduce(o, cx, gal_matmul(cx, x, x, true));
+    (void)composite;
+    return op_reduce(o, cx, gal_matmul(cx, x, x, true));
 }
-BUILD(rms_norm) { return (void)composite, op_reduce(o, cx, gal_rms_norm(cx, X(0), W(1), 1e-5)); }
+BUILD(rms_norm) {
+    (void)composite;
+    return op_reduce(o, cx, gal_rms_norm(cx, X(0), W(1), 1e-5));
+}
 BUILD(rms_norm_residual) {
     gal_t *x = X(0);
     (void)composite;
     return op_reduce(o, cx, gal_add(cx, gal_rms_norm(cx, x, W(1), 1e-5), x));
 }
-BUILD(add) { return (void)composite, op_reduce(o, cx, gal_add(cx, X(0), X(1))); }
+BUILD(add) {
+    (void)composite;
+    return op_reduce(o, cx, gal_add(cx, X(0), X(1)));
+}
 BUILD(add_self) {
     gal_t *x = X(0);
-    return (void)composite, op_reduce(o, cx, gal_add(cx, x, x));
+    (void)composite;
+    return op_reduce(o, cx, gal_add(cx, x, x));
 }
-BUILD(mul) { return (void)composite, op_reduce(o, cx, gal_mul(cx, X(0), X(1))); }
+BUILD(mul) {
+    (void)composite;
+    return op_reduce(o, cx, gal_mul(cx, X(0), X(1)));
+}
 BUILD(mul_self) {
     gal_t *x = X(0);
-    return (void)composite, op_reduce(o, cx, gal_mul(cx, x, gal_mul(cx, x, x)));
+    (void)composite;
+    return op_reduce(o, cx, gal_mul(cx, x, gal_mul(cx, x, x)));
 }
 BUILD(silu) {
     gal_t *x = X(0);
-    return (void)composite, op_reduce(o, cx, gal_mul(cx, gal_silu(cx, x), gal_silu(cx, x)));
+    (void)composite;
+    return op_reduce(o, cx, gal_mul(cx, gal_silu(cx, x), gal_silu(cx, x)));
 }
 BUILD(swiglu) {
     gal_t *x = X(0);
