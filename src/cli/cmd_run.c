@@ -40,9 +40,12 @@ static bool interrupted(void *user) {
     return gal_cli_interrupted() > 0;
 }
 
+/* Seeds that --seed takes; JSON readers keep whole numbers of this size exactly. */
+#define SEEDS 9000000000000000u
+
 static double rate(int64_t n, double seconds) { return seconds > 0.0 ? (double)n / seconds : 0.0; }
 
-static void print_json(const show *s, const gal_generate_result *r) {
+static void print_json(const show *s, const gal_generate_result *r, uint64_t seed) {
     gal_buf b = { 0 };
     if (s->text) {
         gal_buf_puts(&b, "{\"text\": ");
@@ -53,8 +56,9 @@ static void print_json(const show *s, const gal_generate_result *r) {
     gal_buf_printf(&b, ", \"ids\": [%s], \"prompt_tokens\": %lld, \"tokens\": %lld, \"stop\": \"%s\"",
                    s->ids.len ? s->ids.data : "", (long long)r->prompt_tokens, (long long)r->tokens,
                    gal_stop_reason_name(r->stop));
-    gal_buf_printf(&b, ", \"prompt_s\": %.6f, \"generate_s\": %.6f, \"tokens_per_s\": %.3f}\n", r->prompt_s,
+    gal_buf_printf(&b, ", \"prompt_s\": %.6f, \"generate_s\": %.6f, \"tokens_per_s\": %.3f", r->prompt_s,
                    r->generate_s, rate(r->tokens, r->generate_s));
+    gal_buf_printf(&b, ", \"seed\": %llu}\n", (unsigned long long)seed);
     if (b.data) (void)fwrite(b.data, 1, b.len, stdout);
     gal_buf_free(&b);
 }
@@ -77,7 +81,7 @@ static gal_err one_prompt(gal_cli *cli, gal_lm *lm, const gal_generate_options *
     gal_err err = text ? gal_lm_generate(lm, text, bytes, o, on_token, &s, &r, &cli->diag)
                        : gal_lm_generate_ids(lm, ids->data, ids->len, o, on_token, &s, &r, &cli->diag);
     if (!err && (s.ids.oom || s.collected.oom)) err = gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the text");
-    if (!err && s.json) print_json(&s, &r);
+    if (!err && s.json) print_json(&s, &r, o->sampling.seed);
     if (!err && !s.json && (s.last != '\n' || s.shown)) putchar('\n');
     (void)fflush(stdout);
     if (!err) print_statistics(cli, lm, &r);
@@ -143,7 +147,7 @@ static gal_err generate_options(gal_cli *cli, const gal_lm *lm, gal_generate_opt
     if (gal_cli_given(cli, "repetition-penalty")) s->repetition_penalty = gal_cli_float(cli, "repetition-penalty");
     if (gal_cli_given(cli, "greedy")) s->temperature = 0.0;
     s->seed = (uint64_t)gal_cli_int(cli, "seed");
-    if (!gal_cli_given(cli, "seed")) s->seed = (uint64_t)gal_unix_time_s() * 1000003u + (uint64_t)getpid();
+    if (!gal_cli_given(cli, "seed")) s->seed = ((uint64_t)gal_unix_time_s() * 1000003u + (uint64_t)getpid()) % SEEDS;
     if (gal_cli_given(cli, "max-tokens")) o->max_tokens = gal_cli_int(cli, "max-tokens");
     o->ignore_eos = gal_cli_given(cli, "ignore-eos");
     o->n_stops = gal_cli_count(cli, "stop");
@@ -298,7 +302,8 @@ const gal_command gal_cmd_run = {
         "that "
         "is typed is a prompt of its own.\n\n"
         "The text goes to standard output as it is made; speed goes to standard error at the end. With --json one "
-        "object is printed at the end: text, ids, prompt_tokens, tokens, stop, prompt_s, generate_s, tokens_per_s.",
+        "object is printed at the end: text, ids, prompt_tokens, tokens, stop, prompt_s, generate_s, tokens_per_s, "
+        "seed.",
     .examples = "galerne run model -p \"Once upon a time\"\n"
                 "galerne run model --temperature 0 --ids \"1 22 333\" --max-tokens 24\n"
                 "echo \"The sea\" | galerne run runs/demo --top-p 0.9 --seed 7",

@@ -21,7 +21,7 @@ static gal_err finish_output(gal_diag *diag) {
     if (fflush(stdout) != 0) bad = true;
     int why = errno;
     if (!bad || reader_gone()) return GAL_OK;
-    return gal_fail(diag, GAL_EIO, "standard output: %s", why ? strerror(why) : "write failed");
+    return gal_fail(diag, GAL_EIO, "standard output: %s", why ? strerror(why) : "could not be written");
 }
 
 int main(int argc, char **argv) {

@@ -183,8 +183,9 @@ static void test_bad_numbers(void **state) {
         assert_int_not_equal(id, 2);
     }
     gal_sampler_free(s);
-    static const gal_sampling BAD[] = { { -1, 0, 1, 0, 1, 0 },  { NAN, 0, 1, 0, 1, 0 }, { 1, -1, 1, 0, 1, 0 },
-                                        { 1, 0, 0, 0, 1, 0 },   { 1, 0, 1.1, 0, 1, 0 }, { 1, 0, 1, -0.1, 1, 0 },
+    static const gal_sampling BAD[] = { { -1, 0, 1, 0, 1, 0 },  { (double)NAN, 0, 1, 0, 1, 0 },
+                                        { 1, -1, 1, 0, 1, 0 },  { 1, 0, 0, 0, 1, 0 },
+                                        { 1, 0, 1.1, 0, 1, 0 }, { 1, 0, 1, -0.1, 1, 0 },
                                         { 1, 0, 1, 1.1, 1, 0 }, { 1, 0, 1, 0, 0, 0 } };
     for (size_t i = 0; i < GAL_LEN(BAD); i++) assert_int_equal(gal_sampling_check(&BAD[i], NULL), GAL_EUSAGE);
 }
