@@ -1,0 +1,30 @@
+/* corpus.h - text files as a list of documents. Owns the text in memory; refuses empty corpora and damaged archives.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_DATA_CORPUS_H
+#define GAL_DATA_CORPUS_H
+
+#include "base/buf.h"
+
+typedef struct gal_document {
+    size_t at, bytes; /* in the corpus's text */
+} gal_document;
+
+typedef struct gal_corpus {
+    gal_buf text;
+    gal_document *docs; /* [n_docs], none empty, in order */
+    size_t n_docs, cap_docs;
+} gal_corpus; /* {0} is an empty one */
+
+/* Reads files, plain or Zstandard (told by content). Each file is a document; with a separator (not ""), each line that
+ * begins with it starts one and is dropped. GAL_EINPUT if a file cannot be read or nothing is left. */
+gal_err gal_corpus_read(gal_corpus *out, char *const *paths, size_t n_paths, const char *separator, gal_diag *diag);
+void gal_corpus_free(gal_corpus *c); /* leaves {0} */
+/* Documents from *first on hold about the last `fraction` of the text; one document is cut in two at a line's (else a
+ * character's) end if the border falls into it. */
+gal_err gal_corpus_split(gal_corpus *c, double fraction, size_t *first, gal_diag *diag);
+/* Bytes of documents [first, first + n). */
+size_t gal_corpus_bytes(const gal_corpus *c, size_t first, size_t n);
+/* SHA-256 of the documents [first, first + n): their texts and where each ends. */
+void gal_corpus_sha256(const gal_corpus *c, size_t first, size_t n, uint8_t out[32]);
+
+#endif
