@@ -1,0 +1,292 @@
+/* checkpoint.c - writing, keeping and finding checkpoints; what is in trainer.json is in checkpoint_state.c.
+ *
+ *   checkpoints/step-N/  config.json generation_config.json model.safetensors tokenizer.model   the public layout
+ *                        optimizer.safetensors trainer.json                                     what training goes on from
+ *                        manifest.json                                                          written last
+ *
+ * Invariant: a folder named step-N is whole. It is written under another name, every file synced, and renamed last.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "train/checkpoint.h"
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/util.h"
+#include "formats/safetensors.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const char *const FILES[] = { "config.json",     "generation_config.json", "model.safetensors",
+                                     "tokenizer.model", "optimizer.safetensors",  "trainer.json" };
+enum { MANIFEST_MAX_BYTES = 1 << 20 };
+
+/* ---- optimiser state --------------------------------------------------------------------------------------------- */
+
+static gal_err save_moments(const gal_trainer *t, const char *path, gal_diag *diag) {
+    size_t n = t->opt->n;
+    gal_st_item *items = gal_alloc_array(2 * n, sizeof *items);
+    gal_buf *names = gal_alloc_array(2 * n, sizeof *names);
+    bool ok = items && names;
+    for (size_t i = 0; ok && i < 2 * n; i++) {
+        const gal_adamw_slot *s = &t->opt->slot[i / 2];
+        gal_buf_printf(&names[i], "%s.%s", i % 2 ? "v" : "m", s->w->name);
+        ok = !names[i].oom;
+        items[i] = (gal_st_item){ .name = names[i].data,
+                                  .dtype = GAL_ST_F32,
+                                  .from = GAL_ST_F32,
+                                  .ndim = s->w->ndim,
+                                  .dim = s->w->dim,
+                                  .data = i % 2 ? s->v : s->m };
+    }
+    gal_err err = ok ? gal_safetensors_write(path, items, 2 * n, NULL, 0, diag)
+                     : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    for (size_t i = 0; names && i < 2 * n; i++) gal_buf_free(&names[i]);
+    gal_free(names);
+    gal_free(items);
+    return err;
+}
+
+static gal_err load_tensor(const gal_safetensors *f, const char *path, const char *name, const gal_w *w, float *to,
+                           gal_diag *diag) {
+    const gal_st_tensor *x = gal_safetensors_find(f, name);
+    uint64_t bytes = (uint64_t)gal_wcount(w) * sizeof(float);
+    if (!x) return gal_fail(diag, GAL_EINPUT, "%s: expected a tensor %s, found none", path, name);
+    bool fits = x->dtype == GAL_ST_F32 && x->bytes == bytes && x->ndim == w->ndim;
+    for (int i = 0; fits && i < x->ndim; i++) fits = x->dim[i] == w->dim[i];
+    if (!fits)
+        return gal_fail(diag, GAL_EINPUT, "%s: %s: expected F32 of %llu bytes in the shape of the model, found %s of %llu",
+                        path, name, (unsigned long long)bytes, gal_st_dtype_name(x->dtype), (unsigned long long)x->bytes);
+    memcpy(to, x->data, (size_t)bytes);
+    return GAL_OK;
+}
+
+gal_err gal__checkpoint_load_tensors(gal_trainer *t, const char *dir, gal_diag *diag) {
+    gal_buf weights = { 0 }, moments = { 0 }, name = { 0 };
+    gal_safetensors *w = NULL, *o = NULL;
+    gal_err err = gal_path_join(&weights, dir, "model.safetensors") && gal_path_join(&moments, dir, "optimizer.safetensors")
+                      ? GAL_OK
+                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (!err) err = gal_safetensors_open(&w, weights.data, diag);
+    if (!err) err = gal_safetensors_open(&o, moments.data, diag);
+    for (size_t i = 0; !err && i < t->opt->n; i++) {
+        gal_adamw_slot *s = &t->opt->slot[i];
+        err = load_tensor(w, weights.data, s->w->name, s->w, s->master, diag);
+        for (int k = 0; !err && k < 2; k++) {
+            gal_buf_clear(&name);
+            gal_buf_printf(&name, "%s.%s", k ? "v" : "m", s->w->name);
+            if (name.oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+            if (!err) err = load_tensor(o, moments.data, name.data, s->w, k ? s->v : s->m, diag);
+        }
+    }
+    if (!err) gal_adamw_refresh(t->opt);
+    gal_safetensors_close(w);
+    gal_safetensors_close(o);
+    gal_buf_free(&weights);
+    gal_buf_free(&moments);
+    gal_buf_free(&name);
+    return err;
+}
+
+uint64_t gal__checkpoint_bytes(const gal_trainer *t) {
+    uint64_t names = (uint64_t)t->model->n_weights * 3 * 200; /* headers of the two tensor files */
+    return (uint64_t)gal_model_params(t->model) * 3 * sizeof(float) + names + t->tok_bytes.len + (1 << 16);
+}
+
+/* ---- the manifest ------------------------------------------------------------------------------------------------ */
+
+static gal_err hash_file(const char *path, uint64_t *bytes, char hex[65], gal_diag *diag) {
+    gal_map m = { 0 };
+    gal_err err = gal_map_open(&m, path, diag);
+    if (err) return err;
+    uint8_t digest[32];
+    gal_sha256_of(m.data, m.bytes, digest);
+    gal_hex(hex, digest, sizeof digest);
+    *bytes = m.bytes;
+    gal_map_close(&m);
+    return GAL_OK;
+}
+
+static gal_err write_manifest(const gal_trainer *t, const char *dir, gal_diag *diag) {
+    gal_buf out = { 0 }, path = { 0 };
+    gal_err err = GAL_OK;
+    gal_buf_printf(&out, "{\n  \"format\": \"galerne checkpoint\",\n  \"version\": 1,\n  \"step\": %lld,\n  \"files\": [",
+                   (long long)t->step);
+    const char *comma = "";
+    for (size_t i = 0; !err && i < GAL_LEN(FILES); i++) {
+        uint64_t bytes = 0;
+        char hex[65] = "";
+        if (!gal_path_join(&path, dir, FILES[i])) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+        if (err || !gal_is_file(path.data)) continue;
+        err = hash_file(path.data, &bytes, hex, diag);
+        gal_buf_printf(&out, "%s\n    {\"name\": \"%s\", \"bytes\": %llu, \"sha256\": \"%s\"}", comma, FILES[i],
+                       (unsigned long long)bytes, hex);
+        comma = ",";
+    }
+    gal_buf_puts(&out, "\n  ]\n}\n");
+    if (!err && (out.oom || !gal_path_join(&path, dir, "manifest.json")))
+        err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (!err) err = gal_write_file(path.data, out.data, out.len, diag);
+    gal_buf_free(&out);
+    gal_buf_free(&path);
+    return err;
+}
+
+static gal_err check_entry(const char *dir, const json_t *entry, gal_diag *diag) {
+    const char *name = json_string_value(json_object_get(entry, "name"));
+    const char *sha = json_string_value(json_object_get(entry, "sha256"));
+    json_int_t want = json_integer_value(json_object_get(entry, "bytes"));
+    if (!name || !sha || strchr(name, '/'))
+        return gal_fail(diag, GAL_EINPUT, "%s: manifest.json: an entry without name or hash", dir);
+    gal_buf path = { 0 };
+    uint64_t bytes = 0;
+    char hex[65] = "";
+    gal_err err = gal_path_join(&path, dir, name) ? hash_file(path.data, &bytes, hex, diag)
+                                                  : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (!err && (want < 0 || bytes != (uint64_t)want))
+        err = gal_fail(diag, GAL_EINPUT, "%s: expected %lld bytes, found %llu", path.data, (long long)want,
+                       (unsigned long long)bytes);
+    if (!err && strcmp(hex, sha) != 0)
+        err = gal_fail(diag, GAL_EINPUT, "%s: damaged: expected SHA-256 %.16s..., found %.16s...", path.data, sha, hex);
+    gal_buf_free(&path);
+    return err;
+}
+
+gal_err gal__checkpoint_check(const char *dir, gal_diag *diag) {
+    gal_buf path = { 0 }, text = { 0 };
+    gal_err err = gal_path_join(&path, dir, "manifest.json") ? gal_read_file(&text, path.data, MANIFEST_MAX_BYTES, diag)
+                                                             : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    json_error_t je;
+    json_t *root = err ? NULL : json_loadb(text.data ? text.data : "", text.len, 0, &je);
+    const json_t *files = json_object_get(root, "files");
+    if (!err && json_array_size(files) == 0)
+        err = gal_fail(diag, GAL_EINPUT, "%s: expected a list of files, found none", path.data);
+    for (size_t i = 0; !err && i < json_array_size(files); i++) err = check_entry(dir, json_array_get(files, i), diag);
+    json_decref(root);
+    gal_buf_free(&path);
+    gal_buf_free(&text);
+    return err;
+}
+
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
+
+static gal_err save_into(gal_trainer *t, const char *dir, gal_diag *diag) {
+    gal_buf path = { 0 };
+    gal_err err = gal_remove_tree(dir, diag);
+    if (!err) err = gal_make_dirs(dir, diag);
+    if (!err) {
+        gal_adamw_show_master(t->opt);
+        err = gal_model_save(t->model, dir, diag);
+        gal_adamw_hide_master(t->opt);
+    }
+    if (!err && !gal_path_join(&path, dir, "tokenizer.model")) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (!err) err = gal_write_file(path.data, t->tok_bytes.data, t->tok_bytes.len, diag);
+    if (!err && !gal_path_join(&path, dir, "optimizer.safetensors"))
+        err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (!err) err = save_moments(t, path.data, diag);
+    if (!err && !gal_path_join(&path, dir, "trainer.json")) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (!err) err = gal__checkpoint_write_state(t, path.data, diag);
+    if (!err) err = write_manifest(t, dir, diag);
+    if (!err) err = gal_sync_dir(dir, diag);
+    gal_buf_free(&path);
+    return err;
+}
+
+gal_err gal__checkpoint_save(gal_trainer *t, const char *final, gal_diag *diag) {
+    gal_buf tmp = { 0 };
+    const char *slash = strrchr(final, '/');
+    GAL_ASSERT(slash);
+    gal_buf_add(&tmp, final, (size_t)(slash - final));
+    gal_buf_printf(&tmp, "/.unfinished-%s", slash + 1);
+    gal_err err = tmp.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", final) : save_into(t, tmp.data, diag);
+    /* A whole checkpoint of the same step may be there: of a run that was stopped after it. It holds the same. */
+    if (!err) err = gal_remove_tree(final, diag);
+    if (!err && rename(tmp.data, final) != 0)
+        err = gal_fail(diag, GAL_EIO, "%s: cannot rename the finished checkpoint: %s", final, strerror(errno));
+    if (err && tmp.data) (void)gal_remove_tree(tmp.data, NULL);
+    if (!err) {
+        gal_buf_clear(&tmp);
+        gal_buf_add(&tmp, final, (size_t)(slash - final));
+        err = tmp.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", final) : gal_sync_dir(tmp.data, diag);
+    }
+    gal_buf_free(&tmp);
+    return err;
+}
+
+static int64_t step_of(const char *name) {
+    int64_t step = 0;
+    return strncmp(name, "step-", 5) == 0 && gal_parse_i64(name + 5, &step) && step >= 0 ? step : -1;
+}
+
+static int newer_first(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x < y) - (x > y);
+}
+
+/* The steps of a run's checkpoints, newest first; also removes or leaves what a killed run left unfinished. */
+static gal_err list_steps(const char *dir, int64_t **steps, size_t *count, gal_diag *diag) {
+    char **names = NULL;
+    size_t n = 0;
+    gal_err err = gal_list_dir(dir, &names, &n, diag);
+    if (err) return err;
+    int64_t *list = gal_alloc_array(n + 1, sizeof *list);
+    *count = 0;
+    for (size_t i = 0; list && i < n; i++)
+        if (step_of(names[i]) >= 0) list[(*count)++] = step_of(names[i]);
+    gal_free_names(names, n);
+    if (!list) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    qsort(list, *count, sizeof *list, newer_first);
+    *steps = list;
+    return GAL_OK;
+}
+
+static gal_err remove_old(gal_trainer *t, const char *dir, gal_diag *diag) {
+    int64_t *steps = NULL;
+    size_t n = 0;
+    gal_err err = list_steps(dir, &steps, &n, diag);
+    gal_buf path = { 0 };
+    for (size_t i = (size_t)t->config->save.keep; !err && i < n; i++) {
+        if (steps[i] == t->best_step) continue;
+        gal_buf_clear(&path);
+        gal_buf_printf(&path, "%s/step-%lld", dir, (long long)steps[i]);
+        err = path.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir) : gal_remove_tree(path.data, diag);
+    }
+    gal_buf_free(&path);
+    gal_free(steps);
+    return err;
+}
+
+gal_err gal__checkpoint_write(gal_trainer *t, gal_buf *path, gal_diag *diag) {
+    gal_buf dir = { 0 };
+    if (!gal_path_join(&dir, t->dir, "checkpoints")) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    gal_buf_clear(path);
+    gal_buf_printf(path, "%s/step-%lld", dir.data, (long long)t->step);
+    gal_err err = path->oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir) : gal_metrics_flush(t->metrics, diag);
+    if (!err) err = gal__checkpoint_save(t, path->data, diag);
+    if (!err) err = remove_old(t, dir.data, diag);
+    gal_buf_free(&dir);
+    return err;
+}
+
+gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, gal_diag *diag) {
+    gal_buf dir = { 0 };
+    int64_t *steps = NULL;
+    size_t n = 0, i = 0;
+    gal_err err = gal_path_join(&dir, run, "checkpoints") ? list_steps(dir.data, &steps, &n, diag)
+                                                          : gal_fail(diag, GAL_ENOMEM, "%s: no memory", run);
+    for (; !err && i < n; i++) {
+        gal_diag why = { 0 };
+        gal_buf_clear(path);
+        gal_buf_printf(path, "%s/step-%lld", dir.data, (long long)steps[i]);
+        if (path->oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", run);
+        if (err || !gal__checkpoint_check(path->data, &why)) break;
+        gal_buf_printf(notes, "passed over step-%lld: %s\n", (long long)steps[i], why.text);
+    }
+    if (!err && i == n)
+        err = gal_fail(diag, GAL_EINPUT, "%s: expected a whole checkpoint to go on from, found %zu, none of them whole",
+                       dir.data, n);
+    gal_free(steps);
+    gal_buf_free(&dir);
+    return err;
+}

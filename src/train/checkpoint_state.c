@@ -1,0 +1,211 @@
+/* checkpoint_state.c - trainer.json of a checkpoint and best.json of a run: what training goes on from besides tensors, and
+ * the comparison with the settings of whoever takes it up. SPDX-License-Identifier: Apache-2.0 */
+#include "train/checkpoint.h"
+
+#include "base/hash.h"
+#include "base/mem.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <string.h>
+
+enum { STATE_MAX_BYTES = 1 << 20, CURVE_POINTS = 5 };
+
+/* FREE settings do not change the numbers, or are checked by hashes; CURVE ones may change with --extend. */
+typedef enum setting_class { FREE, CURVE, FIXED } setting_class;
+
+static setting_class class_of(const char *key) {
+    static const char *const FREE_KEYS[] = { "init",          "data.text",  "data.valid",    "data.valid_fraction",
+                                             "data.separator", "data.shards", "tokenizer.path", "tokenizer.train_size",
+                                             "recompute",     "eager",      NULL };
+    static const char *const FREE_SECTIONS[] = { "eval.", "save.", "device.", "sample.", NULL };
+    for (size_t i = 0; FREE_KEYS[i]; i++)
+        if (strcmp(key, FREE_KEYS[i]) == 0) return FREE;
+    for (size_t i = 0; FREE_SECTIONS[i]; i++)
+        if (strncmp(key, FREE_SECTIONS[i], strlen(FREE_SECTIONS[i])) == 0) return FREE;
+    bool curve = strcmp(key, "steps") == 0 || strncmp(key, "schedule.", 9) == 0 || strncmp(key, "optimizer.", 10) == 0;
+    return curve ? CURVE : FIXED;
+}
+
+static json_t *settings_json(const gal_train_config *c) {
+    json_t *all = json_object();
+    gal_buf value = { 0 };
+    for (size_t i = 0; all && i < GAL_TRAIN_SETTINGS.count; i++) {
+        const gal_setting *s = &GAL_TRAIN_SETTINGS.rows[i];
+        if (class_of(s->key) == FREE) continue;
+        gal_buf_clear(&value);
+        gal_settings_print(s, c, &value);
+        if (value.oom || json_object_set_new(all, s->key, json_string(value.data))) {
+            json_decref(all);
+            all = NULL;
+        }
+    }
+    gal_buf_free(&value);
+    return all;
+}
+
+static gal_err write_json(json_t *root, const char *path, gal_diag *diag) {
+    char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
+    gal_err err = text ? gal_write_file(path, text, strlen(text), diag) : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    if (text) {
+        json_malloc_t take;
+        json_free_t give;
+        json_get_alloc_funcs(&take, &give); /* text comes from jansson's own allocator */
+        give(text);
+    }
+    json_decref(root);
+    return err;
+}
+
+gal_err gal__checkpoint_write_state(const gal_trainer *t, const char *path, gal_diag *diag) {
+    char train[65], valid[65];
+    gal_hex(train, t->train.contents, 32);
+    gal_hex(valid, t->valid.contents, 32);
+    json_t *settings = settings_json(t->config);
+    json_t *root = json_pack("{s:i, s:I, s:I, s:I, s:I, s:{s:f, s:I, s:I, s:f}, s:{s:s, s:s}, s:o}", "version", 1, "step",
+                             (json_int_t)t->step, "tokens", (json_int_t)t->tokens, "epoch", (json_int_t)t->place.epoch,
+                             "row", (json_int_t)t->place.row, "schedule", "lr", t->schedule.lr, "warmup",
+                             (json_int_t)t->schedule.warmup, "steps", (json_int_t)t->schedule.steps, "final_fraction",
+                             t->schedule.final_fraction, "shards", "train", train, "valid", valid, "settings",
+                             settings ? settings : json_object());
+    return write_json(settings ? root : NULL, path, diag);
+}
+
+static gal_err read_json(json_t **out, const char *path, gal_diag *diag) {
+    gal_buf text = { 0 };
+    json_error_t je;
+    gal_err err = gal_read_file(&text, path, STATE_MAX_BYTES, diag);
+    if (!err) {
+        *out = json_loadb(text.data ? text.data : "", text.len, 0, &je);
+        if (!*out) err = gal_fail(diag, GAL_EINPUT, "%s:%d: %s", path, je.line, je.text);
+    }
+    gal_buf_free(&text);
+    return err;
+}
+
+/* ---- taking up a run --------------------------------------------------------------------------------------------- */
+
+static gal_err get_count(const json_t *root, const char *key, const char *path, int64_t *out, gal_diag *diag) {
+    const json_t *v = json_object_get(root, key);
+    if (!json_is_integer(v) || json_integer_value(v) < 0)
+        return gal_fail(diag, GAL_EINPUT, "%s: %s: expected a count", path, key);
+    *out = json_integer_value(v);
+    return GAL_OK;
+}
+
+static gal_err read_schedule(const json_t *root, const char *path, gal_schedule *s, gal_diag *diag) {
+    const json_t *o = json_object_get(root, "schedule");
+    const json_t *lr = json_object_get(o, "lr"), *fraction = json_object_get(o, "final_fraction");
+    if (!json_is_number(lr) || !json_is_number(fraction))
+        return gal_fail(diag, GAL_EINPUT, "%s: schedule: expected lr and final_fraction", path);
+    s->lr = json_number_value(lr);
+    s->final_fraction = json_number_value(fraction);
+    gal_err err = get_count(o, "warmup", path, &s->warmup, diag);
+    return err ? err : get_count(o, "steps", path, &s->steps, diag);
+}
+
+static void note_curves(gal_trainer *t, const gal_schedule *old, int64_t step) {
+    gal_buf text = { 0 };
+    gal_buf_puts(&text, "old curve: ");
+    gal_schedule_print(old, &text);
+    gal_buf_puts(&text, "; new curve: ");
+    gal_schedule_print(&t->schedule, &text);
+    if (text.data) gal__train_note(t, "%s", text.data);
+    for (int i = 0; i <= CURVE_POINTS; i++) {
+        int64_t last = GAL_MAX(old->steps, t->schedule.steps);
+        int64_t at = GAL_MAX(step + (last - step) * i / CURVE_POINTS, (int64_t)1);
+        bool over = at > old->steps;
+        gal__train_note(t, "  lr at step %-8lld old %-12g%s new %g", (long long)at, gal_schedule_lr(old, at),
+                        over ? " (after its end)" : "", gal_schedule_lr(&t->schedule, at));
+    }
+    gal_buf_free(&text);
+}
+
+/* Settings that the numbers depend on must be those of the checkpoint; with --extend the curve may differ. */
+static gal_err compare_settings(const gal_trainer *t, const json_t *root, const char *path, bool *curve_changed,
+                                gal_diag *diag) {
+    json_t *now = settings_json(t->config);
+    if (!now) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    const json_t *then = json_object_get(root, "settings");
+    gal_err err = GAL_OK;
+    const char *key;
+    json_t *value;
+    json_object_foreach(now, key, value) {
+        const char *old = json_string_value(json_object_get(then, key));
+        if (err || (old && strcmp(old, json_string_value(value)) == 0)) continue;
+        if (class_of(key) == FIXED)
+            err = gal_fail(diag, GAL_EINPUT, "%s: %s cannot change when a run is resumed: it was %s, now %s", path, key,
+                           old ? old : "not there", json_string_value(value));
+        else if (!t->options->extend)
+            err = gal_fail(diag, GAL_EINPUT, "%s: %s was %s, now %s: that changes the learning rate's curve; --extend "
+                           "allows it", path, key, old ? old : "not there", json_string_value(value));
+        *curve_changed = true;
+    }
+    json_decref(now);
+    return err;
+}
+
+static gal_err compare_shard(const gal_shard *s, const json_t *root, const char *key, const char *path, gal_diag *diag) {
+    char hex[65];
+    gal_hex(hex, s->contents, 32);
+    const char *want = json_string_value(json_object_get(json_object_get(root, "shards"), key));
+    if (want && strcmp(want, hex) == 0) return GAL_OK;
+    return gal_fail(diag, GAL_EINPUT, "%s: the run's %s tokens are not those that it was trained on: expected SHA-256 "
+                    "%.16s..., found %.16s...", path, key, want ? want : "(none)", hex);
+}
+
+gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag) {
+    gal_buf path = { 0 };
+    json_t *root = NULL;
+    gal_schedule old = { 0 };
+    bool changed = false;
+    int64_t epoch = 0, row = 0;
+    gal_err err = gal_path_join(&path, dir, "trainer.json") ? read_json(&root, path.data, diag)
+                                                            : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (!err) err = compare_settings(t, root, path.data, &changed, diag);
+    if (!err) err = read_schedule(root, path.data, &old, diag);
+    if (!err) err = compare_shard(&t->train, root, "train", path.data, diag);
+    if (!err) err = compare_shard(&t->valid, root, "valid", path.data, diag);
+    if (!err) err = get_count(root, "step", path.data, &t->step, diag);
+    if (!err) err = get_count(root, "tokens", path.data, &t->tokens, diag);
+    if (!err) err = get_count(root, "epoch", path.data, &epoch, diag);
+    if (!err) err = get_count(root, "row", path.data, &row, diag);
+    if (!err) err = gal__checkpoint_load_tensors(t, dir, diag);
+    if (!err) {
+        t->opt->t = t->step;
+        t->place = (gal_order_state){ (uint64_t)epoch, (uint64_t)row };
+        if (changed) note_curves(t, &old, t->step);
+    }
+    json_decref(root);
+    gal_buf_free(&path);
+    return err;
+}
+
+/* ---- the best one ------------------------------------------------------------------------------------------------ */
+
+void gal__checkpoint_read_best(gal_trainer *t) {
+    gal_buf path = { 0 };
+    json_t *root = NULL;
+    t->best_step = -1;
+    t->best_nats = -1.0;
+    /* Without the file there is no best one yet: not an error. */
+    if (gal_path_join(&path, t->dir, "checkpoints/best.json") && !read_json(&root, path.data, NULL)) {
+        t->best_step = json_integer_value(json_object_get(root, "step"));
+        t->best_nats = json_number_value(json_object_get(root, "nats_per_token"));
+        /* Evaluations that the resumed run will make again do not count yet. */
+        if (t->best_step > t->step) t->best_nats = -1.0;
+    }
+    json_decref(root);
+    gal_buf_free(&path);
+}
+
+gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_diag *diag) {
+    gal_buf path = { 0 };
+    if (!gal_path_join(&path, t->dir, "checkpoints/best.json"))
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    t->best_step = step;
+    t->best_nats = nats;
+    gal_err err = write_json(json_pack("{s:I, s:f}", "step", (json_int_t)step, "nats_per_token", nats), path.data, diag);
+    gal_buf_free(&path);
+    return err;
+}

@@ -1,0 +1,96 @@
+/* evaluate.c - loss on validation text, in nats per token and in bits per byte of the text that the tokens stand for.
+ * Every token but the first of a document is predicted once, end-of-text tokens included; a row sees at most
+ * batch.sequence tokens before it. SPDX-License-Identifier: Apache-2.0 */
+#include "train/trainer.h"
+
+#include "base/mem.h"
+
+#include <math.h>
+#include <string.h>
+
+#define LN2 0.69314718055994530942
+
+gal_err gal__train_token_bytes(gal_trainer *t, gal_diag *diag) {
+    int32_t size = gal_tokenizer_size(t->tok);
+    t->token_bytes = gal_alloc((size_t)size);
+    if (!t->token_bytes) return gal_fail(diag, GAL_ENOMEM, "no memory for %d token lengths", (int)size);
+    for (int32_t id = 0; id < size; id++) {
+        size_t n = 0, bytes = 0;
+        const char *piece = gal_tokenizer_piece(t->tok, id, &n);
+        gal_piece_type type = gal_tokenizer_type(t->tok, id);
+        if (type == GAL_PIECE_BYTE) bytes = 1;
+        if (type == GAL_PIECE_NORMAL || type == GAL_PIECE_USER) {
+            for (size_t i = 0; i < n; bytes++) {
+                bool space = n - i >= 3 && memcmp(piece + i, "\xe2\x96\x81", 3) == 0; /* U+2581 stands for a space */
+                i += space ? 3 : 1;
+            }
+        }
+        t->token_bytes[id] = (uint8_t)GAL_MIN(bytes, (size_t)UINT8_MAX);
+    }
+    return GAL_OK;
+}
+
+/* Bytes of the batch's targets. The space before a document's first word is the tokenizer's, not the text's. */
+static int64_t bytes_of(const gal_trainer *t, const gal_step *st) {
+    int64_t sum = 0;
+    int32_t bos = gal_tokenizer_bos(t->tok);
+    for (int64_t i = 0; i < st->n; i++) {
+        if (st->target[i] < 0) continue;
+        sum += t->token_bytes[st->target[i]];
+        if (st->pos[i] != 0 || st->ids[i] != bos) continue;
+        size_t n = 0;
+        const char *piece = gal_tokenizer_piece(t->tok, st->target[i], &n);
+        sum -= n >= 3 && memcmp(piece, "\xe2\x96\x81", 3) == 0;
+    }
+    return sum;
+}
+
+static gal_err run_batch(gal_trainer *t, gal_diag *diag) {
+    if (t->eval_plan) {
+        gal_replay(t->cx, t->eval_plan);
+        return GAL_OK;
+    }
+    bool record = !t->config->eager;
+    gal_step_begin(t->cx);
+    if (record) gal_record_begin(t->cx);
+    gal_t *loss = t->model->family->loss(t->cx, t->model, &t->st);
+    gal_t *sum = gal_weighted_sum(t->cx, loss, &t->st);
+    if (sum) {
+        gal_k_map copy = { .y = &t->loss_sum, .a = sum->data, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
+        gal_launch(t->cx, GAL_K_COPY, &copy, sizeof copy);
+    }
+    gal_plan *made = NULL;
+    gal_err err = record ? gal_record_end(t->cx, &made, diag) : GAL_OK;
+    gal_err end = gal_step_end(t->cx, diag);
+    if (err || end) {
+        gal_plan_free(made);
+        return err ? err : end;
+    }
+    t->eval_plan = made;
+    return GAL_OK;
+}
+
+gal_err gal__train_evaluate(gal_trainer *t, int64_t max_rows, gal__train_score *out, gal_diag *diag) {
+    const gal_train_config *c = t->config;
+    int64_t rows = (t->valid.n_tokens + c->batch.sequence - 1) / c->batch.sequence;
+    if (max_rows > 0) rows = GAL_MIN(rows, max_rows);
+    gal__train_score sum = { 0 };
+    for (int64_t first = 0; first < rows; first += c->batch.rows) {
+        for (int64_t r = 0; r < c->batch.rows; r++) {
+            gal_row row = { t->st.ids, t->st.pos, t->st.start, t->st.target, r * c->batch.sequence };
+            /* Rows beyond the last one are filled from beyond the end: nothing there has a target. */
+            int64_t at = first + r < rows ? (first + r) * c->batch.sequence : t->valid.n_tokens;
+            sum.tokens += gal_shard_row(&t->valid, at, c->batch.sequence, row);
+        }
+        for (int64_t i = 0; i < t->st.n; i++) t->st.weight[i] = t->st.target[i] < 0 ? 0.0f : 1.0f;
+        gal_err err = run_batch(t, diag);
+        if (err) return err;
+        sum.nats += (double)t->loss_sum;
+        sum.bytes += bytes_of(t, &t->st);
+    }
+    double total = sum.nats;
+    sum.nats = total / (double)GAL_MAX(sum.tokens, (int64_t)1);
+    sum.bits_per_byte = total / LN2 / (double)GAL_MAX(sum.bytes, (int64_t)1);
+    *out = sum;
+    return isfinite(total) ? GAL_OK : gal_fail(diag, GAL_EFAIL, "the validation loss is not a number");
+}

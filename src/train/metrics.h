@@ -1,0 +1,36 @@
+/* metrics.h - metrics.sqlite of a run: facts, one row a step, one row an evaluation. Rows are held back and written
+ * together about once a second. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_TRAIN_METRICS_H
+#define GAL_TRAIN_METRICS_H
+
+#include "base/err.h"
+
+typedef struct gal_metrics gal_metrics;
+
+typedef struct gal_metric_step {
+    int64_t step, tokens;
+    double loss, lr, grad_norm, tokens_per_s, time_s; /* nats per token; time: Unix */
+} gal_metric_step;
+
+typedef struct gal_metric_eval {
+    int64_t step, tokens, bytes;
+    double nats, bits_per_byte, time_s;
+} gal_metric_eval;
+
+/* write: makes the file and its tables; otherwise the file must be there and is only read. */
+gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_diag *diag);
+void gal_metrics_close(gal_metrics *m); /* writes what is held back */
+gal_err gal_metrics_fact(gal_metrics *m, const char *key, const char *value, gal_diag *diag);
+/* Copies the fact into value (cut to fit); "" if there is none. */
+void gal_metrics_get_fact(gal_metrics *m, const char *key, char *value, size_t bytes);
+/* A row of a step that is there already is replaced. */
+gal_err gal_metrics_step(gal_metrics *m, const gal_metric_step *row, gal_diag *diag);
+gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *row, gal_diag *diag);
+gal_err gal_metrics_flush(gal_metrics *m, gal_diag *diag);
+/* Forgets rows after a step, when a run is taken up again from there. */
+gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag);
+/* All rows in order of steps; the caller frees *rows with gal_free(). */
+gal_err gal_metrics_steps(gal_metrics *m, gal_metric_step **rows, size_t *count, gal_diag *diag);
+gal_err gal_metrics_evals(gal_metrics *m, gal_metric_eval **rows, size_t *count, gal_diag *diag);
+
+#endif

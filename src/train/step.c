@@ -1,0 +1,166 @@
+/* step.c - one optimiser step as three recorded segments: gradients to zero, a batch forward and backward (repeated),
+ * update. Invariant: a replayed segment computes the bytes that it would compute eagerly.
+ *
+ * Each target's loss weighs 1 / (targets of the whole step), so a step is the mean over its targets however its rows are
+ * dealt to batches. SPDX-License-Identifier: Apache-2.0 */
+#include "train/trainer.h"
+
+#include "base/mem.h"
+
+#include <string.h>
+
+static size_t rows_tokens(const gal_trainer *t) {
+    const gal_train_config *c = t->config;
+    return (size_t)(c->batch.rows * c->batch.sequence * c->batch.accumulate);
+}
+
+gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag) {
+    size_t n = rows_tokens(t);
+    gal_err err = gal_step_init(&t->st, t->config->batch.rows * t->config->batch.sequence, diag);
+    if (err) return err;
+    t->st.row_len = t->config->batch.sequence;
+    t->st.n = t->st.room;
+    t->rows.ids = gal_alloc_array(n, sizeof(int32_t));
+    t->rows.pos = gal_alloc_array(n, sizeof(int32_t));
+    t->rows.start = gal_alloc_array(n, sizeof(int32_t));
+    t->rows.target = gal_alloc_array(n, sizeof(int32_t));
+    if (!t->rows.ids || !t->rows.pos || !t->rows.start || !t->rows.target)
+        return gal_fail(diag, GAL_ENOMEM, "no memory for the rows of a step: %zu tokens", n);
+    return GAL_OK;
+}
+
+/* ---- segments ---------------------------------------------------------------------------------------------------- */
+
+typedef void (*segment_fn)(gal_trainer *t);
+
+static void zero_segment(gal_trainer *t) {
+    gal_adamw_zero(t->cx, t->opt);
+    gal_k_map fill = { .y = &t->loss_sum, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
+    gal_launch(t->cx, GAL_K_FILL, &fill, sizeof fill);
+}
+
+static void batch_segment(gal_trainer *t) {
+    gal_tape_on(t->cx, t->config->recompute);
+    gal_t *loss = t->model->family->loss(t->cx, t->model, &t->st);
+    gal_t *sum = gal_weighted_sum(t->cx, loss, &t->st);
+    gal_backward(t->cx, sum, GAL__TRAIN_SET);
+    if (!sum) return;
+    gal_k_map add = { .y = &t->loss_sum, .a = &t->loss_sum, .b = sum->data, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
+    gal_launch(t->cx, GAL_K_ADD, &add, sizeof add);
+}
+
+static void update_segment(gal_trainer *t) { gal_adamw_update(t->cx, t->opt); }
+
+static gal_err run_segment(gal_trainer *t, gal_plan **plan, segment_fn fn, gal_diag *diag) {
+    if (*plan) {
+        gal_replay(t->cx, *plan);
+        return GAL_OK;
+    }
+    gal_step_begin(t->cx);
+    if (t->config->eager) {
+        fn(t);
+        return gal_step_end(t->cx, diag);
+    }
+    gal_plan *made = NULL;
+    gal_record_begin(t->cx);
+    fn(t);
+    gal_err err = gal_record_end(t->cx, &made, diag);
+    gal_err end = gal_step_end(t->cx, diag);
+    if (err || end) {
+        gal_plan_free(made);
+        return err ? err : end;
+    }
+    *plan = made;
+    return GAL_OK;
+}
+
+void gal__train_forget_plans(gal_trainer *t) {
+    gal_plan **plans[] = { &t->zero_plan, &t->batch_plan, &t->update_plan, &t->eval_plan };
+    for (size_t i = 0; i < GAL_LEN(plans); i++) {
+        gal_plan_free(*plans[i]);
+        *plans[i] = NULL;
+    }
+}
+
+/* ---- a step ------------------------------------------------------------------------------------------------------ */
+
+/* Takes the step's rows from the order and returns their targets. Row indices count within a batch. */
+static int64_t fill_rows(gal_trainer *t, gal_order_state *place) {
+    const gal_train_config *c = t->config;
+    int64_t targets = 0, per_batch = c->batch.rows * c->batch.sequence;
+    for (int64_t a = 0; a < c->batch.accumulate; a++) {
+        for (int64_t r = 0; r < c->batch.rows; r++) {
+            gal_row row = { .ids = t->rows.ids + a * per_batch,
+                            .pos = t->rows.pos + a * per_batch,
+                            .start = t->rows.start + a * per_batch,
+                            .target = t->rows.target + a * per_batch,
+                            .base = r * c->batch.sequence };
+            targets += gal_order_next(&t->order, place, row);
+        }
+    }
+    return targets;
+}
+
+static void load_batch(gal_trainer *t, int64_t a, float weight) {
+    size_t n = (size_t)t->st.room, at = (size_t)a * n;
+    memcpy(t->st.ids, t->rows.ids + at, n * sizeof(int32_t));
+    memcpy(t->st.pos, t->rows.pos + at, n * sizeof(int32_t));
+    memcpy(t->st.start, t->rows.start + at, n * sizeof(int32_t));
+    memcpy(t->st.target, t->rows.target + at, n * sizeof(int32_t));
+    for (size_t i = 0; i < n; i++) t->st.weight[i] = t->st.target[i] < 0 ? 0.0f : weight;
+}
+
+static gal_err gradients(gal_trainer *t, gal_order_state *place, int64_t *targets, gal_diag *diag) {
+    *targets = fill_rows(t, place);
+    /* A step whose rows have no target at all (documents of one token) has a gradient of zero. */
+    float weight = (float)(1.0 / (double)GAL_MAX(*targets, (int64_t)1));
+    gal_err err = run_segment(t, &t->zero_plan, zero_segment, diag);
+    for (int64_t a = 0; !err && a < t->config->batch.accumulate; a++) {
+        load_batch(t, a, weight);
+        err = run_segment(t, &t->batch_plan, batch_segment, diag);
+    }
+    return err;
+}
+
+gal_err gal__train_step(gal_trainer *t, gal__train_numbers *out, gal_diag *diag) {
+    gal_order_state place = t->place;
+    int64_t targets = 0;
+    gal_err err = gradients(t, &place, &targets, diag);
+    if (err) return err;
+    double lr = gal_schedule_lr(&t->schedule, t->step + 1);
+    gal_adamw_prepare(t->opt, lr);
+    err = run_segment(t, &t->update_plan, update_segment, diag);
+    if (err) return err;
+    t->opt->t++;
+    t->place = place;
+    t->step++;
+    t->tokens += (int64_t)rows_tokens(t);
+    *out = (gal__train_numbers){ (double)t->loss_sum, (double)t->opt->step.grad_norm, lr, targets };
+    return GAL_OK;
+}
+
+gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag) {
+    gal_order_state place = t->place;
+    int64_t targets = 0;
+    return gradients(t, &place, &targets, diag);
+}
+
+gal_err gal__train_measure_row(gal_trainer *t, uint64_t *bytes, gal_diag *diag) {
+    gal_ctx *whole = t->cx, *cx = NULL;
+    gal_err err = gal_ctx_new(&cx, t->dev, gal_ctx_compute(whole), diag);
+    if (err) return err;
+    gal_order_state place = t->place;
+    (void)fill_rows(t, &place);
+    load_batch(t, 0, 1.0f);
+    int64_t n = t->st.n;
+    t->st.n = t->config->batch.sequence;
+    t->cx = cx;
+    gal_step_begin(cx);
+    batch_segment(t);
+    err = gal_step_end(cx, diag);
+    *bytes = gal_ctx_peak_bytes(cx);
+    t->cx = whole;
+    t->st.n = n;
+    gal_ctx_free(cx);
+    return err;
+}

@@ -1,0 +1,99 @@
+/* trainer.h - the state of a training, shared by the files of this room. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_TRAIN_TRAINER_H
+#define GAL_TRAIN_TRAINER_H
+
+#include "core/ctx.h"
+#include "data/order.h"
+#include "galerne/train.h"
+#include "models/model.h"
+#include "optim/adamw.h"
+#include "optim/schedule.h"
+#include "train/config.h"
+#include "train/metrics.h"
+
+#include <stdio.h>
+
+enum { GAL__TRAIN_SET = 1u }; /* the group of weights that are trained */
+
+typedef struct gal_trainer {
+    const gal_train_config *config; /* borrowed */
+    const gal_train_options *options;
+    const char *dir; /* the run directory */
+    bool resuming;
+
+    gal_tokenizer *tok;
+    gal_buf tok_bytes;  /* the file, for checkpoints */
+    gal_shard train, valid;
+    bool has_valid;
+    gal_order order;
+    uint8_t *token_bytes; /* [vocab] bytes that each token decodes to */
+
+    gal_model *model;
+    gal_dev *dev;
+    gal_ctx *cx;
+    gal_adamw *opt;
+    gal_schedule schedule;
+    gal_step st; /* one batch; fixed addresses */
+    struct {
+        int32_t *ids, *pos, *start, *target; /* rows of the whole step */
+    } rows;
+    float loss_sum; /* of the step or batch; kernels write it here */
+    gal_plan *zero_plan, *batch_plan, *update_plan, *eval_plan;
+
+    /* What a checkpoint holds besides weights and moments. */
+    gal_order_state place;
+    int64_t step, tokens;
+
+    double best_nats; /* < 0: no evaluation yet */
+    int64_t best_step;
+    gal_metrics *metrics;
+    FILE *log;
+    double shown_tokens_per_s;
+} gal_trainer;
+
+/* setup.c: tokenizer, shards, model, optimiser. from: checkpoint to take the sizes from, NULL for a fresh run. */
+gal_err gal__train_setup_data(gal_trainer *t, gal_diag *diag);
+gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag);
+
+/* step.c */
+gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag); /* rows and st, once */
+typedef struct gal__train_numbers {
+    double loss; /* nats per target token */
+    double grad_norm, lr;
+    int64_t targets;
+} gal__train_numbers;
+/* One optimiser step: moves place, step and tokens. */
+gal_err gal__train_step(gal_trainer *t, gal__train_numbers *out, gal_diag *diag);
+/* The same computation without the update, on whatever row `place` has; nothing of the run moves. */
+gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag);
+/* Peak bytes of the step arenas for a batch of one row. */
+gal_err gal__train_measure_row(gal_trainer *t, uint64_t *bytes, gal_diag *diag);
+void gal__train_forget_plans(gal_trainer *t);
+
+/* evaluate.c: max_rows 0: all. */
+typedef struct gal__train_score {
+    double nats, bits_per_byte; /* per token; per byte of the text that the tokens decode to */
+    int64_t tokens, bytes;
+} gal__train_score;
+gal_err gal__train_evaluate(gal_trainer *t, int64_t max_rows, gal__train_score *out, gal_diag *diag);
+gal_err gal__train_token_bytes(gal_trainer *t, gal_diag *diag); /* fills token_bytes */
+
+/* checkpoint.c */
+gal_err gal__checkpoint_save(gal_trainer *t, const char *final, gal_diag *diag);
+/* Writes checkpoints/step-N, then removes what need not be kept. path receives its name (cleared first). */
+gal_err gal__checkpoint_write(gal_trainer *t, gal_buf *path, gal_diag *diag);
+/* The newest whole checkpoint of a run into path; says through notes what it passed over. GAL_EINPUT if there is none. */
+gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, gal_diag *diag);
+/* Compares the settings and the schedule, then fills weights, moments and place. */
+gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag);
+uint64_t gal__checkpoint_bytes(const gal_trainer *t);
+void gal__checkpoint_read_best(gal_trainer *t);
+gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_diag *diag);
+
+/* rehearse.c: memory and disk against what there is, one step, one evaluation, one save. */
+gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag);
+
+/* loop.c */
+void gal__train_note(gal_trainer *t, const char *fmt, ...) GAL_PRINTF(2, 3);
+
+#endif
