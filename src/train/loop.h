@@ -1,0 +1,15 @@
+/* loop.h - a whole training from a configuration (the public gal_train() reads it from a file first).
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_TRAIN_LOOP_H
+#define GAL_TRAIN_LOOP_H
+
+#include "galerne/train.h"
+#include "train/config.h"
+
+/* config is checked with gal_train_config_check(). */
+gal_err gal_train_run(const gal_train_config *config, const gal_train_options *options, gal_diag *diag);
+/* Defaults, then the file, then the assignments. path NULL: none. where receives what messages call it. */
+gal_err gal_train_config_load(gal_train_config *out, const char *path, const char *const *set, size_t n_set,
+                              gal_diag *diag);
+
+#endif

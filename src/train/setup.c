@@ -1,0 +1,222 @@
+/* setup.c - from a configuration to a trainer: vocabulary, token shards, weights, optimiser. Makes files only in the run
+ * directory (and in data.shards, where one is given). SPDX-License-Identifier: Apache-2.0 */
+#include "train/trainer.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "text/bpe_train.h"
+
+#include <string.h>
+
+enum { TOKENIZER_MAX_BYTES = 1 << 28 };
+
+/* ---- vocabulary -------------------------------------------------------------------------------------------------- */
+
+static gal_err train_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_docs, gal_diag *diag) {
+    gal_bpe_options options;
+    gal_bpe_trainer *b = NULL;
+    gal_bpe_options_init(&options);
+    options.vocab_size = (int32_t)t->config->tokenizer.train_size;
+    options.take_possible = true; /* a small text gives a small vocabulary; the note says how small */
+    gal_err err = gal_bpe_trainer_new(&b, &options, diag);
+    for (size_t i = 0; !err && i < n_docs; i++)
+        err = gal_bpe_trainer_add(b, c->text.data + c->docs[i].at, c->docs[i].bytes, diag);
+    if (!err) err = gal_bpe_trainer_run(b, &t->tok_bytes, diag);
+    if (!err && t->tok_bytes.oom) err = gal_fail(diag, GAL_ENOMEM, "no memory for a vocabulary");
+    gal_bpe_trainer_free(b);
+    return err;
+}
+
+/* The file that a path means: itself, or the newest vocabulary of a folder. */
+static gal_err read_tokenizer(gal_trainer *t, const char *path, gal_diag *diag) {
+    static const char *const NAMES[] = { "tokenizer.model.v7", "tokenizer.model.v3", "tokenizer.model.v2",
+                                         "tokenizer.model.v1", "tokenizer.model" };
+    if (!gal_is_dir(path)) return gal_read_file(&t->tok_bytes, path, TOKENIZER_MAX_BYTES, diag);
+    gal_buf file = { 0 };
+    gal_err err = gal_fail(NULL, GAL_EINPUT, "not found");
+    for (size_t i = 0; err && i < GAL_LEN(NAMES); i++)
+        if (gal_path_join(&file, path, NAMES[i]) && gal_is_file(file.data))
+            err = gal_read_file(&t->tok_bytes, file.data, TOKENIZER_MAX_BYTES, diag);
+    gal_buf_free(&file);
+    return err ? gal_fail(diag, err, "%s: expected a tokenizer.model in this folder, found none", path) : GAL_OK;
+}
+
+static gal_err setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
+    const gal_train_config *g = t->config;
+    gal_buf path = { 0 };
+    if (!gal_path_join(&path, t->dir, "tokenizer.model")) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    gal_err err = GAL_OK;
+    if (t->resuming) {
+        err = gal_read_file(&t->tok_bytes, path.data, TOKENIZER_MAX_BYTES, diag);
+    } else {
+        bool own = !g->tokenizer.path[0] && !g->init[0];
+        err = own ? train_tokenizer(t, c, n_train, diag)
+                  : read_tokenizer(t, g->tokenizer.path[0] ? g->tokenizer.path : g->init, diag);
+        if (!err) err = gal_write_file(path.data, t->tok_bytes.data, t->tok_bytes.len, diag);
+    }
+    if (!err) err = gal_tokenizer_open_bytes(&t->tok, t->tok_bytes.data, t->tok_bytes.len, path.data, diag);
+    if (!err) err = gal__train_token_bytes(t, diag);
+    gal_buf_free(&path);
+    return err;
+}
+
+/* ---- shards ------------------------------------------------------------------------------------------------------ */
+
+/* Opens a shard that fits, or makes it. c NULL: it must be there. */
+static gal_err setup_shard(gal_trainer *t, gal_shard *out, const char *name, const gal_corpus *c, size_t first, size_t n,
+                           gal_diag *diag) {
+    const char *shared = t->config->data.shards;
+    gal_buf dir = { 0 }, path = { 0 };
+    uint8_t tokenizer[32], source[32];
+    gal_tokenizer_sha256(t->tok, tokenizer);
+    if (c) gal_corpus_sha256(c, first, n, source);
+    if (shared[0])
+        gal_buf_puts(&dir, shared);
+    else
+        gal_buf_printf(&dir, "%s/data", t->dir);
+    gal_err err = !dir.oom && gal_path_join(&path, dir.data, name) ? gal_make_dirs(dir.data, diag)
+                                                                  : gal_fail(diag, GAL_ENOMEM, "%s: no memory", name);
+    /* In a fresh run's own folder lies at most what an attempt that failed left behind. */
+    bool there = !err && gal_is_file(path.data) && (t->resuming || shared[0]);
+    if (!err && !there && !c)
+        err = gal_fail(diag, GAL_EINPUT, "%s: the run's token shard is missing, and so is its text", path.data);
+    if (!err && !there) err = gal_shard_write(path.data, c, first, n, t->tok, diag);
+    if (!err) err = gal_shard_open(out, path.data, tokenizer, c ? source : NULL, diag);
+    gal_buf_free(&dir);
+    gal_buf_free(&path);
+    return err;
+}
+
+static gal_err too_small(const gal_trainer *t, size_t bytes, size_t docs, gal_diag *diag) {
+    const gal_train_config *g = t->config;
+    return gal_fail(diag, GAL_EINPUT, "%s: too small to train on: %zu bytes of text in %zu documents, and one row of "
+                    "batch.sequence %lld needs %lld tokens", g->data.text.v[0], bytes, docs,
+                    (long long)g->batch.sequence, (long long)g->batch.sequence + 1);
+}
+
+/* With the corpora in hand. v: validation corpus, or NULL for the end of c. */
+static gal_err setup_from_corpora(gal_trainer *t, gal_corpus *c, gal_corpus *v, gal_diag *diag) {
+    const gal_train_config *g = t->config;
+    size_t n_train = c->n_docs, bytes = gal_corpus_bytes(c, 0, c->n_docs);
+    /* A document has at most its bytes, a first space, BOS and EOS as tokens. */
+    if (bytes + 3 * c->n_docs < (size_t)g->batch.sequence + 1) return too_small(t, bytes, c->n_docs, diag);
+    gal_err err = GAL_OK;
+    if (!v && g->data.valid_fraction > 0) err = gal_corpus_split(c, g->data.valid_fraction, &n_train, diag);
+    if (err) return err;
+    size_t n_valid = v ? v->n_docs : c->n_docs - n_train;
+    err = setup_tokenizer(t, c, n_train, diag);
+    if (!err) err = setup_shard(t, &t->train, "train.shard", c, 0, n_train, diag);
+    if (!err && n_valid) err = setup_shard(t, &t->valid, "valid.shard", v ? v : c, v ? 0 : n_train, n_valid, diag);
+    return err;
+}
+
+/* The shards of a run whose text is gone. */
+static gal_err setup_from_shards(gal_trainer *t, gal_diag *diag) {
+    gal_err err = setup_tokenizer(t, NULL, 0, diag);
+    if (!err) err = setup_shard(t, &t->train, "train.shard", NULL, 0, 0, diag);
+    bool valid = t->config->data.valid.n > 0 || t->config->data.valid_fraction > 0;
+    return err || !valid ? err : setup_shard(t, &t->valid, "valid.shard", NULL, 0, 0, diag);
+}
+
+gal_err gal__train_setup_data(gal_trainer *t, gal_diag *diag) {
+    const gal_train_config *g = t->config;
+    bool text = true;
+    for (size_t i = 0; i < g->data.text.n; i++) text = text && gal_is_file(g->data.text.v[i]);
+    for (size_t i = 0; i < g->data.valid.n; i++) text = text && gal_is_file(g->data.valid.v[i]);
+    gal_err err = GAL_OK;
+    if (t->resuming && !text) {
+        gal__train_note(t, "the text is gone; the run's token shards are used as they are");
+        err = setup_from_shards(t, diag);
+    } else {
+        gal_corpus c = { 0 }, v = { 0 };
+        err = gal_corpus_read(&c, g->data.text.v, g->data.text.n, g->data.separator, diag);
+        if (!err && g->data.valid.n) err = gal_corpus_read(&v, g->data.valid.v, g->data.valid.n, g->data.separator, diag);
+        if (!err) err = setup_from_corpora(t, &c, g->data.valid.n ? &v : NULL, diag);
+        gal_corpus_free(&c);
+        gal_corpus_free(&v);
+    }
+    if (err) return err;
+    t->has_valid = t->valid.n_tokens - t->valid.n_docs > 0;
+    err = gal_order_init(&t->order, &t->train, (uint64_t)g->seed, g->batch.sequence, g->data.text.n ? g->data.text.v[0] :
+                         t->dir, diag);
+    if (err) return err;
+    gal__train_note(t, "text: %lld bytes, %lld tokens in %lld documents to train on; %lld bytes, %lld tokens to validate "
+                    "on; vocabulary %d", (long long)t->train.text_bytes, (long long)t->train.n_tokens,
+                    (long long)t->train.n_docs, (long long)t->valid.text_bytes, (long long)t->valid.n_tokens,
+                    (int)gal_tokenizer_size(t->tok));
+    return GAL_OK;
+}
+
+/* ---- model ------------------------------------------------------------------------------------------------------- */
+
+/* Loaded weights lie read-only in files, perhaps in 16 bits; training needs f32 of its own. */
+static gal_err own_weights(gal_model *m, gal_diag *diag) {
+    for (size_t i = 0; i < m->n_weights; i++) {
+        gal_w *w = &m->weights[i];
+        if (w->owned && w->dtype == GAL_F32) continue;
+        float *copy = gal_alloc_array((size_t)gal_wcount(w), sizeof *copy);
+        if (!copy)
+            return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %lld weights", w->name, (long long)gal_wcount(w));
+        gal_convert(copy, GAL_F32, w->data, w->dtype, gal_wcount(w));
+        if (w->owned) gal_free(w->data);
+        w->data = copy;
+        w->dtype = GAL_F32;
+        w->owned = true;
+    }
+    m->config.dtype = GAL_F32;
+    return GAL_OK;
+}
+
+static gal_err fresh_model(gal_trainer *t, const char *from, gal_diag *diag) {
+    gal_config c = { 0 };
+    gal_buf path = { 0 };
+    gal_err err = GAL_OK;
+    if (from) {
+        err = gal_path_join(&path, from, "config.json") ? gal_config_read(&c, path.data, diag)
+                                                        : gal_fail(diag, GAL_ENOMEM, "%s: no memory", from);
+    } else {
+        err = gal_train_model_config(&c, t->config, gal_tokenizer_size(t->tok), gal_tokenizer_bos(t->tok),
+                                     gal_tokenizer_eos(t->tok), "configuration", diag);
+    }
+    gal_buf_free(&path);
+    if (!err) err = gal_model_build(&t->model, &c, diag);
+    if (err) {
+        gal_config_free(&c);
+        return err;
+    }
+    uint64_t need = (uint64_t)gal_model_params(t->model) * sizeof(float), available = gal_memory_available();
+    if (need > available)
+        return gal_fail(diag, GAL_ENOMEM, "memory: %lld weights need %llu bytes, %llu are available",
+                        (long long)gal_model_params(t->model), (unsigned long long)need, (unsigned long long)available);
+    return gal_model_init(t->model, GAL_F32, (uint64_t)t->config->seed, diag);
+}
+
+gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag) {
+    const gal_train_config *g = t->config;
+    gal_err err = GAL_OK;
+    if (!from && g->init[0]) {
+        err = gal_model_load(&t->model, g->init, diag);
+        if (!err) err = own_weights(t->model, diag);
+    } else {
+        err = fresh_model(t, from, diag);
+    }
+    if (err) return err;
+    if (t->model->config.V <= t->train.largest_id || t->model->config.V <= t->valid.largest_id)
+        return gal_fail(diag, GAL_EINPUT, "the model has %lld vocabulary entries, the text holds token %lld: the tokenizer "
+                        "is not the model's", (long long)t->model->config.V,
+                        (long long)GAL_MAX(t->train.largest_id, t->valid.largest_id));
+    gal_dtype work = g->precision == GAL_PRECISION_BF16 ? GAL_BF16 : GAL_F32;
+    uint64_t need = gal_adamw_bytes(t->model->weights, t->model->n_weights, work), available = gal_memory_available();
+    if (need > available)
+        return gal_fail(diag, GAL_ENOMEM, "memory: gradients and moments of %lld weights need %llu bytes, %llu are "
+                        "available", (long long)gal_model_params(t->model), (unsigned long long)need,
+                        (unsigned long long)available);
+    gal_adamw_options o = { g->optimizer.beta1, g->optimizer.beta2, g->optimizer.eps, g->optimizer.weight_decay,
+                            g->optimizer.clip };
+    gal_device_options d = { g->device.cpu[0] ? g->device.cpu : NULL, (int)g->device.threads };
+    t->schedule = (gal_schedule){ g->optimizer.lr, g->schedule.warmup, g->steps, g->schedule.final_fraction };
+    err = gal_adamw_new(&t->opt, t->model->weights, t->model->n_weights, work, GAL__TRAIN_SET, &o, diag);
+    if (!err) err = gal_dev_open(&t->dev, &d, diag);
+    if (!err) err = gal_ctx_new(&t->cx, t->dev, work, diag);
+    return err ? err : gal__train_step_memory(t, diag);
+}
