@@ -1,5 +1,5 @@
-/* train.h - training a model from a YAML file, with a callback that hears how it goes. A training writes a run directory:
- * config.yaml (complete), tokenizer.model, data/, metrics.sqlite, log.txt, checkpoints/step-N/, plots/.
+/* train.h - training a model from a YAML file, with a callback that hears how it goes. A training writes a run
+ * directory: config.yaml (complete), tokenizer.model, data/, metrics.sqlite, log.txt, checkpoints/step-N/, plots/.
  *
  * Stable since 0.1. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GALERNE_TRAIN_H
@@ -42,9 +42,9 @@ typedef struct gal_train_options {
     void *user;
 } gal_train_options;
 
-/* Trains as the YAML file says, after `set` ("key=value", n_set of them) was applied. config NULL with options->resume: the
- * run's own. Errors: GAL_EINPUT (configuration, text, a run that is there already), GAL_ENOMEM (memory predicted or found
- * too small), GAL_EIO (disk), GAL_EINTERRUPTED (stopped, saved). */
+/* Trains as the YAML file says, after `set` ("key=value", n_set of them) was applied. config NULL with
+ * options->resume: the run's own. Errors: GAL_EINPUT (configuration, text, a run that is there already), GAL_ENOMEM
+ * (memory predicted or found too small), GAL_EIO (disk), GAL_EINTERRUPTED (stopped, saved). */
 GAL_API gal_err gal_train(const char *config, const char *const *set, size_t n_set, const gal_train_options *options,
                           gal_diag *diag);
 

@@ -5,10 +5,13 @@
 #include "cli/cli.h"
 
 extern const gal_command gal_cmd_help;
+extern const gal_command gal_cmd_init;
 extern const gal_command gal_cmd_inspect;
 extern const gal_command gal_cmd_logits;
 extern const gal_command gal_cmd_run;
+extern const gal_command gal_cmd_runs;
 extern const gal_command gal_cmd_tokenize;
+extern const gal_command gal_cmd_train;
 extern const gal_command gal_cmd_version;
 
 #endif

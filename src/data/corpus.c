@@ -74,7 +74,8 @@ gal_err gal_corpus_read(gal_corpus *out, char *const *paths, size_t n_paths, con
             err = add_zstd(&c.text, &m, paths[i], diag);
         } else if (m.bytes) {
             gal_buf_add(&c.text, m.data, m.bytes);
-            if (c.text.oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for %zu bytes of text", paths[i], m.bytes);
+            if (c.text.oom)
+                err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for %zu bytes of text", paths[i], m.bytes);
         }
         gal_map_close(&m);
         if (!err) err = add_documents(&c, at, separator, diag);

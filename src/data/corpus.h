@@ -15,8 +15,8 @@ typedef struct gal_corpus {
     size_t n_docs, cap_docs;
 } gal_corpus; /* {0} is an empty one */
 
-/* Reads files, plain or Zstandard (told by content). Each file is a document; with a separator (not ""), each line that
- * begins with it starts one and is dropped. GAL_EINPUT if a file cannot be read or nothing is left. */
+/* Reads files, plain or Zstandard (told by content). Each file is a document; with a separator (not ""), each line
+ * that begins with it starts one and is dropped. GAL_EINPUT if a file cannot be read or nothing is left. */
 gal_err gal_corpus_read(gal_corpus *out, char *const *paths, size_t n_paths, const char *separator, gal_diag *diag);
 void gal_corpus_free(gal_corpus *c); /* leaves {0} */
 /* Documents from *first on hold about the last `fraction` of the text; one document is cut in two at a line's (else a

@@ -9,8 +9,8 @@
 enum { ROUNDS = 4 };
 
 uint64_t gal_permute(uint64_t i, uint64_t n, uint64_t seed, uint64_t stream) {
-    /* Four rounds over 2 x half bits are a permutation of [0, 4^half); walking until the value falls below n makes one of
-     * [0, n), in fewer than four steps on average because 4^half < 4 n. */
+    /* Four rounds over 2 x half bits are a permutation of [0, 4^half); walking until the value falls below n makes
+     * one of [0, n), in fewer than four steps on average because 4^half < 4 n. */
     unsigned half = 1;
     while (half < 32 && (UINT64_C(1) << (2 * half)) < n) half++;
     uint64_t mask = (UINT64_C(1) << half) - 1;
@@ -31,10 +31,11 @@ uint64_t gal_permute(uint64_t i, uint64_t n, uint64_t seed, uint64_t stream) {
 gal_err gal_order_init(gal_order *out, const gal_shard *shard, uint64_t seed, int64_t sequence, const char *name,
                        gal_diag *diag) {
     if (shard->n_tokens < sequence + 1)
-        return gal_fail(diag, GAL_EINPUT, "%s: too small to train on: %lld bytes of text are %lld tokens in %lld documents, "
-                        "and one row of batch.sequence %lld needs %lld", name, (long long)shard->text_bytes,
-                        (long long)shard->n_tokens, (long long)shard->n_docs, (long long)sequence,
-                        (long long)sequence + 1);
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: too small to train on: %lld bytes of text are %lld tokens in %lld documents, "
+                        "and one row of batch.sequence %lld needs %lld",
+                        name, (long long)shard->text_bytes, (long long)shard->n_tokens, (long long)shard->n_docs,
+                        (long long)sequence, (long long)sequence + 1);
     *out = (gal_order){ shard, seed, sequence };
     return GAL_OK;
 }

@@ -37,7 +37,8 @@ static uint64_t get(const uint8_t *p, int bytes) {
     return v;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------------------- */
+/* ---- writing -----------------------------------------------------------------------------------------------------
+ */
 
 typedef struct building {
     gal_ids ids;
@@ -90,7 +91,8 @@ static gal_err encode_all(building *b, const gal_corpus *c, size_t first, size_t
                           gal_diag *diag) {
     gal_token_scratch *scratch = NULL;
     gal_err err = gal_token_scratch_new(&scratch, t, diag);
-    unsigned flags = (gal_tokenizer_bos(t) >= 0 ? GAL_ENCODE_BOS : 0u) | (gal_tokenizer_eos(t) >= 0 ? GAL_ENCODE_EOS : 0u);
+    unsigned flags = (gal_tokenizer_bos(t) >= 0 ? GAL_ENCODE_BOS : 0u) |
+                     (gal_tokenizer_eos(t) >= 0 ? GAL_ENCODE_EOS : 0u);
     for (size_t i = 0; !err && i < n; i++) {
         const gal_document *d = &c->docs[first + i];
         b->docs[i] = b->ids.len;
@@ -136,23 +138,28 @@ gal_err gal_shard_write(const char *path, const gal_corpus *c, size_t first, siz
     return err;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------------------------- */
+/* ---- reading -----------------------------------------------------------------------------------------------------
+ */
 
 static gal_err refuse_hash(const char *path, const char *what, const uint8_t want[32], const uint8_t found[32],
                            gal_diag *diag) {
     char a[65], b[65];
     gal_hex(a, want, 32);
     gal_hex(b, found, 32);
-    return gal_fail(diag, GAL_EINPUT, "%s: made from another %s: expected SHA-256 %.16s..., found %.16s...; remove the file "
-                    "to make it anew", path, what, a, b);
+    return gal_fail(diag, GAL_EINPUT,
+                    "%s: made from another %s: expected SHA-256 %.16s..., found %.16s...; remove the file "
+                    "to make it anew",
+                    path, what, a, b);
 }
 
 static gal_err check_layout(gal_shard *s, const char *path, gal_diag *diag) {
     const uint8_t *h = s->map.data;
     size_t bytes = s->map.bytes;
     if (bytes < GAL_SHARD_HEADER || memcmp(h + AT_MAGIC, SHARD_MAGIC, 8) != 0)
-        return gal_fail(diag, GAL_EINPUT, "%s: no token shard: expected a header of %d bytes that begins with %s, found "
-                        "%zu bytes", path, GAL_SHARD_HEADER, SHARD_MAGIC, bytes);
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: no token shard: expected a header of %d bytes that begins with %s, found "
+                        "%zu bytes",
+                        path, GAL_SHARD_HEADER, SHARD_MAGIC, bytes);
     uint8_t own[32];
     gal_sha256_of(h, AT_SELF, own);
     if (memcmp(own, h + AT_SELF, 32) != 0) return gal_fail(diag, GAL_EINPUT, "%s: the header is damaged", path);
@@ -165,8 +172,10 @@ static gal_err check_layout(gal_shard *s, const char *path, gal_diag *diag) {
     uint64_t padded = sane ? (n * elem + 7) / 8 * 8 : 0;
     uint64_t want = GAL_SHARD_HEADER + padded + (docs + 1) * 8;
     if (!sane || want != bytes)
-        return gal_fail(diag, GAL_EINPUT, "%s: expected %llu bytes for %llu tokens of %llu bytes in %llu documents, found "
-                        "%zu", path, (unsigned long long)want, (unsigned long long)n, (unsigned long long)elem,
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: expected %llu bytes for %llu tokens of %llu bytes in %llu documents, found "
+                        "%zu",
+                        path, (unsigned long long)want, (unsigned long long)n, (unsigned long long)elem,
                         (unsigned long long)docs, bytes);
     s->elem = (int)elem;
     s->n_tokens = (int64_t)n;
@@ -197,7 +206,8 @@ static gal_err check_contents(const gal_shard *s, const char *path, gal_diag *di
     for (int64_t i = 0; i <= s->n_docs; i++) {
         int64_t at = gal_shard_doc(s, i);
         if (at < last || at > s->n_tokens || (i == 0 && at != 0) || (i == s->n_docs && at != s->n_tokens))
-            return gal_fail(diag, GAL_EINPUT, "%s: document %lld begins at token %lld", path, (long long)i, (long long)at);
+            return gal_fail(diag, GAL_EINPUT, "%s: document %lld begins at token %lld", path, (long long)i,
+                            (long long)at);
         last = at;
     }
     return GAL_OK;

@@ -1,11 +1,12 @@
 /* shard.h - a corpus as token ids in one mapped file, with everything that tells whether it is the right one.
  *
- *   [ header 256 bytes | tokens [n] of u16 or u32, padded to 8 bytes | first token of each document, and n: u64 [docs + 1] ]
+ *   [ header 256 bytes | tokens [n] of u16 or u32, padded to 8 bytes | first token of each document, and n: u64 [docs
+ * + 1] ]
  *
  * Little-endian. Each document is stored as BOS, its tokens, EOS (those that the tokenizer has). The header holds the
- * SHA-256 of the tokenizer, of the source text, of all that follows the header, and of itself. A file that does not match
- * is refused, never repaired. docs/formats/shard.md describes every byte.
- * SPDX-License-Identifier: Apache-2.0 */
+ * SHA-256 of the tokenizer, of the source text, of all that follows the header, and of itself. A file that does not
+ * match is refused, never repaired. docs/formats/shard.md describes every byte. SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef GAL_DATA_SHARD_H
 #define GAL_DATA_SHARD_H
 
@@ -29,8 +30,8 @@ typedef struct gal_shard {
 /* Encodes documents [first, first + n) of a corpus and writes the shard atomically. */
 gal_err gal_shard_write(const char *path, const gal_corpus *c, size_t first, size_t n, const gal_tokenizer *t,
                         gal_diag *diag);
-/* Maps and checks a shard. tokenizer and source: what its hashes must be; NULL: not compared. GAL_EINPUT says what was
- * expected and found. */
+/* Maps and checks a shard. tokenizer and source: what its hashes must be; NULL: not compared. GAL_EINPUT says what
+ * was expected and found. */
 gal_err gal_shard_open(gal_shard *out, const char *path, const uint8_t tokenizer[32], const uint8_t source[32],
                        gal_diag *diag);
 void gal_shard_close(gal_shard *s);

@@ -12,7 +12,8 @@
 static void *field_of(void *config, const gal_setting *s) { return (char *)config + s->offset; }
 static const void *field_in(const void *config, const gal_setting *s) { return (const char *)config + s->offset; }
 
-/* ---- finding keys ------------------------------------------------------------------------------------------------ */
+/* ---- finding keys ------------------------------------------------------------------------------------------------
+ */
 
 const gal_setting *gal_settings_find(const gal_settings *t, const char *key) {
     for (size_t i = 0; i < t->count; i++)
@@ -68,18 +69,35 @@ gal_err gal__settings_unknown(const gal_settings *t, const char *key, const gal_
     return gal_fail(diag, at->err, "%s: unknown key %s", at->text, key);
 }
 
-/* ---- values ------------------------------------------------------------------------------------------------------ */
+/* ---- values ------------------------------------------------------------------------------------------------------
+ */
 
 static void expected(const gal_setting *s, gal_buf *b) {
     switch (s->type) {
-    case GAL_S_INT: gal_buf_printf(b, "a whole number from %.0f to %.0f", s->min, s->max); break;
-    case GAL_S_FLOAT: gal_buf_printf(b, "a number from %g to %g", s->min, s->max); break;
-    case GAL_S_BOOL: gal_buf_puts(b, "true or false"); break;
-    case GAL_S_STRING: gal_buf_puts(b, "a text"); break;
-    case GAL_S_PATH: gal_buf_puts(b, "a path"); break;
-    case GAL_S_CHOICE: gal_buf_printf(b, "one of: %s", s->choices); break;
-    case GAL_S_STRINGS: gal_buf_puts(b, "a text or a list of texts"); break;
-    case GAL_S_PATHS: gal_buf_puts(b, "a path or a list of paths"); break;
+    case GAL_S_INT:
+        gal_buf_printf(b, "a whole number from %.0f to %.0f", s->min, s->max);
+        break;
+    case GAL_S_FLOAT:
+        gal_buf_printf(b, "a number from %g to %g", s->min, s->max);
+        break;
+    case GAL_S_BOOL:
+        gal_buf_puts(b, "true or false");
+        break;
+    case GAL_S_STRING:
+        gal_buf_puts(b, "a text");
+        break;
+    case GAL_S_PATH:
+        gal_buf_puts(b, "a path");
+        break;
+    case GAL_S_CHOICE:
+        gal_buf_printf(b, "one of: %s", s->choices);
+        break;
+    case GAL_S_STRINGS:
+        gal_buf_puts(b, "a text or a list of texts");
+        break;
+    case GAL_S_PATHS:
+        gal_buf_puts(b, "a path or a list of paths");
+        break;
     }
 }
 
@@ -164,7 +182,8 @@ static gal_err assign_text(const gal_setting *s, void *config, const gal__scalar
 
 gal_err gal__settings_assign(const gal_setting *s, void *config, const gal__scalar *v, const gal__place *at,
                              gal_diag *diag) {
-    bool text = s->type == GAL_S_STRING || s->type == GAL_S_PATH || s->type == GAL_S_STRINGS || s->type == GAL_S_PATHS;
+    bool text = s->type == GAL_S_STRING || s->type == GAL_S_PATH || s->type == GAL_S_STRINGS ||
+                s->type == GAL_S_PATHS;
     if (text) return assign_text(s, config, v, at, diag);
     if (v->quoted && s->type != GAL_S_CHOICE) return refuse_text(s, v->text, at, diag);
     if (v->bytes == 0) return gal__settings_refuse(s, "no value", at, diag);
@@ -172,8 +191,8 @@ gal_err gal__settings_assign(const gal_setting *s, void *config, const gal__scal
     int place = 0;
     switch (s->type) {
     case GAL_S_INT:
-        if (!parse_number(v->text, &x) || fabs(x) > 9007199254740992.0 || x < floor(x) || x > floor(x) || x < s->min ||
-            x > s->max)
+        if (!parse_number(v->text, &x) || fabs(x) > 9007199254740992.0 || x < floor(x) || x > floor(x) ||
+            x < s->min || x > s->max)
             return refuse_text(s, v->text, at, diag);
         *(int64_t *)field_of(config, s) = (int64_t)x;
         break;
@@ -192,7 +211,8 @@ gal_err gal__settings_assign(const gal_setting *s, void *config, const gal__scal
     case GAL_S_STRING:
     case GAL_S_PATH:
     case GAL_S_STRINGS:
-    case GAL_S_PATHS: break; /* above */
+    case GAL_S_PATHS:
+        break; /* above */
     }
     return GAL_OK;
 }
@@ -224,7 +244,8 @@ void gal_settings_free(const gal_settings *t, void *config) {
     memset(config, 0, t->bytes);
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------------------- */
+/* ---- writing -----------------------------------------------------------------------------------------------------
+ */
 
 /* The shortest form that reads back to the same number. */
 static void print_number(double x, gal_buf *out) {
@@ -245,9 +266,15 @@ void gal_settings_print(const gal_setting *s, const void *config, gal_buf *out) 
     const char *c;
     const gal_strings *l;
     switch (s->type) {
-    case GAL_S_INT: gal_buf_printf(out, "%lld", (long long)*(const int64_t *)f); break;
-    case GAL_S_FLOAT: print_number(*(const double *)f, out); break;
-    case GAL_S_BOOL: gal_buf_puts(out, *(const bool *)f ? "true" : "false"); break;
+    case GAL_S_INT:
+        gal_buf_printf(out, "%lld", (long long)*(const int64_t *)f);
+        break;
+    case GAL_S_FLOAT:
+        print_number(*(const double *)f, out);
+        break;
+    case GAL_S_BOOL:
+        gal_buf_puts(out, *(const bool *)f ? "true" : "false");
+        break;
     case GAL_S_STRING:
     case GAL_S_PATH:
         c = *(char *const *)f;
@@ -297,7 +324,7 @@ void gal_settings_list(const gal_settings *t, gal_buf *out) {
         gal_buf_printf(out, "| `%s` | ", s->key);
         expected(s, out);
         gal_buf_printf(out, " | %s%s%s | %s |\n", s->fallback && s->fallback[0] ? "`" : "",
-                       s->fallback && s->fallback[0] ? s->fallback : "none",
-                       s->fallback && s->fallback[0] ? "`" : "", s->help);
+                       s->fallback && s->fallback[0] ? s->fallback : "none", s->fallback && s->fallback[0] ? "`" : "",
+                       s->help);
     }
 }

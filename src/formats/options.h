@@ -1,25 +1,26 @@
-/* options.h - run configuration: one table of settings reads YAML, takes key=value from a command line, writes the complete
- * configuration back and lists itself for the documentation.
+/* options.h - run configuration: one table of settings reads YAML, takes key=value from a command line, writes the
+ * complete configuration back and lists itself for the documentation.
  *
  * A row names a field of the caller's struct by a dotted key ("optimizer.lr"). In a file the part before the dot is a
- * section; the dotted form is understood too. Everything in a file is checked: unknown keys, wrong types, impossible values
- * and keys given twice are refused with file, line, column, key and what was expected. Anchors, aliases, tags and second
- * documents are refused: a configuration that needs them hides what it says.
+ * section; the dotted form is understood too. Everything in a file is checked: unknown keys, wrong types, impossible
+ * values and keys given twice are refused with file, line, column, key and what was expected. Anchors, aliases, tags
+ * and second documents are refused: a configuration that needs them hides what it says.
  *
- * Numbers are decimal: 1e-3, 0.1, 3e5; whole numbers may be written 1e6. Paths in a file are relative to the file's folder,
- * on a command line to the current one. SPDX-License-Identifier: Apache-2.0 */
+ * Numbers are decimal: 1e-3, 0.1, 3e5; whole numbers may be written 1e6. Paths in a file are relative to the file's
+ * folder, on a command line to the current one; both are kept from the root on. SPDX-License-Identifier: Apache-2.0
+ */
 #ifndef GAL_FORMATS_OPTIONS_H
 #define GAL_FORMATS_OPTIONS_H
 
 #include "base/buf.h"
 
 typedef enum gal_setting_type {
-    GAL_S_INT,    /* int64_t */
-    GAL_S_FLOAT,  /* double */
-    GAL_S_BOOL,   /* bool */
-    GAL_S_STRING, /* char *, owned by the struct, never NULL */
-    GAL_S_PATH,   /* the same; "" means: none */
-    GAL_S_CHOICE, /* int: place in choices */
+    GAL_S_INT,     /* int64_t */
+    GAL_S_FLOAT,   /* double */
+    GAL_S_BOOL,    /* bool */
+    GAL_S_STRING,  /* char *, owned by the struct, never NULL */
+    GAL_S_PATH,    /* the same; "" means: none */
+    GAL_S_CHOICE,  /* int: place in choices */
     GAL_S_STRINGS, /* gal_strings: a list, or one string */
     GAL_S_PATHS
 } gal_setting_type;
@@ -32,11 +33,11 @@ typedef struct gal_strings {
 typedef struct gal_setting {
     const char *key;
     gal_setting_type type;
-    size_t offset;       /* of the field */
+    size_t offset;        /* of the field */
     const char *fallback; /* as text; for lists NULL: an empty one */
-    double min, max;     /* INT, FLOAT: inclusive */
-    const char *choices; /* CHOICE: "f32 bf16" */
-    const char *help;    /* a phrase with its unit */
+    double min, max;      /* INT, FLOAT: inclusive */
+    const char *choices;  /* CHOICE: "f32 bf16" */
+    const char *help;     /* a phrase with its unit */
 } gal_setting;
 
 typedef struct gal_settings {

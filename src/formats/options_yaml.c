@@ -1,10 +1,12 @@
-/* options_yaml.c - walks libyaml's events over a table of settings. Refuses what a flat table cannot mean: deeper nesting,
- * anchors, tags, second documents. SPDX-License-Identifier: Apache-2.0 */
+/* options_yaml.c - walks libyaml's events over a table of settings. Refuses what a flat table cannot mean: deeper
+ * nesting, anchors, tags, second documents. SPDX-License-Identifier: Apache-2.0 */
 #include "formats/options_internal.h"
 
 #include "base/mem.h"
 
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
 
@@ -34,7 +36,8 @@ static gal_err next(walker *w) {
     if (!yaml_parser_parse(&w->parser, &w->ev)) {
         gal__place at = place_of(w, w->parser.problem_mark);
         if (w->parser.error == YAML_MEMORY_ERROR) return gal_fail(w->diag, GAL_ENOMEM, "%s: no memory", at.text);
-        return gal_fail(w->diag, at.err, "%s: no YAML: %s", at.text, w->parser.problem ? w->parser.problem : "bad text");
+        return gal_fail(w->diag, at.err, "%s: no YAML: %s", at.text,
+                        w->parser.problem ? w->parser.problem : "bad text");
     }
     w->have_ev = true;
     const unsigned char *anchor = NULL, *tag = NULL;
@@ -68,8 +71,7 @@ static bool is_null(const gal__scalar *v) {
 
 static gal_err read_list(walker *w, const gal_setting *s) {
     gal__place at = place_of(w, w->ev.start_mark);
-    if (s->type != GAL_S_STRINGS && s->type != GAL_S_PATHS)
-        return gal__settings_refuse(s, "a list", &at, w->diag);
+    if (s->type != GAL_S_STRINGS && s->type != GAL_S_PATHS) return gal__settings_refuse(s, "a list", &at, w->diag);
     gal__settings_clear_list(s, w->config);
     for (;;) {
         gal_err err = next(w);
@@ -182,26 +184,34 @@ gal_err gal_settings_parse(const gal_settings *t, void *config, const char *text
     return walk(&w, text ? text : "", bytes);
 }
 
+/* A folder's path from the root: a configuration that is written elsewhere must still name the same files. */
+static char *absolute(const char *dir) {
+    char full[PATH_MAX];
+    return realpath(dir, full) ? gal_strdup(full) : NULL;
+}
+
 gal_err gal_settings_read(const gal_settings *t, void *config, const char *path, gal_diag *diag) {
     gal_buf text = { 0 };
     gal_err err = gal_read_file(&text, path, CONFIG_MAX_BYTES, diag);
     if (!err) {
         const char *slash = strrchr(path, '/');
-        char *dir = slash ? gal_strndup(path, (size_t)(slash - path) + (slash == path)) : gal_strdup("");
-        if (!dir) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
-        if (!err) err = gal_settings_parse(t, config, text.data, text.len, path, dir, diag);
+        char *dir = slash ? gal_strndup(path, (size_t)(slash - path) + (slash == path)) : gal_strdup(".");
+        char *full = dir ? absolute(dir) : NULL;
+        if (!full) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory, or its folder is gone", path);
+        if (!err) err = gal_settings_parse(t, config, text.data, text.len, path, full, diag);
+        gal_free(full);
         gal_free(dir);
     }
     gal_buf_free(&text);
     return err;
 }
 
-gal_err gal_settings_set(const gal_settings *t, void *config, const char *assignment, gal_diag *diag) {
+static gal_err set_in(const gal_settings *t, void *config, const char *assignment, const char *dir, gal_diag *diag) {
     const char *eq = strchr(assignment, '=');
     if (!eq) return gal_fail(diag, GAL_EUSAGE, "--set %.100s: expected key=value", assignment);
     char name[PLACE_BYTES], key[KEY_BYTES];
     (void)snprintf(name, sizeof name, "--set %.200s", assignment);
-    gal__place at = { .text = name, .err = GAL_EUSAGE };
+    gal__place at = { .text = name, .dir = dir, .err = GAL_EUSAGE };
     size_t n = (size_t)(eq - assignment);
     if (n >= sizeof key) return gal_fail(diag, GAL_EUSAGE, "%s: unknown key", name);
     memcpy(key, assignment, n);
@@ -215,11 +225,19 @@ gal_err gal_settings_set(const gal_settings *t, void *config, const char *assign
         gal_buf b = { 0 };
         gal_buf_printf(&b, "{ \"%s\": %s }", key, eq + 1);
         gal_err err = b.oom ? gal_fail(diag, GAL_ENOMEM, "--set: no memory") : GAL_OK;
-        walker w = { .t = t, .config = config, .name = name, .err_class = GAL_EUSAGE, .diag = diag };
+        walker w = { .t = t, .config = config, .name = name, .dir = dir, .err_class = GAL_EUSAGE, .diag = diag };
         if (!err) err = walk(&w, b.data, b.len);
         gal_buf_free(&b);
         return err;
     }
     gal__scalar v = { .text = eq + 1, .bytes = strlen(eq + 1) };
     return gal__settings_assign(s, config, &v, &at, diag);
+}
+
+gal_err gal_settings_set(const gal_settings *t, void *config, const char *assignment, gal_diag *diag) {
+    char *here = absolute(".");
+    if (!here) return gal_fail(diag, GAL_EFAIL, "--set: the current folder is gone");
+    gal_err err = set_in(t, config, assignment, here, diag);
+    gal_free(here);
+    return err;
 }

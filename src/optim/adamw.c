@@ -100,7 +100,9 @@ void gal_adamw_prepare(gal_adamw *o, double lr) {
 
 void gal_adamw_zero(gal_ctx *cx, gal_adamw *o) {
     for (size_t i = 0; i < o->n; i++) {
-        gal_k_map fill = { .y = o->slot[i].w->grad, .dt = GAL_F32, .adt = GAL_F32, .count = gal_wcount(o->slot[i].w) };
+        gal_k_map fill = {
+            .y = o->slot[i].w->grad, .dt = GAL_F32, .adt = GAL_F32, .count = gal_wcount(o->slot[i].w)
+        };
         gal_launch(cx, GAL_K_FILL, &fill, sizeof fill);
     }
 }

@@ -1,11 +1,12 @@
-/* adamw.h - AdamW (Loshchilov and Hutter, arXiv:1711.05101) over the weights of a model, with clipping by global norm.
+/* adamw.h - AdamW (Loshchilov and Hutter, arXiv:1711.05101) over the weights of a model, with clipping by global
+ * norm.
  *
  * Groups follow from the weights' roles: norms are never decayed, every matrix is, embeddings included.
- * Master weights are f32. Where activations are f32 they are the model's own; where bf16, the optimiser keeps them and the
- * model computes on a bf16 copy (norm scales stay f32), which every update refreshes.
+ * Master weights are f32. Where activations are f32 they are the model's own; where bf16, the optimiser keeps them
+ * and the model computes on a bf16 copy (norm scales stay f32), which every update refreshes.
  *
- * Owned: moments, master weights, and the gradients it gives the weights (w->grad). Everything has a fixed address from
- * gal_adamw_new() on, so that the update can be recorded. SPDX-License-Identifier: Apache-2.0 */
+ * Owned: moments, master weights, and the gradients it gives the weights (w->grad). Everything has a fixed address
+ * from gal_adamw_new() on, so that the update can be recorded. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_OPTIM_ADAMW_H
 #define GAL_OPTIM_ADAMW_H
 

@@ -20,6 +20,6 @@ bool gal_schedule_same(const gal_schedule *a, const gal_schedule *b) {
 }
 
 void gal_schedule_print(const gal_schedule *s, gal_buf *out) {
-    gal_buf_printf(out, "%lld steps, warm-up %lld, peak %g, last %g", (long long)s->steps, (long long)s->warmup, s->lr,
-                   s->lr * s->final_fraction);
+    gal_buf_printf(out, "%lld steps, warm-up %lld, peak %g, last %g", (long long)s->steps, (long long)s->warmup,
+                   s->lr, s->lr * s->final_fraction);
 }

@@ -4,8 +4,8 @@
 
 #include "base/buf.h"
 
-/* Linear warm-up, then a cosine to final_fraction of the peak at the last step (Loshchilov and Hutter, arXiv:1608.03983,
- * without restarts). Steps count from 1. */
+/* Linear warm-up, then a cosine to final_fraction of the peak at the last step (Loshchilov and Hutter,
+ * arXiv:1608.03983, without restarts). Steps count from 1. */
 typedef struct gal_schedule {
     double lr; /* the peak */
     int64_t warmup, steps;

@@ -1,8 +1,8 @@
 /* checkpoint.c - writing, keeping and finding checkpoints; what is in trainer.json is in checkpoint_state.c.
  *
  *   checkpoints/step-N/  config.json generation_config.json model.safetensors tokenizer.model   the public layout
- *                        optimizer.safetensors trainer.json                                     what training goes on from
- *                        manifest.json                                                          written last
+ *                        optimizer.safetensors trainer.json                                     what training goes on
+ * from manifest.json                                                          written last
  *
  * Invariant: a folder named step-N is whole. It is written under another name, every file synced, and renamed last.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -22,7 +22,8 @@ static const char *const FILES[] = { "config.json",     "generation_config.json"
                                      "tokenizer.model", "optimizer.safetensors",  "trainer.json" };
 enum { MANIFEST_MAX_BYTES = 1 << 20 };
 
-/* ---- optimiser state --------------------------------------------------------------------------------------------- */
+/* ---- optimiser state ---------------------------------------------------------------------------------------------
+ */
 
 static gal_err save_moments(const gal_trainer *t, const char *path, gal_diag *diag) {
     size_t n = t->opt->n;
@@ -56,8 +57,9 @@ static gal_err load_tensor(const gal_safetensors *f, const char *path, const cha
     bool fits = x->dtype == GAL_ST_F32 && x->bytes == bytes && x->ndim == w->ndim;
     for (int i = 0; fits && i < x->ndim; i++) fits = x->dim[i] == w->dim[i];
     if (!fits)
-        return gal_fail(diag, GAL_EINPUT, "%s: %s: expected F32 of %llu bytes in the shape of the model, found %s of %llu",
-                        path, name, (unsigned long long)bytes, gal_st_dtype_name(x->dtype), (unsigned long long)x->bytes);
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: %s: expected F32 of %llu bytes in the shape of the model, found %s of %llu", path, name,
+                        (unsigned long long)bytes, gal_st_dtype_name(x->dtype), (unsigned long long)x->bytes);
     memcpy(to, x->data, (size_t)bytes);
     return GAL_OK;
 }
@@ -65,7 +67,8 @@ static gal_err load_tensor(const gal_safetensors *f, const char *path, const cha
 gal_err gal__checkpoint_load_tensors(gal_trainer *t, const char *dir, gal_diag *diag) {
     gal_buf weights = { 0 }, moments = { 0 }, name = { 0 };
     gal_safetensors *w = NULL, *o = NULL;
-    gal_err err = gal_path_join(&weights, dir, "model.safetensors") && gal_path_join(&moments, dir, "optimizer.safetensors")
+    gal_err err = gal_path_join(&weights, dir, "model.safetensors") &&
+                          gal_path_join(&moments, dir, "optimizer.safetensors")
                       ? GAL_OK
                       : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (!err) err = gal_safetensors_open(&w, weights.data, diag);
@@ -94,7 +97,8 @@ uint64_t gal__checkpoint_bytes(const gal_trainer *t) {
     return (uint64_t)gal_model_params(t->model) * 3 * sizeof(float) + names + t->tok_bytes.len + (1 << 16);
 }
 
-/* ---- the manifest ------------------------------------------------------------------------------------------------ */
+/* ---- the manifest ------------------------------------------------------------------------------------------------
+ */
 
 static gal_err hash_file(const char *path, uint64_t *bytes, char hex[65], gal_diag *diag) {
     gal_map m = { 0 };
@@ -111,7 +115,8 @@ static gal_err hash_file(const char *path, uint64_t *bytes, char hex[65], gal_di
 static gal_err write_manifest(const gal_trainer *t, const char *dir, gal_diag *diag) {
     gal_buf out = { 0 }, path = { 0 };
     gal_err err = GAL_OK;
-    gal_buf_printf(&out, "{\n  \"format\": \"galerne checkpoint\",\n  \"version\": 1,\n  \"step\": %lld,\n  \"files\": [",
+    gal_buf_printf(&out,
+                   "{\n  \"format\": \"galerne checkpoint\",\n  \"version\": 1,\n  \"step\": %lld,\n  \"files\": [",
                    (long long)t->step);
     const char *comma = "";
     for (size_t i = 0; !err && i < GAL_LEN(FILES); i++) {
@@ -148,28 +153,32 @@ static gal_err check_entry(const char *dir, const json_t *entry, gal_diag *diag)
         err = gal_fail(diag, GAL_EINPUT, "%s: expected %lld bytes, found %llu", path.data, (long long)want,
                        (unsigned long long)bytes);
     if (!err && strcmp(hex, sha) != 0)
-        err = gal_fail(diag, GAL_EINPUT, "%s: damaged: expected SHA-256 %.16s..., found %.16s...", path.data, sha, hex);
+        err = gal_fail(diag, GAL_EINPUT, "%s: damaged: expected SHA-256 %.16s..., found %.16s...", path.data, sha,
+                       hex);
     gal_buf_free(&path);
     return err;
 }
 
 gal_err gal__checkpoint_check(const char *dir, gal_diag *diag) {
     gal_buf path = { 0 }, text = { 0 };
-    gal_err err = gal_path_join(&path, dir, "manifest.json") ? gal_read_file(&text, path.data, MANIFEST_MAX_BYTES, diag)
-                                                             : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    gal_err err = gal_path_join(&path, dir, "manifest.json")
+                      ? gal_read_file(&text, path.data, MANIFEST_MAX_BYTES, diag)
+                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     json_error_t je;
     json_t *root = err ? NULL : json_loadb(text.data ? text.data : "", text.len, 0, &je);
     const json_t *files = json_object_get(root, "files");
     if (!err && json_array_size(files) == 0)
         err = gal_fail(diag, GAL_EINPUT, "%s: expected a list of files, found none", path.data);
-    for (size_t i = 0; !err && i < json_array_size(files); i++) err = check_entry(dir, json_array_get(files, i), diag);
+    for (size_t i = 0; !err && i < json_array_size(files); i++)
+        err = check_entry(dir, json_array_get(files, i), diag);
     json_decref(root);
     gal_buf_free(&path);
     gal_buf_free(&text);
     return err;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------------------------- */
+/* ---- writing -----------------------------------------------------------------------------------------------------
+ */
 
 static gal_err save_into(gal_trainer *t, const char *dir, gal_diag *diag) {
     gal_buf path = { 0 };
@@ -262,7 +271,8 @@ gal_err gal__checkpoint_write(gal_trainer *t, gal_buf *path, gal_diag *diag) {
     if (!gal_path_join(&dir, t->dir, "checkpoints")) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
     gal_buf_clear(path);
     gal_buf_printf(path, "%s/step-%lld", dir.data, (long long)t->step);
-    gal_err err = path->oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir) : gal_metrics_flush(t->metrics, diag);
+    gal_err err = path->oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir)
+                            : gal_metrics_flush(t->metrics, diag);
     if (!err) err = gal__checkpoint_save(t, path->data, diag);
     if (!err) err = remove_old(t, dir.data, diag);
     gal_buf_free(&dir);
@@ -284,8 +294,8 @@ gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, g
         gal_buf_printf(notes, "passed over step-%lld: %s\n", (long long)steps[i], why.text);
     }
     if (!err && i == n)
-        err = gal_fail(diag, GAL_EINPUT, "%s: expected a whole checkpoint to go on from, found %zu, none of them whole",
-                       dir.data, n);
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: expected a whole checkpoint to go on from, found %zu, none of them whole", dir.data, n);
     gal_free(steps);
     gal_buf_free(&dir);
     return err;

@@ -1,5 +1,5 @@
-/* checkpoint_state.c - trainer.json of a checkpoint and best.json of a run: what training goes on from besides tensors, and
- * the comparison with the settings of whoever takes it up. SPDX-License-Identifier: Apache-2.0 */
+/* checkpoint_state.c - trainer.json of a checkpoint and best.json of a run: what training goes on from besides
+ * tensors, and the comparison with the settings of whoever takes it up. SPDX-License-Identifier: Apache-2.0 */
 #include "train/checkpoint.h"
 
 #include "base/hash.h"
@@ -15,15 +15,18 @@ enum { STATE_MAX_BYTES = 1 << 20, CURVE_POINTS = 5 };
 typedef enum setting_class { FREE, CURVE, FIXED } setting_class;
 
 static setting_class class_of(const char *key) {
-    static const char *const FREE_KEYS[] = { "init",          "data.text",  "data.valid",    "data.valid_fraction",
-                                             "data.separator", "data.shards", "tokenizer.path", "tokenizer.train_size",
-                                             "recompute",     "eager",      NULL };
+    static const char *const FREE_KEYS[] = {
+        "init",        "data.text",      "data.valid",           "data.valid_fraction", "data.separator",
+        "data.shards", "tokenizer.path", "tokenizer.train_size", "recompute",           "eager",
+        NULL
+    };
     static const char *const FREE_SECTIONS[] = { "eval.", "save.", "device.", "sample.", NULL };
     for (size_t i = 0; FREE_KEYS[i]; i++)
         if (strcmp(key, FREE_KEYS[i]) == 0) return FREE;
     for (size_t i = 0; FREE_SECTIONS[i]; i++)
         if (strncmp(key, FREE_SECTIONS[i], strlen(FREE_SECTIONS[i])) == 0) return FREE;
-    bool curve = strcmp(key, "steps") == 0 || strncmp(key, "schedule.", 9) == 0 || strncmp(key, "optimizer.", 10) == 0;
+    bool curve = strcmp(key, "steps") == 0 || strncmp(key, "schedule.", 9) == 0 ||
+                 strncmp(key, "optimizer.", 10) == 0;
     return curve ? CURVE : FIXED;
 }
 
@@ -46,7 +49,8 @@ static json_t *settings_json(const gal_train_config *c) {
 
 static gal_err write_json(json_t *root, const char *path, gal_diag *diag) {
     char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(17)) : NULL;
-    gal_err err = text ? gal_write_file(path, text, strlen(text), diag) : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    gal_err err = text ? gal_write_file(path, text, strlen(text), diag)
+                       : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
     if (text) {
         json_malloc_t take;
         json_free_t give;
@@ -62,12 +66,12 @@ gal_err gal__checkpoint_write_state(const gal_trainer *t, const char *path, gal_
     gal_hex(train, t->train.contents, 32);
     gal_hex(valid, t->valid.contents, 32);
     json_t *settings = settings_json(t->config);
-    json_t *root = json_pack("{s:i, s:I, s:I, s:I, s:I, s:{s:f, s:I, s:I, s:f}, s:{s:s, s:s}, s:o}", "version", 1, "step",
-                             (json_int_t)t->step, "tokens", (json_int_t)t->tokens, "epoch", (json_int_t)t->place.epoch,
-                             "row", (json_int_t)t->place.row, "schedule", "lr", t->schedule.lr, "warmup",
-                             (json_int_t)t->schedule.warmup, "steps", (json_int_t)t->schedule.steps, "final_fraction",
-                             t->schedule.final_fraction, "shards", "train", train, "valid", valid, "settings",
-                             settings ? settings : json_object());
+    json_t *root = json_pack("{s:i, s:I, s:I, s:I, s:I, s:{s:f, s:I, s:I, s:f}, s:{s:s, s:s}, s:o}", "version", 1,
+                             "step", (json_int_t)t->step, "tokens", (json_int_t)t->tokens, "epoch",
+                             (json_int_t)t->place.epoch, "row", (json_int_t)t->place.row, "schedule", "lr",
+                             t->schedule.lr, "warmup", (json_int_t)t->schedule.warmup, "steps",
+                             (json_int_t)t->schedule.steps, "final_fraction", t->schedule.final_fraction, "shards",
+                             "train", train, "valid", valid, "settings", settings ? settings : json_object());
     return write_json(settings ? root : NULL, path, diag);
 }
 
@@ -83,7 +87,8 @@ static gal_err read_json(json_t **out, const char *path, gal_diag *diag) {
     return err;
 }
 
-/* ---- taking up a run --------------------------------------------------------------------------------------------- */
+/* ---- taking up a run ---------------------------------------------------------------------------------------------
+ */
 
 static gal_err get_count(const json_t *root, const char *key, const char *path, int64_t *out, gal_diag *diag) {
     const json_t *v = json_object_get(root, key);
@@ -134,24 +139,29 @@ static gal_err compare_settings(const gal_trainer *t, const json_t *root, const 
         const char *old = json_string_value(json_object_get(then, key));
         if (err || (old && strcmp(old, json_string_value(value)) == 0)) continue;
         if (class_of(key) == FIXED)
-            err = gal_fail(diag, GAL_EINPUT, "%s: %s cannot change when a run is resumed: it was %s, now %s", path, key,
-                           old ? old : "not there", json_string_value(value));
+            err = gal_fail(diag, GAL_EINPUT, "%s: %s cannot change when a run is resumed: it was %s, now %s", path,
+                           key, old ? old : "not there", json_string_value(value));
         else if (!t->options->extend)
-            err = gal_fail(diag, GAL_EINPUT, "%s: %s was %s, now %s: that changes the learning rate's curve; --extend "
-                           "allows it", path, key, old ? old : "not there", json_string_value(value));
+            err = gal_fail(diag, GAL_EINPUT,
+                           "%s: %s was %s, now %s: that changes the learning rate's curve; --extend "
+                           "allows it",
+                           path, key, old ? old : "not there", json_string_value(value));
         *curve_changed = true;
     }
     json_decref(now);
     return err;
 }
 
-static gal_err compare_shard(const gal_shard *s, const json_t *root, const char *key, const char *path, gal_diag *diag) {
+static gal_err compare_shard(const gal_shard *s, const json_t *root, const char *key, const char *path,
+                             gal_diag *diag) {
     char hex[65];
     gal_hex(hex, s->contents, 32);
     const char *want = json_string_value(json_object_get(json_object_get(root, "shards"), key));
     if (want && strcmp(want, hex) == 0) return GAL_OK;
-    return gal_fail(diag, GAL_EINPUT, "%s: the run's %s tokens are not those that it was trained on: expected SHA-256 "
-                    "%.16s..., found %.16s...", path, key, want ? want : "(none)", hex);
+    return gal_fail(diag, GAL_EINPUT,
+                    "%s: the run's %s tokens are not those that it was trained on: expected SHA-256 "
+                    "%.16s..., found %.16s...",
+                    path, key, want ? want : "(none)", hex);
 }
 
 gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag) {
@@ -181,7 +191,8 @@ gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag) {
     return err;
 }
 
-/* ---- the best one ------------------------------------------------------------------------------------------------ */
+/* ---- the best one ------------------------------------------------------------------------------------------------
+ */
 
 void gal__checkpoint_read_best(gal_trainer *t) {
     gal_buf path = { 0 };
@@ -205,7 +216,8 @@ gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
     t->best_step = step;
     t->best_nats = nats;
-    gal_err err = write_json(json_pack("{s:I, s:f}", "step", (json_int_t)step, "nats_per_token", nats), path.data, diag);
+    gal_err err = write_json(json_pack("{s:I, s:f}", "step", (json_int_t)step, "nats_per_token", nats), path.data,
+                             diag);
     gal_buf_free(&path);
     return err;
 }

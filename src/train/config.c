@@ -1,16 +1,21 @@
-/* config.c - the table of a run's settings. Invariant: every field of gal_train_config has exactly one row, so the dump is
- * the complete configuration. SPDX-License-Identifier: Apache-2.0 */
+/* config.c - the table of a run's settings. Invariant: every field of gal_train_config has exactly one row, so the
+ * dump is the complete configuration. SPDX-License-Identifier: Apache-2.0 */
 #include "train/config.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #define AT(field) offsetof(gal_train_config, field)
-#define INT(key, field, def, lo, hi, help) { key, GAL_S_INT, AT(field), def, lo, hi, NULL, help }
-#define FLOAT(key, field, def, lo, hi, help) { key, GAL_S_FLOAT, AT(field), def, lo, hi, NULL, help }
-#define BOOL(key, field, def, help) { key, GAL_S_BOOL, AT(field), def, 0, 0, NULL, help }
-#define CHOICE(key, field, def, choices, help) { key, GAL_S_CHOICE, AT(field), def, 0, 0, choices, help }
-#define TEXT(key, type, field, def, help) { key, type, AT(field), def, 0, 0, NULL, help }
+#define INT(key, field, def, lo, hi, help)                                                                           \
+    { key, GAL_S_INT, AT(field), def, lo, hi, NULL, help }
+#define FLOAT(key, field, def, lo, hi, help)                                                                         \
+    { key, GAL_S_FLOAT, AT(field), def, lo, hi, NULL, help }
+#define BOOL(key, field, def, help)                                                                                  \
+    { key, GAL_S_BOOL, AT(field), def, 0, 0, NULL, help }
+#define CHOICE(key, field, def, choices, help)                                                                       \
+    { key, GAL_S_CHOICE, AT(field), def, 0, 0, choices, help }
+#define TEXT(key, type, field, def, help)                                                                            \
+    { key, type, AT(field), def, 0, 0, NULL, help }
 
 static const gal_setting ROWS[] = {
     TEXT("init", GAL_S_PATH, init, "", "folder of a model to start from instead of fresh weights"),
@@ -19,10 +24,12 @@ static const gal_setting ROWS[] = {
     INT("model.width", model.width, "256", 1, 1 << 20, "width of the residual stream"),
     INT("model.layers", model.layers, "4", 1, 1 << 12, "number of blocks"),
     INT("model.heads", model.heads, "4", 1, 1 << 16, "query heads"),
-    INT("model.kv_heads", model.kv_heads, "0", 0, 1 << 16, "key-value heads, a divisor of heads; 0: as many as heads"),
+    INT("model.kv_heads", model.kv_heads, "0", 0, 1 << 16,
+        "key-value heads, a divisor of heads; 0: as many as heads"),
     INT("model.head_size", model.head_size, "0", 0, 1 << 16, "size of a head, even; 0: width / heads"),
     INT("model.hidden", model.hidden, "0", 0, 1 << 20, "hidden width of the feed-forward part; 0: 8/3 of width"),
-    INT("model.window", model.window, "0", 0, 1 << 30, "tokens that attention looks back, the own one included; 0: all"),
+    INT("model.window", model.window, "0", 0, 1 << 30,
+        "tokens that attention looks back, the own one included; 0: all"),
     INT("model.context", model.context, "0", 0, 1 << 30, "largest position stated in config.json; 0: batch.sequence"),
     FLOAT("model.rope_theta", model.rope_theta, "10000", 1, 1e12, "base of the rotary angles"),
     FLOAT("model.norm_eps", model.norm_eps, "1e-5", 1e-12, 1, "added to the mean square in normalisation"),
@@ -32,8 +39,10 @@ static const gal_setting ROWS[] = {
     TEXT("data.text", GAL_S_PATHS, data.text, NULL, "text to train on: plain or .zst files"),
     TEXT("data.valid", GAL_S_PATHS, data.valid, NULL, "text to validate on"),
     FLOAT("data.valid_fraction", data.valid_fraction, "0.05", 0, 0.9, "without data.valid: this end of the text"),
-    TEXT("data.separator", GAL_S_STRING, data.separator, "", "a line that begins so starts a document and is dropped"),
-    TEXT("data.shards", GAL_S_PATH, data.shards, "", "folder of token shards to share between runs; empty: the run's"),
+    TEXT("data.separator", GAL_S_STRING, data.separator, "",
+         "a line that begins so starts a document and is dropped"),
+    TEXT("data.shards", GAL_S_PATH, data.shards, "",
+         "folder of token shards to share between runs; empty: the run's"),
     TEXT("tokenizer.path", GAL_S_PATH, tokenizer.path, "", "SentencePiece model; empty: train one on data.text"),
     INT("tokenizer.train_size", tokenizer.train_size, "2048", 300, 1 << 20, "entries of a vocabulary trained here"),
 
@@ -57,7 +66,8 @@ static const gal_setting ROWS[] = {
 
     INT("eval.every", eval.every, "0", 0, 1e12, "steps between evaluations; 0: only at the end"),
     INT("eval.rows", eval.rows, "0", 0, 1 << 30, "rows of validation text per evaluation; 0: all of it"),
-    INT("save.every", save.every, "0", 0, 1e12, "steps between checkpoints besides those before evaluations; 0: none"),
+    INT("save.every", save.every, "0", 0, 1e12,
+        "steps between checkpoints besides those before evaluations; 0: none"),
     INT("save.keep", save.keep, "2", 1, 1e6, "newest checkpoints kept, besides the best one"),
 
     TEXT("device.cpu", GAL_S_STRING, device.cpu, "", "ref, avx2 or avx512; empty: the best of this processor"),
@@ -82,14 +92,14 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal
         return gal_fail(diag, GAL_EINPUT, "%s: schedule.warmup: expected at most steps (%lld), found %lld", where,
                         (long long)c->steps, (long long)c->schedule.warmup);
     if (c->batch.rows * c->batch.sequence > INT32_MAX / 2)
-        return gal_fail(diag, GAL_EINPUT, "%s: batch.rows: expected at most %lld rows of %lld tokens, found %lld", where,
-                        (long long)(INT32_MAX / 2 / c->batch.sequence), (long long)c->batch.sequence,
+        return gal_fail(diag, GAL_EINPUT, "%s: batch.rows: expected at most %lld rows of %lld tokens, found %lld",
+                        where, (long long)(INT32_MAX / 2 / c->batch.sequence), (long long)c->batch.sequence,
                         (long long)c->batch.rows);
     if (c->batch.rows * c->batch.accumulate > INT32_MAX / 2)
         return gal_fail(diag, GAL_EINPUT, "%s: batch.accumulate: too many rows a step", where);
     if (c->model.context && c->model.context < c->batch.sequence && !c->init[0])
-        return gal_fail(diag, GAL_EINPUT, "%s: model.context: expected at least batch.sequence (%lld), found %lld", where,
-                        (long long)c->batch.sequence, (long long)c->model.context);
+        return gal_fail(diag, GAL_EINPUT, "%s: model.context: expected at least batch.sequence (%lld), found %lld",
+                        where, (long long)c->batch.sequence, (long long)c->model.context);
     return GAL_OK;
 }
 
@@ -98,8 +108,9 @@ gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64
     int64_t heads = c->model.heads, groups = c->model.kv_heads ? c->model.kv_heads : heads;
     int64_t size = c->model.head_size ? c->model.head_size : c->model.width / heads;
     if (!c->model.head_size && c->model.width % heads != 0)
-        return gal_fail(diag, GAL_EINPUT, "%s: model.heads: expected a divisor of width %lld (or give head_size), found %lld",
-                        where, (long long)c->model.width, (long long)heads);
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: model.heads: expected a divisor of width %lld (or give head_size), found %lld", where,
+                        (long long)c->model.width, (long long)heads);
     if (heads % groups != 0)
         return gal_fail(diag, GAL_EINPUT, "%s: model.kv_heads: expected a divisor of heads %lld, found %lld", where,
                         (long long)heads, (long long)groups);
@@ -107,8 +118,9 @@ gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64
         return gal_fail(diag, GAL_EINPUT, "%s: model.head_size: expected an even size, found %lld", where,
                         (long long)size);
     if (c->model.vocab && vocab > c->model.vocab)
-        return gal_fail(diag, GAL_EINPUT, "%s: model.vocab: expected at least the tokenizer's %lld entries, found %lld",
-                        where, (long long)vocab, (long long)c->model.vocab);
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: model.vocab: expected at least the tokenizer's %lld entries, found %lld", where,
+                        (long long)vocab, (long long)c->model.vocab);
     if (!c->model.vocab && vocab < 1)
         return gal_fail(diag, GAL_EINPUT, "%s: model.vocab: expected a size, because no tokenizer is given", where);
     gal_config_defaults(out);
@@ -119,7 +131,8 @@ gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64
     out->H = heads;
     out->G = groups;
     out->K = size;
-    /* 8/3 of the width, so that three matrices cost what two of 4 D would (Shazeer, arXiv:2002.05202); a multiple of 32. */
+    /* 8/3 of the width, so that three matrices cost what two of 4 D would (Shazeer, arXiv:2002.05202); a multiple
+     * of 32. */
     out->F = c->model.hidden ? c->model.hidden : GAL_MAX((int64_t)32, (c->model.width * 8 / 3 + 31) / 32 * 32);
     out->window = c->model.window;
     out->max_positions = c->model.context ? c->model.context : c->batch.sequence;

@@ -1,5 +1,5 @@
-/* config.h - the run configuration of training and of `galerne init`: the struct, its table, and what follows from it.
- * Counts are tokens or rows; a row is one packed sequence. Owned strings and lists: gal_train_config_free().
+/* config.h - the run configuration of training and of `galerne init`: the struct, its table, and what follows from
+ * it. Counts are tokens or rows; a row is one packed sequence. Owned strings and lists: gal_train_config_free().
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_TRAIN_CONFIG_H
 #define GAL_TRAIN_CONFIG_H

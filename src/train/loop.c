@@ -1,6 +1,6 @@
-/* loop.c - the life of a run: set up, rehearse or take up, steps, evaluations, checkpoints, the end. Owns the run directory
- * while it runs; refuses one that holds a run already. Invariant: a checkpoint is on disk before each evaluation.
- * SPDX-License-Identifier: Apache-2.0 */
+/* loop.c - the life of a run: set up, rehearse or take up, steps, evaluations, checkpoints, the end. Owns the run
+ * directory while it runs; refuses one that holds a run already. Invariant: a checkpoint is on disk before each
+ * evaluation. SPDX-License-Identifier: Apache-2.0 */
 #include "train/loop.h"
 
 #include "base/file.h"
@@ -17,7 +17,8 @@
 #define LN2 0.69314718055994530942
 #define SPEED_MEMORY 0.9 /* of the running average of tokens/s, a step */
 
-/* ---- telling ----------------------------------------------------------------------------------------------------- */
+/* ---- telling -----------------------------------------------------------------------------------------------------
+ */
 
 static void tell(gal_trainer *t, gal_train_event *e) {
     e->step = t->step;
@@ -40,7 +41,8 @@ void gal__train_note(gal_trainer *t, const char *fmt, ...) {
     tell(t, &e);
 }
 
-/* ---- steps ------------------------------------------------------------------------------------------------------- */
+/* ---- steps -------------------------------------------------------------------------------------------------------
+ */
 
 static gal_err save(gal_trainer *t, gal_buf *path, gal_diag *diag) {
     gal_err err = gal__checkpoint_write(t, path, diag);
@@ -63,8 +65,9 @@ static gal_err evaluate(gal_trainer *t, const char *checkpoint, gal_diag *diag) 
     if (t->log)
         fprintf(t->log, "step %lld: validation %.5f nats/token, %.5f bits/byte%s\n", (long long)t->step, s.nats,
                 s.bits_per_byte, best ? ", the best so far" : "");
-    gal_train_event e = { .kind = GAL_TRAIN_EVAL, .path = checkpoint, .valid_nats = s.nats,
-                          .valid_bits_per_byte = s.bits_per_byte };
+    gal_train_event e = {
+        .kind = GAL_TRAIN_EVAL, .path = checkpoint, .valid_nats = s.nats, .valid_bits_per_byte = s.bits_per_byte
+    };
     tell(t, &e);
     return GAL_OK;
 }
@@ -79,15 +82,16 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
     bool first = !(t->shown_tokens_per_s > 0);
     t->shown_tokens_per_s = first ? speed : SPEED_MEMORY * t->shown_tokens_per_s + (1 - SPEED_MEMORY) * speed;
     if (!isfinite(n.loss) || !isfinite(n.grad_norm))
-        return gal_fail(diag, GAL_EFAIL, "step %lld: the %s is not a number; a smaller optimizer.lr or a longer "
-                        "schedule.warmup may help (the last checkpoint is from before)", (long long)t->step,
-                        isfinite(n.loss) ? "gradient" : "loss");
+        return gal_fail(diag, GAL_EFAIL,
+                        "step %lld: the %s is not a number; a smaller optimizer.lr or a longer "
+                        "schedule.warmup may help (the last checkpoint is from before)",
+                        (long long)t->step, isfinite(n.loss) ? "gradient" : "loss");
     gal_metric_step row = { t->step, t->tokens, n.loss, n.lr, n.grad_norm, speed, (double)gal_unix_time_s() };
     err = gal_metrics_step(t->metrics, &row, diag);
     if (err) return err;
     if (t->log)
-        fprintf(t->log, "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s\n", (long long)t->step, n.loss,
-                n.grad_norm, n.lr, speed);
+        fprintf(t->log, "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s\n", (long long)t->step,
+                n.loss, n.grad_norm, n.lr, speed);
     double targets = (double)GAL_MAX(t->train.n_tokens - t->train.n_docs, (int64_t)1);
     double left = (double)(t->config->steps - t->step) * (double)(t->tokens - tokens) / t->shown_tokens_per_s;
     gal_train_event e = { .kind = GAL_TRAIN_STEP,
@@ -122,7 +126,8 @@ static gal_err steps(gal_trainer *t, gal_diag *diag) {
     return err;
 }
 
-/* ---- the run directory ------------------------------------------------------------------------------------------- */
+/* ---- the run directory -------------------------------------------------------------------------------------------
+ */
 
 static gal_err write_config(const gal_trainer *t, gal_diag *diag) {
     gal_buf path = { 0 }, text = { 0 };
@@ -140,8 +145,8 @@ static gal_err open_run(gal_trainer *t, gal_diag *diag) {
     gal_buf path = { 0 };
     gal_err err = gal_path_join(&path, t->dir, "config.yaml") ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory");
     if (!err && !t->resuming && gal_is_file(path.data))
-        err = gal_fail(diag, GAL_EINPUT, "%s: holds a run already; --resume goes on with it, another directory starts anew",
-                       t->dir);
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: holds a run already; --resume goes on with it, another directory starts anew", t->dir);
     if (!err && !gal_path_join(&path, t->dir, "checkpoints")) err = gal_fail(diag, GAL_ENOMEM, "no memory");
     if (!err) err = gal_make_dirs(path.data, diag);
     if (!err && !gal_path_join(&path, t->dir, "log.txt")) err = gal_fail(diag, GAL_ENOMEM, "no memory");
@@ -160,7 +165,8 @@ static gal_err write_facts(gal_trainer *t, gal_diag *diag) {
     (void)snprintf(text, sizeof text, "%lld", (long long)t->config->steps);
     if (!err) err = gal_metrics_fact(t->metrics, "steps", text, diag);
     (void)snprintf(text, sizeof text, "%lld", (long long)gal_unix_time_s());
-    if (!err) err = gal_metrics_fact(t->metrics, t->resuming ? "resumed_unix_time_s" : "started_unix_time_s", text, diag);
+    if (!err)
+        err = gal_metrics_fact(t->metrics, t->resuming ? "resumed_unix_time_s" : "started_unix_time_s", text, diag);
     if (!err) err = gal_metrics_fact(t->metrics, "version", gal_version(), diag);
     if (!err) err = gal_metrics_fact(t->metrics, "cpu", t->dev->table.name ? t->dev->table.name : "", diag);
     if (!err) err = gal_metrics_fact(t->metrics, "state", "running", diag);
@@ -231,8 +237,9 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
         if (!err) err = gal__train_rehearse(t, diag);
         if (!err) err = write_config(t, diag);
     }
-    if (!err) gal__train_note(t, "%lld parameters, %d threads, %s", (long long)gal_model_params(t->model),
-                              gal_pool_threads(t->dev->pool), t->dev->table.name ? t->dev->table.name : "");
+    if (!err)
+        gal__train_note(t, "%lld parameters, %d threads, %s", (long long)gal_model_params(t->model),
+                        gal_pool_threads(t->dev->pool), t->dev->table.name ? t->dev->table.name : "");
     if (!err) err = write_facts(t, diag);
     if (!err) err = steps(t, diag);
     if (!err || err == GAL_EINTERRUPTED) {

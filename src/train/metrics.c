@@ -38,16 +38,17 @@ gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_di
     if (!err) (void)sqlite3_busy_timeout(m->db, 5000);
     /* Losing the last second of metrics in a power cut is fine; a checkpoint flushes. */
     if (!err && write)
-        err = run_sql(m,
-                      "PRAGMA synchronous = NORMAL;"
-                      "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
-                      "CREATE TABLE IF NOT EXISTS steps (step INTEGER PRIMARY KEY, tokens INTEGER NOT NULL,"
-                      " loss_nats REAL NOT NULL, lr REAL NOT NULL, grad_norm REAL NOT NULL, tokens_per_s REAL NOT NULL,"
-                      " unix_time_s REAL NOT NULL);"
-                      "CREATE TABLE IF NOT EXISTS evaluations (step INTEGER PRIMARY KEY, tokens INTEGER NOT NULL,"
-                      " bytes INTEGER NOT NULL, nats_per_token REAL NOT NULL, bits_per_byte REAL NOT NULL,"
-                      " unix_time_s REAL NOT NULL);",
-                      diag);
+        err = run_sql(
+            m,
+            "PRAGMA synchronous = NORMAL;"
+            "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS steps (step INTEGER PRIMARY KEY, tokens INTEGER NOT NULL,"
+            " loss_nats REAL NOT NULL, lr REAL NOT NULL, grad_norm REAL NOT NULL, tokens_per_s REAL NOT NULL,"
+            " unix_time_s REAL NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS evaluations (step INTEGER PRIMARY KEY, tokens INTEGER NOT NULL,"
+            " bytes INTEGER NOT NULL, nats_per_token REAL NOT NULL, bits_per_byte REAL NOT NULL,"
+            " unix_time_s REAL NOT NULL);",
+            diag);
     if (err) {
         gal_metrics_close(m);
         return err;
@@ -96,7 +97,8 @@ gal_err gal_metrics_fact(gal_metrics *m, const char *key, const char *value, gal
     return insert(m, "INSERT OR REPLACE INTO facts VALUES (?, ?)", texts, 2, NULL, 0, diag);
 }
 
-/* Whole numbers up to 2^53 pass through a double unharmed, and the columns' INTEGER affinity makes them integers again. */
+/* Whole numbers up to 2^53 pass through a double unharmed, and the columns' INTEGER affinity makes them integers
+ * again. */
 gal_err gal_metrics_step(gal_metrics *m, const gal_metric_step *r, gal_diag *diag) {
     double v[] = { (double)r->step, (double)r->tokens, r->loss, r->lr, r->grad_norm, r->tokens_per_s, r->time_s };
     return insert(m, "INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?, ?, ?, ?)", NULL, 0, v, (int)GAL_LEN(v), diag);
@@ -104,7 +106,8 @@ gal_err gal_metrics_step(gal_metrics *m, const gal_metric_step *r, gal_diag *dia
 
 gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *r, gal_diag *diag) {
     double v[] = { (double)r->step, (double)r->tokens, (double)r->bytes, r->nats, r->bits_per_byte, r->time_s };
-    return insert(m, "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?)", NULL, 0, v, (int)GAL_LEN(v), diag);
+    return insert(m, "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?)", NULL, 0, v, (int)GAL_LEN(v),
+                  diag);
 }
 
 gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag) {

@@ -96,7 +96,7 @@ static void range_of(picture *p) {
 }
 
 static void colours(void) {
-    static const PLINT RGB[][3] = { { 255, 255, 255 }, { 40, 40, 40 }, { 225, 225, 225 },
+    static const PLINT RGB[][3] = { { 255, 255, 255 }, { 40, 40, 40 },  { 225, 225, 225 },
                                     { 168, 198, 232 }, { 31, 95, 170 }, { 200, 60, 40 } };
     for (PLINT i = 0; i < (PLINT)GAL_LEN(RGB); i++) plscol0(i, RGB[i][0], RGB[i][1], RGB[i][2]);
 }
@@ -119,13 +119,13 @@ static void legend(const picture *p) {
     plwind(0, 1, 0, 1);
     for (size_t i = 0; i < GAL_LEN(LINES); i++) {
         if (i == 2 && !p->valid.n) break;
-        PLFLT y = 0.95 - 0.06 * (PLFLT)i, x[2] = { 0.66, 0.72 }, ys[2] = { y, y };
+        PLFLT y = 0.95 - 0.06 * (PLFLT)i, x[2] = { 0.62, 0.68 }, ys[2] = { y, y };
         plcol0(LINES[i].colour);
         plwidth(3);
         plline(2, x, ys);
         plwidth(1);
         plcol0(BLACK);
-        plptex(0.74, y, 1, 0, 0, LINES[i].text);
+        plptex(0.70, y, 1, 0, 0, LINES[i].text);
     }
 }
 
@@ -188,7 +188,8 @@ gal_err gal_plot_run(const char *run, gal_diag *diag) {
                                                               : gal_fail(diag, GAL_ENOMEM, "%s: no memory", run);
     if (!err) err = gal_metrics_steps(m, &steps, &n_steps, diag);
     if (!err) err = gal_metrics_evals(m, &evals, &n_evals, diag);
-    if (!err && n_steps == 0) err = gal_fail(diag, GAL_EINPUT, "%s: expected at least one step, found none", path.data);
+    if (!err && n_steps == 0)
+        err = gal_fail(diag, GAL_EINPUT, "%s: expected at least one step, found none", path.data);
     if (!err && !(curve_new(&p.raw, n_steps) && curve_new(&p.smooth, n_steps) && curve_new(&p.valid, n_evals)))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for %zu points", run, n_steps);
     if (!err) {

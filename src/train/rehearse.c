@@ -1,5 +1,5 @@
-/* rehearse.c - before the first step: is there memory and disk for the whole run, and do a step, an evaluation and a save
- * work? What fails after hours fails here instead. SPDX-License-Identifier: Apache-2.0 */
+/* rehearse.c - before the first step: is there memory and disk for the whole run, and do a step, an evaluation and a
+ * save work? What fails after hours fails here instead. SPDX-License-Identifier: Apache-2.0 */
 #include "train/trainer.h"
 
 #include "base/file.h"
@@ -10,8 +10,8 @@
 #include <sys/statvfs.h>
 
 static gal_err check_memory(gal_trainer *t, gal_diag *diag) {
-    /* Weights, gradients and moments are there already; what comes are the activations. One row is measured, a batch takes
-     * at most as many times that. */
+    /* Weights, gradients and moments are there already; what comes are the activations. One row is measured, a batch
+     * takes at most as many times that. */
     uint64_t row = 0, available = gal_memory_available();
     gal_err err = gal__train_measure_row(t, &row, diag);
     if (err) return err;
@@ -19,14 +19,18 @@ static gal_err check_memory(gal_trainer *t, gal_diag *diag) {
     uint64_t weights = (uint64_t)gal_model_params(t->model) * sizeof(float);
     uint64_t optimiser = gal_adamw_bytes(t->model->weights, t->model->n_weights, gal_ctx_compute(t->cx));
     if (batch > available)
-        return gal_fail(diag, GAL_ENOMEM, "memory: a batch of %lld rows needs about %llu bytes of activations and logits, "
-                        "%llu are available (weights take %llu, gradients and optimiser %llu); use fewer batch.rows and "
-                        "more batch.accumulate, or recompute: true", (long long)t->config->batch.rows,
-                        (unsigned long long)batch, (unsigned long long)available, (unsigned long long)weights,
-                        (unsigned long long)optimiser);
-    gal__train_note(t, "memory: weights %.1f MB, gradients and optimiser %.1f MB, activations at most %.1f MB of %.1f MB "
-                    "available", (double)weights / 1e6, (double)optimiser / 1e6, (double)batch / 1e6,
-                    (double)available / 1e6);
+        return gal_fail(
+            diag, GAL_ENOMEM,
+            "memory: a batch of %lld rows needs about %llu bytes of activations and logits, "
+            "%llu are available (weights take %llu, gradients and optimiser %llu); use fewer batch.rows and "
+            "more batch.accumulate, or recompute: true",
+            (long long)t->config->batch.rows, (unsigned long long)batch, (unsigned long long)available,
+            (unsigned long long)weights, (unsigned long long)optimiser);
+    gal__train_note(
+        t,
+        "memory: weights %.1f MB, gradients and optimiser %.1f MB, activations at most %.1f MB of %.1f MB "
+        "available",
+        (double)weights / 1e6, (double)optimiser / 1e6, (double)batch / 1e6, (double)available / 1e6);
     return GAL_OK;
 }
 
@@ -37,9 +41,11 @@ static gal_err check_disk(gal_trainer *t, gal_diag *diag) {
     if (statvfs(t->dir, &fs) != 0) return gal_fail(diag, GAL_EIO, "%s: %s", t->dir, strerror(errno));
     uint64_t available = (uint64_t)fs.f_bavail * (uint64_t)fs.f_frsize;
     if (need > available)
-        return gal_fail(diag, GAL_EIO, "%s: disk: %lld checkpoints need about %llu bytes, %llu are available; use a smaller "
-                        "save.keep or another run directory", t->dir, (long long)t->config->save.keep + 2,
-                        (unsigned long long)need, (unsigned long long)available);
+        return gal_fail(diag, GAL_EIO,
+                        "%s: disk: %lld checkpoints need about %llu bytes, %llu are available; use a smaller "
+                        "save.keep or another run directory",
+                        t->dir, (long long)t->config->save.keep + 2, (unsigned long long)need,
+                        (unsigned long long)available);
     gal__train_note(t, "disk: checkpoints take at most %.1f MB of %.1f MB available", (double)need / 1e6,
                     (double)available / 1e6);
     return GAL_OK;

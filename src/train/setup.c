@@ -1,5 +1,5 @@
-/* setup.c - from a configuration to a trainer: vocabulary, token shards, weights, optimiser. Makes files only in the run
- * directory (and in data.shards, where one is given). SPDX-License-Identifier: Apache-2.0 */
+/* setup.c - from a configuration to a trainer: vocabulary, token shards, weights, optimiser. Makes files only in the
+ * run directory (and in data.shards, where one is given). SPDX-License-Identifier: Apache-2.0 */
 #include "train/trainer.h"
 
 #include "base/file.h"
@@ -10,7 +10,8 @@
 
 enum { TOKENIZER_MAX_BYTES = 1 << 28 };
 
-/* ---- vocabulary -------------------------------------------------------------------------------------------------- */
+/* ---- vocabulary --------------------------------------------------------------------------------------------------
+ */
 
 static gal_err train_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_docs, gal_diag *diag) {
     gal_bpe_options options;
@@ -60,11 +61,12 @@ static gal_err setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_tra
     return err;
 }
 
-/* ---- shards ------------------------------------------------------------------------------------------------------ */
+/* ---- shards ------------------------------------------------------------------------------------------------------
+ */
 
 /* Opens a shard that fits, or makes it. c NULL: it must be there. */
-static gal_err setup_shard(gal_trainer *t, gal_shard *out, const char *name, const gal_corpus *c, size_t first, size_t n,
-                           gal_diag *diag) {
+static gal_err setup_shard(gal_trainer *t, gal_shard *out, const char *name, const gal_corpus *c, size_t first,
+                           size_t n, gal_diag *diag) {
     const char *shared = t->config->data.shards;
     gal_buf dir = { 0 }, path = { 0 };
     uint8_t tokenizer[32], source[32];
@@ -74,8 +76,9 @@ static gal_err setup_shard(gal_trainer *t, gal_shard *out, const char *name, con
         gal_buf_puts(&dir, shared);
     else
         gal_buf_printf(&dir, "%s/data", t->dir);
-    gal_err err = !dir.oom && gal_path_join(&path, dir.data, name) ? gal_make_dirs(dir.data, diag)
-                                                                  : gal_fail(diag, GAL_ENOMEM, "%s: no memory", name);
+    gal_err err = !dir.oom && gal_path_join(&path, dir.data, name)
+                      ? gal_make_dirs(dir.data, diag)
+                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", name);
     /* In a fresh run's own folder lies at most what an attempt that failed left behind. */
     bool there = !err && gal_is_file(path.data) && (t->resuming || shared[0]);
     if (!err && !there && !c)
@@ -89,9 +92,10 @@ static gal_err setup_shard(gal_trainer *t, gal_shard *out, const char *name, con
 
 static gal_err too_small(const gal_trainer *t, size_t bytes, size_t docs, gal_diag *diag) {
     const gal_train_config *g = t->config;
-    return gal_fail(diag, GAL_EINPUT, "%s: too small to train on: %zu bytes of text in %zu documents, and one row of "
-                    "batch.sequence %lld needs %lld tokens", g->data.text.v[0], bytes, docs,
-                    (long long)g->batch.sequence, (long long)g->batch.sequence + 1);
+    return gal_fail(diag, GAL_EINPUT,
+                    "%s: too small to train on: %zu bytes of text in %zu documents, and one row of "
+                    "batch.sequence %lld needs %lld tokens",
+                    g->data.text.v[0], bytes, docs, (long long)g->batch.sequence, (long long)g->batch.sequence + 1);
 }
 
 /* With the corpora in hand. v: validation corpus, or NULL for the end of c. */
@@ -130,24 +134,28 @@ gal_err gal__train_setup_data(gal_trainer *t, gal_diag *diag) {
     } else {
         gal_corpus c = { 0 }, v = { 0 };
         err = gal_corpus_read(&c, g->data.text.v, g->data.text.n, g->data.separator, diag);
-        if (!err && g->data.valid.n) err = gal_corpus_read(&v, g->data.valid.v, g->data.valid.n, g->data.separator, diag);
+        if (!err && g->data.valid.n)
+            err = gal_corpus_read(&v, g->data.valid.v, g->data.valid.n, g->data.separator, diag);
         if (!err) err = setup_from_corpora(t, &c, g->data.valid.n ? &v : NULL, diag);
         gal_corpus_free(&c);
         gal_corpus_free(&v);
     }
     if (err) return err;
     t->has_valid = t->valid.n_tokens - t->valid.n_docs > 0;
-    err = gal_order_init(&t->order, &t->train, (uint64_t)g->seed, g->batch.sequence, g->data.text.n ? g->data.text.v[0] :
-                         t->dir, diag);
+    err = gal_order_init(&t->order, &t->train, (uint64_t)g->seed, g->batch.sequence,
+                         g->data.text.n ? g->data.text.v[0] : t->dir, diag);
     if (err) return err;
-    gal__train_note(t, "text: %lld bytes, %lld tokens in %lld documents to train on; %lld bytes, %lld tokens to validate "
-                    "on; vocabulary %d", (long long)t->train.text_bytes, (long long)t->train.n_tokens,
-                    (long long)t->train.n_docs, (long long)t->valid.text_bytes, (long long)t->valid.n_tokens,
-                    (int)gal_tokenizer_size(t->tok));
+    gal__train_note(
+        t,
+        "text: %lld bytes, %lld tokens in %lld documents to train on; %lld bytes, %lld tokens to validate "
+        "on; vocabulary %d",
+        (long long)t->train.text_bytes, (long long)t->train.n_tokens, (long long)t->train.n_docs,
+        (long long)t->valid.text_bytes, (long long)t->valid.n_tokens, (int)gal_tokenizer_size(t->tok));
     return GAL_OK;
 }
 
-/* ---- model ------------------------------------------------------------------------------------------------------- */
+/* ---- model -------------------------------------------------------------------------------------------------------
+ */
 
 /* Loaded weights lie read-only in files, perhaps in 16 bits; training needs f32 of its own. */
 static gal_err own_weights(gal_model *m, gal_diag *diag) {
@@ -187,7 +195,8 @@ static gal_err fresh_model(gal_trainer *t, const char *from, gal_diag *diag) {
     uint64_t need = (uint64_t)gal_model_params(t->model) * sizeof(float), available = gal_memory_available();
     if (need > available)
         return gal_fail(diag, GAL_ENOMEM, "memory: %lld weights need %llu bytes, %llu are available",
-                        (long long)gal_model_params(t->model), (unsigned long long)need, (unsigned long long)available);
+                        (long long)gal_model_params(t->model), (unsigned long long)need,
+                        (unsigned long long)available);
     return gal_model_init(t->model, GAL_F32, (uint64_t)t->config->seed, diag);
 }
 
@@ -202,14 +211,17 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
     }
     if (err) return err;
     if (t->model->config.V <= t->train.largest_id || t->model->config.V <= t->valid.largest_id)
-        return gal_fail(diag, GAL_EINPUT, "the model has %lld vocabulary entries, the text holds token %lld: the tokenizer "
-                        "is not the model's", (long long)t->model->config.V,
-                        (long long)GAL_MAX(t->train.largest_id, t->valid.largest_id));
+        return gal_fail(diag, GAL_EINPUT,
+                        "the model has %lld vocabulary entries, the text holds token %lld: the tokenizer "
+                        "is not the model's",
+                        (long long)t->model->config.V, (long long)GAL_MAX(t->train.largest_id, t->valid.largest_id));
     gal_dtype work = g->precision == GAL_PRECISION_BF16 ? GAL_BF16 : GAL_F32;
     uint64_t need = gal_adamw_bytes(t->model->weights, t->model->n_weights, work), available = gal_memory_available();
     if (need > available)
-        return gal_fail(diag, GAL_ENOMEM, "memory: gradients and moments of %lld weights need %llu bytes, %llu are "
-                        "available", (long long)gal_model_params(t->model), (unsigned long long)need,
+        return gal_fail(diag, GAL_ENOMEM,
+                        "memory: gradients and moments of %lld weights need %llu bytes, %llu are "
+                        "available",
+                        (long long)gal_model_params(t->model), (unsigned long long)need,
                         (unsigned long long)available);
     gal_adamw_options o = { g->optimizer.beta1, g->optimizer.beta2, g->optimizer.eps, g->optimizer.weight_decay,
                             g->optimizer.clip };

@@ -1,8 +1,8 @@
 /* step.c - one optimiser step as three recorded segments: gradients to zero, a batch forward and backward (repeated),
  * update. Invariant: a replayed segment computes the bytes that it would compute eagerly.
  *
- * Each target's loss weighs 1 / (targets of the whole step), so a step is the mean over its targets however its rows are
- * dealt to batches. SPDX-License-Identifier: Apache-2.0 */
+ * Each target's loss weighs 1 / (targets of the whole step), so a step is the mean over its targets however its rows
+ * are dealt to batches. SPDX-License-Identifier: Apache-2.0 */
 #include "train/trainer.h"
 
 #include "base/mem.h"
@@ -29,7 +29,8 @@ gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag) {
     return GAL_OK;
 }
 
-/* ---- segments ---------------------------------------------------------------------------------------------------- */
+/* ---- segments ----------------------------------------------------------------------------------------------------
+ */
 
 typedef void (*segment_fn)(gal_trainer *t);
 
@@ -45,7 +46,9 @@ static void batch_segment(gal_trainer *t) {
     gal_t *sum = gal_weighted_sum(t->cx, loss, &t->st);
     gal_backward(t->cx, sum, GAL__TRAIN_SET);
     if (!sum) return;
-    gal_k_map add = { .y = &t->loss_sum, .a = &t->loss_sum, .b = sum->data, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
+    gal_k_map add = {
+        .y = &t->loss_sum, .a = &t->loss_sum, .b = sum->data, .dt = GAL_F32, .adt = GAL_F32, .count = 1
+    };
     gal_launch(t->cx, GAL_K_ADD, &add, sizeof add);
 }
 
@@ -82,7 +85,8 @@ void gal__train_forget_plans(gal_trainer *t) {
     }
 }
 
-/* ---- a step ------------------------------------------------------------------------------------------------------ */
+/* ---- a step ------------------------------------------------------------------------------------------------------
+ */
 
 /* Takes the step's rows from the order and returns their targets. Row indices count within a batch. */
 static int64_t fill_rows(gal_trainer *t, gal_order_state *place) {

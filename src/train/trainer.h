@@ -22,7 +22,7 @@ typedef struct gal_trainer {
     bool resuming;
 
     gal_tokenizer *tok;
-    gal_buf tok_bytes;  /* the file, for checkpoints */
+    gal_buf tok_bytes; /* the file, for checkpoints */
     gal_shard train, valid;
     bool has_valid;
     gal_order order;
@@ -82,7 +82,8 @@ gal_err gal__train_token_bytes(gal_trainer *t, gal_diag *diag); /* fills token_b
 gal_err gal__checkpoint_save(gal_trainer *t, const char *final, gal_diag *diag);
 /* Writes checkpoints/step-N, then removes what need not be kept. path receives its name (cleared first). */
 gal_err gal__checkpoint_write(gal_trainer *t, gal_buf *path, gal_diag *diag);
-/* The newest whole checkpoint of a run into path; says through notes what it passed over. GAL_EINPUT if there is none. */
+/* The newest whole checkpoint of a run into path; says through notes what it passed over. GAL_EINPUT if there is
+ * none. */
 gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, gal_diag *diag);
 /* Compares the settings and the schedule, then fills weights, moments and place. */
 gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag);

@@ -1,0 +1,174 @@
+/* cmd_runs.c - `galerne runs`: what was trained here: a list, one run, its loss curve. Reads run directories only.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "base/mem.h"
+#include "cli/commands.h"
+#include "train/metrics.h"
+#include "train/plot.h"
+
+#include <string.h>
+#include <time.h>
+
+typedef struct summary {
+    char state[32], parameters[32], steps[32], started[32], cpu[32];
+    gal_metric_step last; /* step 0: none */
+    gal_metric_eval best, newest;
+    bool has_eval;
+    size_t n_evals;
+    gal_metric_eval *evals; /* owned */
+} summary;
+
+static gal_err open_metrics(gal_metrics **m, const char *run, gal_diag *diag) {
+    gal_buf path = { 0 };
+    gal_err err = gal_path_join(&path, run, "metrics.sqlite") ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory");
+    if (!err && !gal_is_file(path.data))
+        err = gal_fail(diag, GAL_EINPUT, "%s: no run of galerne: expected metrics.sqlite in it", run);
+    if (!err) err = gal_metrics_open(m, path.data, false, diag);
+    gal_buf_free(&path);
+    return err;
+}
+
+static gal_err summarise(summary *s, const char *run, gal_diag *diag) {
+    gal_metrics *m = NULL;
+    gal_metric_step *steps = NULL;
+    size_t n = 0;
+    *s = (summary){ 0 };
+    gal_err err = open_metrics(&m, run, diag);
+    if (!err) err = gal_metrics_steps(m, &steps, &n, diag);
+    if (!err) err = gal_metrics_evals(m, &s->evals, &s->n_evals, diag);
+    if (!err) {
+        gal_metrics_get_fact(m, "state", s->state, sizeof s->state);
+        gal_metrics_get_fact(m, "parameters", s->parameters, sizeof s->parameters);
+        gal_metrics_get_fact(m, "steps", s->steps, sizeof s->steps);
+        gal_metrics_get_fact(m, "started_unix_time_s", s->started, sizeof s->started);
+        gal_metrics_get_fact(m, "cpu", s->cpu, sizeof s->cpu);
+        if (n) s->last = steps[n - 1];
+        s->has_eval = s->n_evals > 0;
+        for (size_t i = 0; i < s->n_evals; i++) {
+            s->newest = s->evals[i];
+            if (i == 0 || s->evals[i].nats < s->best.nats) s->best = s->evals[i];
+        }
+    }
+    gal_free(steps);
+    gal_metrics_close(m);
+    return err;
+}
+
+static void json_of(gal_buf *b, const char *run, const summary *s) {
+    gal_buf_puts(b, "{\"run\": ");
+    gal_buf_json(b, run, strlen(run));
+    gal_buf_puts(b, ", \"state\": ");
+    gal_buf_json(b, s->state, strlen(s->state));
+    gal_buf_printf(b, ", \"step\": %lld, \"steps\": %s, \"parameters\": %s, \"tokens\": %lld, \"loss_nats\": %.17g",
+                   (long long)s->last.step, s->steps[0] ? s->steps : "null",
+                   s->parameters[0] ? s->parameters : "null", (long long)s->last.tokens, s->last.loss);
+    if (s->has_eval)
+        gal_buf_printf(b, ", \"best_step\": %lld, \"best_nats\": %.17g, \"best_bits_per_byte\": %.17g",
+                       (long long)s->best.step, s->best.nats, s->best.bits_per_byte);
+    gal_buf_puts(b, "}");
+}
+
+static gal_err print_json(gal_buf *b, gal_diag *diag) {
+    gal_err err = b->oom ? gal_fail(diag, GAL_ENOMEM, "no memory for the report") : GAL_OK;
+    if (!err) (void)fwrite(b->data, 1, b->len, stdout);
+    gal_buf_free(b);
+    return err;
+}
+
+static void print_line(const char *name, const summary *s) {
+    printf("%-28s %-9s %8lld/%-8s %10.4f ", name, s->state[0] ? s->state : "unborn", (long long)s->last.step,
+           s->steps[0] ? s->steps : "?", s->last.loss);
+    if (s->has_eval)
+        printf("%10.4f %9.4f\n", s->best.nats, s->best.bits_per_byte);
+    else
+        printf("%10s %9s\n", "-", "-");
+}
+
+static gal_err list(gal_cli *cli, const char *dir) {
+    char **names = NULL;
+    size_t n = 0, found = 0;
+    if (!gal_is_dir(dir)) return gal_fail(&cli->diag, GAL_EINPUT, "%s: no folder of runs here", dir);
+    gal_err err = gal_list_dir(dir, &names, &n, &cli->diag);
+    gal_buf path = { 0 }, b = { 0 };
+    for (size_t i = 0; !err && i < n; i++) {
+        summary s;
+        gal_diag why = { 0 };
+        if (!gal_path_join(&path, dir, names[i])) {
+            err = gal_fail(&cli->diag, GAL_ENOMEM, "no memory");
+        } else if (!summarise(&s, path.data, &why)) {
+            if (cli->json) {
+                json_of(&b, path.data, &s);
+                gal_buf_putc(&b, '\n');
+            } else {
+                if (!found)
+                    printf("%-28s %-9s %17s %10s %10s %9s\n", "run", "state", "step/steps   ", "loss", "best valid",
+                           "bits/byte");
+                print_line(names[i], &s);
+            }
+            found++;
+            gal_free(s.evals);
+        }
+    }
+    if (!err && !found && !cli->json && !cli->quiet) fprintf(stderr, "%s: no runs\n", dir);
+    gal_free_names(names, n);
+    gal_buf_free(&path);
+    if (!err && b.len) return print_json(&b, &cli->diag);
+    gal_buf_free(&b);
+    return err;
+}
+
+static gal_err show(gal_cli *cli, const char *run) {
+    summary s;
+    gal_err err = summarise(&s, run, &cli->diag);
+    if (err) return err;
+    if (cli->json) {
+        gal_buf b = { 0 };
+        json_of(&b, run, &s);
+        gal_buf_putc(&b, '\n');
+        err = print_json(&b, &cli->diag);
+    } else {
+        printf("run         %s (%s)\n", run, s.state[0] ? s.state : "no step yet");
+        printf("parameters  %s, kernels %s\n", s.parameters, s.cpu);
+        printf("step        %lld of %s, %lld tokens\n", (long long)s.last.step, s.steps, (long long)s.last.tokens);
+        printf("loss        %.4f nats/token, gradient norm %.3f, lr %.3g, %.0f tokens/s\n", s.last.loss,
+               s.last.grad_norm, s.last.lr, s.last.tokens_per_s);
+        for (size_t i = 0; i < s.n_evals; i++)
+            printf("valid       step %-8lld %.4f nats/token  %.4f bits/byte%s\n", (long long)s.evals[i].step,
+                   s.evals[i].nats, s.evals[i].bits_per_byte, s.evals[i].step == s.best.step ? "  best" : "");
+    }
+    gal_free(s.evals);
+    return err;
+}
+
+static gal_err plot(gal_cli *cli, const char *run) {
+    gal_metrics *m = NULL;
+    gal_err err = open_metrics(&m, run, &cli->diag);
+    gal_metrics_close(m);
+    if (!err) err = gal_plot_run(run, &cli->diag);
+    if (!err) printf("%s/plots/loss.png\n%s/plots/loss.svg\n", run, run);
+    return err;
+}
+
+static gal_err run(gal_cli *cli) {
+    const char *what = cli->n_operands ? cli->operands[0] : "list";
+    const char *where = cli->n_operands > 1 ? cli->operands[1] : NULL;
+    if (strcmp(what, "list") == 0) return list(cli, where ? where : "runs");
+    bool is_show = strcmp(what, "show") == 0, is_plot = strcmp(what, "plot") == 0;
+    if (!is_show && !is_plot) return gal_cli_usage(cli, "expected list, show or plot, found %s", what);
+    if (!where) return gal_cli_usage(cli, "expected a run: galerne runs %s RUN", what);
+    return is_show ? show(cli, where) : plot(cli, where);
+}
+
+const gal_command gal_cmd_runs = {
+    .name = "runs",
+    .summary = "list, show and plot past training runs",
+    .operands = "[list [DIR] | show RUN | plot RUN]",
+    .min_operands = 0,
+    .max_operands = 2,
+    .text =
+        "list: one line for each run directory in DIR (runs). show: a run's numbers. plot: draws its losses anew and "
+        "prints where the pictures are.\n\nEach run's metrics.sqlite has tables facts, steps and evaluations for "
+        "other questions.",
+    .examples = "galerne runs\ngalerne runs show runs/demo\ngalerne runs plot runs/demo",
+    .run = run,
+};

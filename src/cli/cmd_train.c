@@ -1,0 +1,294 @@
+/* cmd_train.c - `galerne train`: a training from a YAML file, with a line that tells how it goes. On a terminal the
+ * line is drawn over and over; elsewhere one is printed every few seconds. The first Ctrl-C saves and leaves with
+ * 130, a second one leaves at once. SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/util.h"
+#include "cli/commands.h"
+#include "galerne/infer.h"
+#include "train/loop.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TERMINAL_EVERY_S 0.1
+#define PLAIN_EVERY_S 5.0
+enum { BAR = 20 };
+
+typedef struct watch {
+    gal_cli *cli;
+    const gal_train_config *config;
+    const char *run;
+    bool terminal, line_open;
+    double shown;
+    gal_train_event last, valid; /* the latest step and evaluation; their texts are not kept */
+    bool has_valid;
+    gal_buf checkpoint;
+} watch;
+
+static void close_line(watch *w) {
+    if (w->line_open) fputc('\n', stderr);
+    w->line_open = false;
+}
+
+static void print_time(char *text, size_t room, double s) {
+    if (s < 0) s = 0;
+    long long whole = (long long)(s + 0.5);
+    if (whole >= 3600)
+        (void)snprintf(text, room, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+    else
+        (void)snprintf(text, room, "%lld:%02lld", whole / 60, whole % 60);
+}
+
+static void show_step(watch *w, const gal_train_event *e) {
+    double now = gal_now_s();
+    bool last = e->step == e->steps;
+    if (!last && now - w->shown < (w->terminal ? TERMINAL_EVERY_S : PLAIN_EVERY_S)) return;
+    w->shown = now;
+    char left[40], bar[BAR + 1];
+    print_time(left, sizeof left, e->left_s);
+    int done = (int)(BAR * e->step / GAL_MAX(e->steps, (int64_t)1));
+    for (int i = 0; i < BAR; i++) bar[i] = i < done ? '#' : '.';
+    bar[BAR] = 0;
+    if (w->terminal) fprintf(stderr, "\r[%s] ", bar);
+    fprintf(stderr, "step %lld/%lld  loss %.3f  %.3f bits/byte  lr %.2e  %.0f tokens/s  %s left", (long long)e->step,
+            (long long)e->steps, e->loss, e->bits_per_byte, e->lr, e->tokens_per_s, left);
+    if (w->terminal) fputs("  \x1b[K", stderr);
+    w->line_open = w->terminal;
+    if (!w->terminal) fputc('\n', stderr);
+    fflush(stderr);
+}
+
+/* ---- samples -----------------------------------------------------------------------------------------------------
+ */
+
+static int take_text(void *user, int32_t id, const char *text, size_t bytes) {
+    (void)id;
+    gal_buf_add(user, text, bytes);
+    return gal_cli_interrupted() > 0;
+}
+
+/* Continues the configuration's prompts with a checkpoint, into RUN/samples/step-N.txt. */
+static gal_err write_samples(watch *w, const char *checkpoint, int64_t step, gal_diag *diag) {
+    const gal_train_config *c = w->config;
+    gal_lm *lm = NULL;
+    gal_lm_options lo;
+    gal_generate_options go;
+    gal_buf text = { 0 }, path = { 0 };
+    gal_lm_options_init(&lo);
+    lo.device = (gal_device_options){ c->device.cpu[0] ? c->device.cpu : NULL, (int)c->device.threads };
+    gal_err err = gal_lm_open(&lm, checkpoint, &lo, diag);
+    if (!err) {
+        gal_generate_options_init(&go, lm);
+        go.sampling.temperature = c->sample.temperature;
+        go.sampling.seed = (uint64_t)c->seed;
+        go.max_tokens = c->sample.tokens;
+    }
+    for (size_t i = 0; !err && i < c->sample.prompts.n; i++) {
+        const char *prompt = c->sample.prompts.v[i];
+        gal_buf_puts(&text, prompt);
+        err = gal_lm_generate(lm, prompt, strlen(prompt), &go, take_text, &text, NULL, diag);
+        gal_buf_puts(&text, "\n\n");
+    }
+    gal_buf_printf(&path, "%s/samples", w->run);
+    if (!err && !path.oom) err = gal_make_dirs(path.data, diag);
+    gal_buf_printf(&path, "/step-%lld.txt", (long long)step);
+    if (!err && (path.oom || text.oom)) err = gal_fail(diag, GAL_ENOMEM, "no memory for samples");
+    if (!err) err = gal_write_file(path.data, text.data, text.len, diag);
+    if (!err && !w->cli->quiet) fprintf(stderr, "%.*s\n", (int)GAL_MIN(text.len - 2, (size_t)2000), text.data);
+    gal_lm_close(lm);
+    gal_buf_free(&text);
+    gal_buf_free(&path);
+    return err;
+}
+
+/* ---- events ------------------------------------------------------------------------------------------------------
+ */
+
+static void keep(gal_train_event *to, const gal_train_event *e) {
+    *to = *e;
+    to->text = to->path = "";
+}
+
+static void on_event(void *user, const gal_train_event *e) {
+    watch *w = user;
+    bool quiet = w->cli->quiet;
+    switch (e->kind) {
+    case GAL_TRAIN_NOTE:
+        close_line(w);
+        if (!quiet) fprintf(stderr, "%s\n", e->text);
+        break;
+    case GAL_TRAIN_STEP:
+        keep(&w->last, e);
+        if (!quiet) show_step(w, e);
+        break;
+    case GAL_TRAIN_EVAL:
+        keep(&w->valid, e);
+        w->has_valid = true;
+        close_line(w);
+        if (!quiet)
+            fprintf(stderr, "step %lld  validation %.4f nats/token  %.4f bits/byte\n", (long long)e->step,
+                    e->valid_nats, e->valid_bits_per_byte);
+        if (w->config->sample.prompts.n) {
+            gal_diag why = { 0 };
+            if (write_samples(w, e->path, e->step, &why) && !quiet) fprintf(stderr, "no samples: %s\n", why.text);
+        }
+        break;
+    case GAL_TRAIN_SAVED:
+        gal_buf_clear(&w->checkpoint);
+        gal_buf_puts(&w->checkpoint, e->path);
+        break;
+    }
+}
+
+static bool wants_stop(void *user) {
+    (void)user;
+    return gal_cli_interrupted() > 0;
+}
+
+static void report(watch *w) {
+    const gal_train_event *e = &w->last;
+    const char *checkpoint = w->checkpoint.data ? w->checkpoint.data : "";
+    if (!w->cli->json) {
+        if (!w->cli->quiet) fprintf(stderr, "%s: %s; curve in %s/plots/loss.png\n", w->run, checkpoint, w->run);
+        return;
+    }
+    gal_buf b = { 0 };
+    gal_buf_puts(&b, "{\"run\": ");
+    gal_buf_json(&b, w->run, strlen(w->run));
+    gal_buf_puts(&b, ", \"checkpoint\": ");
+    gal_buf_json(&b, checkpoint, strlen(checkpoint));
+    gal_buf_printf(&b, ", \"step\": %lld, \"steps\": %lld, \"tokens\": %lld, \"loss_nats\": %.17g",
+                   (long long)e->step, (long long)e->steps, (long long)e->tokens, e->loss);
+    if (w->has_valid)
+        gal_buf_printf(&b, ", \"valid_nats\": %.17g, \"valid_bits_per_byte\": %.17g", w->valid.valid_nats,
+                       w->valid.valid_bits_per_byte);
+    gal_buf_puts(&b, "}\n");
+    if (!b.oom) (void)fwrite(b.data, 1, b.len, stdout);
+    gal_buf_free(&b);
+}
+
+/* ---- the command -------------------------------------------------------------------------------------------------
+ */
+
+/* runs/NAME of CONFIG's name without its ending. */
+static gal_err default_run(gal_buf *out, const char *config, gal_diag *diag) {
+    const char *name = strrchr(config, '/');
+    name = name ? name + 1 : config;
+    const char *dot = strrchr(name, '.');
+    gal_buf_puts(out, "runs/");
+    gal_buf_add(out, name, dot && dot != name ? (size_t)(dot - name) : strlen(name));
+    return out->oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a path") : GAL_OK;
+}
+
+/* Assignments in their order; --cpu and --threads count as the last ones. */
+static gal_err load_config(gal_cli *cli, const char *path, gal_train_config *c) {
+    gal_err err = gal_train_config_load(c, path, NULL, 0, &cli->diag);
+    if (err) return err;
+    gal_buf set = { 0 };
+    for (size_t i = 0; !err && i < gal_cli_count(cli, "set"); i++)
+        err = gal_settings_set(&GAL_TRAIN_SETTINGS, c, gal_cli_nth(cli, "set", i), &cli->diag);
+    if (!err && cli->device.cpu) {
+        gal_buf_printf(&set, "device.cpu=%s", cli->device.cpu);
+        err = set.oom ? GAL_ENOMEM : gal_settings_set(&GAL_TRAIN_SETTINGS, c, set.data, &cli->diag);
+    }
+    if (cli->device.threads > 0) c->device.threads = cli->device.threads;
+    if (!err) err = gal_train_config_check(c, path, &cli->diag);
+    gal_buf_free(&set);
+    if (err) gal_train_config_free(c);
+    return err;
+}
+
+static gal_err check_usage(gal_cli *cli) {
+    bool resume = gal_cli_given(cli, "resume");
+    if (resume && cli->n_operands)
+        return gal_cli_usage(cli,
+                             "--resume goes on with a run's own configuration; change it "
+                             "with --set, and leave %s out",
+                             cli->operands[0]);
+    if (resume && gal_cli_given(cli, "output"))
+        return gal_cli_usage(cli, "--resume RUN and -o DIR exclude each other");
+    if (!resume && gal_cli_given(cli, "extend")) return gal_cli_usage(cli, "--extend goes with --resume RUN");
+    if (!resume && !cli->n_operands) return gal_cli_usage(cli, "expected CONFIG.yaml, or --resume RUN");
+    return GAL_OK;
+}
+
+static gal_err run(gal_cli *cli) {
+    gal_err err = check_usage(cli);
+    if (err) return err;
+    bool resume = gal_cli_given(cli, "resume");
+    gal_buf dir = { 0 }, config = { 0 };
+    gal_train_config c;
+    if (resume) {
+        gal_buf_puts(&dir, gal_cli_string(cli, "resume"));
+        gal_buf_printf(&config, "%s/config.yaml", gal_cli_string(cli, "resume"));
+    } else {
+        gal_buf_puts(&config, cli->operands[0]);
+        if (gal_cli_given(cli, "output"))
+            gal_buf_puts(&dir, gal_cli_string(cli, "output"));
+        else
+            err = default_run(&dir, cli->operands[0], &cli->diag);
+    }
+    if (!err && (dir.oom || config.oom)) err = gal_fail(&cli->diag, GAL_ENOMEM, "no memory for a path");
+    while (!err && dir.len > 1 && dir.data[dir.len - 1] == '/') dir.data[--dir.len] = 0;
+    if (!err) err = load_config(cli, config.data, &c);
+    if (!err) {
+        watch w = { .cli = cli, .config = &c, .run = dir.data, .terminal = isatty(STDERR_FILENO) != 0 };
+        gal_train_options o = { .run = dir.data,
+                                .resume = resume,
+                                .extend = gal_cli_given(cli, "extend"),
+                                .progress = on_event,
+                                .stop = wants_stop,
+                                .user = &w };
+        gal_cli_catch_interrupts();
+        err = gal_train_run(&c, &o, &cli->diag);
+        close_line(&w);
+        if (err == GAL_EINTERRUPTED) fprintf(stderr, "galerne: %s\n", cli->diag.text);
+        if (!err || err == GAL_EINTERRUPTED) report(&w);
+        gal_buf_free(&w.checkpoint);
+        gal_train_config_free(&c);
+    }
+    gal_buf_free(&dir);
+    gal_buf_free(&config);
+    return err;
+}
+
+static const gal_option OPTIONS[] = {
+    { .name = "set",
+      .kind = GAL_V_STRING,
+      .value = "KEY=VALUE",
+      .repeat = true,
+      .help = "change a setting of the configuration, as optimizer.lr=1e-3" },
+    { .name = "output",
+      .letter = 'o',
+      .kind = GAL_V_DIR,
+      .value = "DIR",
+      .help = "the run directory; without it runs/NAME, NAME as in NAME.yaml" },
+    { .name = "resume",
+      .kind = GAL_V_DIR,
+      .value = "RUN",
+      .help = "go on with a run from its newest whole checkpoint" },
+    { .name = "extend", .help = "with --resume: allow another length or learning rate, and print both curves" },
+};
+
+const gal_command gal_cmd_train = {
+    .name = "train",
+    .summary = "train a model as a YAML file says",
+    .operands = "[CONFIG.yaml]",
+    .min_operands = 0,
+    .max_operands = 1,
+    .text =
+        "Trains on text, evaluates, and writes a run directory: config.yaml (complete), metrics.sqlite, log.txt, "
+        "checkpoints/step-N in Hugging Face layout with the optimiser's state, samples/ and plots/loss.png.\n\n"
+        "Ctrl-C saves and leaves with code 130; --resume then goes on to the bit. A second Ctrl-C leaves at once.\n\n"
+        "All settings with their defaults: docs/settings.md. A text is given as "
+        "--set data.text=FILE (plain or Zstandard).",
+    .examples = "galerne train examples/demo.yaml\n"
+                "galerne train examples/mistral-small.yaml --set data.text=novels.txt.zst -o runs/novels\n"
+                "galerne train --resume runs/novels\n"
+                "galerne train --resume runs/novels --set steps=10000 --extend",
+    .options = OPTIONS,
+    .n_options = GAL_LEN(OPTIONS),
+    .run = run,
+};
