@@ -19,7 +19,7 @@ build: deps ## the library and the program, in build/
 	@cmake --build build -j $(JOBS)
 
 demo: build ## train a small model on real text, plot its loss, let it write; under five minutes
-	@sh tools/demo.sh
+	@sh tools/demo.sh $(if $(TEXT),--text "$(TEXT)")
 
 build-asan: deps
 	@cmake -S . -B build-asan -DGAL_SANITIZE=ON >/dev/null

@@ -214,7 +214,17 @@ static gal_err check_usage(gal_cli *cli) {
     return GAL_OK;
 }
 
+static gal_err print_settings(gal_cli *cli) {
+    gal_buf b = { 0 };
+    gal_settings_list(&GAL_TRAIN_SETTINGS, &b);
+    gal_err err = b.oom ? gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the list") : GAL_OK;
+    if (!err) (void)fwrite(b.data, 1, b.len, stdout);
+    gal_buf_free(&b);
+    return err;
+}
+
 static gal_err run(gal_cli *cli) {
+    if (gal_cli_given(cli, "settings")) return print_settings(cli);
     gal_err err = check_usage(cli);
     if (err) return err;
     bool resume = gal_cli_given(cli, "resume");
@@ -269,6 +279,7 @@ static const gal_option OPTIONS[] = {
       .kind = GAL_V_DIR,
       .value = "RUN",
       .help = "go on with a run from its newest whole checkpoint" },
+    { .name = "settings", .help = "print every setting with its default and meaning, as a Markdown table" },
     { .name = "extend", .help = "with --resume: allow another length or learning rate, and print both curves" },
 };
 
@@ -282,7 +293,7 @@ const gal_command gal_cmd_train = {
         "Trains on text, evaluates, and writes a run directory: config.yaml (complete), metrics.sqlite, log.txt, "
         "checkpoints/step-N in Hugging Face layout with the optimiser's state, samples/ and plots/loss.png.\n\n"
         "Ctrl-C saves and leaves with code 130; --resume then goes on to the bit. A second Ctrl-C leaves at once.\n\n"
-        "All settings with their defaults: docs/settings.md. A text is given as "
+        "All settings with their defaults: --settings. A text is given as "
         "--set data.text=FILE (plain or Zstandard).",
     .examples = "galerne train examples/demo.yaml\n"
                 "galerne train examples/mistral-small.yaml --set data.text=novels.txt.zst -o runs/novels\n"

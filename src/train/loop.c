@@ -29,14 +29,27 @@ static void tell(gal_trainer *t, gal_train_event *e) {
     if (t->options->progress) t->options->progress(t->options->user, e);
 }
 
+/* A line of log.txt; a log that cannot be written stops nothing. */
+static void write_log(gal_trainer *t, const char *fmt, ...) GAL_PRINTF(2, 3);
+static void write_log(gal_trainer *t, const char *fmt, ...) {
+    char text[1000];
+    va_list ap;
+    if (!t->log) return;
+    va_start(ap, fmt);
+    if (vsnprintf(text, sizeof text, fmt, ap) < 0) text[0] = 0;
+    va_end(ap);
+    (void)fputs(text, t->log);
+    (void)fputc('\n', t->log);
+    (void)fflush(t->log);
+}
+
 void gal__train_note(gal_trainer *t, const char *fmt, ...) {
     char text[1000];
     va_list ap;
     va_start(ap, fmt);
     if (vsnprintf(text, sizeof text, fmt, ap) < 0) text[0] = 0;
     va_end(ap);
-    if (t->log) fprintf(t->log, "step %lld: %s\n", (long long)t->step, text);
-    if (t->log) fflush(t->log);
+    write_log(t, "step %lld: %s", (long long)t->step, text);
     gal_train_event e = { .kind = GAL_TRAIN_NOTE, .text = text };
     tell(t, &e);
 }
@@ -62,9 +75,8 @@ static gal_err evaluate(gal_trainer *t, const char *checkpoint, gal_diag *diag) 
     if (!err && best) err = gal__checkpoint_set_best(t, t->step, s.nats, diag);
     if (!err) err = gal_metrics_flush(t->metrics, diag);
     if (err) return err;
-    if (t->log)
-        fprintf(t->log, "step %lld: validation %.5f nats/token, %.5f bits/byte%s\n", (long long)t->step, s.nats,
-                s.bits_per_byte, best ? ", the best so far" : "");
+    write_log(t, "step %lld: validation %.5f nats/token, %.5f bits/byte%s", (long long)t->step, s.nats,
+              s.bits_per_byte, best ? ", the best so far" : "");
     gal_train_event e = {
         .kind = GAL_TRAIN_EVAL, .path = checkpoint, .valid_nats = s.nats, .valid_bits_per_byte = s.bits_per_byte
     };
@@ -89,9 +101,8 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
     gal_metric_step row = { t->step, t->tokens, n.loss, n.lr, n.grad_norm, speed, (double)gal_unix_time_s() };
     err = gal_metrics_step(t->metrics, &row, diag);
     if (err) return err;
-    if (t->log)
-        fprintf(t->log, "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s\n", (long long)t->step,
-                n.loss, n.grad_norm, n.lr, speed);
+    write_log(t, "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s", (long long)t->step, n.loss,
+              n.grad_norm, n.lr, speed);
     double targets = (double)GAL_MAX(t->train.n_tokens - t->train.n_docs, (int64_t)1);
     double left = (double)(t->config->steps - t->step) * (double)(t->tokens - tokens) / t->shown_tokens_per_s;
     gal_train_event e = { .kind = GAL_TRAIN_STEP,

@@ -1,0 +1,304 @@
+/* train_test.c - whole trainings of a tiny model: the same bytes however they are computed, stopped, killed and
+ * resumed; what is refused. SPDX-License-Identifier: Apache-2.0 */
+#include "support/check.h"
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "train/loop.h"
+#include "train/metrics.h"
+
+#include <float.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { STEPS = 8, HALF = 4 };
+
+static char folder[256];
+
+/* A text with words, lines and documents of very different lengths. */
+static int setup(void **state) {
+    (void)state;
+    static const char *const WORDS[] = { "sea",  "wind",  "salt",   "gull", "the", "a",    "over",  "grey",
+                                         "boat", "sails", "slowly", "home", "and", "rain", "falls", "on" };
+    gal_buf text = { 0 };
+    make_folder(folder);
+    for (uint64_t i = 0; i < 3000; i++) {
+        uint64_t r = gal_rng_below(1, 2, i, 400);
+        if (r == 0) gal_buf_puts(&text, "\n#@ doc\n");
+        gal_buf_puts(&text, WORDS[r % GAL_LEN(WORDS)]);
+        gal_buf_putc(&text, r % 11 == 0 ? '\n' : ' ');
+    }
+    assert_false(text.oom);
+    put_file(folder, "text.txt", text.data, text.len);
+    put_file(folder, "byte.txt", "x", 1);
+    gal_buf_free(&text);
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    remove_folder(folder);
+    return 0;
+}
+
+typedef struct listener {
+    int64_t stop_at, kill_at; /* steps; 0: never */
+    int64_t step;
+    double first_loss, first_norm, last_loss;
+    gal_buf notes;
+} listener;
+
+static void on_event(void *user, const gal_train_event *e) {
+    listener *l = user;
+    if (e->kind == GAL_TRAIN_NOTE) gal_buf_printf(&l->notes, "%s\n", e->text);
+    if (e->kind != GAL_TRAIN_STEP) return;
+    if (l->step == 0) {
+        l->first_loss = e->loss;
+        l->first_norm = e->grad_norm;
+    }
+    l->step = e->step;
+    l->last_loss = e->loss;
+    if (e->step == l->kill_at) (void)raise(SIGKILL);
+}
+
+static bool wants_stop(void *user) {
+    const listener *l = user;
+    return l->stop_at && l->step >= l->stop_at;
+}
+
+/* Trains folder/name with settings separated by spaces; l may be NULL. */
+static gal_err train(const char *name, const char *settings, bool resume, bool extend, listener *l, gal_diag *diag) {
+    char run[400], text[400], list[512];
+    (void)snprintf(run, sizeof run, "%s/%s", folder, name);
+    (void)snprintf(text, sizeof text, "data.text=%s/text.txt", folder);
+    const char *set[40] = { text,
+                            "data.separator=#@ ",
+                            "data.valid_fraction=0.1",
+                            "tokenizer.train_size=300",
+                            "model.width=24",
+                            "model.layers=2",
+                            "model.heads=3",
+                            "model.kv_heads=1",
+                            "model.window=9",
+                            "batch.rows=2",
+                            "batch.sequence=24",
+                            "steps=8",
+                            "schedule.warmup=2",
+                            "optimizer.lr=1e-2",
+                            "save.every=4",
+                            "save.keep=3",
+                            "device.threads=2" };
+    size_t n = resume ? 0 : 17;
+    (void)snprintf(list, sizeof list, "%s", settings);
+    for (char *p = list; *p;) {
+        size_t len = strcspn(p, " ");
+        bool end = p[len] == 0;
+        p[len] = 0;
+        if (len) set[n++] = p;
+        p += len + !end;
+    }
+    listener own = { 0 };
+    gal_train_options o = {
+        .run = run, .resume = resume, .extend = extend, .progress = on_event, .stop = wants_stop, .user = l ? l : &own
+    };
+    gal_err err = gal_train(NULL, set, n, &o, diag);
+    gal_buf_free(&own.notes);
+    return err;
+}
+
+static void read_checkpoint(gal_buf *out, const char *name, int step, const char *file) {
+    char path[500];
+    (void)snprintf(path, sizeof path, "%s/%s/checkpoints/step-%d/%s", folder, name, step, file);
+    CHECK_OK(gal_read_file(out, path, 1 << 26, diag));
+}
+
+/* Weights and moments of step 8, and the place in the text, are the same bytes. */
+static void same_end(const char *a, const char *b) {
+    static const char *const FILES[] = { "model.safetensors", "optimizer.safetensors", "trainer.json",
+                                         "config.json" };
+    for (size_t i = 0; i < GAL_LEN(FILES); i++) {
+        gal_buf x = { 0 }, y = { 0 };
+        read_checkpoint(&x, a, STEPS, FILES[i]);
+        read_checkpoint(&y, b, STEPS, FILES[i]);
+        assert_int_equal(x.len, y.len);
+        if (memcmp(x.data, y.data, x.len) != 0) fail_msg("%s of %s and %s differ", FILES[i], a, b);
+        gal_buf_free(&x);
+        gal_buf_free(&y);
+    }
+}
+
+static void same_bytes(void **state) {
+    (void)state;
+    listener l = { 0 };
+    CHECK_OK(train("plain", "", false, false, &l, diag));
+    assert_true(l.last_loss < l.first_loss - 0.3); /* it learns */
+    assert_int_equal(l.step, STEPS);
+    gal_buf_free(&l.notes);
+    CHECK_OK(train("again", "", false, false, NULL, diag));
+    same_end("plain", "again");
+    CHECK_OK(train("eager", "eager=true", false, false, NULL, diag));
+    same_end("plain", "eager");
+    CHECK_OK(train("one", "device.threads=1", false, false, NULL, diag));
+    same_end("plain", "one");
+    CHECK_OK(train("three", "device.threads=3", false, false, NULL, diag));
+    same_end("plain", "three");
+    CHECK_OK(train("recompute", "recompute=true", false, false, NULL, diag));
+    same_end("plain", "recompute");
+}
+
+static void stop_and_resume(void **state) {
+    (void)state;
+    listener l = { .stop_at = 3 };
+    gal_diag diag0 = { 0 };
+    assert_int_equal(train("stopped", "save.every=0", false, false, &l, &diag0), GAL_EINTERRUPTED);
+    assert_int_equal(l.step, 3);
+    gal_buf_free(&l.notes);
+    CHECK_OK(train("stopped", "", true, false, NULL, diag));
+    same_end("plain", "stopped");
+}
+
+static void kill_and_resume(void **state) {
+    (void)state;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        listener l = { .kill_at = 6 };
+        (void)train("killed", "", false, false, &l, NULL);
+        _exit(1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    listener l = { 0 };
+    CHECK_OK(train("killed", "", true, false, &l, diag));
+    assert_non_null(strstr(l.notes.data, "step-4"));
+    gal_buf_free(&l.notes);
+    same_end("plain", "killed");
+}
+
+/* A damaged newest checkpoint is named and passed over; the one before it is taken. */
+static void damaged_checkpoint(void **state) {
+    (void)state;
+    char dir[400], path[500];
+    gal_buf bytes = { 0 };
+    CHECK_OK(train("hurt", "", false, false, NULL, diag));
+    read_checkpoint(&bytes, "hurt", STEPS, "model.safetensors");
+    bytes.data[bytes.len / 2] ^= 1;
+    (void)snprintf(dir, sizeof dir, "%s/hurt/checkpoints/step-%d", folder, STEPS);
+    put_file(dir, "model.safetensors", bytes.data, bytes.len);
+    listener l = { 0 };
+    CHECK_OK(train("hurt", "", true, false, &l, diag));
+    assert_non_null(strstr(l.notes.data, "passed over step-8"));
+    assert_non_null(strstr(l.notes.data, "damaged"));
+    gal_buf_free(&l.notes);
+    gal_buf_free(&bytes);
+    same_end("plain", "hurt");
+    (void)snprintf(path, sizeof path, "%s/hurt/data/train.shard", folder);
+    CHECK_OK(gal_read_file(&bytes, path, 1 << 26, diag));
+    bytes.data[300] ^= 1;
+    CHECK_OK(gal_write_file(path, bytes.data, bytes.len, diag));
+    gal_diag diag0 = { 0 };
+    assert_int_equal(train("hurt", "", true, false, NULL, &diag0), GAL_EINPUT);
+    assert_non_null(strstr(diag0.text, "train.shard"));
+    gal_buf_free(&bytes);
+}
+
+static void extending(void **state) {
+    (void)state;
+    gal_diag diag0 = { 0 };
+    assert_int_equal(train("plain", "steps=12", true, false, NULL, &diag0), GAL_EINPUT);
+    assert_non_null(strstr(diag0.text, "--extend"));
+    assert_non_null(strstr(diag0.text, "steps was 8, now 12"));
+    diag0 = (gal_diag){ 0 };
+    assert_int_equal(train("plain", "batch.rows=3", true, true, NULL, &diag0), GAL_EINPUT);
+    assert_non_null(strstr(diag0.text, "batch.rows"));
+    listener l = { 0 };
+    CHECK_OK(train("again", "steps=12", true, true, &l, diag));
+    assert_int_equal(l.step, 12);
+    assert_non_null(strstr(l.notes.data, "old curve: 8 steps"));
+    assert_non_null(strstr(l.notes.data, "new curve: 12 steps"));
+    gal_buf_free(&l.notes);
+    diag0 = (gal_diag){ 0 };
+    assert_int_equal(train("plain", "", false, false, NULL, &diag0), GAL_EINPUT);
+    assert_non_null(strstr(diag0.text, "holds a run already"));
+}
+
+/* 1 x 4 rows and 4 x 1 rows: the same loss and gradient up to rounding, though rows have different numbers of
+ * targets. */
+static void accumulation(void **state) {
+    (void)state;
+    listener a = { 0 }, b = { 0 };
+    CHECK_OK(train("wide", "batch.rows=4 steps=2", false, false, &a, diag));
+    CHECK_OK(train("deep", "batch.rows=1 batch.accumulate=4 steps=2", false, false, &b, diag));
+    /* Both are sums of the same 96 terms of one sign in another order; a norm's terms are sums of as many. */
+    double loss_eps = 96 * (double)FLT_EPSILON, norm_eps = 4 * loss_eps;
+    assert_true(fabs(a.first_loss - b.first_loss) <= loss_eps * a.first_loss);
+    assert_true(fabs(a.first_norm - b.first_norm) <= norm_eps * a.first_norm);
+    assert_true(fabs(a.last_loss - b.last_loss) <= 1e-3 * a.last_loss);
+    gal_buf_free(&a.notes);
+    gal_buf_free(&b.notes);
+}
+
+static void bf16(void **state) {
+    (void)state;
+    listener l = { 0 };
+    CHECK_OK(train("bf16", "precision=bf16", false, false, &l, diag));
+    assert_true(l.last_loss < l.first_loss - 0.3);
+    gal_buf_free(&l.notes);
+    CHECK_OK(train("bf16-one", "precision=bf16 device.threads=1 eager=true", false, false, NULL, diag));
+    same_end("bf16", "bf16-one");
+}
+
+static void too_small(void **state) {
+    (void)state;
+    char set[400];
+    gal_diag diag0 = { 0 };
+    (void)snprintf(set, sizeof set, "data.text=%s/byte.txt", folder);
+    assert_int_equal(train("byte", set, false, false, NULL, &diag0), GAL_EINPUT);
+    assert_non_null(strstr(diag0.text, "1 bytes of text in 1 documents"));
+    assert_non_null(strstr(diag0.text, "25 tokens"));
+    diag0 = (gal_diag){ 0 };
+    assert_int_equal(train("long", "batch.sequence=8000", false, false, NULL, &diag0), GAL_EINPUT);
+    assert_non_null(strstr(diag0.text, "8001"));
+    diag0 = (gal_diag){ 0 };
+    assert_int_equal(train("huge", "model.width=131072 model.heads=2 model.layers=4000", false, false, NULL, &diag0),
+                     GAL_ENOMEM);
+    assert_non_null(strstr(diag0.text, "available"));
+}
+
+static void what_is_written(void **state) {
+    (void)state;
+    static const char *const FILES[] = { "config.yaml",          "metrics.sqlite", "log.txt",
+                                         "tokenizer.model",      "plots/loss.png", "plots/loss.svg",
+                                         "checkpoints/best.json" };
+    char path[500];
+    for (size_t i = 0; i < GAL_LEN(FILES); i++) {
+        (void)snprintf(path, sizeof path, "%s/eager/%s", folder, FILES[i]);
+        if (!gal_is_file(path)) fail_msg("no %s", FILES[i]);
+    }
+    gal_metrics *m = NULL;
+    gal_metric_step *steps = NULL;
+    size_t n = 0;
+    (void)snprintf(path, sizeof path, "%s/killed/metrics.sqlite", folder);
+    CHECK_OK(gal_metrics_open(&m, path, false, diag));
+    CHECK_OK(gal_metrics_steps(m, &steps, &n, diag));
+    assert_int_equal(n, STEPS); /* each step once, though some were made twice */
+    for (size_t i = 0; i < n; i++) assert_int_equal(steps[i].step, i + 1);
+    gal_metrics_close(m);
+    gal_free(steps);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_bytes),   cmocka_unit_test(stop_and_resume),    cmocka_unit_test(kill_and_resume),
+        cmocka_unit_test(bf16),         cmocka_unit_test(damaged_checkpoint), cmocka_unit_test(extending),
+        cmocka_unit_test(accumulation), cmocka_unit_test(too_small),          cmocka_unit_test(what_is_written),
+    };
+    return cmocka_run_group_tests_name("train", tests, setup, teardown);
+}
