@@ -36,10 +36,11 @@ static void write_log(gal_trainer *t, const char *fmt, ...) {
     va_list ap;
     if (!t->log) return;
     va_start(ap, fmt);
-    if (vsnprintf(text, sizeof text, fmt, ap) < 0) text[0] = 0;
+    int n = vsnprintf(text, sizeof text - 1, fmt, ap);
     va_end(ap);
-    (void)fputs(text, t->log);
-    (void)fputc('\n', t->log);
+    size_t used = GAL_MIN((size_t)GAL_MAX(n, 0), sizeof text - 2);
+    text[used] = '\n';
+    (void)fwrite(text, 1, used + 1, t->log);
     (void)fflush(t->log);
 }
 
