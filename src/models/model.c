@@ -124,3 +124,20 @@ gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *d
     m->config.dtype = dtype;
     return GAL_OK;
 }
+
+gal_err gal_model_own(gal_model *m, gal_diag *diag) {
+    for (size_t i = 0; i < m->n_weights; i++) {
+        gal_w *w = &m->weights[i];
+        if (w->owned && w->dtype == GAL_F32) continue;
+        float *copy = gal_alloc_array((size_t)gal_wcount(w), sizeof *copy);
+        if (!copy)
+            return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %lld weights", w->name, (long long)gal_wcount(w));
+        gal_convert(copy, GAL_F32, w->data, w->dtype, gal_wcount(w));
+        if (w->owned) gal_free(w->data);
+        w->data = copy;
+        w->dtype = GAL_F32;
+        w->owned = true;
+    }
+    m->config.dtype = GAL_F32;
+    return GAL_OK;
+}

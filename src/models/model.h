@@ -55,6 +55,10 @@ int64_t gal_model_params(const gal_model *m);
  * 1. A function of seed and the weight's place alone. */
 gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *diag);
 
+/* Gives the model f32 weights of its own in place of mapped or 16-bit ones: what training needs. On GAL_ENOMEM some are
+ * still as they were. */
+gal_err gal_model_own(gal_model *m, gal_diag *diag);
+
 /* rope_spec.c: angles and query scale of a config, in the numbers that transformers computes. out->inv_freq is the
  * caller's: gal_rope_spec_free(). Half-split pairs (the Hugging Face layout of weights). */
 gal_err gal_rope_spec_of(gal_rope_spec *out, const gal_config *c, gal_diag *diag);
