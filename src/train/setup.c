@@ -157,24 +157,6 @@ gal_err gal__train_setup_data(gal_trainer *t, gal_diag *diag) {
 /* ---- model -------------------------------------------------------------------------------------------------------
  */
 
-/* Loaded weights lie read-only in files, perhaps in 16 bits; training needs f32 of its own. */
-static gal_err own_weights(gal_model *m, gal_diag *diag) {
-    for (size_t i = 0; i < m->n_weights; i++) {
-        gal_w *w = &m->weights[i];
-        if (w->owned && w->dtype == GAL_F32) continue;
-        float *copy = gal_alloc_array((size_t)gal_wcount(w), sizeof *copy);
-        if (!copy)
-            return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %lld weights", w->name, (long long)gal_wcount(w));
-        gal_convert(copy, GAL_F32, w->data, w->dtype, gal_wcount(w));
-        if (w->owned) gal_free(w->data);
-        w->data = copy;
-        w->dtype = GAL_F32;
-        w->owned = true;
-    }
-    m->config.dtype = GAL_F32;
-    return GAL_OK;
-}
-
 static gal_err fresh_model(gal_trainer *t, const char *from, gal_diag *diag) {
     gal_config c = { 0 };
     gal_buf path = { 0 };
@@ -205,7 +187,7 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
     gal_err err = GAL_OK;
     if (!from && g->init[0]) {
         err = gal_model_load(&t->model, g->init, diag);
-        if (!err) err = own_weights(t->model, diag);
+        if (!err) err = gal_model_own(t->model, diag); /* loaded ones lie read-only in files */
     } else {
         err = fresh_model(t, from, diag);
     }

@@ -17,7 +17,7 @@ fi
 
 cat >"$folder/config.yaml" <<YAML
 model: { width: 96, layers: 2, heads: 6, kv_heads: 2, hidden: 200, context: 256, window: 48 }
-data: { text: [examples/text/demo.txt], valid_fraction: 0.05 }
+data: { text: [$PWD/examples/text/wuthering-heights.txt], valid_fraction: 0.05 }
 tokenizer: { train_size: 700 }
 batch: { rows: 4, sequence: 96 }
 steps: 40
@@ -28,5 +28,5 @@ rm -rf "$folder/run"
 last=$(ls -d "$folder"/run/checkpoints/step-* | sort -t- -k2 -n | tail -1)
 "$python" "$here/peer_checkpoint.py" "$galerne" "$last"
 if [ -f "$here/peer_tokenizer.py" ]; then
-    "$python" "$here/peer_tokenizer.py" "$galerne" examples/text/demo.txt
+    "$python" "$here/peer_tokenizer.py" "$galerne" examples/text/wuthering-heights.txt
 fi

@@ -323,7 +323,8 @@ static void test_adamw(void **state) {
         CHECK_OK(gal_step_end(b.cx, diag));
         opt->t++;
         double d = fabs((double)*(float *)loss->data - (double)want[i]) / (double)want[i];
-        if (!(d <= ADAMW_TOLERANCE)) fail_msg("loss %d: %g, expected %g", i, (double)*(float *)loss->data, (double)want[i]);
+        if (!(d <= ADAMW_TOLERANCE))
+            fail_msg("loss %d: %g, expected %g", i, (double)*(float *)loss->data, (double)want[i]);
         worst = fmax(worst, d);
     }
     print_message("largest relative difference %.2e\n", worst);
