@@ -74,7 +74,7 @@ static void take_steps(picture *p, const gal_metric_step *rows, size_t n) {
 
 static void range_of(picture *p) {
     const curve *all[] = { &p->raw, &p->valid };
-    double low = INFINITY, high = -INFINITY, last = 1;
+    double low = (double)INFINITY, high = -(double)INFINITY, last = 1;
     for (size_t c = 0; c < GAL_LEN(all); c++) {
         for (size_t i = 0; i < all[c]->n; i++) {
             low = fmin(low, all[c]->y[i]);
