@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <sched.h>
 #include <stdio.h>
@@ -149,7 +148,10 @@ static void see_quota(const char *dir, int version, void *user) {
         char path[PATH_MAX], text[TEXT];
         int n = snprintf(path, sizeof path, "%s/cpu.max", dir);
         if (n < 0 || n >= (int)sizeof path || !read_text(text, path)) return;
-        if (sscanf(text, "%" SCNu64 " %" SCNu64, &quota, &period) != 2) return; /* "max 100000" */
+        if (text[0] < '0' || text[0] > '9') return; /* "max 100000" */
+        char *end;
+        quota = strtoull(text, &end, 10);
+        period = strtoull(end, NULL, 10);
     }
     if (quota == UINT64_MAX || period == 0) return;
     uint64_t whole = quota / period + (quota % period != 0);
