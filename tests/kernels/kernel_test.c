@@ -69,8 +69,10 @@ double kt_uniform(kt *t) { return (double)(next(t) >> 11) * 0x1p-52 - 1.0; }
 int64_t kt_below(kt *t, int64_t n) { return (int64_t)(next(t) >> 33) % n; }
 
 double kt_get(const void *p, gal_dtype dt, int64_t i) {
-    double x;
-    gal_convert(&x, GAL_F64, (const char *)p + i * (int64_t)gal_dtype_bytes(dt), dt, 1);
+    double x, aligned = 0; /* outputs of several formats are kept end to end */
+    size_t bytes = gal_dtype_bytes(dt);
+    memcpy(&aligned, (const char *)p + (size_t)i * bytes, bytes);
+    gal_convert(&x, GAL_F64, &aligned, dt, 1);
     return x;
 }
 
