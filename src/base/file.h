@@ -31,7 +31,8 @@ gal_err gal_list_dir(const char *dir, char ***names, size_t *count, gal_diag *di
 void gal_free_names(char **names, size_t count);
 
 /* Writes path so that a reader sees the old file or the new one whole, even after a power cut: a temporary in the
- * same folder, fsync, rename, fsync of the folder. emit writes through the given sink and returns its error. */
+ * same folder, fsync, rename, fsync of the folder. emit writes through the given sink and returns its error. A
+ * symbolic link stays, its target is replaced; a device or pipe is written to as it is. */
 typedef struct gal_sink gal_sink;
 gal_err gal_sink_write(gal_sink *s, const void *bytes, size_t n); /* sticky; GAL_EIO */
 uint64_t gal_sink_offset(const gal_sink *s);                      /* bytes written so far */

@@ -10,10 +10,12 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { SINK_BYTES = 1 << 16, TRIES = 100 };
+enum { SINK_BYTES = 1 << 16, TRIES = 100, TMP_MAX_BYTES = PATH_MAX + 32 };
 
 struct gal_sink {
     int fd;
@@ -72,10 +74,10 @@ gal_err gal_sync_dir(const char *dir, gal_diag *diag) {
 }
 
 /* A new file beside path, with the permissions that the umask asks for (mkstemp would give 0600). */
-static int open_beside(char tmp[PATH_MAX], const char *path) {
+static int open_beside(char tmp[TMP_MAX_BYTES], const char *path) {
     uint64_t salt = (uint64_t)getpid() << 32 ^ (uint64_t)(gal_now_s() * 1e9);
     for (int i = 0; i < TRIES; i++) {
-        int n = snprintf(tmp, PATH_MAX, "%s.tmp.%" PRIx64, path, salt + (uint64_t)i);
+        int n = snprintf(tmp, TMP_MAX_BYTES, "%s.tmp.%" PRIx64, path, salt + (uint64_t)i);
         if (n < 0 || n >= PATH_MAX) {
             errno = ENAMETOOLONG;
             return -1;
@@ -96,35 +98,45 @@ static gal_err sync_parent(const char *path, gal_diag *diag) {
     return gal_sync_dir(dir, diag);
 }
 
-gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag), void *user,
-                         gal_diag *diag) {
-    if (gal_is_dir(path)) return gal_fail(diag, GAL_EIO, "%s: is a folder, expected a file", path);
-    gal_sink *s = gal_alloc(sizeof *s);
-    if (!s) return gal_fail(diag, GAL_ENOMEM, "%s: no memory to write it", path);
-    char tmp[PATH_MAX];
-    s->fd = open_beside(tmp, path);
-    if (s->fd < 0) {
-        gal_free(s);
-        return gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(errno));
-    }
+/* Lets emit write to s->fd, closes it and says how that went; on success `replace` (if any) takes path's place. */
+static gal_err emit_to(gal_sink *s, const char *path, const char *replace,
+                       gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag), void *user, gal_diag *diag) {
     gal_diag inner = { GAL_OK, "" };
     gal_err err = emit(s, user, &inner);
     flush_sink(s);
     int why = s->why;
-    if (!err && !why && sync_fd(s->fd)) why = errno;
+    if (!err && !why && replace && sync_fd(s->fd)) why = errno;
     if (close(s->fd) && !why) why = errno; /* some network file systems report a full disk only here */
-    if (!err && !why && rename(tmp, path)) why = errno;
+    if (!err && !why && replace && rename(replace, path)) why = errno;
+    /* The cause first; what emit says then only follows from it. */
+    if (why) return gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(why));
+    if (err) return gal_fail(diag, err, "%s", inner.text[0] ? inner.text : "cannot make the file's contents");
+    return GAL_OK;
+}
+
+gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag), void *user,
+                         gal_diag *diag) {
+    char target[PATH_MAX], tmp[TMP_MAX_BYTES];
+    struct stat st;
+    bool device = false;
+    /* A link stays a link: what it points at is replaced. */
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && realpath(path, target)) path = target;
+    if (stat(path, &st) == 0) {
+        if (S_ISDIR(st.st_mode)) return gal_fail(diag, GAL_EIO, "%s: is a folder, expected a file", path);
+        device = !S_ISREG(st.st_mode); /* a terminal, a pipe, /dev/null: written to, never replaced */
+    }
+    gal_sink *s = gal_alloc(sizeof *s);
+    if (!s) return gal_fail(diag, GAL_ENOMEM, "%s: no memory to write it", path);
+    s->fd = device ? open(path, O_WRONLY | O_CLOEXEC) : open_beside(tmp, path);
+    gal_err err = GAL_OK;
+    if (s->fd < 0) {
+        err = gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(errno));
+    } else {
+        err = emit_to(s, path, device ? NULL : tmp, emit, user, diag);
+        if (err && !device) (void)unlink(tmp);
+    }
     gal_free(s);
-    if (why) { /* the cause; what emit says then only follows from it */
-        err = gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(why));
-    } else if (err) {
-        err = gal_fail(diag, err, "%s", inner.text[0] ? inner.text : "cannot make the file's contents");
-    }
-    if (err) {
-        (void)unlink(tmp);
-        return err;
-    }
-    return sync_parent(path, diag);
+    return err || device ? err : sync_parent(path, diag);
 }
 
 typedef struct memory {

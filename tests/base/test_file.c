@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "support/test.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,6 +130,30 @@ static void a_write_that_fails_is_the_cause(void **state) {
     assert_int_equal(names_in(dir), 0);
 }
 
+static void links_stay_and_devices_are_written_to(void **state) {
+    (void)state;
+    struct stat st;
+    assert_int_equal(gal_write_file(at("real"), "old", 3, NULL), GAL_OK);
+    assert_int_equal(symlink("real", at("link")), 0);
+    assert_int_equal(gal_write_file(at("link"), "newer", 5, NULL), GAL_OK);
+    assert_int_equal(lstat(at("link"), &st), 0);
+    assert_true(S_ISLNK(st.st_mode));
+    assert_int_equal(stat(at("real"), &st), 0);
+    assert_int_equal(st.st_size, 5);
+    /* A pipe of our own, so that a mistake here cannot replace one of the machine's devices. */
+    assert_int_equal(mkfifo(at("pipe"), 0600), 0);
+    int fd = open(at("pipe"), O_RDONLY | O_NONBLOCK);
+    assert_true(fd >= 0);
+    assert_int_equal(gal_write_file(at("pipe"), "through", 7, NULL), GAL_OK);
+    char got[8] = "";
+    assert_int_equal(read(fd, got, 7), 7);
+    assert_string_equal(got, "through");
+    (void)close(fd);
+    assert_int_equal(stat(at("pipe"), &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+    assert_int_equal(names_in(dir), 3);
+}
+
 static void permissions_follow_the_umask(void **state) {
     (void)state;
     mode_t before = umask(027);
@@ -178,6 +203,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(folders_and_missing_files_are_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failed_write_leaves_the_old_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_write_that_fails_is_the_cause, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(links_stay_and_devices_are_written_to, set_up, tear_down),
         cmocka_unit_test_setup_teardown(permissions_follow_the_umask, set_up, tear_down),
         cmocka_unit_test_setup_teardown(folders_are_made_listed_and_removed, set_up, tear_down),
     };
