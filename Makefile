@@ -1,6 +1,7 @@
 # The short way in; CMakeLists.txt does the work. SPDX-License-Identifier: Apache-2.0
 PREFIX  ?= /usr/local
 DESTDIR ?=
+ARGS    ?=
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 SOURCES  = $$(git ls-files '*.c' '*.h' 2>/dev/null || find src include tests bench examples -name '*.[ch]')
 

@@ -17,7 +17,7 @@ void *gal_alloc(size_t bytes);
 void *gal_alloc_array(size_t count, size_t size);
 /* The contents up to the smaller size are kept, the rest is not zeroed. On failure ptr stays valid. */
 void *gal_realloc(void *ptr, size_t bytes);
-void gal_free(void *ptr); /* NULL is allowed */
+void gal_free(void *ptr);        /* NULL is allowed */
 char *gal_strdup(const char *s); /* NULL on failure */
 char *gal_strndup(const char *s, size_t n);
 

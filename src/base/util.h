@@ -4,7 +4,7 @@
 
 #include "base/err.h"
 
-double gal_now_s(void);       /* monotonic, seconds */
+double gal_now_s(void); /* monotonic, seconds */
 int64_t gal_unix_time_s(void);
 
 /* Decodes one character at s (n > 0 bytes left). Returns its length in bytes, or 0 if s does not begin with a valid
