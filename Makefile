@@ -3,6 +3,8 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 ARGS    ?=
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
+# A make inside this one need not tell which folder it enters.
+QUIET    = MAKEFLAGS=--no-print-directory
 SOURCES  = $$(git ls-files '*.c' '*.h' 2>/dev/null || find src include tests bench examples -name '*.[ch]')
 
 .DEFAULT_GOAL := help
@@ -17,14 +19,16 @@ deps: ## install what the build needs from the distribution (Debian, Ubuntu)
 
 build: deps ## the library and the program, in build/
 	@cmake -S . -B build >/dev/null
-	@cmake --build build -j $(JOBS)
+	@$(QUIET) cmake --build build -j $(JOBS)
 
-demo: build ## train a small model on real text, plot its loss, let it write; under five minutes
+demo: deps ## train a small model on real text, plot its loss, let it write; under five minutes
+	@cmake -S . -B build >/dev/null
+	@echo "building" && $(QUIET) cmake --build build -j $(JOBS) --target galerne >/dev/null
 	@sh tools/demo.sh $(if $(TEXT),--text "$(TEXT)")
 
 build-asan: deps
 	@cmake -S . -B build-asan -DGAL_SANITIZE=ON >/dev/null
-	@cmake --build build-asan -j $(JOBS)
+	@$(QUIET) cmake --build build-asan -j $(JOBS)
 
 .PHONY: build-asan
 test: build build-asan ## the quick tests, then again under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -1,15 +1,6 @@
 /* act.c - elementwise ops, the gated unit, and the softmax of composites. SPDX-License-Identifier: Apache-2.0 */
 #include "ops/internal.h"
 
-void gal__accumulate(gal_ctx *cx, gal_t *to, const gal_t *from, bool accumulate) {
-    if (accumulate)
-        GAL_LAUNCH(cx, GAL_K_ADD, gal_k_map, .y = to->data, .a = to->data, .b = from->data, .dt = to->dtype,
-                   .count = gal_count(to));
-    else
-        GAL_LAUNCH(cx, GAL_K_COPY, gal_k_map, .y = to->data, .a = from->data, .dt = to->dtype, .adt = from->dtype,
-                   .count = gal_count(to));
-}
-
 /* ---- silu(x gate^T) * (x up^T) (GLU variants, arXiv:2002.05202) ------------------------------------------------ */
 
 typedef struct swiglu_saved {

@@ -51,6 +51,15 @@ void gal__linear_grad(gal_ctx *cx, gal_t *x, const gal_w *w, void *dy, gal_dtype
     if (g.count) gal_launch(cx, GAL_K_GEMM, &g, sizeof g);
 }
 
+void gal__accumulate(gal_ctx *cx, gal_t *to, const gal_t *from, bool accumulate) {
+    if (accumulate)
+        GAL_LAUNCH(cx, GAL_K_ADD, gal_k_map, .y = to->data, .a = to->data, .b = from->data, .dt = to->dtype,
+                   .count = gal_count(to));
+    else
+        GAL_LAUNCH(cx, GAL_K_COPY, gal_k_map, .y = to->data, .a = from->data, .dt = to->dtype, .adt = from->dtype,
+                   .count = gal_count(to));
+}
+
 typedef struct linear_saved {
     gal_t *x, *add;
     const gal_w *w;
