@@ -73,13 +73,13 @@ static void print_statistics(const gal_cli *cli, const gal_lm *lm, const gal_gen
     }
 }
 
-/* text NULL: from ids. */
-static gal_err one_prompt(gal_cli *cli, gal_lm *lm, const gal_generate_options *o, const char *text, size_t bytes,
-                          const gal_ids *ids) {
+/* From `count` bytes of text, or, where text is NULL, from as many ids. */
+static gal_err one_prompt(gal_cli *cli, gal_lm *lm, const gal_generate_options *o, const char *text,
+                          const int32_t *ids, size_t count) {
     show s = { .json = cli->json, .text = lm->tokenizer != NULL, .last = '\n' };
     gal_generate_result r = { 0 };
-    gal_err err = text ? gal_lm_generate(lm, text, bytes, o, on_token, &s, &r, &cli->diag)
-                       : gal_lm_generate_ids(lm, ids->data, ids->len, o, on_token, &s, &r, &cli->diag);
+    gal_err err = text ? gal_lm_generate(lm, text, count, o, on_token, &s, &r, &cli->diag)
+                       : gal_lm_generate_ids(lm, ids, count, o, on_token, &s, &r, &cli->diag);
     if (!err && (s.ids.oom || s.collected.oom)) err = gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the text");
     if (!err && s.json) print_json(&s, &r, o->sampling.seed);
     if (!err && !s.json && (s.last != '\n' || s.shown)) putchar('\n');
@@ -124,7 +124,7 @@ static gal_err interactive(gal_cli *cli, gal_lm *lm, const gal_generate_options 
             break;
         }
         if (!line[0]) continue;
-        err = one_prompt(cli, lm, o, line, strlen(line), NULL);
+        err = one_prompt(cli, lm, o, line, NULL, strlen(line));
         if (err == GAL_EINTERRUPTED || err == GAL_ENOMEM) { /* a prompt that is too long is not the end */
             if (err == GAL_ENOMEM) fprintf(stderr, "galerne: %s\n", cli->diag.text);
             err = GAL_OK;
@@ -164,7 +164,7 @@ static gal_err from_stdin(gal_cli *cli, gal_lm *lm, const gal_generate_options *
     gal_err err = gal_cli_read_stdin(&text, &cli->diag);
     if (!err && text.len && text.data[text.len - 1] == '\n') text.len--; /* of the line, not of the prompt */
     if (!err && text.len == 0) err = gal_cli_usage(cli, "the prompt on standard input is empty");
-    if (!err) err = one_prompt(cli, lm, o, text.data, text.len, NULL);
+    if (!err) err = one_prompt(cli, lm, o, text.data, NULL, text.len);
     gal_buf_free(&text);
     return err;
 }
@@ -201,11 +201,11 @@ static gal_err run(gal_cli *cli) {
         gal_cli_catch_interrupts();
         const char *p = gal_cli_string(cli, "prompt");
         if (from_ids) {
-            err = one_prompt(cli, lm, &o, NULL, 0, &ids);
+            err = one_prompt(cli, lm, &o, NULL, ids.data, ids.len);
         } else if (p) {
-            err = one_prompt(cli, lm, &o, p, strlen(p), NULL);
+            err = one_prompt(cli, lm, &o, p, NULL, strlen(p));
         } else if (gal_cli_given(cli, "unprompted")) {
-            err = one_prompt(cli, lm, &o, "", 0, NULL);
+            err = one_prompt(cli, lm, &o, "", NULL, 0);
         } else if (isatty(STDIN_FILENO)) {
             err = interactive(cli, lm, &o);
         } else {

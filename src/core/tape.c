@@ -74,7 +74,7 @@ static void copy(gal_ctx *cx, gal_t *to, const gal_t *from) {
         sizeof(gal_k_map));
 }
 
-static void walk(gal_ctx *cx, size_t from, size_t to);
+static void walk(gal_ctx *cx, size_t to, size_t from);
 
 /* Gradient of a block's input, zeroed so that everything inside accumulates; it lies below the block's mark. */
 static void open_input(gal_ctx *cx, gal_t *x) {

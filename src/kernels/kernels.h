@@ -1,9 +1,9 @@
 /* kernels.h - the list of kernels and the arguments of each. A kernel is a pure function of its arguments on plain
  * pointers: no allocation, no globals, no environment, no logging.
  *
- * A kernel is cut into chunks by its arguments alone, never by the number of threads; chunks write disjoint bytes, and
- * sums that cross chunks are added in a fixed order. Levels (ref, avx2, avx512) fill a table of these; what a level
- * leaves out is taken from ref, which is the definition: plain C, every sum in double.
+ * A kernel is cut into chunks by its arguments alone, never by the number of threads; chunks write disjoint bytes,
+ * and sums that cross chunks are added in a fixed order. Levels (ref, avx2, avx512) fill a table of these; what a
+ * level leaves out is taken from ref, which is the definition: plain C, every sum in double.
  *
  * Types: "dt" is the type of the activations (f32, bf16, or f64 on ref). Statistics and weight gradients are
  * gal_stat_dtype(dt): f32, or f64 where dt is f64. All arrays are row-major and dense unless strides are given.
@@ -59,8 +59,8 @@ typedef struct gal_kernel_table {
 } gal_kernel_table;
 
 void gal_ref_fill(gal_kernel_table *t);
-void gal_avx2_fill(gal_kernel_table *t);   /* empty bodies where the compiler has no such target */
-void gal_avx512_fill(gal_kernel_table *t); /* AVX-512 F, BW, DQ, VL */
+void gal_avx2_fill(gal_kernel_table *t);        /* empty bodies where the compiler has no such target */
+void gal_avx512_fill(gal_kernel_table *t);      /* AVX-512 F, BW, DQ, VL */
 void gal_avx512_bf16_fill(gal_kernel_table *t); /* on top of avx512, where the processor has it */
 
 /* A matrix with strides in elements; transposing is swapping them. */
@@ -71,8 +71,8 @@ typedef struct gal_mat {
 } gal_mat;
 
 /* C[m, n] = sum_k A[m, k] B[k, n]  (+ add[m, n], same type and strides as C)  (+ C if accumulate).
- * compute F32: products and sums in f32 (ref: double). BF16: A and B are first rounded to bf16, products summed in f32.
- * F64: double throughout. C is rounded once. Up to three independent products in one launch. */
+ * compute F32: products and sums in f32 (ref: double). BF16: A and B are first rounded to bf16, products summed in
+ * f32. F64: double throughout. C is rounded once. Up to three independent products in one launch. */
 enum { GAL_GEMM_MAX = 3 };
 typedef struct gal_gemm {
     int64_t m, n, k;
@@ -105,8 +105,8 @@ typedef struct gal_k_embed_grad {
     int64_t n, d;
 } gal_k_embed_grad;
 
-/* y = cast(x * inv) * w, inv = 1 / sqrt(mean(x^2) + eps); mistral.md 4.1: normalise in f32, cast to dt, then scale in dt.
- * x y [N, D], w [D] of type wdt, inv [N] or NULL. */
+/* y = cast(x * inv) * w, inv = 1 / sqrt(mean(x^2) + eps); mistral.md 4.1: normalise in f32, cast to dt, then scale in
+ * dt. x y [N, D], w [D] of type wdt, inv [N] or NULL. */
 typedef struct gal_k_rms_norm {
     void *y, *inv;
     const void *x, *w;
@@ -144,8 +144,9 @@ typedef struct gal_k_rope_table {
     int64_t n, size;
 } gal_k_rope_table;
 
-/* Rotates q [N, H, K] and k [N, G, K] in place by the table; q is also multiplied by qscale where given. k may be NULL.
- * interleaved: pairs (2j, 2j+1), else (j, j + K/2) (mistral.md 5). inverse: by the negative angle (the gradient). */
+/* Rotates q [N, H, K] and k [N, G, K] in place by the table; q is also multiplied by qscale where given. k may be
+ * NULL. interleaved: pairs (2j, 2j+1), else (j, j + K/2) (mistral.md 5). inverse: by the negative angle (the
+ * gradient). */
 typedef struct gal_k_rope {
     void *q, *k;
     gal_dtype dt;
@@ -154,13 +155,12 @@ typedef struct gal_k_rope {
     bool interleaved, inverse;
 } gal_k_rope;
 
-/* Attention of each row n over keys of its own document: o = softmax(scale q k^T) v with query head h reading key-value
- * head h / (H / G), exact for any length.
- *   rows of this batch: j in [start[n], n] with n - j < window
- *   cached keys, only if ck is not NULL: positions p in [0, pos[start[n]]) with pos[n] - p < window, of cache
- *   sequence seq[n], in slot p mod slots.
- * window 0: no limit. q o [N, H, K], k v [N, G, K], lse [N, H] or NULL: log of the sum of exponentials, for the gradient.
- * ck cv [sequences, G, slots, K] of type cdt. start[n] <= n; rows of a document are consecutive and pos grows by 1. */
+/* Attention of each row n over keys of its own document: o = softmax(scale q k^T) v with query head h reading
+ * key-value head h / (H / G), exact for any length. rows of this batch: j in [start[n], n] with n - j < window cached
+ * keys, only if ck is not NULL: positions p in [0, pos[start[n]]) with pos[n] - p < window, of cache sequence seq[n],
+ * in slot p mod slots. window 0: no limit. q o [N, H, K], k v [N, G, K], lse [N, H] or NULL: log of the sum of
+ * exponentials, for the gradient. ck cv [sequences, G, slots, K] of type cdt. start[n] <= n; rows of a document are
+ * consecutive and pos grows by 1. */
 typedef struct gal_k_attend {
     void *o, *lse;
     const void *q, *k, *v;
@@ -173,8 +173,8 @@ typedef struct gal_k_attend {
     int64_t slots;
 } gal_k_attend;
 
-/* dq dk dv (+)= gradients of attend without a cache. row_len divides n: no document crosses a multiple of it; chunks are
- * (multiple of row_len, key-value head). */
+/* dq dk dv (+)= gradients of attend without a cache. row_len divides n: no document crosses a multiple of it; chunks
+ * are (multiple of row_len, key-value head). */
 typedef struct gal_k_attend_grad {
     void *dq, *dk, *dv;
     const void *dout, *o, *lse, *q, *k, *v;
@@ -185,8 +185,8 @@ typedef struct gal_k_attend_grad {
     bool accumulate;
 } gal_k_attend_grad;
 
-/* Writes row n's keys and values to slot pos[n] mod slots of sequence seq[n]; of a sequence's rows only the last `slots`
- * are written. k v [N, G, K]; ck cv as in attend. */
+/* Writes row n's keys and values to slot pos[n] mod slots of sequence seq[n]; of a sequence's rows only the last
+ * `slots` are written. k v [N, G, K]; ck cv as in attend. */
 typedef struct gal_k_kv_store {
     void *ck, *cv;
     gal_dtype cdt;
@@ -221,11 +221,11 @@ typedef struct gal_k_map {
     bool accumulate;
 } gal_k_map;
 
-/* y[n, m] = exp(scale x - max) / sum over columns lo[n] <= m < hi[n] (0 elsewhere), N rows in `groups` blocks that share
- * lo and hi: row r uses lo[r % (N / groups)]. The gradient, with the
- * probabilities in x: dx (+)= scale * x * (dy - sum(x dy)). */
+/* y[n, m] = exp(scale x - max) / sum over columns lo[n] <= m < hi[n] (0 elsewhere), N rows in `groups` blocks that
+ * share lo and hi: row r uses lo[r % (N / groups)]. The gradient, with the probabilities in x: dx (+)= scale * x *
+ * (dy - sum(x dy)). */
 typedef struct gal_k_softmax {
-    void *y; /* dx in the gradient */
+    void *y;            /* dx in the gradient */
     const void *x, *dy; /* x: the probabilities in the gradient */
     gal_dtype dt;
     int64_t n, m, groups;
@@ -244,8 +244,8 @@ typedef struct gal_k_gather_rows {
     bool scatter;
 } gal_k_gather_rows;
 
-/* loss[r] = lse[r] - logits[r, target[r]], 0 where target[r] < 0. logits [R, V], lse [R], loss [R] all of type dt, which is
- * f32 or f64. XENT_GRAD, in place: logits = dloss[r] (softmax(logits) - onehot(target)). */
+/* loss[r] = lse[r] - logits[r, target[r]], 0 where target[r] < 0. logits [R, V], lse [R], loss [R] all of type dt,
+ * which is f32 or f64. XENT_GRAD, in place: logits = dloss[r] (softmax(logits) - onehot(target)). */
 typedef struct gal_k_xent {
     void *logits;
     void *loss, *lse;
@@ -269,13 +269,13 @@ typedef struct gal_k_wsum {
 /* Numbers of one optimiser step, at a fixed address: kernels of a recorded step read them there. */
 typedef struct gal_opt_step {
     float lr, beta1, beta2, eps, bias1, bias2; /* bias: 1 - beta^t */
-    float clip;       /* largest global norm of the gradient; 0: no limit */
-    float grad_norm;  /* written by CLIP */
-    float grad_scale; /* written by CLIP: what every gradient is multiplied with */
+    float clip;                                /* largest global norm of the gradient; 0: no limit */
+    float grad_norm;                           /* written by CLIP */
+    float grad_scale;                          /* written by CLIP: what every gradient is multiplied with */
 } gal_opt_step;
 
-/* partial[i] = sum of squares of elements [i * GAL_SUM_CHUNK, ...), in double. CLIP adds partials [n] in order and writes
- * grad_norm and grad_scale of st. grads of type dt (f32 or f64). */
+/* partial[i] = sum of squares of elements [i * GAL_SUM_CHUNK, ...), in double. CLIP adds partials [n] in order and
+ * writes grad_norm and grad_scale of st. grads of type dt (f32 or f64). */
 enum { GAL_SUM_CHUNK = 16384 };
 typedef struct gal_k_sum_squares {
     double *partial;

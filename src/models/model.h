@@ -7,11 +7,11 @@
 #include "formats/config.h"
 #include "ops/ops.h"
 
-/* One line of a family's weight table. shape: letters of tensor.h joined by ',' for dimensions and '*' for products, as
- * "H*K,D"; resolved by the family. */
+/* One line of a family's weight table. shape: letters of tensor.h joined by ',' for dimensions and '*' for products,
+ * as "H*K,D"; resolved by the family. */
 typedef struct gal_wspec {
-    size_t offset;     /* of the gal_w * field in the layer (or in the model when name has no %d) */
-    const char *name;  /* name pattern in Hugging Face layout */
+    size_t offset;    /* of the gal_w * field in the layer (or in the model when name has no %d) */
+    const char *name; /* name pattern in Hugging Face layout */
     const char *shape;
     gal_role role;
 } gal_wspec;
@@ -33,30 +33,33 @@ struct gal_model {
     gal_config config;
     gal_w *weights; /* [n_weights], in the order of the family's table; never moves once reserved */
     size_t n_weights, weights_room;
-    void *net;      /* the family's own structure; its gal_w pointers point into weights */
-    void *files;    /* mapped files that weights lie in, or NULL */
+    void *net;   /* the family's own structure; its gal_w pointers point into weights */
+    void *files; /* mapped files that weights lie in, or NULL */
     void (*files_free)(void *files);
-    char **notes;   /* [n_notes] what a loader wants to say without failing: tensors nobody asked for */
+    char **notes; /* [n_notes] what a loader wants to say without failing: tensors nobody asked for */
     size_t n_notes;
 };
 
 /* Declares the weights of a config (names, shapes, roles; data NULL). Takes over *config on success. */
 gal_err gal_model_build(gal_model **out, gal_config *config, gal_diag *diag);
 void gal_model_free(gal_model *m);
-/* For gal_family.declare: room for exactly `count` weights, once; then each in the table's order. Returns NULL when out of
- * memory (the diagnostic says so). name is copied. */
+/* For gal_family.declare: room for exactly `count` weights, once; then each in the table's order. Returns NULL when
+ * out of memory (the diagnostic says so). name is copied. */
 gal_err gal_model_reserve(gal_model *m, size_t count, gal_diag *diag);
-gal_w *gal_model_add_weight(gal_model *m, const char *name, gal_role role, int ndim, const int64_t *dim, gal_diag *diag);
+gal_w *gal_model_add_weight(gal_model *m, const char *name, gal_role role, int ndim, const int64_t *dim,
+                            gal_diag *diag);
 /* declare.c: the lines of a table, for one layer ("%d" in names), each weight's address stored at fields + offset. */
-gal_err gal_model_declare(gal_model *m, const gal_wspec *table, size_t count, int layer, void *fields, gal_diag *diag);
+gal_err gal_model_declare(gal_model *m, const gal_wspec *table, size_t count, int layer, void *fields,
+                          gal_diag *diag);
 gal_w *gal_model_weight(const gal_model *m, const char *name); /* NULL: none of that name */
 int64_t gal_model_params(const gal_model *m);
-/* Allocates every weight in dtype and draws it: normal(0, init_range), residual projections scaled by 1 / sqrt(2 L), norms
+/* Allocates every weight in dtype and draws it: normal(0, init_range), residual projections scaled by 1 / sqrt(2 L),
+ * norms
  * 1. A function of seed and the weight's place alone. */
 gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *diag);
 
-/* Gives the model f32 weights of its own in place of mapped or 16-bit ones: what training needs. On GAL_ENOMEM some are
- * still as they were. */
+/* Gives the model f32 weights of its own in place of mapped or 16-bit ones: what training needs. On GAL_ENOMEM some
+ * are still as they were. */
 gal_err gal_model_own(gal_model *m, gal_diag *diag);
 
 /* rope_spec.c: angles and query scale of a config, in the numbers that transformers computes. out->inv_freq is the
@@ -70,11 +73,11 @@ gal_err gal_mistral_declare(gal_model *m, gal_diag *diag);
 
 /* load.c    Hugging Face folder (formats.md 2). Weights of f32, f16 and bf16 stay in the mapped files (read-only). */
 gal_err gal_model_load(gal_model **out, const char *dir, gal_diag *diag);
-/* The folder that a MODEL operand means: path itself, or the newest checkpoint of a run directory of ours (best if there is
- * no step-N). */
+/* The folder that a MODEL operand means: path itself, or the newest checkpoint of a run directory of ours (best if
+ * there is no step-N). */
 gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag);
-/* save.c    Writes config.json, generation_config.json and model.safetensors (dtype per weight as given) into an existing
- * folder. */
+/* save.c    Writes config.json, generation_config.json and model.safetensors (dtype per weight as given) into an
+ * existing folder. */
 gal_err gal_model_save(const gal_model *m, const char *dir, gal_diag *diag);
 
 #endif

@@ -20,29 +20,29 @@ static gal_gemm product(gal_t *x, const gal_w *w, gal_t *y, const gal_t *add) {
 /* Gradients of one y = x w^T as up to two products. */
 static int grad_products(gal_ctx *cx, gal_gemm *p, gal_t *x, const gal_w *w, void *dy, gal_dtype dy_dt) {
     int64_t in = w->dim[1], out = w->dim[0], rows = gal_rows(x);
-    int n = 0;
+    gal_gemm *next = p;
     bool has;
     gal_t *dx = gal_grad_of(cx, x, &has);
     if (dx)
-        p[n++] = (gal_gemm){ .m = rows,
-                             .n = in,
-                             .k = out,
-                             .a = gal__mat(dy, dy_dt, out),
-                             .b = gal__mat(w->data, w->dtype, in),
-                             .c = gal__mat(dx->data, dx->dtype, in),
-                             .compute = x->dtype,
-                             .accumulate = has };
+        *next++ = (gal_gemm){ .m = rows,
+                              .n = in,
+                              .k = out,
+                              .a = gal__mat(dy, dy_dt, out),
+                              .b = gal__mat(w->data, w->dtype, in),
+                              .c = gal__mat(dx->data, dx->dtype, in),
+                              .compute = x->dtype,
+                              .accumulate = has };
     void *dw = gal_wgrad_of(cx, w);
     if (dw)
-        p[n++] = (gal_gemm){ .m = out,
-                             .n = in,
-                             .k = rows,
-                             .a = gal__mat_t(dy, dy_dt, out),
-                             .b = gal__mat(x->data, x->dtype, in),
-                             .c = gal__mat(dw, gal_stat_dtype(x->dtype), in),
-                             .compute = x->dtype,
-                             .accumulate = true };
-    return n;
+        *next++ = (gal_gemm){ .m = out,
+                              .n = in,
+                              .k = rows,
+                              .a = gal__mat_t(dy, dy_dt, out),
+                              .b = gal__mat(x->data, x->dtype, in),
+                              .c = gal__mat(dw, gal_stat_dtype(x->dtype), in),
+                              .compute = x->dtype,
+                              .accumulate = true };
+    return (int)(next - p);
 }
 
 void gal__linear_grad(gal_ctx *cx, gal_t *x, const gal_w *w, void *dy, gal_dtype dy_dt) {

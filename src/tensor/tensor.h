@@ -44,18 +44,22 @@ typedef struct gal_w {
 } gal_w;
 
 size_t gal_dtype_bytes(gal_dtype dtype);
-/* Statistics beside activations of dtype (log-sum-exp, inverse norms, losses, weight gradients): f64 for f64, else f32. */
+/* Statistics beside activations of dtype (log-sum-exp, inverse norms, losses, weight gradients): f64 for f64, else
+ * f32. */
 gal_dtype gal_stat_dtype(gal_dtype dtype);
 
-int64_t gal_count(const gal_t *t);      /* elements */
-int64_t gal_rows(const gal_t *t);       /* product of all dimensions but the last; 1 for a scalar */
-int64_t gal_cols(const gal_t *t);       /* the last dimension; 1 for a scalar */
+int64_t gal_count(const gal_t *t); /* elements */
+int64_t gal_rows(const gal_t *t);  /* product of all dimensions but the last; 1 for a scalar */
+int64_t gal_cols(const gal_t *t);  /* the last dimension; 1 for a scalar */
 int64_t gal_wcount(const gal_w *w);
 size_t gal_wbytes(const gal_w *w);
 
 /* Conversions of one number; to bf16 and f16 with rounding to nearest even (formats.md 4.3 gives bf16's). */
 static inline float gal_bf16_to_f32(uint16_t h) {
-    union { uint32_t u; float f; } v = { .u = (uint32_t)h << 16 };
+    union {
+        uint32_t u;
+        float f;
+    } v = { .u = (uint32_t)h << 16 };
     return v.f;
 }
 uint16_t gal_f32_to_bf16(float f);

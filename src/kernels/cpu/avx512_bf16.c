@@ -1,5 +1,5 @@
-/* avx512_bf16.c - the level avx512_bf16: registers its families of kernels. Empty where the compiler has no such target.
- * SPDX-License-Identifier: Apache-2.0 */
+/* avx512_bf16.c - the level avx512_bf16: registers its families of kernels. Empty where the compiler has no such
+ * target. SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cpu/cpu.h"
 
 void gal_avx512_bf16_fill(gal_kernel_table *t) {
