@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,9 @@ static const char *prompt_of(EditLine *edit) {
 
 static void open_editor(gal_lines *l) {
     HistEvent ev;
+    /* The editor drops what the locale's character set lacks: outside of UTF-8 that would be every accent. */
+    const char *locale = setlocale(LC_CTYPE, "");
+    if (!locale || MB_CUR_MAX == 1) (void)setlocale(LC_CTYPE, "C.UTF-8");
     l->edit = el_init("galerne", stdin, stderr, stderr);
     l->history = history_init();
     if (!l->edit || !l->history) return;
