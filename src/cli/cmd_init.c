@@ -44,11 +44,11 @@ static gal_err build(gal_model **out, gal_cli *cli, const gal_train_config *c) {
     gal_config config = { 0 };
     gal_err err = c->tokenizer.path[0] ? gal_tokenizer_open(&t, c->tokenizer.path, &cli->diag) : GAL_OK;
     /* Without a vocabulary the ids of SentencePiece's usual control pieces stand in config.json. */
-    int32_t bos = t ? gal_tokenizer_bos(t) : c->model.vocab > 2 ? 1 : -1;
-    int32_t eos = t ? gal_tokenizer_eos(t) : c->model.vocab > 2 ? 2 : -1;
-    if (!err)
-        err = gal_train_model_config(&config, c, t ? gal_tokenizer_size(t) : 0, bos, eos, cli->operands[0],
-                                     &cli->diag);
+    int64_t vocab = t ? gal_tokenizer_size(t) : c->model.vocab ? 0 : c->tokenizer.train_size;
+    int64_t rows = c->model.vocab ? c->model.vocab : vocab;
+    int32_t bos = t ? gal_tokenizer_bos(t) : rows > 2 ? 1 : -1;
+    int32_t eos = t ? gal_tokenizer_eos(t) : rows > 2 ? 2 : -1;
+    if (!err) err = gal_train_model_config(&config, c, vocab, bos, eos, cli->operands[0], &cli->diag);
     gal_tokenizer_free(t);
     if (!err) {
         config.dtype = dtype_of(gal_cli_string(cli, "dtype"));
@@ -114,9 +114,9 @@ const gal_command gal_cmd_init = {
     .operands = "CONFIG.yaml",
     .min_operands = 1,
     .max_operands = 1,
-    .text = "Reads the model part of a training's configuration, seed and tokenizer.path. Without a tokenizer "
-            "model.vocab "
-            "says how many entries the vocabulary has; the folder then has no tokenizer.",
+    .text = "Reads the model part of a training's configuration, seed and tokenizer.path. Without a tokenizer, "
+            "model.vocab or else tokenizer.train_size says how many entries the vocabulary has; the folder then has "
+            "no tokenizer.",
     .examples = "galerne init examples/mistral-small.yaml --set model.vocab=32000 -o models/fresh",
     .options = OPTIONS,
     .n_options = GAL_LEN(OPTIONS),

@@ -21,7 +21,8 @@ typedef struct job {
 
 static gal_err write_rows(void *user, const float *rows, int64_t n_rows, gal_diag *diag) {
     const job *j = user;
-    (void)diag; /* gal_write_atomic() says what failed */
+    if (gal_cli_interrupted()) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted; no file was written");
+    /* gal_write_atomic() says what else failed */
     return gal_sink_write(j->sink, rows, (size_t)n_rows * (size_t)j->vocab * sizeof *rows);
 }
 
@@ -74,6 +75,7 @@ static gal_err run(gal_cli *cli) {
     gal_dev *dev = NULL;
     gal_model *m = NULL;
     gal_buf dir = { 0 };
+    gal_cli_catch_interrupts(); /* so that half a file is removed */
     gal_err err = gal_cli_ids_option(cli, "ids", &ids);
     if (!err) err = gal_lm_load(&m, &dir, cli->operands[0], &cli->diag);
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);

@@ -121,6 +121,7 @@ static gal_err lines(gal_cli *cli, const gal_tokenizer *t, bool decode) {
     char *line = NULL;
     size_t room = 0;
     gal_err err = gal_token_scratch_new(&scratch, t, &cli->diag);
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* a program may wait for each answer */
     errno = 0;
     for (ssize_t n; !err && !ferror(stdout) && (n = getline(&line, &room, stdin)) >= 0;) {
         char why[256];

@@ -63,10 +63,30 @@ const char *gal__settings_nearest(const gal_settings *t, const char *key) {
     return best;
 }
 
+/* First parts of all keys, once each, in the table's order. */
+static void list_sections(const gal_settings *t, gal_buf *b) {
+    const char *before = "";
+    size_t before_len = 0;
+    for (size_t i = 0; i < t->count; i++) {
+        const char *key = t->rows[i].key;
+        size_t len = strcspn(key, ".");
+        if (len == before_len && memcmp(key, before, len) == 0) continue;
+        if (before_len) gal_buf_puts(b, ", ");
+        gal_buf_add(b, key, len);
+        before = key;
+        before_len = len;
+    }
+}
+
 gal_err gal__settings_unknown(const gal_settings *t, const char *key, const gal__place *at, gal_diag *diag) {
     const char *near = gal__settings_nearest(t, key);
     if (near) return gal_fail(diag, at->err, "%s: unknown key %s; did you mean %s?", at->text, key, near);
-    return gal_fail(diag, at->err, "%s: unknown key %s", at->text, key);
+    gal_buf known = { 0 };
+    list_sections(t, &known);
+    gal_err err = gal_fail(diag, at->err, "%s: unknown key %s; expected one of %s", at->text, key,
+                           known.data ? known.data : "the table's");
+    gal_buf_free(&known);
+    return err;
 }
 
 /* ---- values ------------------------------------------------------------------------------------------------------

@@ -285,8 +285,9 @@ gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, g
     size_t n = 0, i = 0;
     gal_err err = gal_path_join(&dir, run, "checkpoints") ? list_steps(dir.data, &steps, &n, diag)
                                                           : gal_fail(diag, GAL_ENOMEM, "%s: no memory", run);
+    gal_diag why = { 0 };
     for (; !err && i < n; i++) {
-        gal_diag why = { 0 };
+        why = (gal_diag){ 0 };
         gal_buf_clear(path);
         gal_buf_printf(path, "%s/step-%lld", dir.data, (long long)steps[i]);
         if (path->oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", run);
@@ -295,7 +296,8 @@ gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, g
     }
     if (!err && i == n)
         err = gal_fail(diag, GAL_EINPUT,
-                       "%s: expected a whole checkpoint to go on from, found %zu, none of them whole", dir.data, n);
+                       "%s: expected a whole checkpoint to go on from, found %zu, none of them whole%s%s", dir.data,
+                       n, n ? ": " : "", why.text);
     gal_free(steps);
     gal_buf_free(&dir);
     return err;

@@ -195,6 +195,9 @@ static gal_err take_up(gal_trainer *t, gal_diag *diag) {
     if (!err) gal__checkpoint_read_best(t);
     if (!err) err = gal_metrics_cut(t->metrics, t->step, diag);
     if (!err) gal__train_note(t, "going on from %s", path.data);
+    if (!err && t->step > t->config->steps)
+        err = gal_fail(diag, GAL_EUSAGE, "%s: steps: expected at least the %lld that the run has made, found %lld",
+                       t->dir, (long long)t->step, (long long)t->config->steps);
     if (!err && t->step >= t->config->steps) gal__train_note(t, "all %lld steps are made", (long long)t->step);
     gal_buf_free(&path);
     gal_buf_free(&notes);
@@ -239,6 +242,7 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     t->resuming = options->resume;
     t->best_nats = -1.0;
     t->best_step = -1;
+    bool made = !gal_is_dir(t->dir), born = t->resuming;
     gal_err err = open_run(t, diag);
     if (!err && t->resuming) {
         err = take_up(t, diag);
@@ -248,6 +252,7 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
         if (!err) err = gal__train_setup_model(t, NULL, diag);
         if (!err) err = gal__train_rehearse(t, diag);
         if (!err) err = write_config(t, diag);
+        born = !err;
     }
     if (!err)
         gal__train_note(t, "%lld parameters, %d threads, %s", (long long)gal_model_params(t->model),
@@ -260,6 +265,8 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
         if (!err) err = end;
     }
     close_run(t);
+    /* A run that was refused leaves nothing, unless its folder was there before. */
+    if (err && !born && made) (void)gal_remove_tree(options->run, NULL);
     return err;
 }
 

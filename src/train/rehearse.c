@@ -36,16 +36,20 @@ static gal_err check_memory(gal_trainer *t, gal_diag *diag) {
 
 static gal_err check_disk(gal_trainer *t, gal_diag *diag) {
     struct statvfs fs;
-    /* keep newest, the best one, and the one being written. */
-    uint64_t need = gal__checkpoint_bytes(t) * ((uint64_t)t->config->save.keep + 2);
+    const gal_train_config *c = t->config;
+    /* At most as many as the run still writes; of those the newest save.keep, the best, and the one being written. */
+    int64_t left = c->steps - t->step, most = 1;
+    if (c->save.every > 0) most += left / c->save.every;
+    if (c->eval.every > 0) most += left / c->eval.every;
+    int64_t count = GAL_MIN(most, c->save.keep + 2);
+    uint64_t need = gal__checkpoint_bytes(t) * (uint64_t)count;
     if (statvfs(t->dir, &fs) != 0) return gal_fail(diag, GAL_EIO, "%s: %s", t->dir, strerror(errno));
     uint64_t available = (uint64_t)fs.f_bavail * (uint64_t)fs.f_frsize;
     if (need > available)
         return gal_fail(diag, GAL_EIO,
                         "%s: disk: %lld checkpoints need about %llu bytes, %llu are available; use a smaller "
                         "save.keep or another run directory",
-                        t->dir, (long long)t->config->save.keep + 2, (unsigned long long)need,
-                        (unsigned long long)available);
+                        t->dir, (long long)count, (unsigned long long)need, (unsigned long long)available);
     gal__train_note(t, "disk: checkpoints take at most %.1f MB of %.1f MB available", (double)need / 1e6,
                     (double)available / 1e6);
     return GAL_OK;

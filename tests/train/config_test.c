@@ -19,7 +19,7 @@ static const struct {
     const char *text;
     const char *words[4]; /* each must stand in the message */
 } BAD[] = {
-    { "steps: 10\noptimiser:\n  lr: 1\n", { "run.yaml:2:1", "unknown key optimiser" } },
+    { "steps: 10\noptimiser:\n  lr: 1\n", { "run.yaml:2:1", "unknown key optimiser", "expected one of" } },
     { "optimizer:\n  lrr: 1e-3\n", { "run.yaml:2:3", "optimizer.lrr", "did you mean optimizer.lr?" } },
     { "lr: 1e-3\n", { "run.yaml:1:1", "unknown key lr", "did you mean optimizer.lr?" } },
     { "steps: ten\n", { "run.yaml:1:8", "steps", "a whole number from 1", "\"ten\"" } },
