@@ -1,5 +1,6 @@
 /* err.c - see err.h. Owns the only words that the library ever prints: those before abort(). SPDX-License-Identifier:
  * Apache-2.0 */
+#define GAL_DEFINES_FAIL
 #include "base/err.h"
 
 #include <stdio.h>

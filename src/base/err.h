@@ -29,4 +29,10 @@ _Noreturn void gal__abort(const char *fmt, ...) GAL_PRINTF(1, 2);
 gal_err gal_fail(gal_diag *diag, gal_err err, const char *fmt, ...) GAL_PRINTF(3, 4);
 gal_err gal_failv(gal_diag *diag, gal_err err, const char *fmt, va_list ap) GAL_PRINTF(3, 0);
 
+/* The static analyser looks at one file at a time; it must be told that what comes back is err, never GAL_OK by
+ * surprise. */
+#if defined(__clang_analyzer__) && !defined(GAL_DEFINES_FAIL)
+#define gal_fail(diag, err, ...) ((void)(gal_fail)(diag, err, __VA_ARGS__), (err))
+#endif
+
 #endif

@@ -114,6 +114,7 @@ gal_err gal_shard_write(const char *path, const gal_corpus *c, size_t first, siz
         for (size_t i = 0; i < b.ids.len; i++) largest = GAL_MAX(largest, b.ids.data[i]);
         b.elem = vocab <= U16_LIMIT ? 2 : 4;
         uint8_t *h = b.header;
+        /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): eight bytes of a file, not a string */
         memcpy(h + AT_MAGIC, SHARD_MAGIC, 8);
         put(h + AT_VERSION, SHARD_VERSION, 4);
         put(h + AT_ELEM, (uint64_t)b.elem, 4);

@@ -207,6 +207,7 @@ static void read_family(reader *r, gal_config *c) {
              "a wrapper (model_type \"%s\") around a text model is not supported yet: expected the text "
              "model's own config.json",
              gal__show(shown, type));
+        /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): a missing type set r->err above */
     } else if (strcmp(type, "mixtral") == 0) {
         fail(r, "model_type",
              "\"mixtral\": experts come later; expected \"mistral\", \"ministral\" or \"ministral3\"");

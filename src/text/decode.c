@@ -121,6 +121,7 @@ gal_err gal_stream_new(gal_stream **out, const gal_tokenizer *t, const gal_strea
 
 void gal_stream_free(gal_stream *s) {
     if (!s) return;
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): the count is 0 (gal_alloc) until the array exists */
     for (size_t i = 0; i < s->stop_count; i++) gal_free(s->stops[i]);
     gal_free(s->stops);
     gal_buf_free(&s->held);
