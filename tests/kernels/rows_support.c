@@ -116,5 +116,6 @@ const gal_kernel_table *rows_levels(int *n) {
         t[(*n)++].name = "avx512";
     }
 #endif
+    if (*n == 0) print_message("skipped: this processor has neither AVX2 nor AVX-512\n");
     return t;
 }
