@@ -8,7 +8,7 @@ QUIET    = MAKEFLAGS=--no-print-directory
 SOURCES  = $$(git ls-files '*.c' '*.h' 2>/dev/null || find src include tests bench examples -name '*.[ch]')
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test test-full bench lint format install clean
+.PHONY: help deps build demo test test-full bench bench-train lint format install clean
 
 help: ## print this list
 	@echo "galerne: train, run and study models of the Mistral family. Targets:"
@@ -39,6 +39,9 @@ test-full: build build-asan ## the slow tests too (some need Python and the netw
 
 bench: build ## time the kernels on this machine
 	@sh tools/bench.sh build
+
+bench-train: build ## training speed beside PyTorch, taking turns (PYTHON=, PEER=, ARGS=; python3 needed)
+	@PYTHON="$(PYTHON)" PEER="$(PEER)" python3 tools/bench_train.py $(ARGS)
 
 lint: ## clang-format, clang-tidy and cppcheck without complaint
 	@sh tools/lint.sh
