@@ -69,7 +69,7 @@ GAL_API const char *gal_dtype_name(gal_dtype dtype);
 
 /* Which kernels compute, and with how many threads. Results depend on the level, never on the threads. */
 typedef struct gal_device_options {
-    const char *cpu; /* "ref", "avx2", "avx512", or NULL: the best that this processor has */
+    const char *cpu; /* "ref", "avx2", "avx512", "neon", or NULL: the best that this processor has */
     int threads;     /* 0: as many as the processor offers to this process */
 } gal_device_options;
 

@@ -17,7 +17,7 @@ typedef struct gal_given {
     double f;
 } gal_given;
 
-static const char *const CPU_LEVELS[] = { "ref", "avx2", "avx512", NULL };
+static const char *const CPU_LEVELS[] = { "ref", "avx2", "avx512", "neon", NULL };
 
 const gal_option GAL_GLOBAL_OPTIONS[] = {
     { .name = "cpu",

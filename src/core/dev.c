@@ -25,12 +25,26 @@ static bool has_avx2(void) { return false; }
 static bool has_avx512(void) { return false; }
 static bool has_avx512_bf16(void) { return false; }
 #endif
+#if defined(__AARCH64EL__)
+static bool has_neon(void) { return true; }
+#else
+static bool has_neon(void) { return false; }
+#endif
 
-/* A level is the one below it with some kernels replaced. */
+static void fill_avx512(gal_kernel_table *table) {
+    gal_avx512_fill(table);
+    if (has_avx512_bf16()) gal_avx512_bf16_fill(table);
+}
+
+/* A level is those before it that this processor has, with some kernels replaced. */
 static const struct {
     const char *name;
     bool (*present)(void);
-} LEVELS[] = { { "ref", NULL }, { "avx2", has_avx2 }, { "avx512", has_avx512 } };
+    void (*fill)(gal_kernel_table *table);
+} LEVELS[] = { { "ref", NULL, gal_ref_fill },
+               { "avx2", has_avx2, gal_avx2_fill },
+               { "avx512", has_avx512, fill_avx512 },
+               { "neon", has_neon, gal_neon_fill } };
 
 static int find_level(const char *name) {
     for (size_t i = 0; i < GAL_LEN(LEVELS); i++)
@@ -42,10 +56,8 @@ static bool level_present(int level) { return !LEVELS[level].present || LEVELS[l
 
 static void fill(gal_kernel_table *table, int level) {
     *table = (gal_kernel_table){ 0 };
-    gal_ref_fill(table);
-    if (level >= 1) gal_avx2_fill(table);
-    if (level >= 2) gal_avx512_fill(table);
-    if (level >= 2 && has_avx512_bf16()) gal_avx512_bf16_fill(table);
+    for (int i = 0; i <= level; i++)
+        if (level_present(i)) LEVELS[i].fill(table);
     table->name = LEVELS[level].name;
 }
 
@@ -61,7 +73,8 @@ gal_err gal_dev_open(gal_dev **out, const gal_device_options *options, gal_diag 
     int level = 0;
     if (name) {
         level = find_level(name);
-        if (level < 0) return gal_fail(diag, GAL_EUSAGE, "unknown processor level '%s': ref, avx2 or avx512", name);
+        if (level < 0)
+            return gal_fail(diag, GAL_EUSAGE, "unknown processor level '%s': ref, avx2, avx512 or neon", name);
         if (!level_present(level))
             return gal_fail(diag, GAL_EDEVICE, "this processor has no %s; leave the level out to take its best",
                             name);

@@ -2,7 +2,7 @@
  * pointers: no allocation, no globals, no environment, no logging.
  *
  * A kernel is cut into chunks by its arguments alone, never by the number of threads; chunks write disjoint bytes,
- * and sums that cross chunks are added in a fixed order. Levels (ref, avx2, avx512) fill a table of these; what a
+ * and sums that cross chunks are added in a fixed order. Levels (ref, avx2, avx512, neon) fill a table of these; what a
  * level leaves out is taken from ref, which is the definition: plain C, every sum in double.
  *
  * Types: "dt" is the type of the activations (f32, bf16, or f64 on ref). Statistics and weight gradients are
@@ -62,6 +62,7 @@ void gal_ref_fill(gal_kernel_table *t);
 void gal_avx2_fill(gal_kernel_table *t);        /* empty bodies where the compiler has no such target */
 void gal_avx512_fill(gal_kernel_table *t);      /* AVX-512 F, BW, DQ, VL */
 void gal_avx512_bf16_fill(gal_kernel_table *t); /* on top of avx512, where the processor has it */
+void gal_neon_fill(gal_kernel_table *t);        /* 64-bit ARM: every such processor has it */
 
 /* A matrix with strides in elements; transposing is swapping them. */
 typedef struct gal_mat {

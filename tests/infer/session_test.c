@@ -7,7 +7,7 @@
 
 enum { N = 64, W = 8 };
 
-static const char *const LEVELS[] = { "ref", "avx2", "avx512" };
+static const char *const LEVELS[] = { "ref", "avx2", "avx512", "neon" };
 
 static const struct {
     int64_t window;
@@ -54,7 +54,7 @@ static void test_recorded_is_eager(void **state) {
     tiny_ids(ids, LONG, 6);
     float *eager = rows(LONG), *recorded = rows(LONG);
     for (size_t v = 0; v < GAL_LEN(LEVELS); v++) {
-        gal_dev *dev = tiny_dev(LEVELS[v], 1 + (int)(v == 1));
+        gal_dev *dev = tiny_dev(LEVELS[v], 1 + (int)(v > 0));
         if (!dev) continue;
         for (size_t i = 0; i < GAL_LEN(MODELS); i++) {
             gal_model *m = tiny_model(MODELS[i].window, MODELS[i].mixed);

@@ -19,12 +19,12 @@ typedef struct level {
     gal_kernel_table table;
 } level;
 
-static level levels[4];
+static level levels[5];
 
 static int open_levels(void **state) {
     (void)state;
-    const char *names[] = { "ref", "avx2", "avx512", "avx512_bf16" };
-    for (int i = 0; i < 4; i++) {
+    const char *names[] = { "ref", "avx2", "avx512", "avx512_bf16", "neon" };
+    for (size_t i = 0; i < GAL_LEN(levels); i++) {
         levels[i].name = names[i];
         gal_ref_fill(&levels[i].table);
     }
@@ -34,6 +34,8 @@ static int open_levels(void **state) {
     levels[2].here = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     levels[3].here = levels[2].here && __builtin_cpu_supports("avx512bf16");
+#elif defined(__aarch64__)
+    levels[4].here = true;
 #endif
     if (levels[1].here) gal_avx2_fill(&levels[1].table);
     if (levels[2].here) gal_avx512_fill(&levels[2].table);
@@ -41,6 +43,7 @@ static int open_levels(void **state) {
         gal_avx512_fill(&levels[3].table);
         gal_avx512_bf16_fill(&levels[3].table);
     }
+    if (levels[4].here) gal_neon_fill(&levels[4].table);
     return 0;
 }
 

@@ -13,6 +13,7 @@
 
 enum { GUARD = 64 };
 
+static bool always(void) { return true; }
 #if defined(__x86_64__)
 static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 static bool has_avx512(void) {
@@ -20,26 +21,34 @@ static bool has_avx512(void) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 static bool has_bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
-#else
-static bool has_avx2(void) { return false; }
-static bool has_avx512(void) { return false; }
-static bool has_bf16(void) { return false; }
 #endif
 
-static gal_kernel_table tables[4];
+/* Unlike the device, AVX-512 appears with and without its BF16 part: a processor with both tests both. */
+static const struct {
+    const char *name;
+    bool (*here)(void);
+    void (*fill)(gal_kernel_table *t);
+} LEVELS[] = {
+    { "ref", always, gal_ref_fill },
+#if defined(__x86_64__)
+    { "avx2", has_avx2, gal_avx2_fill },
+    { "avx512", has_avx512, gal_avx512_fill },
+    { "avx512+bf16", has_bf16, gal_avx512_bf16_fill },
+#elif defined(__aarch64__)
+    { "neon", always, gal_neon_fill },
+#endif
+};
+
+static gal_kernel_table tables[GAL_LEN(LEVELS)];
 static int n_tables;
 
-/* Unlike the device, AVX-512 appears with and without its BF16 part: a processor with both tests both. */
 static void find_levels(void) {
     if (n_tables) return;
-    for (int level = 0; level < 4; level++) {
-        if ((level == 1 && !has_avx2()) || (level == 2 && !has_avx512()) || (level == 3 && !has_bf16())) break;
-        gal_kernel_table *t = &tables[n_tables++];
-        gal_ref_fill(t);
-        if (level >= 1) gal_avx2_fill(t);
-        if (level >= 2) gal_avx512_fill(t);
-        if (level >= 3) gal_avx512_bf16_fill(t);
-        t->name = (const char *const[]){ "ref", "avx2", "avx512", "avx512+bf16" }[level];
+    gal_kernel_table t = { 0 };
+    for (size_t i = 0; i < GAL_LEN(LEVELS) && LEVELS[i].here(); i++) {
+        LEVELS[i].fill(&t);
+        t.name = LEVELS[i].name;
+        tables[n_tables++] = t;
     }
 }
 

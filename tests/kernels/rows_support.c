@@ -115,7 +115,11 @@ const gal_kernel_table *rows_levels(int *n) {
         gal_avx512_fill(&t[*n]);
         t[(*n)++].name = "avx512";
     }
+#elif defined(__aarch64__)
+    gal_ref_fill(&t[*n]);
+    gal_neon_fill(&t[*n]);
+    t[(*n)++].name = "neon";
 #endif
-    if (*n == 0) print_message("skipped: this processor has neither AVX2 nor AVX-512\n");
+    if (*n == 0) print_message("skipped: this processor has no level beyond ref\n");
     return t;
 }

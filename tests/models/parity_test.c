@@ -27,7 +27,7 @@ static const char *const FOLDERS[] = {
     "../shared/fixtures/mistral-tied",    "../shared/fixtures/mistral-bf16",    "../shared/fixtures/mistral-f16",
     "../shared/fixtures/mistral-sharded", "../shared/fixtures/ministral3-yarn",
 };
-static const char *const LEVELS[] = { "ref", "avx2", "avx512" };
+static const char *const LEVELS[] = { "ref", "avx2", "avx512", "neon" };
 
 typedef struct place {
     const char *folder, *level;

@@ -1,5 +1,5 @@
 /* attend_body.h - attention of a block of rows, streaming over blocks of keys with a running maximum and sum
- * (arXiv:2205.14135, section 3.1), over the vector of vec_*.h. Included by attend_avx2.c and attend_avx512.c.
+ * (arXiv:2205.14135, section 3.1), over the vector of vec_*.h. Included by attend_*.c.
  *
  * A chunk is (rows, key-value head): the query heads of the group share the keys that a block brings in. Within a
  * chunk the order of all sums is fixed by the arguments.

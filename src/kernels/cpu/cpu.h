@@ -1,9 +1,9 @@
 /* cpu.h - private to kernels/cpu: the families of kernels that each level registers.
  *
- * A level's fill function (avx2.c, avx512.c, avx512_bf16.c) calls one function a family; what no family registers
- * stays as the table had it, which is ref. A file of a level is compiled with that level's flags
- * (kernels/CMakeLists.txt); where the compiler has no such target GAL_CPU_X86 is not defined, the fill functions are
- * empty and the families' files are left out. SPDX-License-Identifier: Apache-2.0 */
+ * A level's fill function (avx2.c, avx512.c, avx512_bf16.c, neon.c) calls one function a family; what no family
+ * registers stays as the table had it, which is ref. A file of a level is compiled with that level's flags
+ * (kernels/CMakeLists.txt); where the compiler has no such target GAL_CPU_X86 or GAL_CPU_NEON is not defined, the
+ * fill functions are empty and the families' files are left out. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_CPU_H
 #define GAL_KERNELS_CPU_CPU_H
 
@@ -13,9 +13,11 @@
 void gal__avx2_gemm_fill(gal_kernel_table *t);
 void gal__avx512_gemm_fill(gal_kernel_table *t);
 void gal__avx512_bf16_gemm_fill(gal_kernel_table *t);
+void gal__neon_gemm_fill(gal_kernel_table *t);
 
 /* rows_*.c: all kernels that walk rows or elements (norm, rope, embed, maps, attend, loss, optimiser). */
 void gal__avx2_rows_fill(gal_kernel_table *t);
 void gal__avx512_rows_fill(gal_kernel_table *t);
+void gal__neon_rows_fill(gal_kernel_table *t);
 
 #endif

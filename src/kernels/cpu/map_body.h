@@ -1,5 +1,5 @@
 /* map_body.h - kernels that go number by number: SwiGLU, sums, products, copies, AdamW, sums of squares, over the
- * vector of vec_*.h. Included by rows_avx2.c and rows_avx512.c. Each body is written for a constant dt and inlined
+ * vector of vec_*.h. Included by rows_*.c. Each body is written for a constant dt and inlined
  * twice. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_MAP_BODY_H
 #define GAL_KERNELS_CPU_MAP_BODY_H

@@ -7,5 +7,6 @@
 /* attend_*.c: ATTEND and its gradient. */
 void gal__avx2_attend_fill(gal_kernel_table *t);
 void gal__avx512_attend_fill(gal_kernel_table *t);
+void gal__neon_attend_fill(gal_kernel_table *t);
 
 #endif

@@ -1,6 +1,6 @@
 /* rows_body.h - kernels that go row by row: RMSNorm and its gradients, rotary positions, embedding, gathering, the
- * store of keys and values, cross entropy; over the vector of vec_*.h. Included by rows_avx2.c and rows_avx512.c
- * after map_body.h. SPDX-License-Identifier: Apache-2.0 */
+ * store of keys and values, cross entropy; over the vector of vec_*.h. Included by rows_*.c after map_body.h.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_ROWS_BODY_H
 #define GAL_KERNELS_CPU_ROWS_BODY_H
 

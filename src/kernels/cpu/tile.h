@@ -87,30 +87,9 @@ static inline void tile_pack(float *out, const void *src, gal_dtype dt, int64_t 
 }
 
 /* Eight numbers of the type dt as f32. */
-VINLINE __m256 tile_get8(const void *p, gal_dtype dt) {
-    if (dt == GAL_F32) return _mm256_loadu_ps((const float *)p);
-    __m128i h = _mm_loadu_si128((const __m128i_u *)p);
-    if (dt == GAL_F16) return _mm256_cvtph_ps(h);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
-}
-
-/* out[c][r] = in[r][c] for 8 x 8. */
-VINLINE void tile_transpose8(float *out, int64_t ldo, const __m256 in[8]) {
-    __m256 a[8], b[8];
-    for (int i = 0; i < 8; i += 2) {
-        a[i] = _mm256_unpacklo_ps(in[i], in[i + 1]);
-        a[i + 1] = _mm256_unpackhi_ps(in[i], in[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
-        b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xEE);
-        b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
-        b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xEE);
-    }
-    for (int i = 0; i < 4; i++) {
-        _mm256_storeu_ps(out + i * ldo, _mm256_permute2f128_ps(b[i], b[i + 4], 0x20));
-        _mm256_storeu_ps(out + (i + 4) * ldo, _mm256_permute2f128_ps(b[i], b[i + 4], 0x31));
-    }
+VINLINE V8 tile_get8(const void *p, gal_dtype dt) {
+    if (dt == GAL_F32) return v8_load((const float *)p);
+    return dt == GAL_F16 ? v8_load_f16(p) : v8_load_bf16(p);
 }
 
 /* out[size][KEY_BLOCK] = transposed src[rows, size], zeros in the columns right of rows up to whole vectors. */
@@ -118,12 +97,12 @@ VINLINE void tile_transpose_t(float *out, const void *src, gal_dtype dt, int64_t
     int64_t cols = v_pad(rows), full = size / 8 * 8;
     for (int64_t r = 0; r < cols; r += 8) {
         for (int64_t d = 0; d < full; d += 8) {
-            __m256 in[8];
+            V8 in[8];
             for (int i = 0; i < 8; i++) {
                 bool have = r + i < rows;
-                in[i] = have ? tile_get8(v_at(src, dt, (r + i) * stride + d), dt) : _mm256_setzero_ps();
+                in[i] = have ? tile_get8(v_at(src, dt, (r + i) * stride + d), dt) : v8_zero();
             }
-            tile_transpose8(out + d * KEY_BLOCK + r, KEY_BLOCK, in);
+            v8_transpose(out + d * KEY_BLOCK + r, KEY_BLOCK, in);
         }
     }
     for (int64_t d = full; d < size; d++) {
@@ -143,12 +122,6 @@ static inline void tile_transpose(float *out, const void *src, gal_dtype dt, int
     }
 }
 
-/* The sums of four vectors' lanes, each in the same fixed order. */
-VINLINE __m128 tile_hsum4(V a, V b, V c, V d) {
-    __m256 x = _mm256_hadd_ps(_mm256_hadd_ps(v_fold8(a), v_fold8(b)), _mm256_hadd_ps(v_fold8(c), v_fold8(d)));
-    return _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
-}
-
 /* scores[4][KEY_BLOCK] of four padded query rows against `rows` keys as they lie in memory: for few queries, where
  * transposing the keys would cost more than the products. */
 VINLINE void tile_dots_t(float *scores, const float *q, const void *keys, gal_dtype dt, int64_t stride, int64_t rows,
@@ -164,7 +137,7 @@ VINLINE void tile_dots_t(float *scores, const float *q, const void *keys, gal_dt
             d = v_fma(v_load(q + 3 * ld + i), k, d);
         }
         float t[4];
-        _mm_storeu_ps(t, tile_hsum4(a, b, c, d));
+        v_hsum4(t, a, b, c, d);
         for (int i = 0; i < 4; i++) scores[i * KEY_BLOCK + r] = t[i];
     }
 }

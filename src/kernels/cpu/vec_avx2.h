@@ -1,7 +1,7 @@
 /* vec_avx2.h - the vector of 8 floats that the shared kernel bodies are written over (AVX2, FMA, F16C).
- * vec_avx512.h defines the same names for 16 floats; a body includes neither, the .c file around it includes one.
- * Functions with a count m touch only the first m lanes' memory (0 <= m <= VL); lanes beyond it load as 0.
- * SPDX-License-Identifier: Apache-2.0 */
+ * vec_avx512.h defines the same names for 16 floats, vec_neon.h for 64-bit ARM; a body includes neither, the .c file
+ * around it includes one. Functions with a count m touch only the first m lanes' memory (0 <= m <= VL); lanes beyond
+ * it load as 0. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_VEC_AVX2_H
 #define GAL_KERNELS_CPU_VEC_AVX2_H
 
@@ -110,5 +110,7 @@ VINLINE void v_store16(void *p, V16 x, int64_t m) {
         memcpy(p, t, (size_t)m * sizeof t[0]);
     }
 }
+
+#include "kernels/cpu/vec_x86.h"
 
 #endif

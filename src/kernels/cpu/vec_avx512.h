@@ -83,4 +83,6 @@ typedef __m256i V16;
 VINLINE V16 v_load16(const void *p, int64_t m) { return _mm256_maskz_loadu_epi16(v_lanes(m), p); }
 VINLINE void v_store16(void *p, V16 x, int64_t m) { _mm256_mask_storeu_epi16(p, v_lanes(m), x); }
 
+#include "kernels/cpu/vec_x86.h"
+
 #endif

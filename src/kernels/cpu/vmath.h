@@ -1,5 +1,5 @@
 /* vmath.h - what the shared kernel bodies need beyond the bare vector: numbers of any activation type, exp, silu.
- * Include after vec_avx2.h or vec_avx512.h. SPDX-License-Identifier: Apache-2.0 */
+ * Include after one of vec_*.h. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_VMATH_H
 #define GAL_KERNELS_CPU_VMATH_H
 

@@ -1,0 +1,20 @@
+/* attend_neon.c - attention and its gradient of the level neon: the shared bodies over its vector.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/pool.h"
+#include "kernels/cpu/rows.h"
+
+#include <float.h>
+
+/* In this order: each builds on the one before. */
+/* clang-format off */
+#include "kernels/cpu/vec_neon.h"
+#include "kernels/cpu/vmath.h"
+#include "kernels/cpu/tile.h"
+#include "kernels/cpu/attend_body.h"
+#include "kernels/cpu/attend_grad_body.h"
+/* clang-format on */
+
+void gal__neon_attend_fill(gal_kernel_table *t) {
+    t->k[GAL_K_ATTEND] = (gal_kernel){ attend_chunks, attend_chunk };
+    t->k[GAL_K_ATTEND_GRAD] = (gal_kernel){ grad_chunks, grad_chunk };
+}

@@ -1,0 +1,12 @@
+/* neon.c - the level neon: registers its families of kernels. Empty where the compiler has no such target.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/cpu/cpu.h"
+
+void gal_neon_fill(gal_kernel_table *t) {
+#ifdef GAL_CPU_NEON
+    gal__neon_gemm_fill(t);
+    gal__neon_rows_fill(t);
+#else
+    (void)t;
+#endif
+}
