@@ -26,6 +26,11 @@ typedef struct gal_lm_options {
     int64_t context;   /* most tokens of a sequence; 0: the smaller of the model's maximum and what memory allows */
     int64_t chunk;     /* prompts are read this many tokens at a time */
     int eager;         /* 1: never record and replay steps; the results are the same bytes */
+    int no_mmap;       /* 1: read the weights into memory instead of mapping their files */
+    /* Called now and then while weights are read from their files, with bytes; not 0 stops with GAL_EINTERRUPTED.
+     * NULL: nobody looks. */
+    int (*progress)(void *user, uint64_t done, uint64_t total);
+    void *user; /* of progress */
 } gal_lm_options;
 
 GAL_API void gal_lm_options_init(gal_lm_options *options);

@@ -79,6 +79,11 @@ static gal_err run(gal_cli *cli) {
     gal_err err = gal_cli_ids_option(cli, "ids", &ids);
     if (!err) err = gal_lm_load(&m, &dir, cli->operands[0], &cli->diag);
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
+    gal_reading reading = { .cli = cli };
+    gal_lm_options lo = { .no_mmap = gal_cli_given(cli, "no-mmap"),
+                          .progress = gal_cli_show_reading,
+                          .user = &reading };
+    if (!err) err = gal_lm_bring(m, dev, &lo, &cli->diag);
     if (!err) err = write_logits(cli, dev, m, &ids);
     gal_dev_close(dev);
     gal_model_free(m);
@@ -112,6 +117,7 @@ static const gal_option OPTIONS[] = {
       .max = 1e9,
       .help = "ids to compute at a time; 0: all at once; if not given, as many as keep memory small" },
     { .name = "eager", .help = "do not record and replay steps of one id; the result is the same" },
+    { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
 };
 
 const gal_command gal_cmd_logits = {

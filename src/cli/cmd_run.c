@@ -192,13 +192,17 @@ static gal_err run(gal_cli *cli) {
     lo.context = gal_cli_int(cli, "context");
     lo.compute = lo.cache = strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0 ? GAL_BF16 : GAL_F32;
     lo.eager = gal_cli_given(cli, "eager");
+    lo.no_mmap = gal_cli_given(cli, "no-mmap");
+    gal_reading reading = { .cli = cli };
+    lo.progress = gal_cli_show_reading;
+    lo.user = &reading;
+    if (!err) gal_cli_catch_interrupts();
     if (!err) err = gal_lm_open(&lm, cli->operands[0], &lo, &cli->diag);
     const char *stops[64];
     gal_generate_options o = { 0 };
     if (!err) err = generate_options(cli, lm, &o, stops);
     if (!err) {
         lm->stop = interrupted;
-        gal_cli_catch_interrupts();
         const char *p = gal_cli_string(cli, "prompt");
         if (from_ids) {
             err = one_prompt(cli, lm, &o, NULL, ids.data, ids.len);
@@ -288,6 +292,7 @@ static const gal_option OPTIONS[] = {
       .fallback = "f32",
       .help = "number format of activations, keys and values" },
     { .name = "eager", .help = "do not record and replay steps; the text is the same" },
+    { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
 };
 
 const gal_command gal_cmd_run = {

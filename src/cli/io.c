@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { STDIN_LIMIT = 1 << 30 };
 
@@ -85,4 +86,22 @@ const char *gal_cli_bytes_text(char *text, size_t room, uint64_t bytes) {
     }
     (void)snprintf(text, room, u ? "%.1f %s" : "%.0f %s", x, UNITS[u]);
     return text;
+}
+
+/* Nothing is shown of what is over in a moment. */
+int gal_cli_show_reading(void *user, uint64_t done, uint64_t total) {
+    gal_reading *r = user;
+    double now = gal_now_s();
+    if (r->began_s == 0.0) r->began_s = r->shown_s = now;
+    bool shown = r->shown_s > r->began_s, whole = done >= total;
+    if (!r->cli->quiet && isatty(STDERR_FILENO) && (whole ? shown : now - r->shown_s > (shown ? 0.1 : 0.5))) {
+        char a[40], b[40];
+        if (whole)
+            fprintf(stderr, "\r%60s\r", "");
+        else
+            fprintf(stderr, "\rreading weights: %s of %s, %.2f GB/s   ", gal_cli_bytes_text(a, sizeof a, done),
+                    gal_cli_bytes_text(b, sizeof b, total), (double)done / (now - r->began_s) / 1e9);
+        r->shown_s = now;
+    }
+    return gal_cli_interrupted() > 0;
 }

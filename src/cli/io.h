@@ -16,6 +16,14 @@ gal_err gal_cli_ids_option(gal_cli *cli, const char *option, gal_ids *ids);
 const char *gal_cli_count_text(char *text, size_t room, int64_t n);
 const char *gal_cli_bytes_text(char *text, size_t room, uint64_t bytes);
 
+/* How far a model's weights have come from their files, on one line of a terminal's standard error, once it has taken
+ * a while; Ctrl-C stops. For gal_lm_options.progress; user: a gal_reading that begins with its command alone. */
+typedef struct gal_reading {
+    const gal_cli *cli;
+    double began_s, shown_s;
+} gal_reading;
+int gal_cli_show_reading(void *user, uint64_t done, uint64_t total);
+
 /* Lines from a person at a terminal, with editing and history where the build has a library for it. */
 typedef struct gal_lines gal_lines;
 /* history: a file that is read now and written by close, NULL: none. */

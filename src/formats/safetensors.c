@@ -313,6 +313,12 @@ void gal_safetensors_close(gal_safetensors *s) {
     gal_free(s);
 }
 
+uint64_t gal_safetensors_bytes(const gal_safetensors *s) { return s->size; }
+
+gal_err gal_safetensors_bring(gal_safetensors *s, gal_bring *how, gal_diag *diag) {
+    return gal_map_bring(&s->map, s->path, how, diag);
+}
+
 size_t gal_safetensors_count(const gal_safetensors *s) { return s->count; }
 
 const gal_st_tensor *gal_safetensors_at(const gal_safetensors *s, size_t i) {

@@ -10,7 +10,7 @@
 #ifndef GAL_FORMATS_SAFETENSORS_H
 #define GAL_FORMATS_SAFETENSORS_H
 
-#include "base/err.h"
+#include "base/bring.h"
 
 typedef enum gal_st_dtype {
     GAL_ST_BOOL,
@@ -58,6 +58,9 @@ gal_err gal_safetensors_open(gal_safetensors **out, const char *path, gal_diag *
 /* The same from memory, which is borrowed until closed. path is for messages. */
 gal_err gal_safetensors_parse(gal_safetensors **out, const void *bytes, size_t n, const char *path, gal_diag *diag);
 void gal_safetensors_close(gal_safetensors *s);
+/* Brings an opened file into memory; tensors keep their addresses. how->total is the caller's. */
+gal_err gal_safetensors_bring(gal_safetensors *s, gal_bring *how, gal_diag *diag);
+uint64_t gal_safetensors_bytes(const gal_safetensors *s); /* of the file */
 size_t gal_safetensors_count(const gal_safetensors *s);
 const gal_st_tensor *gal_safetensors_at(const gal_safetensors *s, size_t i);           /* sorted by name */
 const gal_st_tensor *gal_safetensors_find(const gal_safetensors *s, const char *name); /* NULL: none */
@@ -70,6 +73,8 @@ void gal_st_set_close(gal_st_set *s);
 size_t gal_st_set_count(const gal_st_set *s);
 const gal_st_tensor *gal_st_set_at(const gal_st_set *s, size_t i); /* sorted by name */
 const gal_st_tensor *gal_st_set_find(const gal_st_set *s, const char *name);
+/* Brings all files into memory (base/bring.h); tensors keep their addresses. */
+gal_err gal_st_set_bring(gal_st_set *s, gal_bring *how, gal_diag *diag);
 /* Lines about tensors that lie in a shard but not in the index. */
 size_t gal_st_set_notes(const gal_st_set *s);
 const char *gal_st_set_note(const gal_st_set *s, size_t i);

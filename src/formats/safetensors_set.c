@@ -179,6 +179,13 @@ void gal_st_set_close(gal_st_set *s) {
     gal_free(s);
 }
 
+gal_err gal_st_set_bring(gal_st_set *s, gal_bring *how, gal_diag *diag) {
+    gal_err err = GAL_OK;
+    for (size_t i = 0; i < s->n_shards; i++) how->total += gal_safetensors_bytes(s->shards[i]);
+    for (size_t i = 0; !err && i < s->n_shards; i++) err = gal_safetensors_bring(s->shards[i], how, diag);
+    return err;
+}
+
 size_t gal_st_set_count(const gal_st_set *s) { return s->count; }
 
 const gal_st_tensor *gal_st_set_at(const gal_st_set *s, size_t i) {

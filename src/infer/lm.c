@@ -17,6 +17,18 @@ gal_err gal_lm_load(gal_model **model, gal_buf *dir, const char *path, gal_diag 
     return err ? err : gal_model_load(model, dir->data, diag);
 }
 
+static bool on_progress(void *user, uint64_t done, uint64_t total) {
+    const gal_lm_options *o = user;
+    return o->progress && o->progress(o->user, done, total);
+}
+
+gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, gal_diag *diag) {
+    gal_lm_options o = *options;
+    gal_bring how = { .read = o.no_mmap != 0, .pool = dev->pool, .progress = on_progress, .user = &o };
+    if (!how.read && gal_model_mapped_bytes(m) > gal_memory_available()) return GAL_OK;
+    return gal_model_bring(m, &how, diag);
+}
+
 /* Files of a folder that gal_tokenizer_open() reads; whether they are good is its question. */
 static bool holds_tokenizer(const char *dir, gal_err *err, gal_diag *diag) {
     char **names = NULL;
@@ -66,6 +78,7 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
     if (!err) err = gal_lm_load(&lm->model, &lm->dir, path, diag);
     if (!err) err = gal_lm_load_tokenizer(&lm->tokenizer, lm->dir.data, diag);
     if (!err) err = load_defaults(lm, diag);
+    if (!err) err = gal_lm_bring(lm->model, lm->dev, &lm->options, diag);
     if (!err) {
         gal_engine_options eo = { .compute = lm->options.compute,
                                   .cache = lm->options.cache,

@@ -32,8 +32,7 @@ struct gal_engine {
 /* Memory that a cache may take: what is free, less weights that are mapped and will be read in, less a tenth for
  * activations. A model larger than memory still runs, from its file: then an eighth of memory goes to the cache. */
 static uint64_t cache_budget(const gal_model *m) {
-    uint64_t free_bytes = gal_memory_available(), mapped = 0;
-    for (size_t i = 0; i < m->n_weights; i++) mapped += m->weights[i].owned ? 0 : gal_wbytes(&m->weights[i]);
+    uint64_t free_bytes = gal_memory_available(), mapped = gal_model_mapped_bytes(m);
     uint64_t rest = free_bytes - GAL_MIN(mapped, free_bytes - free_bytes / 8);
     return rest - rest / 10;
 }

@@ -15,6 +15,7 @@
 enum { MAX_NOTES = 32, SHAPE_TEXT = 128 };
 
 static void close_set(void *files) { gal_st_set_close(files); }
+static gal_err bring_set(void *files, gal_bring *how, gal_diag *diag) { return gal_st_set_bring(files, how, diag); }
 
 static const char *shape_text(char buf[SHAPE_TEXT], int ndim, const int64_t *dim) {
     size_t n = 0;
@@ -153,6 +154,7 @@ gal_err gal_model_load(gal_model **out, const char *dir, gal_diag *diag) {
     if (!err) {
         m->files = set;
         m->files_free = close_set;
+        m->files_bring = bring_set;
         err = take_all(m, dir, set, diag);
     }
     gal_buf_free(&path);
@@ -161,6 +163,25 @@ gal_err gal_model_load(gal_model **out, const char *dir, gal_diag *diag) {
         gal_model_free(m);
     else
         *out = m;
+    return err;
+}
+
+uint64_t gal_model_mapped_bytes(const gal_model *m) {
+    uint64_t sum = 0;
+    if (m->files_read) return 0;
+    for (size_t i = 0; i < m->n_weights; i++) sum += m->weights[i].owned ? 0 : gal_wbytes(&m->weights[i]);
+    return sum;
+}
+
+gal_err gal_model_bring(gal_model *m, gal_bring *how, gal_diag *diag) {
+    uint64_t mapped = gal_model_mapped_bytes(m), available = gal_memory_available();
+    if (how->read && mapped > available)
+        return gal_fail(diag, GAL_ENOMEM,
+                        "reading the weights into memory needs %" PRIu64 " bytes, %" PRIu64 " are available; mapped, "
+                        "they are read as they are needed",
+                        mapped, available);
+    gal_err err = m->files ? m->files_bring(m->files, how, diag) : GAL_OK;
+    m->files_read = how->read && !err;
     return err;
 }
 

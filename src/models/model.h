@@ -3,6 +3,7 @@
 #ifndef GAL_MODELS_MODEL_H
 #define GAL_MODELS_MODEL_H
 
+#include "base/bring.h"
 #include "base/buf.h"
 #include "formats/config.h"
 #include "ops/ops.h"
@@ -33,9 +34,11 @@ struct gal_model {
     gal_config config;
     gal_w *weights; /* [n_weights], in the order of the family's table; never moves once reserved */
     size_t n_weights, weights_room;
-    void *net;   /* the family's own structure; its gal_w pointers point into weights */
-    void *files; /* mapped files that weights lie in, or NULL */
+    void *net;       /* the family's own structure; its gal_w pointers point into weights */
+    void *files;     /* mapped files that weights lie in, or NULL */
+    bool files_read; /* they have been read into memory; otherwise they are mapped */
     void (*files_free)(void *files);
+    gal_err (*files_bring)(void *files, gal_bring *how, gal_diag *diag); /* where files is set */
     char **notes; /* [n_notes] what a loader wants to say without failing: tensors nobody asked for */
     size_t n_notes;
 };
@@ -73,6 +76,10 @@ gal_err gal_mistral_declare(gal_model *m, gal_diag *diag);
 
 /* load.c    Hugging Face folder (formats.md 2). Weights of f32, f16 and bf16 stay in the mapped files (read-only). */
 gal_err gal_model_load(gal_model **out, const char *dir, gal_diag *diag);
+/* Bytes of the weights that lie in mapped files. */
+uint64_t gal_model_mapped_bytes(const gal_model *m);
+/* Brings mapped weights into memory before they are needed (base/bring.h); without any, nothing. */
+gal_err gal_model_bring(gal_model *m, gal_bring *how, gal_diag *diag);
 /* The folder that a MODEL operand means: path itself, or the newest checkpoint of a run directory of ours (best if
  * there is no step-N). */
 gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag);

@@ -1,5 +1,6 @@
 /* test_file.c - files and folders, and that a failed write leaves nothing behind. SPDX-License-Identifier: Apache-2.0
  */
+#include "base/bring.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "support/test.h"
@@ -8,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -69,6 +71,69 @@ static void write_then_map_and_read(void **state) {
     assert_null(m.data);
     assert_int_equal(m.bytes, 0);
     gal_map_close(&m);
+}
+
+static bool count_looks(void *user, uint64_t done, uint64_t total) {
+    (void)total;
+    uint64_t *looks = user;
+    assert_true(done > looks[1]); /* forward only */
+    looks[1] = done;
+    return ++looks[0] == looks[2];
+}
+
+/* Takes a file's pages out of memory; false where its file system keeps them there (tmpfs). */
+static bool forget(const char *path) {
+    gal_map m = { 0 };
+    unsigned char in = 0;
+    int fd = open(path, O_RDONLY);
+    assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    (void)close(fd);
+    assert_int_equal(gal_map_open(&m, path, &diag), GAL_OK);
+    assert_int_equal(mincore((void *)(uintptr_t)(m.data + m.bytes / 8192 * 4096), 1, &in), 0);
+    gal_map_close(&m);
+    return !(in & 1);
+}
+
+/* A file of several parts, mapped or read: the same bytes at the same address. Cut short meanwhile: an error. */
+static void maps_are_brought_into_memory(void **state) {
+    (void)state;
+    size_t n = ((size_t)8 << 20) * 33 + 12345; /* three looks at the progress */
+    uint8_t *bytes = gal_alloc(n);
+    for (size_t i = 0; i < n; i += 512) bytes[i] = (uint8_t)(i / 512 * 7 + 1);
+    assert_int_equal(gal_write_file(at("big"), bytes, n, &diag), GAL_OK);
+    gal_pool *pool = NULL;
+    assert_int_equal(gal_pool_new(&pool, 3, &diag), GAL_OK);
+    for (int read = 0; read < 2; read++) {
+        gal_map m = { 0 };
+        uint64_t looks[3] = { 0 };
+        bool cold = forget(at("big"));
+        assert_int_equal(gal_map_open(&m, at("big"), &diag), GAL_OK);
+        const uint8_t *address = m.data;
+        gal_bring how = { .read = read, .pool = pool, .progress = count_looks, .user = looks, .total = n };
+        assert_int_equal(gal_map_bring(&m, at("big"), &how, &diag), GAL_OK);
+        assert_ptr_equal(m.data, address);
+        assert_int_equal(how.done, n);
+        assert_int_equal(looks[0], read || cold ? 3 : 0);
+        assert_memory_equal(m.data, bytes, n);
+        memset(looks, 0, sizeof looks);
+        looks[2] = 2; /* stop at the second look */
+        assert_int_equal(
+            gal_map_bring(&m, at("big"),
+                          &(gal_bring){ .read = true, .pool = pool, .progress = count_looks, .user = looks }, NULL),
+            GAL_EINTERRUPTED);
+        gal_map_close(&m);
+    }
+    for (int read = 0; read < 2; read++) {
+        gal_map m = { 0 };
+        gal_diag why = { 0 };
+        assert_int_equal(gal_map_open(&m, at("big"), &diag), GAL_OK);
+        assert_int_equal(truncate(at("big"), (off_t)(n / 2 - (size_t)read * 4096)), 0);
+        assert_int_equal(gal_map_bring(&m, at("big"), &(gal_bring){ .read = read, .pool = pool }, &why), GAL_EINPUT);
+        assert_non_null(strstr(why.text, "shorter"));
+        gal_map_close(&m);
+    }
+    gal_pool_free(pool);
+    gal_free(bytes);
 }
 
 static void folders_and_missing_files_are_named(void **state) {
@@ -200,6 +265,7 @@ static void folders_are_made_listed_and_removed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(write_then_map_and_read, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(maps_are_brought_into_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(folders_and_missing_files_are_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failed_write_leaves_the_old_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_write_that_fails_is_the_cause, set_up, tear_down),
