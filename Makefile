@@ -3,12 +3,14 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 ARGS    ?=
 JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
+# CUDA=1, CUDA=0; without it the kernels for a GPU are built where one is.
+CUDA_OPTION = $(if $(CUDA),-DGAL_CUDA=$(if $(filter 0 OFF off no,$(CUDA)),OFF,ON))
 # A make inside this one need not tell which folder it enters.
 QUIET    = MAKEFLAGS=--no-print-directory
 SOURCES  = $$(git ls-files '*.c' '*.h' 2>/dev/null || find src include tests bench examples -name '*.[ch]')
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build demo test test-full bench bench-train lint format install clean
+.PHONY: help deps build build-cuda demo test test-full bench bench-train lint format install clean
 
 help: ## print this list
 	@echo "galerne: train, run and study models of the Mistral family. Targets:"
@@ -17,9 +19,13 @@ help: ## print this list
 deps: ## install what the build needs from the distribution (Debian, Ubuntu)
 	@sh tools/deps.sh
 
-build: deps ## the library and the program, in build/
-	@cmake -S . -B build >/dev/null
+build: deps ## the library and the program, in build/; with CUDA=1 or 0: with or without a GPU's kernels
+	@cmake -S . -B build $(CUDA_OPTION) >/dev/null
 	@$(QUIET) cmake --build build -j $(JOBS)
+
+build-cuda: deps ## the same with the GPU's kernels, in build-cuda/, whether a GPU is here or not (wants nvcc)
+	@cmake -S . -B build-cuda -DGAL_CUDA=ON >/dev/null
+	@$(QUIET) cmake --build build-cuda -j $(JOBS)
 
 demo: deps ## train a small model on real text, plot its loss, let it write; under five minutes
 	@cmake -S . -B build >/dev/null
@@ -55,4 +61,4 @@ install: build ## into PREFIX (/usr/local), below DESTDIR if set
 	@DESTDIR="$(DESTDIR)" cmake --install build
 
 clean: ## remove what was built
-	@rm -rf build build-asan build-clang build-lint
+	@rm -rf build build-asan build-clang build-lint build-cuda

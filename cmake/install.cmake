@@ -25,6 +25,7 @@ install(DIRECTORY ${CMAKE_SOURCE_DIR}/include/galerne DESTINATION ${CMAKE_INSTAL
 set(pc_in ${CMAKE_SOURCE_DIR}/cmake/galerne.pc.in)
 install(CODE "
   set(PROJECT_VERSION \"${PROJECT_VERSION}\")
+  set(GAL_CUDA_LIBS \"${GAL_CUDA_LIBS}\")
   set(CMAKE_INSTALL_INCLUDEDIR \"${CMAKE_INSTALL_INCLUDEDIR}\")
   set(CMAKE_INSTALL_LIBDIR \"${CMAKE_INSTALL_LIBDIR}\")
   configure_file(\"${pc_in}\" \"${CMAKE_BINARY_DIR}/galerne.pc\" @ONLY)")
