@@ -144,5 +144,7 @@ static const kt_case CASES[] = {
     { "swiglu_grad 1M", GAL_K_SWIGLU_GRAD, setup_swiglu_grad, { 1 << 20 }, 0, true },
     { "add 1M", GAL_K_ADD, setup_map, { 1 << 20, 0 }, 0, true },
     { "softmax 1024x512", GAL_K_SOFTMAX, setup_softmax, { 1024, 512, 1 }, 0, true },
+    { "swiglu 8M", GAL_K_SWIGLU, setup_swiglu, { 1 << 23 }, KT_GPU, true },
+    { "add 8M", GAL_K_ADD, setup_map, { 1 << 23, 0 }, KT_GPU, true },
 };
 const kt_family KT_ACT = { "act", CASES, GAL_LEN(CASES) };

@@ -96,5 +96,9 @@ static const kt_case CASES[] = {
     { "gemm 1x4096x1024", GAL_K_GEMM, setup, { 1, 4096, 1024, 2 }, 0, true },
     { "gemm 1x4096x1024 bf16", GAL_K_GEMM, setup, { 1, 4096, 1024, 2, 0, 0, 1, 1 }, 0, true },
     { "gemm gradient 1024x1024x256", GAL_K_GEMM, setup_grad, { 1024, 1024, 256 }, 0, true },
+    { "gemm 2048x4096x4096 bf16", GAL_K_GEMM, setup, { 2048, 4096, 4096, 2, 0, 0, 1, 1 }, KT_GPU, true },
+    { "gemm 1x4096x4096 bf16", GAL_K_GEMM, setup, { 1, 4096, 4096, 2, 0, 0, 1, 1 }, KT_GPU, true },
+    { "gemm 8x4096x4096 bf16", GAL_K_GEMM, setup, { 8, 4096, 4096, 2, 0, 0, 1, 1 }, KT_GPU, true },
+    { "gemm 16x4096x4096 bf16", GAL_K_GEMM, setup, { 16, 4096, 4096, 2, 0, 0, 1, 1 }, KT_GPU, true },
 };
 const kt_family KT_GEMM = { "gemm", CASES, GAL_LEN(CASES) };

@@ -89,17 +89,18 @@ void kt_put(void *p, gal_dtype dt, int64_t i, double x) {
     gal_convert((char *)p + i * (int64_t)gal_dtype_bytes(dt), dt, &x, GAL_F64, 1);
 }
 
-static void *keep(kt *t, void *p) {
+static void *keep(kt *t, void *p, size_t array_bytes) {
     if (!p || t->blocks == KT_BLOCKS) abort();
+    t->array_bytes[t->blocks] = array_bytes;
     t->block[t->blocks++] = p;
     return p;
 }
 
 /* n elements of `bytes`, `shift` elements off a boundary, between guards. */
 static void *guarded(kt *t, size_t bytes, int64_t n, int64_t shift) {
-    size_t front = GUARD + (size_t)shift * bytes, all = front + (size_t)n * bytes + GUARD;
-    unsigned char *block = keep(t, aligned_alloc(64, (all + 63) / 64 * 64));
-    memset(block, 0xff, (all + 63) / 64 * 64);
+    size_t front = GUARD + (size_t)shift * bytes, all = (front + (size_t)n * bytes + GUARD + 63) / 64 * 64;
+    unsigned char *block = keep(t, aligned_alloc(64, all), all);
+    memset(block, 0xff, all);
     return block + front;
 }
 
@@ -130,7 +131,7 @@ int32_t *kt_ints(kt *t, int64_t n) {
     return p;
 }
 
-double *kt_doubles(kt *t, int64_t n) { return keep(t, calloc((size_t)n + 1, sizeof(double))); }
+double *kt_doubles(kt *t, int64_t n) { return keep(t, calloc((size_t)n + 1, sizeof(double)), 0); }
 
 kt_out *kt_result(kt *t, gal_dtype dt, int64_t n, double scale) {
     if (t->outs == KT_OUTS) abort();
@@ -138,7 +139,7 @@ kt_out *kt_result(kt *t, gal_dtype dt, int64_t n, double scale) {
     size_t bytes = (size_t)n * gal_dtype_bytes(dt);
     *o = (kt_out){ .p = guarded(t, gal_dtype_bytes(dt), n, t->shift), .dt = dt, .n = n, .abs = kt_doubles(t, n) };
     fill_random(t, o->p, dt, n, scale);
-    o->initial = keep(t, malloc(bytes + 1));
+    o->initial = keep(t, malloc(bytes + 1), 0);
     memcpy(o->initial, o->p, bytes);
     return o;
 }
@@ -165,7 +166,7 @@ void kt_run(const gal_kernel *k, const void *args, void *scratch, bool backwards
 
 void kt_run_ref(gal_kernel_id id, const void *args) { kt_run(&kt_level(0)->k[id], args, scratch_of_thread(), false); }
 
-static void reset_outputs(kt *t) {
+void kt_reset_outputs(kt *t) {
     for (int i = 0; i < t->outs; i++)
         memcpy(t->out[i].p, t->out[i].initial, (size_t)t->out[i].n * gal_dtype_bytes(t->out[i].dt));
 }
@@ -173,16 +174,15 @@ static void reset_outputs(kt *t) {
 /* Bytes of an output in a copy: each begins where any format may. */
 static size_t room_of(const kt_out *o) { return ((size_t)o->n * gal_dtype_bytes(o->dt) + 7) / 8 * 8; }
 
-static size_t room_of_all(const kt *t) {
+size_t kt_outputs_bytes(const kt *t) {
     size_t bytes = 0;
     for (int i = 0; i < t->outs; i++) bytes += room_of(&t->out[i]);
     return bytes;
 }
 
-/* What the outputs hold after a run, all in a row. */
-static unsigned char *outputs(const kt *t) {
+unsigned char *kt_outputs(const kt *t) {
     size_t at = 0;
-    unsigned char *copy = calloc(room_of_all(t) + 1, 1);
+    unsigned char *copy = calloc(kt_outputs_bytes(t) + 1, 1);
     if (!copy) abort();
     for (int i = 0; i < t->outs; i++) {
         memcpy(copy + at, t->out[i].p, (size_t)t->out[i].n * gal_dtype_bytes(t->out[i].dt));
@@ -192,11 +192,11 @@ static unsigned char *outputs(const kt *t) {
 }
 
 static unsigned char *run_level(kt *t, const gal_kernel *k, bool backwards) {
-    reset_outputs(t);
+    kt_reset_outputs(t);
     /* Nothing may be expected of the scratch: NaN. */
     memset(scratch_of_thread(), 0xff, backwards ? GAL_SCRATCH_BYTES : 1 << 16);
     kt_run(k, t->args, scratch_of_thread(), backwards);
-    return outputs(t);
+    return kt_outputs(t);
 }
 
 /* One unit in the last place at x, and the smallest number above 0. */
@@ -217,13 +217,18 @@ static double rounding(gal_dtype dt, double x) {
     }
 }
 
-static void describe(const kt *t, const char *level, const char *what) {
+static int failed_variants, failed_of_case;
+
+void kt_fail(kt *t, const char *level, const char *what) {
+    if (t->failed) return;
+    t->failed = true;
+    failed_variants++;
+    if (failed_of_case++ >= 4) return;
     print_error("%s at %s, %s, weights %s, scale %g, shift %lld%s: %s\n", t->c->name, level, gal_dtype_name(t->dt),
                 gal_dtype_name(t->wdt), t->scale, (long long)t->shift, t->accumulate ? ", accumulate" : "", what);
 }
 
-/* want NULL: the exact results of the case, where it has them. */
-static void compare(kt *t, const char *level, const unsigned char *got, const unsigned char *want) {
+void kt_compare(kt *t, const char *level, const unsigned char *got, const unsigned char *want) {
     size_t at = 0;
     for (int i = 0; i < t->outs; i++) {
         const kt_out *o = &t->out[i];
@@ -237,57 +242,63 @@ static void compare(kt *t, const char *level, const unsigned char *got, const un
             char text[160];
             (void)snprintf(text, sizeof text, "output %d, element %lld of %lld: %.9g, expected %.9g, allowed %.3g", i,
                            (long long)k, (long long)o->n, x, y, allowed);
-            describe(t, level, text);
-            fail();
+            kt_fail(t, level, text);
+            return;
         }
     }
+}
+
+void kt_check_guards(kt *t, const char *level) {
+    for (int i = 0; i < t->outs; i++)
+        if (!guards_whole(&t->out[i], t->shift)) kt_fail(t, level, "writes outside of an output");
 }
 
 static void check_level(kt *t, const gal_kernel_table *table, const unsigned char *want) {
     const gal_kernel *k = &table->k[t->c->id];
     unsigned char *forwards = run_level(t, k, false), *backwards = run_level(t, k, true);
-    for (int i = 0; i < t->outs; i++) {
-        if (guards_whole(&t->out[i], t->shift)) continue;
-        describe(t, table->name, "writes outside of an output");
-        fail();
-    }
-    compare(t, table->name, forwards, want);
-    if (memcmp(forwards, backwards, room_of_all(t)) != 0) {
-        describe(t, table->name, "the order of chunks changes the result");
-        fail();
-    }
+    kt_check_guards(t, table->name);
+    kt_compare(t, table->name, forwards, want);
+    if (memcmp(forwards, backwards, kt_outputs_bytes(t)) != 0)
+        kt_fail(t, table->name, "the order of chunks changes the result");
     free(forwards);
     free(backwards);
 }
 
-static void set_up(kt *t) {
+void kt_set_up(kt *t) {
     t->random = 0x9e3779b97f4a7c15u;
     t->outs = t->blocks = 0;
     t->flops = t->bytes = 0;
     t->c->setup(t, t->c->p);
 }
 
-static void tear_down(kt *t) {
+void kt_tear_down(kt *t) {
     for (int i = 0; i < t->blocks; i++) free(t->block[i]);
 }
 
-static void check_case(kt *t) {
-    set_up(t);
+unsigned char *kt_reference(kt *t) {
     unsigned char *want = run_level(t, &kt_level(0)->k[t->c->id], false);
-    compare(t, "ref against the exact result", want, NULL);
+    kt_compare(t, "ref against the exact result", want, NULL);
+    return want;
+}
+
+static void check_case(kt *t) {
+    kt_set_up(t);
+    unsigned char *want = kt_reference(t);
     for (int i = 0; i < kt_levels(); i++) /* what a level took over from ref is checked once, as ref */
         if (i == 0 || kt_level(i)->k[t->c->id].run != kt_level(i - 1)->k[t->c->id].run)
             check_level(t, kt_level(i), want);
     free(want);
-    tear_down(t);
+    kt_tear_down(t);
 }
 
-void kt_test(const kt_family *f) {
+void kt_each(const kt_family *f, void (*check)(kt *t)) {
     static const gal_dtype WDT[] = { GAL_F32, GAL_BF16, GAL_F16 };
     static const double SCALES[] = { 1.0, 0.01, 30.0 };
     static const int64_t SHIFTS[] = { 0, 1, 3 };
+    failed_variants = 0;
     for (size_t i = 0; i < f->n; i++) {
         const kt_case *c = &f->cases[i];
+        failed_of_case = 0;
         if (c->bench) continue;
         for (int dt = 0; dt < (c->vary & KT_F32 ? 1 : 2); dt++)
             for (int w = 0; w < (c->vary & KT_WDT ? 3 : 1); w++)
@@ -296,39 +307,46 @@ void kt_test(const kt_family *f) {
                         kt t = { .c = c, .dt = dt ? GAL_BF16 : GAL_F32, .accumulate = acc, .scale = SCALES[s] };
                         t.wdt = c->vary & KT_WDT ? WDT[w] : t.dt;
                         t.shift = SHIFTS[(i + (size_t)(dt + w + acc + s)) % GAL_LEN(SHIFTS)];
-                        check_case(&t);
+                        check(&t);
                     }
     }
+    if (failed_variants) fail_msg("%d variants of %s failed", failed_variants, f->name);
 }
+
+void kt_test(const kt_family *f) { kt_each(f, check_case); }
 
 /* ---- timing ------------------------------------------------------------------------------------------------------
  */
 
-static double now_s(void) {
+double kt_now_s(void) {
     struct timespec ts;
     (void)clock_gettime(CLOCK_MONOTONIC, &ts);
     return (double)ts.tv_sec + 1e-9 * (double)ts.tv_nsec;
+}
+
+void kt_print_speed(const kt *t, const char *level, double best_s) {
+    printf("%-12s %-34s %-5s %9.3f ms %9.2f %s\n", level, t->c->name, gal_dtype_name(t->dt), best_s * 1e3,
+           (t->flops > 0 ? t->flops : t->bytes) * 1e-9 / best_s, t->flops > 0 ? "GFLOP/s" : "GB/s");
 }
 
 void kt_bench(const kt_family *f, int level) {
     const gal_kernel_table *table = kt_level(level);
     for (size_t i = 0; i < f->n; i++) {
         const kt_case *c = &f->cases[i];
-        if (!c->bench) continue;
+        if (!c->bench || c->vary & KT_GPU) continue;
         for (int dt = 0; dt < (c->vary & KT_F32 ? 1 : 2); dt++) {
             kt t = { .c = c, .dt = dt ? GAL_BF16 : GAL_F32, .scale = 1.0 };
             t.wdt = t.dt;
-            set_up(&t);
-            double best = (double)INFINITY, begin = now_s();
-            for (int run = 0; run < 20 && (run < 2 || now_s() - begin < 0.2); run++) {
-                reset_outputs(&t);
-                double from = now_s();
+            kt_set_up(&t);
+            double best = (double)INFINITY, begin = kt_now_s();
+            for (int run = 0; run < 20 && (run < 2 || kt_now_s() - begin < 0.2); run++) {
+                kt_reset_outputs(&t);
+                double from = kt_now_s();
                 kt_run(&table->k[c->id], t.args, scratch_of_thread(), false);
-                best = fmin(best, now_s() - from);
+                best = fmin(best, kt_now_s() - from);
             }
-            printf("%-12s %-34s %-5s %9.3f ms %9.2f %s\n", table->name, c->name, gal_dtype_name(t.dt), best * 1e3,
-                   (t.flops > 0 ? t.flops : t.bytes) * 1e-9 / best, t.flops > 0 ? "GFLOP/s" : "GB/s");
-            tear_down(&t);
+            kt_print_speed(&t, table->name, best);
+            kt_tear_down(&t);
         }
     }
 }

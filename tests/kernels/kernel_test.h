@@ -18,7 +18,7 @@ enum { KT_OUTS = 6, KT_BLOCKS = 48, KT_ARGS_BYTES = 1024, KT_PARAMS = 8 };
 typedef struct kt kt;
 
 /* What a case is run over besides its own numbers. */
-enum { KT_WDT = 1, KT_ACC = 2, KT_SCALE = 4, KT_F32 = 8 /* f32 only */ };
+enum { KT_WDT = 1, KT_ACC = 2, KT_SCALE = 4, KT_F32 = 8 /* f32 only */, KT_GPU = 16 /* timed on a GPU only */ };
 
 typedef struct kt_case {
     const char *name;
@@ -50,8 +50,10 @@ struct kt {
     kt_out out[KT_OUTS];
     int outs;
     void *block[KT_BLOCKS];
+    size_t array_bytes[KT_BLOCKS]; /* of a block that a kernel may see, with its guards; 0: the harness's own */
     int blocks;
     double flops, bytes; /* of one run, for the benchmark */
+    bool failed;
 };
 
 typedef struct kt_family {
@@ -80,7 +82,23 @@ void kt_run(const gal_kernel *k, const void *args, void *scratch, bool backwards
 /* The reference's kernel, while a case is being set up. */
 void kt_run_ref(gal_kernel_id id, const void *args);
 
+/* The steps of a check. A variant is a case with types, scale and alignment chosen; check sees each of a family. */
+void kt_each(const kt_family *f, void (*check)(kt *t)); /* fails the test after the last of them, if one failed */
+void kt_set_up(kt *t);
+void kt_tear_down(kt *t);
+void kt_reset_outputs(kt *t);
+unsigned char *kt_outputs(const kt *t); /* what the outputs hold, all in a row; to be freed */
+size_t kt_outputs_bytes(const kt *t);
+/* want NULL: the exact results of the case, where it has them. */
+void kt_compare(kt *t, const char *level, const unsigned char *got, const unsigned char *want);
+void kt_check_guards(kt *t, const char *level);
+void kt_fail(kt *t, const char *level, const char *what); /* prints the first of a variant, and a few of a case */
+/* What the reference makes of a variant that is set up, after comparing it with the exact results. */
+unsigned char *kt_reference(kt *t);
+
 void kt_test(const kt_family *f);
 void kt_bench(const kt_family *f, int level);
+double kt_now_s(void);
+void kt_print_speed(const kt *t, const char *level, double best_s);
 
 #endif

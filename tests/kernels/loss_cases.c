@@ -149,5 +149,8 @@ static const kt_case CASES[] = {
     { "xent 64x32000", GAL_K_XENT, setup_xent, { 64, 32000 }, KT_F32, true },
     { "xent_grad 64x32000", GAL_K_XENT_GRAD, setup_xent, { 64, 32000 }, KT_F32, true },
     { "adamw 1M", GAL_K_ADAMW, setup_adamw, { 1 << 20, 0 }, KT_F32, true },
+    { "xent 256x32000", GAL_K_XENT, setup_xent, { 256, 32000 }, KT_F32 | KT_GPU, true },
+    { "xent_grad 256x32000", GAL_K_XENT_GRAD, setup_xent, { 256, 32000 }, KT_F32 | KT_GPU, true },
+    { "adamw 8M", GAL_K_ADAMW, setup_adamw, { 1 << 23, 1 }, KT_F32 | KT_GPU, true },
 };
 const kt_family KT_LOSS = { "loss", CASES, GAL_LEN(CASES) };

@@ -212,5 +212,7 @@ static const kt_case CASES[] = {
     { "rms_norm_dw 512x1024", GAL_K_RMS_NORM_DW, setup_norm_dw, { 512, 1024 }, 0, true },
     { "rope 512x16x64", GAL_K_ROPE, setup_rope, { 512, 16, 4, 64, 0, 0, 0 }, 0, true },
     { "embed_grad 512x1024", GAL_K_EMBED_GRAD, setup_embed_grad, { 512, 1024 }, 0, true },
+    { "rms_norm 2048x4096", GAL_K_RMS_NORM, setup_norm, { 2048, 4096, 0 }, KT_GPU, true },
+    { "rms_norm_dw 2048x4096", GAL_K_RMS_NORM_DW, setup_norm_dw, { 2048, 4096 }, KT_GPU, true },
 };
 const kt_family KT_ROWS = { "rows", CASES, GAL_LEN(CASES) };
