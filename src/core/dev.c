@@ -19,10 +19,12 @@ static bool has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+static bool has_avx512_vnni(void) { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 static bool has_avx512_bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #else
 static bool has_avx2(void) { return false; }
 static bool has_avx512(void) { return false; }
+static bool has_avx512_vnni(void) { return false; }
 static bool has_avx512_bf16(void) { return false; }
 #endif
 #if defined(__AARCH64EL__)
@@ -33,6 +35,7 @@ static bool has_neon(void) { return false; }
 
 static void fill_avx512(gal_kernel_table *table) {
     gal_avx512_fill(table);
+    if (has_avx512_vnni()) gal_avx512_vnni_fill(table);
     if (has_avx512_bf16()) gal_avx512_bf16_fill(table);
 }
 

@@ -52,15 +52,36 @@ typedef struct gal_kernel {
     void (*run)(const void *args, int64_t chunk, void *scratch); /* scratch: base/pool.h */
 } gal_kernel;
 
+/* What a processor can do at best, as loops that do nothing else: the limits that the speed of kernels is a part of.
+ */
+typedef enum gal_peak_id {
+    GAL_PEAK_READ, /* bytes of memory read */
+    GAL_PEAK_F32,  /* dot products; a multiply-add is two operations */
+    GAL_PEAK_BF16, /* ... of bf16, summed in f32 */
+    GAL_PEAK_I8,   /* ... of int8, summed in int32 */
+    GAL_PEAK_COUNT
+} gal_peak_id;
+enum { GAL_PEAK_INPUT_BYTES = 512, GAL_PEAK_SINK_BYTES = 64 };
+typedef struct gal_peak {
+    /* rounds > 0. x: rounds * per_round bytes for READ, else GAL_PEAK_INPUT_BYTES that hold finite numbers in the
+     * type. sink receives 4-byte sums, at most GAL_PEAK_SINK_BYTES of them: in all what was read as int32, or the
+     * products. So no work can be left out. */
+    void (*run)(const void *x, int64_t rounds, void *sink);
+    int64_t per_round; /* bytes or operations */
+    const char *how;   /* the instructions, for people */
+} gal_peak;
+
 /* One table a level. */
 typedef struct gal_kernel_table {
     const char *name;
     gal_kernel k[GAL_K_COUNT];
+    gal_peak peak[GAL_PEAK_COUNT];
 } gal_kernel_table;
 
 void gal_ref_fill(gal_kernel_table *t);
 void gal_avx2_fill(gal_kernel_table *t);        /* empty bodies where the compiler has no such target */
 void gal_avx512_fill(gal_kernel_table *t);      /* AVX-512 F, BW, DQ, VL */
+void gal_avx512_vnni_fill(gal_kernel_table *t); /* on top of avx512, where the processor has it */
 void gal_avx512_bf16_fill(gal_kernel_table *t); /* on top of avx512, where the processor has it */
 void gal_neon_fill(gal_kernel_table *t);        /* 64-bit ARM: every such processor has it */
 

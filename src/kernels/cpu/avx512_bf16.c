@@ -5,6 +5,7 @@
 void gal_avx512_bf16_fill(gal_kernel_table *t) {
 #ifdef GAL_CPU_X86
     gal__avx512_bf16_gemm_fill(t);
+    gal__avx512_bf16_peaks_fill(t);
 #else
     (void)t;
 #endif

@@ -20,4 +20,10 @@ void gal__avx2_rows_fill(gal_kernel_table *t);
 void gal__avx512_rows_fill(gal_kernel_table *t);
 void gal__neon_rows_fill(gal_kernel_table *t);
 
+/* peaks_*.c: what the processor can do at best. */
+void gal__avx2_peaks_fill(gal_kernel_table *t);
+void gal__avx512_peaks_fill(gal_kernel_table *t);
+void gal__avx512_vnni_peaks_fill(gal_kernel_table *t);
+void gal__avx512_bf16_peaks_fill(gal_kernel_table *t);
+
 #endif

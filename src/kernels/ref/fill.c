@@ -11,6 +11,7 @@ void gal_ref_fill(gal_kernel_table *t) {
     gal__ref_fill_act(t);
     gal__ref_fill_softmax(t);
     gal__ref_fill_loss(t);
+    gal__ref_fill_peaks(t);
     gal__ref_fill_optim(t);
     for (int i = 0; i < GAL_K_COUNT; i++) GAL_ASSERT(t->k[i].chunks && t->k[i].run);
 }

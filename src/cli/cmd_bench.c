@@ -1,0 +1,105 @@
+/* cmd_bench.c - `galerne bench --machine`: what the machine can do at best, as a table or one JSON object.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/buf.h"
+#include "cli/commands.h"
+#include "cli/io.h"
+#include "cli/machine.h"
+
+#include <string.h>
+
+static const struct {
+    const char *what, *unit;
+} KINDS[GAL_PEAK_COUNT] = {
+    [GAL_PEAK_READ] = { "read", "GB/s" },
+    [GAL_PEAK_F32] = { "f32 dot product", "GFLOP/s" },
+    [GAL_PEAK_BF16] = { "bf16 dot product", "GFLOP/s" },
+    [GAL_PEAK_I8] = { "int8 dot product", "Gop/s" },
+};
+
+static void print_figure(const gal_machine_figure *f) {
+    char size[32], what[80];
+    if (f->id == GAL_PEAK_READ)
+        (void)snprintf(what, sizeof what, "read %s (%s%s)", f->from, gal_cli_bytes_text(size, sizeof size, f->bytes),
+                       strcmp(f->from, "memory") ? " a thread" : "");
+    else
+        (void)snprintf(what, sizeof what, "%s", KINDS[f->id].what);
+    printf("%-30s %7d %10.1f %10.1f %-8s %s\n", what, f->threads, f->median * 1e-9, f->best * 1e-9, KINDS[f->id].unit,
+           f->how);
+}
+
+static void json_figure(gal_buf *b, const gal_machine_figure *f, bool first) {
+    static const char *const types[] = { "", "f32", "bf16", "int8" };
+    gal_buf_printf(b, "%s{\"what\": \"%s\", ", first ? "" : ", ", f->id == GAL_PEAK_READ ? "read" : "dot");
+    if (f->id == GAL_PEAK_READ)
+        gal_buf_printf(b, "\"from\": \"%s\", \"bytes\": %zu, ", f->from, f->bytes);
+    else
+        gal_buf_printf(b, "\"type\": \"%s\", ", types[f->id]);
+    gal_buf_printf(b, "\"threads\": %d, \"unit\": \"%s\", \"median\": %.6g, \"best\": %.6g, \"how\": ", f->threads,
+                   KINDS[f->id].unit, f->median * 1e-9, f->best * 1e-9);
+    gal_buf_json(b, f->how, strlen(f->how));
+    gal_buf_puts(b, "}");
+}
+
+/* 1, 2, 4, ... and the number itself. */
+static int next_threads(int t, int most) { return t == most ? most + 1 : GAL_MIN(2 * t, most); }
+
+static gal_err measure_machine(gal_cli *cli) {
+    gal_dev *dev = NULL;
+    gal_buf b = { 0 };
+    gal_machine_figure f[GAL_MACHINE_ROOM];
+    gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
+    if (err) return err;
+    int most = gal_pool_threads(dev->pool), repeats = (int)gal_cli_int(cli, "repeats");
+    gal_buf_printf(&b, "{\"level\": \"%s\", \"threads\": %d, \"repeats\": %d, \"figures\": [", dev->table.name, most,
+                   repeats);
+    if (!cli->json) {
+        printf("level %s, %d threads, median and best of %d repetitions\n", dev->table.name, most, repeats);
+        printf("%-30s %7s %10s %10s\n", "", "threads", "median", "best");
+    }
+    for (int t = 1; !err && t <= most; t = next_threads(t, most)) {
+        size_t n = 0;
+        err = gal_machine_measure(f, &n, &dev->table, t, repeats, true, &cli->diag);
+        for (size_t i = 0; !err && i < n; i++) {
+            json_figure(&b, &f[i], t == 1 && i == 0);
+            if (!cli->json) print_figure(&f[i]);
+        }
+    }
+    gal_buf_puts(&b, "]}\n");
+    if (!err && b.oom) err = gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the report");
+    if (!err && cli->json) (void)fwrite(b.data, 1, b.len, stdout);
+    gal_buf_free(&b);
+    gal_dev_close(dev);
+    return err;
+}
+
+static gal_err run(gal_cli *cli) {
+    if (!gal_cli_given(cli, "machine")) return gal_cli_usage(cli, "expected --machine");
+    return measure_machine(cli);
+}
+
+static const gal_option OPTIONS[] = {
+    { .name = "machine", .help = "what the machine can do at best: reading, and dot products in f32, bf16 and int8" },
+    { .name = "repeats",
+      .kind = GAL_V_INT,
+      .value = "N",
+      .help = "repetitions of each measurement",
+      .fallback = "15",
+      .min = 1,
+      .max = 64 },
+};
+
+const gal_command gal_cmd_bench = {
+    .name = "bench",
+    .summary = "measure the speed of this machine",
+    .operands = "",
+    .text =
+        "Measures reads from memory and from the caches, and the largest number of operations that dot products "
+        "reach with the instructions of the level in use, at 1, 2, 4, ... threads up to --threads. A multiply-add "
+        "counts as two operations. Medians say what to expect, the best what is possible: on a machine that does "
+        "other things too they differ.",
+    .examples = "galerne bench --machine\n"
+                "galerne bench --machine --cpu avx2 --threads 1 --json",
+    .options = OPTIONS,
+    .n_options = GAL_LEN(OPTIONS),
+    .run = run,
+};
