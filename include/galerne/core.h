@@ -38,7 +38,8 @@ typedef enum gal_err {
     GAL_EDEVICE = 5,      /* no such device, or it failed */
     GAL_EIO = 6,          /* writing failed: full disk, no permission */
     GAL_EINTERRUPTED = 7, /* the caller asked to stop, or a callback did */
-    GAL_ERECORD = 8       /* a value was read back inside a recorded segment */
+    GAL_ERECORD = 8,      /* a value was read back inside a recorded segment */
+    GAL_EBUSY = 9         /* another process holds it; later it may be free */
 } gal_err;
 
 /* Where a failing call leaves its message: one line, no newline at the end. Filled by the first failure; zero it

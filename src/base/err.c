@@ -37,8 +37,8 @@ void gal__assert_failed(const char *cond, const char *file, int line) {
 }
 
 const char *gal_err_name(gal_err err) {
-    static const char *const NAMES[] = { "ok",     "failed", "usage",       "input", "memory",
-                                         "device", "write",  "interrupted", "record" };
+    static const char *const NAMES[] = { "ok",     "failed", "usage",       "input",  "memory",
+                                         "device", "write",  "interrupted", "record", "busy" };
     return (size_t)err < GAL_LEN(NAMES) ? NAMES[err] : "unknown";
 }
 

@@ -35,10 +35,17 @@ void gal_free_names(char **names, size_t count);
  * symbolic link stays, its target is replaced; a device or pipe is written to as it is. */
 typedef struct gal_sink gal_sink;
 gal_err gal_sink_write(gal_sink *s, const void *bytes, size_t n); /* sticky; GAL_EIO */
-uint64_t gal_sink_offset(const gal_sink *s);                      /* bytes written so far */
+void gal_sink_expect(gal_sink *s, uint64_t bytes); /* the file's whole size, for the message when the disk is full */
+uint64_t gal_sink_offset(const gal_sink *s);       /* bytes written so far */
 gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag), void *user,
                          gal_diag *diag);
 gal_err gal_write_file(const char *path, const void *bytes, size_t n, gal_diag *diag); /* the same, from memory */
+/* GAL_EIO: "path: cannot write: WHY"; of a full disk also how much is needed (0: not known) and available there. */
+gal_err gal_fail_write(gal_diag *diag, const char *path, int why, uint64_t needed_bytes);
+/* Bytes that an ordinary user can still write in the folder; false if nobody knows. */
+bool gal_disk_available(const char *dir, uint64_t *bytes);
+/* rename(), then fsync of the folder that `to` is in. */
+gal_err gal_rename(const char *from, const char *to, gal_diag *diag);
 /* fsync of a folder, so that a rename inside it is durable. */
 gal_err gal_sync_dir(const char *dir, gal_diag *diag);
 

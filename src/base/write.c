@@ -13,14 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 enum { SINK_BYTES = 1 << 16, TRIES = 100, TMP_MAX_BYTES = PATH_MAX + 32 };
 
 struct gal_sink {
     int fd;
-    int why; /* errno of the first failure, 0 while all is well */
-    uint64_t offset;
+    int why;                   /* errno of the first failure, 0 while all is well */
+    uint64_t offset, expected; /* expected 0: nobody said */
     size_t held;
     char bytes[SINK_BYTES]; /* writers of headers and small records should not pay a call each */
 };
@@ -57,6 +58,37 @@ gal_err gal_sink_write(gal_sink *s, const void *bytes, size_t n) {
 
 uint64_t gal_sink_offset(const gal_sink *s) { return s->offset; }
 
+void gal_sink_expect(gal_sink *s, uint64_t bytes) { s->expected = bytes; }
+
+bool gal_disk_available(const char *dir, uint64_t *bytes) {
+    struct statvfs fs;
+    if (statvfs(dir, &fs) != 0) return false;
+    *bytes = (uint64_t)fs.f_bavail * (uint64_t)fs.f_frsize;
+    return true;
+}
+
+/* The folder that path lies in, into dir. */
+static const char *parent_of(char dir[PATH_MAX], const char *path) {
+    const char *slash = strrchr(path, '/');
+    if (!slash) return ".";
+    size_t n = slash == path ? 1 : (size_t)(slash - path);
+    if (n >= PATH_MAX) n = 0; /* no such folder can be: opening it will say so */
+    memcpy(dir, path, n);
+    dir[n] = 0;
+    return dir;
+}
+
+gal_err gal_fail_write(gal_diag *diag, const char *path, int why, uint64_t needed_bytes) {
+    uint64_t available = 0;
+    char dir[PATH_MAX];
+    if ((why != ENOSPC && why != EDQUOT) || !gal_disk_available(parent_of(dir, path), &available))
+        return gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(why));
+    char needed[40] = "";
+    if (needed_bytes) (void)snprintf(needed, sizeof needed, "%" PRIu64 " bytes are needed, ", needed_bytes);
+    return gal_fail(diag, GAL_EIO, "%s: cannot write: %s: the disk is full: %s%" PRIu64 " are available", path,
+                    strerror(why), needed, available);
+}
+
 static int sync_fd(int fd) {
     int bad;
     do bad = fsync(fd);
@@ -89,13 +121,8 @@ static int open_beside(char tmp[TMP_MAX_BYTES], const char *path) {
 }
 
 static gal_err sync_parent(const char *path, gal_diag *diag) {
-    const char *slash = strrchr(path, '/');
-    if (!slash) return gal_sync_dir(".", diag);
     char dir[PATH_MAX];
-    size_t n = slash == path ? 1 : (size_t)(slash - path); /* fits: shorter than the temporary's name */
-    memcpy(dir, path, n);
-    dir[n] = 0;
-    return gal_sync_dir(dir, diag);
+    return gal_sync_dir(parent_of(dir, path), diag);
 }
 
 /* Lets emit write to s->fd, closes it and says how that went; on success `replace` (if any) takes path's place. */
@@ -109,7 +136,10 @@ static gal_err emit_to(gal_sink *s, const char *path, const char *replace,
     if (close(s->fd) && !why) why = errno; /* some network file systems report a full disk only here */
     if (!err && !why && replace && rename(replace, path)) why = errno;
     /* The cause first; what emit says then only follows from it. */
-    if (why) return gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(why));
+    if (why) {
+        if (replace) (void)unlink(replace); /* first, so that what it took counts as available */
+        return gal_fail_write(diag, path, why, GAL_MAX(s->expected, s->offset));
+    }
     if (err) return gal_fail(diag, err, "%s", inner.text[0] ? inner.text : "cannot make the file's contents");
     return GAL_OK;
 }
@@ -130,7 +160,7 @@ gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *us
     s->fd = device ? open(path, O_WRONLY | O_CLOEXEC) : open_beside(tmp, path);
     gal_err err = GAL_OK;
     if (s->fd < 0) {
-        err = gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(errno));
+        err = gal_fail_write(diag, path, errno, 0);
     } else {
         err = emit_to(s, path, device ? NULL : tmp, emit, user, diag);
         if (err && !device) (void)unlink(tmp);
@@ -147,10 +177,17 @@ typedef struct memory {
 static gal_err emit_memory(gal_sink *s, void *user, gal_diag *diag) {
     const memory *m = user;
     (void)diag;
+    gal_sink_expect(s, m->n);
     return gal_sink_write(s, m->bytes, m->n);
 }
 
 gal_err gal_write_file(const char *path, const void *bytes, size_t n, gal_diag *diag) {
     memory m = { bytes, n };
     return gal_write_atomic(path, emit_memory, &m, diag);
+}
+
+gal_err gal_rename(const char *from, const char *to, gal_diag *diag) {
+    if (rename(from, to) != 0)
+        return gal_fail(diag, GAL_EIO, "%s: cannot rename to %s: %s", from, to, strerror(errno));
+    return sync_parent(to, diag);
 }

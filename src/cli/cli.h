@@ -96,7 +96,7 @@ const char *gal_cli_nearest_command(const char *name); /* NULL: nothing is near 
  * operand. */
 gal_err gal_cli_parse(gal_cli *cli, int argc, char **argv);
 void gal_cli_free(gal_cli *cli);
-int gal_cli_exit_code(gal_err err); /* 0, 1, 2, 3, 4 or 130: architecture of exit codes in one place */
+int gal_cli_exit_code(gal_err err); /* 0 to 5 or 130: architecture of exit codes in one place */
 
 void gal_cli_print_commands(FILE *out);
 void gal_cli_print_help(FILE *out, const gal_command *c);

@@ -366,6 +366,8 @@ int gal_cli_exit_code(gal_err err) {
     case GAL_ENOMEM:
     case GAL_EDEVICE:
         return 4;
+    case GAL_EBUSY:
+        return 5;
     case GAL_EINTERRUPTED:
         return 130;
     case GAL_EFAIL:

@@ -83,6 +83,8 @@ static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
     (void)diag;
     building *b = user;
     b->sink = s;
+    uint64_t tokens = ((uint64_t)b->ids.len * (uint64_t)b->elem + 7) / 8 * 8;
+    gal_sink_expect(s, sizeof b->header + tokens + ((uint64_t)b->n_docs + 1) * 8);
     gal_err err = gal_sink_write(s, b->header, sizeof b->header);
     return err ? err : give_contents(b);
 }

@@ -20,6 +20,7 @@ typedef struct plan {
     const char *const *meta;
     size_t n_meta;
     gal_buf header;
+    uint64_t data_bytes;
 } plan;
 
 static int order_of(const void *a, const void *b) {
@@ -65,6 +66,7 @@ static gal_err make_header(plan *p, gal_diag *diag) {
         gal_buf_printf(b, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", at, at + bits / 8);
         at += bits / 8;
     }
+    p->data_bytes = at;
     gal_buf_putc(b, '}');
     while (!b->oom && b->len % 8) gal_buf_putc(b, ' '); /* 8 + N is a multiple of 8 when N is */
     if (b->oom) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for the header", p->path);
@@ -95,6 +97,7 @@ static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
     plan *p = user;
     uint8_t n[8];
     for (int i = 0; i < 8; i++) n[i] = (uint8_t)((uint64_t)p->header.len >> (8 * i));
+    gal_sink_expect(s, sizeof n + p->header.len + p->data_bytes);
     gal_err err = gal_sink_write(s, n, sizeof n);
     if (!err) err = gal_sink_write(s, p->header.data, p->header.len);
     for (size_t i = 0; !err && i < p->count; i++) err = write_item(s, p->order[i]);

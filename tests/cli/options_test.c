@@ -171,7 +171,7 @@ static void test_values(void **state) {
 
 static void test_exit_codes(void **state) {
     (void)state;
-    static const int WANT[] = { 0, 1, 2, 3, 4, 4, 1, 130, 1 };
+    static const int WANT[] = { 0, 1, 2, 3, 4, 4, 1, 130, 1, 5 };
     for (size_t i = 0; i < GAL_LEN(WANT); i++) assert_int_equal(gal_cli_exit_code((gal_err)i), WANT[i]);
 }
 
