@@ -1,6 +1,7 @@
 /* cmd_runs.c - `galerne runs`: what was trained here: a list, one run, its loss curve. Reads run directories only.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
+#include "base/lock.h"
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "train/metrics.h"
@@ -28,6 +29,16 @@ static gal_err open_metrics(gal_metrics **m, const char *run, gal_diag *diag) {
     return err;
 }
 
+/* A run that says that it is running, and that nobody holds, was killed or has failed. */
+static gal_err look_alive(summary *s, const char *run, gal_diag *diag) {
+    gal_buf path = { 0 };
+    gal_err err = gal_path_join(&path, run, "lock") ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory");
+    if (!err && strcmp(s->state, "running") == 0 && !gal_lock_taken(path.data))
+        (void)snprintf(s->state, sizeof s->state, "broken");
+    gal_buf_free(&path);
+    return err;
+}
+
 static gal_err summarise(summary *s, const char *run, gal_diag *diag) {
     gal_metrics *m = NULL;
     gal_metric_step *steps = NULL;
@@ -48,6 +59,8 @@ static gal_err summarise(summary *s, const char *run, gal_diag *diag) {
             s->newest = s->evals[i];
             if (i == 0 || s->evals[i].nats < s->best.nats) s->best = s->evals[i];
         }
+        err = look_alive(s, run, diag);
+        if (err) gal_free(s->evals);
     }
     gal_free(steps);
     gal_metrics_close(m);
@@ -167,8 +180,9 @@ const gal_command gal_cmd_runs = {
     .max_operands = 2,
     .text =
         "list: one line for each run directory in DIR (runs). show: a run's numbers. plot: draws its losses anew and "
-        "prints where the pictures are.\n\nEach run's metrics.sqlite has tables facts, steps and evaluations for "
-        "other questions.",
+        "prints where the pictures are. A run is running, finished, stopped (by Ctrl-C) or broken: killed or "
+        "failed.\n\n"
+        "Each run's metrics.sqlite has tables facts, steps and evaluations for other questions.",
     .examples = "galerne runs\ngalerne runs show runs/demo\ngalerne runs plot runs/demo",
     .run = run,
 };

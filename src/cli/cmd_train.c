@@ -95,6 +95,8 @@ static gal_err write_samples(watch *w, const char *checkpoint, int64_t step, gal
     if (!err && !path.oom) err = gal_make_dirs(path.data, diag);
     gal_buf_printf(&path, "/step-%lld.txt", (long long)step);
     if (!err && (path.oom || text.oom)) err = gal_fail(diag, GAL_ENOMEM, "no memory for samples");
+    if (!err && gal_cli_interrupted())
+        err = gal_fail(diag, GAL_EINTERRUPTED, "interrupted"); /* half a text is none */
     if (!err) err = gal_write_file(path.data, text.data, text.len, diag);
     if (!err && !w->cli->quiet) fprintf(stderr, "%.*s\n", (int)GAL_MIN(text.len - 2, (size_t)2000), text.data);
     gal_lm_close(lm);

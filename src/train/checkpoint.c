@@ -4,7 +4,8 @@
  *                        optimizer.safetensors trainer.json                                     what training goes on
  * from manifest.json                                                          written last
  *
- * Invariant: a folder named step-N is whole. It is written under another name, every file synced, and renamed last.
+ * Invariant: a folder named step-N is whole. It is written under another name, every file synced, and renamed last;
+ * an old one is renamed before it is removed, and only after the new one is on disk.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "train/checkpoint.h"
 
@@ -13,14 +14,17 @@
 #include "base/util.h"
 #include "formats/safetensors.h"
 
-#include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 static const char *const FILES[] = { "config.json",     "generation_config.json", "model.safetensors",
                                      "tokenizer.model", "optimizer.safetensors",  "trainer.json" };
 enum { MANIFEST_MAX_BYTES = 1 << 20 };
+/* Names of folders in the making and on their way out; what a killed run leaves of them is cleared away. */
+#define UNFINISHED ".unfinished-"
+#define REMOVED ".removed-"
 
 /* ---- optimiser state ---------------------------------------------------------------------------------------------
  */
@@ -202,24 +206,47 @@ static gal_err save_into(gal_trainer *t, const char *dir, gal_diag *diag) {
     return err;
 }
 
-gal_err gal__checkpoint_save(gal_trainer *t, const char *final, gal_diag *diag) {
-    gal_buf tmp = { 0 };
-    const char *slash = strrchr(final, '/');
-    GAL_ASSERT(slash);
-    gal_buf_add(&tmp, final, (size_t)(slash - final));
-    gal_buf_printf(&tmp, "/.unfinished-%s", slash + 1);
-    gal_err err = tmp.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", final) : save_into(t, tmp.data, diag);
-    /* A whole checkpoint of the same step may be there: of a run that was stopped after it. It holds the same. */
-    if (!err) err = gal_remove_tree(final, diag);
-    if (!err && rename(tmp.data, final) != 0)
-        err = gal_fail(diag, GAL_EIO, "%s: cannot rename the finished checkpoint: %s", final, strerror(errno));
-    if (err && tmp.data) (void)gal_remove_tree(tmp.data, NULL);
-    if (!err) {
-        gal_buf_clear(&tmp);
-        gal_buf_add(&tmp, final, (size_t)(slash - final));
-        err = tmp.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", final) : gal_sync_dir(tmp.data, diag);
+/* Under another name first, so that no half of it is ever seen as a checkpoint. */
+static gal_err remove_checkpoint(const char *dir, const char *name, gal_diag *diag) {
+    gal_buf from = { 0 }, to = { 0 };
+    gal_buf_printf(&from, "%s/%s", dir, name);
+    gal_buf_printf(&to, "%s/" REMOVED "%s", dir, name);
+    gal_err err = from.oom || to.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir) : GAL_OK;
+    if (!err) err = gal_remove_tree(to.data, diag);
+    if (!err) err = gal_rename(from.data, to.data, diag);
+    if (!err) err = gal_remove_tree(to.data, diag);
+    gal_buf_free(&from);
+    gal_buf_free(&to);
+    return err;
+}
+
+/* What was wrong with a save, once what it wrote is gone again: the cause, and whether there is room at all. */
+static gal_err tell_failure(const gal_trainer *t, const char *dir, const char *name, const gal_diag *why,
+                            gal_diag *diag) {
+    uint64_t need = gal__checkpoint_bytes(t), available = 0;
+    if (why->err != GAL_EIO || !gal_disk_available(dir, &available) || available >= need)
+        return gal_fail(diag, why->err, "%s", why->text);
+    return gal_fail(diag, GAL_EIO,
+                    "%s/%s: the disk is full: a checkpoint takes about %llu bytes, %llu are available (%s)", dir,
+                    name, (unsigned long long)need, (unsigned long long)available, why->text);
+}
+
+gal_err gal__checkpoint_save(gal_trainer *t, const char *dir, const char *name, gal_diag *diag) {
+    gal_buf tmp = { 0 }, final = { 0 };
+    gal_diag why = { 0 };
+    gal_buf_printf(&tmp, "%s/" UNFINISHED "%s", dir, name);
+    gal_buf_printf(&final, "%s/%s", dir, name);
+    gal_err err = tmp.oom || final.oom ? gal_fail(&why, GAL_ENOMEM, "%s: no memory", dir)
+                                       : save_into(t, tmp.data, &why);
+    /* One of this name is there if it was not whole when the run was taken up before it. */
+    if (!err && gal_is_dir(final.data)) err = remove_checkpoint(dir, name, &why);
+    if (!err) err = gal_rename(tmp.data, final.data, &why);
+    if (err) {
+        if (!tmp.oom) (void)gal_remove_tree(tmp.data, NULL);
+        (void)tell_failure(t, dir, name, &why, diag);
     }
     gal_buf_free(&tmp);
+    gal_buf_free(&final);
     return err;
 }
 
@@ -233,7 +260,7 @@ static int newer_first(const void *a, const void *b) {
     return (x < y) - (x > y);
 }
 
-/* The steps of a run's checkpoints, newest first; also removes or leaves what a killed run left unfinished. */
+/* The steps of a run's checkpoints, newest first. */
 static gal_err list_steps(const char *dir, int64_t **steps, size_t *count, gal_diag *diag) {
     char **names = NULL;
     size_t n = 0;
@@ -250,32 +277,61 @@ static gal_err list_steps(const char *dir, int64_t **steps, size_t *count, gal_d
     return GAL_OK;
 }
 
+int64_t gal__checkpoint_count(const char *dir) {
+    int64_t *steps = NULL;
+    size_t n = 0;
+    if (!dir || list_steps(dir, &steps, &n, NULL)) return 0;
+    gal_free(steps);
+    return (int64_t)n;
+}
+
+/* Only checkpoints up to this step count: later ones were passed over because they are not whole, and a later save
+ * replaces them. */
 static gal_err remove_old(gal_trainer *t, const char *dir, gal_diag *diag) {
     int64_t *steps = NULL;
     size_t n = 0;
+    int64_t kept = 0;
+    char name[40];
     gal_err err = list_steps(dir, &steps, &n, diag);
-    gal_buf path = { 0 };
-    for (size_t i = (size_t)t->config->save.keep; !err && i < n; i++) {
-        if (steps[i] == t->best_step) continue;
-        gal_buf_clear(&path);
-        gal_buf_printf(&path, "%s/step-%lld", dir, (long long)steps[i]);
-        err = path.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir) : gal_remove_tree(path.data, diag);
+    for (size_t i = 0; !err && i < n; i++) {
+        if (steps[i] > t->step || ++kept <= t->config->save.keep || steps[i] == t->best_step) continue;
+        (void)snprintf(name, sizeof name, "step-%lld", (long long)steps[i]);
+        err = remove_checkpoint(dir, name, diag);
     }
-    gal_buf_free(&path);
     gal_free(steps);
     return err;
 }
 
 gal_err gal__checkpoint_write(gal_trainer *t, gal_buf *path, gal_diag *diag) {
     gal_buf dir = { 0 };
-    if (!gal_path_join(&dir, t->dir, "checkpoints")) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    char name[40];
+    (void)snprintf(name, sizeof name, "step-%lld", (long long)t->step);
     gal_buf_clear(path);
-    gal_buf_printf(path, "%s/step-%lld", dir.data, (long long)t->step);
-    gal_err err = path->oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir)
-                            : gal_metrics_flush(t->metrics, diag);
-    if (!err) err = gal__checkpoint_save(t, path->data, diag);
+    gal_err err = gal_path_join(&dir, t->dir, "checkpoints") && gal_path_join(path, dir.data, name)
+                      ? GAL_OK
+                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    if (!err)
+        err = gal__train_flush(t, diag); /* first: whoever goes on from the checkpoint finds all rows before it */
+    if (!err) err = gal__checkpoint_save(t, dir.data, name, diag);
     if (!err) err = remove_old(t, dir.data, diag);
     gal_buf_free(&dir);
+    return err;
+}
+
+gal_err gal__checkpoint_clean(const char *dir, gal_diag *diag) {
+    char **names = NULL;
+    size_t n = 0;
+    gal_buf path = { 0 };
+    gal_err err = gal_list_dir(dir, &names, &n, diag);
+    for (size_t i = 0; !err && i < n; i++) {
+        bool left = strncmp(names[i], UNFINISHED, strlen(UNFINISHED)) == 0 ||
+                    strncmp(names[i], REMOVED, strlen(REMOVED)) == 0 || strcmp(names[i], GAL__REHEARSAL) == 0;
+        if (!left) continue;
+        err = gal_path_join(&path, dir, names[i]) ? gal_remove_tree(path.data, diag)
+                                                  : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    }
+    gal_free_names(names, n);
+    gal_buf_free(&path);
     return err;
 }
 
@@ -294,10 +350,11 @@ gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, g
         if (err || !gal__checkpoint_check(path->data, &why)) break;
         gal_buf_printf(notes, "passed over step-%lld: %s\n", (long long)steps[i], why.text);
     }
-    if (!err && i == n)
+    if (!err && i == n && n)
         err = gal_fail(diag, GAL_EINPUT,
-                       "%s: expected a whole checkpoint to go on from, found %zu, none of them whole%s%s", dir.data,
-                       n, n ? ": " : "", why.text);
+                       "%s: expected a whole checkpoint to go on from, found %zu, none of them whole: %s", dir.data,
+                       n, why.text);
+    if (!err && !n) gal_buf_clear(path);
     gal_free(steps);
     gal_buf_free(&dir);
     return err;

@@ -201,10 +201,12 @@ void gal__checkpoint_read_best(gal_trainer *t) {
     t->best_nats = -1.0;
     /* Without the file there is no best one yet: not an error. */
     if (gal_path_join(&path, t->dir, "checkpoints/best.json") && !read_json(&root, path.data, NULL)) {
-        t->best_step = json_integer_value(json_object_get(root, "step"));
-        t->best_nats = json_number_value(json_object_get(root, "nats_per_token"));
+        int64_t step = json_integer_value(json_object_get(root, "step"));
         /* Evaluations that the resumed run will make again do not count yet. */
-        if (t->best_step > t->step) t->best_nats = -1.0;
+        if (step <= t->step) {
+            t->best_step = step;
+            t->best_nats = json_number_value(json_object_get(root, "nats_per_token"));
+        }
     }
     json_decref(root);
     gal_buf_free(&path);

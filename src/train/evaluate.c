@@ -76,6 +76,7 @@ gal_err gal__train_evaluate(gal_trainer *t, int64_t max_rows, gal__train_score *
     if (max_rows > 0) rows = GAL_MIN(rows, max_rows);
     gal__train_score sum = { 0 };
     for (int64_t first = 0; first < rows; first += c->batch.rows) {
+        if (gal__train_stop_wanted(t)) return GAL_EINTERRUPTED; /* the caller knows what to say */
         for (int64_t r = 0; r < c->batch.rows; r++) {
             gal_row row = { t->st.ids, t->st.pos, t->st.start, t->st.target, r * c->batch.sequence };
             /* Rows beyond the last one are filled from beyond the end: nothing there has a target. */

@@ -9,9 +9,8 @@
 #include "train/plot.h"
 #include "train/trainer.h"
 
-#include <errno.h>
 #include <math.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #define LN2 0.69314718055994530942
@@ -29,34 +28,29 @@ static void tell(gal_trainer *t, gal_train_event *e) {
     if (t->options->progress) t->options->progress(t->options->user, e);
 }
 
-/* A line of log.txt; a log that cannot be written stops nothing. */
-static void write_log(gal_trainer *t, const char *fmt, ...) GAL_PRINTF(2, 3);
-static void write_log(gal_trainer *t, const char *fmt, ...) {
-    char text[1000];
-    va_list ap;
-    if (!t->log) return;
-    va_start(ap, fmt);
-    int n = vsnprintf(text, sizeof text - 1, fmt, ap);
-    va_end(ap);
-    size_t used = GAL_MIN((size_t)GAL_MAX(n, 0), sizeof text - 2);
-    text[used] = '\n';
-    (void)fwrite(text, 1, used + 1, t->log);
-    (void)fflush(t->log);
-}
-
 void gal__train_note(gal_trainer *t, const char *fmt, ...) {
     char text[1000];
     va_list ap;
     va_start(ap, fmt);
     if (vsnprintf(text, sizeof text, fmt, ap) < 0) text[0] = 0;
     va_end(ap);
-    write_log(t, "step %lld: %s", (long long)t->step, text);
+    gal__run_log(t, "step %lld: %s", (long long)t->step, text);
     gal_train_event e = { .kind = GAL_TRAIN_NOTE, .text = text };
     tell(t, &e);
 }
 
 /* ---- steps -------------------------------------------------------------------------------------------------------
  */
+
+bool gal__train_stop_wanted(const gal_trainer *t) { return t->options->stop && t->options->stop(t->options->user); }
+
+gal_err gal__train_flush(gal_trainer *t, gal_diag *diag) {
+    gal_diag why = { 0 };
+    gal_err err = gal_metrics_flush(t->metrics, &why);
+    if (err && err != GAL_EBUSY) return gal_fail(diag, err, "%s", why.text);
+    if (err) gal__train_note(t, "%s: another program keeps it; its rows are held back", why.text);
+    return GAL_OK;
+}
 
 static gal_err save(gal_trainer *t, gal_buf *path, gal_diag *diag) {
     gal_err err = gal__checkpoint_write(t, path, diag);
@@ -66,18 +60,20 @@ static gal_err save(gal_trainer *t, gal_buf *path, gal_diag *diag) {
     return GAL_OK;
 }
 
+/* A stop in the middle leaves the evaluation owed: a resumed run begins with it. */
 static gal_err evaluate(gal_trainer *t, const char *checkpoint, gal_diag *diag) {
     gal__train_score s;
     gal_err err = gal__train_evaluate(t, t->config->eval.rows, &s, diag);
     if (err) return err;
     gal_metric_eval row = { t->step, s.tokens, s.bytes, s.nats, s.bits_per_byte, (double)gal_unix_time_s() };
-    err = gal_metrics_eval(t->metrics, &row, diag);
     bool best = t->best_nats < 0 || s.nats < t->best_nats;
-    if (!err && best) err = gal__checkpoint_set_best(t, t->step, s.nats, diag);
-    if (!err) err = gal_metrics_flush(t->metrics, diag);
+    /* Before the row: a run that is killed here finds no row and evaluates again. */
+    if (best) err = gal__checkpoint_set_best(t, t->step, s.nats, diag);
+    if (!err) err = gal_metrics_eval(t->metrics, &row, diag);
+    if (!err) err = gal__train_flush(t, diag);
     if (err) return err;
-    write_log(t, "step %lld: validation %.5f nats/token, %.5f bits/byte%s", (long long)t->step, s.nats,
-              s.bits_per_byte, best ? ", the best so far" : "");
+    gal__run_log(t, "step %lld: validation %.5f nats/token, %.5f bits/byte%s", (long long)t->step, s.nats,
+                 s.bits_per_byte, best ? ", the best so far" : "");
     gal_train_event e = {
         .kind = GAL_TRAIN_EVAL, .path = checkpoint, .valid_nats = s.nats, .valid_bits_per_byte = s.bits_per_byte
     };
@@ -102,8 +98,8 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
     gal_metric_step row = { t->step, t->tokens, n.loss, n.lr, n.grad_norm, speed, (double)gal_unix_time_s() };
     err = gal_metrics_step(t->metrics, &row, diag);
     if (err) return err;
-    write_log(t, "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s", (long long)t->step, n.loss,
-              n.grad_norm, n.lr, speed);
+    gal__run_log(t, "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s", (long long)t->step, n.loss,
+                 n.grad_norm, n.lr, speed);
     double targets = (double)GAL_MAX(t->train.n_tokens - t->train.n_docs, (int64_t)1);
     double left = (double)(t->config->steps - t->step) * (double)(t->tokens - tokens) / t->shown_tokens_per_s;
     gal_train_event e = { .kind = GAL_TRAIN_STEP,
@@ -119,56 +115,69 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
+static bool evaluation_due(const gal_trainer *t) {
+    return t->has_valid && (t->step == t->config->steps || due(t->step, t->config->eval.every));
+}
+
+/* Of a run that is taken up: the best evaluation so far, and whether the one of this step was never made. */
+static gal_err recall_evaluations(gal_trainer *t, bool *owed, gal_diag *diag) {
+    gal_metric_eval *rows = NULL;
+    size_t n = 0;
+    gal_err err = gal_metrics_evals(t->metrics, &rows, &n, diag);
+    if (err) return err;
+    gal__checkpoint_read_best(t);
+    bool known = t->best_nats >= 0, made = false;
+    for (size_t i = 0; i < n; i++) {
+        made = made || rows[i].step == t->step;
+        if (known || (t->best_nats >= 0 && rows[i].nats >= t->best_nats)) continue;
+        t->best_step = rows[i].step;
+        t->best_nats = rows[i].nats;
+    }
+    gal_free(rows);
+    *owed = t->step > 0 && evaluation_due(t) && !made;
+    return GAL_OK;
+}
+
+/* The log's disk may be full while that of the checkpoints is not. */
+static gal_err check_log(gal_trainer *t, gal_diag *diag) {
+    if (!t->log_diag.err) return GAL_OK;
+    gal_buf path = { 0 };
+    gal_err err = gal_fail(diag, t->log_diag.err, "%s", t->log_diag.text);
+    (void)save(t, &path, NULL);
+    gal_buf_free(&path);
+    return err;
+}
+
 static gal_err steps(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *c = t->config;
     gal_buf path = { 0 };
+    bool stopped = false, look = false;
     gal_err err = GAL_OK;
-    bool stopped = false;
+    if (t->resuming) err = recall_evaluations(t, &look, diag);
+    if (!err && look) {
+        gal_buf_printf(&path, "%s/checkpoints/step-%lld", t->dir, (long long)t->step);
+        err = path.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir) : evaluate(t, path.data, diag);
+    }
     while (!err && t->step < c->steps && !stopped) {
         err = one_step(t, diag);
-        stopped = t->options->stop && t->options->stop(t->options->user);
-        bool last = t->step == c->steps, look = t->has_valid && !stopped && (last || due(t->step, c->eval.every));
-        if (!err && (last || look || stopped || due(t->step, c->save.every))) err = save(t, &path, diag);
-        if (!err && look) err = evaluate(t, path.data, diag);
+        if (!err) err = check_log(t, diag);
+        stopped = gal__train_stop_wanted(t);
+        look = evaluation_due(t);
+        if (!err && (look || stopped || t->step == c->steps || due(t->step, c->save.every))) {
+            err = save(t, &path, diag);
+            stopped = gal__train_stop_wanted(t);
+        }
+        if (!err && look && !stopped) err = evaluate(t, path.data, diag);
     }
     gal_buf_free(&path);
-    if (!err && stopped && t->step < c->steps)
+    if (err == GAL_EINTERRUPTED || (!err && stopped && (look || t->step < c->steps)))
         err = gal_fail(diag, GAL_EINTERRUPTED, "stopped and saved at step %lld of %lld; --resume %s goes on",
                        (long long)t->step, (long long)c->steps, t->dir);
     return err;
 }
 
-/* ---- the run directory -------------------------------------------------------------------------------------------
+/* ---- the life of a run -------------------------------------------------------------------------------------------
  */
-
-static gal_err write_config(const gal_trainer *t, gal_diag *diag) {
-    gal_buf path = { 0 }, text = { 0 };
-    gal_buf_puts(&text, "# The complete configuration of this run.\n");
-    gal_settings_dump(&GAL_TRAIN_SETTINGS, t->config, &text);
-    gal_err err = !text.oom && gal_path_join(&path, t->dir, "config.yaml")
-                      ? gal_write_file(path.data, text.data, text.len, diag)
-                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
-    gal_buf_free(&path);
-    gal_buf_free(&text);
-    return err;
-}
-
-static gal_err open_run(gal_trainer *t, gal_diag *diag) {
-    gal_buf path = { 0 };
-    gal_err err = gal_path_join(&path, t->dir, "config.yaml") ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory");
-    if (!err && !t->resuming && gal_is_file(path.data))
-        err = gal_fail(diag, GAL_EINPUT,
-                       "%s: holds a run already; --resume goes on with it, another directory starts anew", t->dir);
-    if (!err && !gal_path_join(&path, t->dir, "checkpoints")) err = gal_fail(diag, GAL_ENOMEM, "no memory");
-    if (!err) err = gal_make_dirs(path.data, diag);
-    if (!err && !gal_path_join(&path, t->dir, "log.txt")) err = gal_fail(diag, GAL_ENOMEM, "no memory");
-    if (!err) t->log = fopen(path.data, "a");
-    if (!err && !t->log) err = gal_fail(diag, GAL_EIO, "%s: %s", path.data, strerror(errno));
-    if (!err && !gal_path_join(&path, t->dir, "metrics.sqlite")) err = gal_fail(diag, GAL_ENOMEM, "no memory");
-    if (!err) err = gal_metrics_open(&t->metrics, path.data, true, diag);
-    gal_buf_free(&path);
-    return err;
-}
 
 static gal_err write_facts(gal_trainer *t, gal_diag *diag) {
     char text[64];
@@ -182,22 +191,31 @@ static gal_err write_facts(gal_trainer *t, gal_diag *diag) {
     if (!err) err = gal_metrics_fact(t->metrics, "version", gal_version(), diag);
     if (!err) err = gal_metrics_fact(t->metrics, "cpu", t->dev->table.name ? t->dev->table.name : "", diag);
     if (!err) err = gal_metrics_fact(t->metrics, "state", "running", diag);
-    return err ? err : gal_metrics_flush(t->metrics, diag);
+    return err ? err : gal__train_flush(t, diag);
+}
+
+static gal_err begin(gal_trainer *t, const char *from, gal_diag *diag) {
+    gal_err err = gal__train_setup_data(t, diag);
+    if (!err) err = gal__train_setup_model(t, from, diag);
+    if (!err && !from) err = gal__train_rehearse(t, diag);
+    return err == GAL_EINTERRUPTED ? gal_fail(diag, err, "stopped before the first step") : err;
 }
 
 static gal_err take_up(gal_trainer *t, gal_diag *diag) {
     gal_buf path = { 0 }, notes = { 0 };
     gal_err err = gal__checkpoint_newest(t->dir, &path, &notes, diag);
+    const char *from = path.len ? path.data : NULL;
     if (notes.data && notes.len) gal__train_note(t, "%.*s", (int)GAL_MIN(notes.len - 1, (size_t)900), notes.data);
-    if (!err) err = gal__train_setup_data(t, diag);
-    if (!err) err = gal__train_setup_model(t, path.data, diag);
-    if (!err) err = gal__checkpoint_load(t, path.data, diag);
-    if (!err) gal__checkpoint_read_best(t);
-    if (!err) err = gal_metrics_cut(t->metrics, t->step, diag);
-    if (!err) gal__train_note(t, "going on from %s", path.data);
+    if (!err) err = begin(t, from, diag);
+    if (!err && from) err = gal__checkpoint_load(t, from, diag);
     if (!err && t->step > t->config->steps)
         err = gal_fail(diag, GAL_EUSAGE, "%s: steps: expected at least the %lld that the run has made, found %lld",
                        t->dir, (long long)t->step, (long long)t->config->steps);
+    if (!err && from && t->step < t->config->steps) err = gal__train_check_disk(t, diag);
+    if (!err) err = gal_metrics_cut(t->metrics, t->step, diag);
+    if (!err)
+        gal__train_note(t, from ? "going on from %s" : "no checkpoint in %s yet: from the beginning",
+                        from ? from : t->dir);
     if (!err && t->step >= t->config->steps) gal__train_note(t, "all %lld steps are made", (long long)t->step);
     gal_buf_free(&path);
     gal_buf_free(&notes);
@@ -212,7 +230,7 @@ static gal_err draw(gal_trainer *t, gal_diag *diag) {
     return err;
 }
 
-static void close_run(gal_trainer *t) {
+static void close_run(gal_trainer *t, bool leave_nothing) {
     gal__train_forget_plans(t);
     gal_ctx_free(t->cx);
     gal_dev_close(t->dev);
@@ -228,8 +246,7 @@ static void close_run(gal_trainer *t) {
     gal_shard_close(&t->valid);
     gal_tokenizer_free(t->tok);
     gal_buf_free(&t->tok_bytes);
-    gal_metrics_close(t->metrics);
-    if (t->log) fclose(t->log);
+    gal__run_close(t, leave_nothing);
     gal_free(t);
 }
 
@@ -242,18 +259,11 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     t->resuming = options->resume;
     t->best_nats = -1.0;
     t->best_step = -1;
-    bool made = !gal_is_dir(t->dir), born = t->resuming;
-    gal_err err = open_run(t, diag);
-    if (!err && t->resuming) {
-        err = take_up(t, diag);
-        if (!err && options->extend) err = write_config(t, diag);
-    } else if (!err) {
-        err = gal__train_setup_data(t, diag);
-        if (!err) err = gal__train_setup_model(t, NULL, diag);
-        if (!err) err = gal__train_rehearse(t, diag);
-        if (!err) err = write_config(t, diag);
-        born = !err;
-    }
+    bool born = t->resuming;
+    gal_err err = gal__run_open(t, diag);
+    if (!err) err = t->resuming ? take_up(t, diag) : begin(t, NULL, diag);
+    if (!err && (!t->resuming || options->extend)) err = gal__run_write_config(t, diag);
+    born = born || !err;
     if (!err)
         gal__train_note(t, "%lld parameters, %d threads, %s", (long long)gal_model_params(t->model),
                         gal_pool_threads(t->dev->pool), t->dev->table.name ? t->dev->table.name : "");
@@ -264,9 +274,7 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
         if (!end) end = draw(t, diag);
         if (!err) err = end;
     }
-    close_run(t);
-    /* A run that was refused leaves nothing, unless its folder was there before. */
-    if (err && !born && made) (void)gal_remove_tree(options->run, NULL);
+    close_run(t, err && !born); /* a run that was refused leaves nothing */
     return err;
 }
 

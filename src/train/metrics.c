@@ -1,27 +1,61 @@
 /* metrics.c - see metrics.h. SPDX-License-Identifier: Apache-2.0 */
 #include "train/metrics.h"
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/util.h"
 
+#include <errno.h>
 #include <sqlite3.h>
 #include <string.h>
 
 #define FLUSH_S 1.0
+enum { PATIENCE_MS = 5000, NUMBERS = 7 };
+
+/* A row that is not written yet. */
+typedef struct held {
+    const char *sql;
+    char *texts[2]; /* owned; NULL: none */
+    double v[NUMBERS];
+    int n;
+} held;
 
 struct gal_metrics {
     sqlite3 *db;
     char *path;
-    bool open; /* a transaction holds rows back */
-    double since;
+    held *rows;
+    size_t n, cap;
+    double since; /* when rows was last empty */
 };
 
 static gal_err refuse(gal_metrics *m, gal_err err, gal_diag *diag) {
+    int code = m->db ? sqlite3_errcode(m->db) : SQLITE_NOMEM;
+    int why = m->db ? sqlite3_system_errno(m->db) : 0;
+    if (code == SQLITE_FULL || (code == SQLITE_IOERR && why == ENOSPC))
+        return gal_fail_write(diag, m->path, why == EDQUOT ? why : ENOSPC, 0);
+    if (code == SQLITE_BUSY || code == SQLITE_LOCKED) err = GAL_EBUSY;
+    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) err = GAL_EINPUT;
     return gal_fail(diag, err, "%s: %s", m->path, m->db ? sqlite3_errmsg(m->db) : "no memory");
 }
 
 static gal_err run_sql(gal_metrics *m, const char *sql, gal_diag *diag) {
     return sqlite3_exec(m->db, sql, NULL, NULL, NULL) == SQLITE_OK ? GAL_OK : refuse(m, GAL_EIO, diag);
+}
+
+/* A copy that was taken in the middle of a write may be torn. */
+static gal_err check(gal_metrics *m, gal_diag *diag) {
+    sqlite3_stmt *s = NULL;
+    gal_err err = GAL_OK;
+    if (sqlite3_prepare_v2(m->db, "PRAGMA quick_check(1)", -1, &s, NULL) != SQLITE_OK ||
+        sqlite3_step(s) != SQLITE_ROW) {
+        err = refuse(m, GAL_EIO, diag);
+    } else {
+        const char *text = (const char *)sqlite3_column_text(s, 0);
+        if (!text || strcmp(text, "ok") != 0)
+            err = gal_fail(diag, GAL_EINPUT, "%s: damaged: %s", m->path, text ? text : "no memory");
+    }
+    (void)sqlite3_finalize(s);
+    return err;
 }
 
 gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_diag *diag) {
@@ -32,22 +66,29 @@ gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_di
         gal_free(m);
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
     }
-    int flags = write ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
+    /* A reader too must be able to write: what a killed program left half done is undone by whoever opens next. */
+    int flags = SQLITE_OPEN_READWRITE | (write ? SQLITE_OPEN_CREATE : 0);
     gal_err err = GAL_OK;
     if (sqlite3_open_v2(path, &m->db, flags, NULL) != SQLITE_OK) err = refuse(m, write ? GAL_EIO : GAL_EINPUT, diag);
-    if (!err) (void)sqlite3_busy_timeout(m->db, 5000);
-    /* Losing the last second of metrics in a power cut is fine; a checkpoint flushes. */
+    if (!err) (void)sqlite3_busy_timeout(m->db, PATIENCE_MS);
+    if (!err && write) err = check(m, diag);
+    /* A journal that is deleted after each write, not a write-ahead log: outside those milliseconds the one file is
+     * whole by itself, so that a folder copied while training holds readable metrics. EXTRA: a checkpoint that
+     * survives a power cut finds its rows. */
     if (!err && write)
         err = run_sql(
             m,
-            "PRAGMA synchronous = NORMAL;"
+            "PRAGMA journal_mode = DELETE;"
+            "PRAGMA synchronous = EXTRA;"
+            "BEGIN;"
             "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
             "CREATE TABLE IF NOT EXISTS steps (step INTEGER PRIMARY KEY, tokens INTEGER NOT NULL,"
             " loss_nats REAL NOT NULL, lr REAL NOT NULL, grad_norm REAL NOT NULL, tokens_per_s REAL NOT NULL,"
             " unix_time_s REAL NOT NULL);"
             "CREATE TABLE IF NOT EXISTS evaluations (step INTEGER PRIMARY KEY, tokens INTEGER NOT NULL,"
             " bytes INTEGER NOT NULL, nats_per_token REAL NOT NULL, bits_per_byte REAL NOT NULL,"
-            " unix_time_s REAL NOT NULL);",
+            " unix_time_s REAL NOT NULL);"
+            "COMMIT;",
             diag);
     if (err) {
         gal_metrics_close(m);
@@ -57,63 +98,97 @@ gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_di
     return GAL_OK;
 }
 
+static void forget(gal_metrics *m) {
+    for (size_t i = 0; i < m->n; i++) {
+        gal_free(m->rows[i].texts[0]);
+        gal_free(m->rows[i].texts[1]);
+    }
+    m->n = 0;
+}
+
 void gal_metrics_close(gal_metrics *m) {
     if (!m) return;
-    if (m->db && m->open) (void)gal_metrics_flush(m, NULL);
+    forget(m);
+    gal_free(m->rows);
     (void)sqlite3_close(m->db);
     gal_free(m->path);
     gal_free(m);
 }
 
-gal_err gal_metrics_flush(gal_metrics *m, gal_diag *diag) {
-    if (!m->open) return GAL_OK;
-    m->open = false;
-    return run_sql(m, "COMMIT", diag);
+static bool write_row(gal_metrics *m, const held *row) {
+    sqlite3_stmt *s = NULL;
+    int at = 0;
+    bool ok = sqlite3_prepare_v2(m->db, row->sql, -1, &s, NULL) == SQLITE_OK;
+    for (int i = 0; ok && i < 2; i++)
+        if (row->texts[i]) ok = sqlite3_bind_text(s, ++at, row->texts[i], -1, SQLITE_STATIC) == SQLITE_OK;
+    for (int i = 0; ok && i < row->n; i++) ok = sqlite3_bind_double(s, ++at, row->v[i]) == SQLITE_OK;
+    ok = ok && sqlite3_step(s) == SQLITE_DONE;
+    int code = sqlite3_finalize(s);
+    return ok && code == SQLITE_OK;
 }
 
-/* Runs a statement with `n` numbers and perhaps two texts before them. */
-static gal_err insert(gal_metrics *m, const char *sql, const char *const *texts, int n_texts, const double *numbers,
-                      int n, gal_diag *diag) {
-    if (!m->open) {
-        gal_err err = run_sql(m, "BEGIN", diag);
-        if (err) return err;
-        m->open = true;
-        m->since = gal_now_s();
-    }
-    sqlite3_stmt *s = NULL;
-    bool ok = sqlite3_prepare_v2(m->db, sql, -1, &s, NULL) == SQLITE_OK;
-    for (int i = 0; ok && i < n_texts; i++)
-        ok = sqlite3_bind_text(s, i + 1, texts[i], -1, SQLITE_TRANSIENT) == SQLITE_OK;
-    for (int i = 0; ok && i < n; i++) ok = sqlite3_bind_double(s, n_texts + i + 1, numbers[i]) == SQLITE_OK;
-    ok = ok && sqlite3_step(s) == SQLITE_DONE;
-    gal_err err = ok ? GAL_OK : refuse(m, GAL_EIO, diag);
-    (void)sqlite3_finalize(s);
-    if (!err && gal_now_s() - m->since > FLUSH_S) err = gal_metrics_flush(m, diag);
+static gal_err flush(gal_metrics *m, int patience_ms, gal_diag *diag) {
+    if (!m->n) return GAL_OK;
+    (void)sqlite3_busy_timeout(m->db, patience_ms);
+    gal_err err = run_sql(m, "BEGIN IMMEDIATE", diag);
+    if (err) return err;
+    for (size_t i = 0; !err && i < m->n; i++)
+        if (!write_row(m, &m->rows[i])) err = refuse(m, GAL_EIO, diag);
+    if (!err) err = run_sql(m, "COMMIT", diag);
+    if (err)
+        (void)sqlite3_exec(m->db, "ROLLBACK", NULL, NULL, NULL); /* no more than a no-op if SQLite did it already */
+    else
+        forget(m);
     return err;
 }
 
+gal_err gal_metrics_flush(gal_metrics *m, gal_diag *diag) { return flush(m, PATIENCE_MS, diag); }
+
+/* Takes copies of the texts. */
+static gal_err hold(gal_metrics *m, const char *sql, const char *const texts[2], const double *v, int n,
+                    gal_diag *diag) {
+    if (!m->n) m->since = gal_now_s();
+    void *rows = m->rows;
+    held row = { .sql = sql, .n = n };
+    bool ok = !gal_grow(&rows, &m->cap, m->n + 1, sizeof row);
+    m->rows = rows;
+    for (int i = 0; texts && i < 2; i++) ok = (row.texts[i] = gal_strdup(texts[i])) && ok;
+    if (!ok) {
+        gal_free(row.texts[0]);
+        gal_free(row.texts[1]);
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for a row", m->path);
+    }
+    for (int i = 0; i < n; i++) row.v[i] = v[i];
+    m->rows[m->n++] = row;
+    if (gal_now_s() - m->since <= FLUSH_S) return GAL_OK;
+    gal_diag why = { 0 };
+    gal_err err = flush(m, 0, &why);
+    if (!err) return GAL_OK;
+    m->since = gal_now_s(); /* a reader is at it: again in a second */
+    return err == GAL_EBUSY ? GAL_OK : gal_fail(diag, err, "%s", why.text);
+}
+
 gal_err gal_metrics_fact(gal_metrics *m, const char *key, const char *value, gal_diag *diag) {
-    const char *texts[] = { key, value };
-    return insert(m, "INSERT OR REPLACE INTO facts VALUES (?, ?)", texts, 2, NULL, 0, diag);
+    const char *const texts[] = { key, value };
+    return hold(m, "INSERT OR REPLACE INTO facts VALUES (?, ?)", texts, NULL, 0, diag);
 }
 
 /* Whole numbers up to 2^53 pass through a double unharmed, and the columns' INTEGER affinity makes them integers
  * again. */
 gal_err gal_metrics_step(gal_metrics *m, const gal_metric_step *r, gal_diag *diag) {
     double v[] = { (double)r->step, (double)r->tokens, r->loss, r->lr, r->grad_norm, r->tokens_per_s, r->time_s };
-    return insert(m, "INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?, ?, ?, ?)", NULL, 0, v, (int)GAL_LEN(v), diag);
+    return hold(m, "INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
 }
 
 gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *r, gal_diag *diag) {
     double v[] = { (double)r->step, (double)r->tokens, (double)r->bytes, r->nats, r->bits_per_byte, r->time_s };
-    return insert(m, "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?)", NULL, 0, v, (int)GAL_LEN(v),
-                  diag);
+    return hold(m, "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
 }
 
 gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag) {
     double v[] = { (double)step };
-    gal_err err = insert(m, "DELETE FROM steps WHERE step > ?", NULL, 0, v, 1, diag);
-    if (!err) err = insert(m, "DELETE FROM evaluations WHERE step > ?", NULL, 0, v, 1, diag);
+    gal_err err = hold(m, "DELETE FROM steps WHERE step > ?", NULL, v, 1, diag);
+    if (!err) err = hold(m, "DELETE FROM evaluations WHERE step > ?", NULL, v, 1, diag);
     return err ? err : gal_metrics_flush(m, diag);
 }
 

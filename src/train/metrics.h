@@ -1,5 +1,6 @@
-/* metrics.h - metrics.sqlite of a run: facts, one row a step, one row an evaluation. Rows are held back and written
- * together about once a second. SPDX-License-Identifier: Apache-2.0 */
+/* metrics.h - metrics.sqlite of a run: facts, one row a step, one row an evaluation. Rows are held back in memory and
+ * written together about once a second; whoever reads meanwhile never stops a training. SPDX-License-Identifier:
+ * Apache-2.0 */
 #ifndef GAL_TRAIN_METRICS_H
 #define GAL_TRAIN_METRICS_H
 
@@ -17,15 +18,17 @@ typedef struct gal_metric_eval {
     double nats, bits_per_byte, time_s;
 } gal_metric_eval;
 
-/* write: makes the file and its tables; otherwise the file must be there and is only read. */
+/* write: makes the file and its tables; otherwise the file must be there and is only read (what a killed writer left
+ * half done is undone first). GAL_EINPUT: it is damaged. */
 gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_diag *diag);
-void gal_metrics_close(gal_metrics *m); /* writes what is held back */
+void gal_metrics_close(gal_metrics *m); /* what is held back is lost: gal_metrics_flush() first */
 gal_err gal_metrics_fact(gal_metrics *m, const char *key, const char *value, gal_diag *diag);
 /* Copies the fact into value (cut to fit); "" if there is none. */
 void gal_metrics_get_fact(gal_metrics *m, const char *key, char *value, size_t bytes);
 /* A row of a step that is there already is replaced. */
 gal_err gal_metrics_step(gal_metrics *m, const gal_metric_step *row, gal_diag *diag);
 gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *row, gal_diag *diag);
+/* GAL_EBUSY: another program kept the file for five seconds; the rows are held back further. */
 gal_err gal_metrics_flush(gal_metrics *m, gal_diag *diag);
 /* Forgets rows after a step, when a run is taken up again from there. */
 gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag);

@@ -5,10 +5,6 @@
 #include "base/file.h"
 #include "base/mem.h"
 
-#include <errno.h>
-#include <string.h>
-#include <sys/statvfs.h>
-
 static gal_err check_memory(gal_trainer *t, gal_diag *diag) {
     /* Weights, gradients and moments are there already; what comes are the activations. One row is measured, a batch
      * takes at most as many times that. */
@@ -34,22 +30,27 @@ static gal_err check_memory(gal_trainer *t, gal_diag *diag) {
     return GAL_OK;
 }
 
-static gal_err check_disk(gal_trainer *t, gal_diag *diag) {
-    struct statvfs fs;
+gal_err gal__train_check_disk(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *c = t->config;
     /* At most as many as the run still writes; of those the newest save.keep, the best, and the one being written. */
     int64_t left = c->steps - t->step, most = 1;
     if (c->save.every > 0) most += left / c->save.every;
     if (c->eval.every > 0) most += left / c->eval.every;
     int64_t count = GAL_MIN(most, c->save.keep + 2);
+    gal_buf dir = { 0 };
+    uint64_t available = 0;
+    bool known = gal_path_join(&dir, t->dir, "checkpoints") && gal_disk_available(dir.data, &available);
+    /* Those of a run that is taken up are replaced in the end, one at a time. */
+    count = GAL_MAX(count - gal__checkpoint_count(dir.data), (int64_t)1);
+    gal_buf_free(&dir);
+    if (!known) return GAL_OK;
     uint64_t need = gal__checkpoint_bytes(t) * (uint64_t)count;
-    if (statvfs(t->dir, &fs) != 0) return gal_fail(diag, GAL_EIO, "%s: %s", t->dir, strerror(errno));
-    uint64_t available = (uint64_t)fs.f_bavail * (uint64_t)fs.f_frsize;
     if (need > available)
-        return gal_fail(diag, GAL_EIO,
-                        "%s: disk: %lld checkpoints need about %llu bytes, %llu are available; use a smaller "
-                        "save.keep or another run directory",
-                        t->dir, (long long)count, (unsigned long long)need, (unsigned long long)available);
+        return gal_fail(
+            diag, GAL_EIO,
+            "%s: the disk is full: %lld more checkpoints need about %llu bytes, %llu are available; use a "
+            "smaller save.keep or another run directory",
+            t->dir, (long long)count, (unsigned long long)need, (unsigned long long)available);
     gal__train_note(t, "disk: checkpoints take at most %.1f MB of %.1f MB available", (double)need / 1e6,
                     (double)available / 1e6);
     return GAL_OK;
@@ -57,15 +58,15 @@ static gal_err check_disk(gal_trainer *t, gal_diag *diag) {
 
 gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag) {
     gal_err err = check_memory(t, diag);
-    if (!err) err = check_disk(t, diag);
+    if (!err) err = gal__train_check_disk(t, diag);
     if (!err) err = gal__train_rehearse_step(t, diag);
     gal__train_score score;
     if (!err && t->has_valid) err = gal__train_evaluate(t, t->config->batch.rows, &score, diag);
     if (err) return err;
-    gal_buf path = { 0 };
-    gal_buf_printf(&path, "%s/checkpoints/.rehearsal", t->dir);
-    err = path.oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a path") : gal__checkpoint_save(t, path.data, diag);
-    if (!err) err = gal_remove_tree(path.data, diag);
-    gal_buf_free(&path);
+    gal_buf dir = { 0 };
+    err = gal_path_join(&dir, t->dir, "checkpoints") ? gal__checkpoint_save(t, dir.data, GAL__REHEARSAL, diag)
+                                                     : gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    if (!err) err = gal__checkpoint_clean(dir.data, diag);
+    gal_buf_free(&dir);
     return err;
 }

@@ -2,6 +2,8 @@
 #ifndef GAL_TRAIN_TRAINER_H
 #define GAL_TRAIN_TRAINER_H
 
+#include "base/append.h"
+#include "base/lock.h"
 #include "core/ctx.h"
 #include "data/order.h"
 #include "galerne/train.h"
@@ -10,8 +12,6 @@
 #include "optim/schedule.h"
 #include "train/config.h"
 #include "train/metrics.h"
-
-#include <stdio.h>
 
 enum { GAL__TRAIN_SET = 1u }; /* the group of weights that are trained */
 
@@ -46,8 +46,11 @@ typedef struct gal_trainer {
 
     double best_nats; /* < 0: no evaluation yet */
     int64_t best_step;
+    bool mine, made_dir; /* the run directory: nobody else works in it; it was not there before */
+    gal_lock lock;
     gal_metrics *metrics;
-    FILE *log;
+    gal_append *log;
+    gal_diag log_diag; /* the first line that could not be written */
     double shown_tokens_per_s;
 } gal_trainer;
 
@@ -79,22 +82,42 @@ gal_err gal__train_evaluate(gal_trainer *t, int64_t max_rows, gal__train_score *
 gal_err gal__train_token_bytes(gal_trainer *t, gal_diag *diag); /* fills token_bytes */
 
 /* checkpoint.c */
-gal_err gal__checkpoint_save(gal_trainer *t, const char *final, gal_diag *diag);
+#define GAL__REHEARSAL ".rehearsal" /* the checkpoint of a rehearsal */
+/* Writes the folder dir/name; on failure nothing of it is left. */
+gal_err gal__checkpoint_save(gal_trainer *t, const char *dir, const char *name, gal_diag *diag);
+/* Removes what killed runs left behind in the folder of checkpoints. */
+gal_err gal__checkpoint_clean(const char *dir, gal_diag *diag);
 /* Writes checkpoints/step-N, then removes what need not be kept. path receives its name (cleared first). */
 gal_err gal__checkpoint_write(gal_trainer *t, gal_buf *path, gal_diag *diag);
-/* The newest whole checkpoint of a run into path; says through notes what it passed over. GAL_EINPUT if there is
- * none. */
+/* The newest whole checkpoint of a run into path; says through notes what it passed over. An empty path if there is
+ * no checkpoint yet, GAL_EINPUT if there are some and none is whole. */
 gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, gal_diag *diag);
 /* Compares the settings and the schedule, then fills weights, moments and place. */
 gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag);
 uint64_t gal__checkpoint_bytes(const gal_trainer *t);
-void gal__checkpoint_read_best(gal_trainer *t);
+int64_t gal__checkpoint_count(const char *dir); /* in the folder of checkpoints; 0 if it cannot be read */
+void gal__checkpoint_read_best(
+    gal_trainer *t); /* of the evaluations up to t->step; best_nats < 0 if it is not known */
 gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_diag *diag);
 
 /* rehearse.c: memory and disk against what there is, one step, one evaluation, one save. */
 gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag);
+gal_err gal__train_check_disk(gal_trainer *t, gal_diag *diag);
+
+/* rundir.c */
+/* Locks the run directory, clears away what killed runs left, opens log and metrics. GAL_EBUSY: it is somebody
+ * else's, and nothing was touched. */
+gal_err gal__run_open(gal_trainer *t, gal_diag *diag);
+/* leave_nothing: removes the directory, if gal__run_open() made it. */
+void gal__run_close(gal_trainer *t, bool leave_nothing);
+gal_err gal__run_write_config(const gal_trainer *t, gal_diag *diag);
+/* A line of log.txt. What went wrong stays in t->log_diag. */
+void gal__run_log(gal_trainer *t, const char *fmt, ...) GAL_PRINTF(2, 3);
 
 /* loop.c */
+bool gal__train_stop_wanted(const gal_trainer *t);
+/* gal_metrics_flush(); a reader that keeps the file for long is noted, not an error. */
+gal_err gal__train_flush(gal_trainer *t, gal_diag *diag);
 void gal__train_note(gal_trainer *t, const char *fmt, ...) GAL_PRINTF(2, 3);
 
 #endif
