@@ -222,17 +222,29 @@ static gal_err train(gal_cli *cli) {
     gal_bpe_options_init(&o);
     o.vocab_size = (int32_t)gal_cli_int(cli, "vocab-size");
     o.character_coverage = gal_cli_float(cli, "character-coverage");
+    o.memory_bytes = (uint64_t)gal_cli_int(cli, "memory") << 20;
+    o.sample_seed = (uint64_t)gal_cli_int(cli, "seed");
     o.progress = show_progress;
     o.user = cli;
     gal_bpe_trainer *trainer = NULL;
     gal_buf model = { 0 };
     gal_cli_catch_interrupts();
     gal_err err = gal_bpe_trainer_new(&trainer, &o, &cli->diag);
-    for (int i = 0; !err && i < cli->n_operands; i++) err = add_file(cli, trainer, cli->operands[i]);
-    if (!err) err = gal_bpe_trainer_run(trainer, &model, &cli->diag);
+    while (!err) {
+        for (int i = 0; !err && i < cli->n_operands; i++) err = add_file(cli, trainer, cli->operands[i]);
+        if (!err) err = gal_bpe_trainer_run(trainer, &model, &cli->diag);
+        if (err || !gal_bpe_trainer_again(trainer)) break;
+    }
+    gal_bpe_lines lines = { 0 };
+    if (!err) lines = gal_bpe_trainer_lines(trainer);
+    if (lines.counted < lines.all && !cli->quiet)
+        fprintf(stderr, "%llu of %llu lines counted, drawn by --seed, to stay within --memory\n",
+                (unsigned long long)lines.counted, (unsigned long long)lines.all);
     if (!cli->quiet && isatty(STDERR_FILENO)) fputs("\r                        \r", stderr);
     if (!err) err = gal_write_file(out, model.data, model.len, &cli->diag);
-    if (!err && cli->json) printf("{\"pieces\": %d, \"bytes\": %zu}\n", o.vocab_size, model.len);
+    if (!err && cli->json)
+        printf("{\"pieces\": %d, \"bytes\": %zu, \"lines\": %llu, \"lines_counted\": %llu}\n", o.vocab_size,
+               model.len, (unsigned long long)lines.all, (unsigned long long)lines.counted);
     gal_buf_free(&model);
     gal_bpe_trainer_free(trainer);
     return err;
@@ -281,6 +293,21 @@ static const gal_option OPTIONS[] = {
       .max = 1,
       .fallback = "0.9995",
       .help = "share of the text's characters that get a piece of their own; rarer ones are spelled in bytes" },
+    { .name = "memory",
+      .kind = GAL_V_INT,
+      .value = "MIB",
+      .min = 1,
+      .max = 1 << 30,
+      .fallback = "4096",
+      .help = "most memory for --train beside the mapped text; of a text with too many different words a part of the "
+              "lines is counted, and how many is said" },
+    { .name = "seed",
+      .kind = GAL_V_INT,
+      .value = "N",
+      .min = 0,
+      .max = 9e15,
+      .fallback = "0",
+      .help = "which lines --train draws when memory does not hold all" },
     { .name = "output",
       .letter = 'o',
       .kind = GAL_V_FILE,

@@ -20,8 +20,9 @@ typedef struct gal__words {
     size_t mask;     /* slots - 1; 0 before the first word */
 } gal__words;
 
-/* Cuts text as bpe_train.h says and counts the words. */
-gal_err gal__words_add(gal__words *w, const gal_bpe_options *o, const char *text, size_t n, gal_diag *diag);
+/* Cuts text as bpe_train.h says and counts the words. first: the text begins a document, and so with a space. */
+gal_err gal__words_add(gal__words *w, const gal_bpe_options *o, const char *text, size_t n, bool first,
+                       gal_diag *diag);
 void gal__words_free(gal__words *w);
 
 /* A piece in the making. */

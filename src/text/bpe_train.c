@@ -4,6 +4,7 @@
  * Invariant: after each merge every pair's count is the number of its places in the text, and the heap holds an entry
  * of at least that count. Ties: older left symbol, then older right one. SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
+#include "base/rng.h"
 #include "base/util.h"
 #include "text/bpe_internal.h"
 #include "text/internal.h"
@@ -33,6 +34,11 @@ typedef struct run {
 struct gal_bpe_trainer {
     gal_bpe_options o;
     gal__words words;
+    gal_bpe_lines lines;
+    double keep;         /* share of the lines that count */
+    uint64_t text_bytes; /* added since the last beginning */
+    uint64_t fitted;     /* of them, as many as memory holds; 0: it has held all so far */
+    uint64_t held;       /* bytes, while merging */
     gal__pieces pieces;
     int32_t *symbol_of; /* by code point; -1: left to byte pieces */
     int32_t *sequence;  /* all words as symbols, one after the other */
@@ -50,7 +56,10 @@ struct gal_bpe_trainer {
     bool ran;
 };
 
-enum { CODE_POINTS = 0x110000 };
+enum { CODE_POINTS = 0x110000, SAMPLE_STREAM = 1 };
+/* What training holds beside words, symbols and pairs: counts and symbols of all code points; a piece and its name.
+ */
+enum { FIXED_BYTES = 20 << 20, BYTES_A_PIECE = 256, BLOCK_BYTES = 128, LEAST_WORDS = 8 << 20 };
 
 static gal_err no_memory(gal_diag *diag) {
     return gal_fail(diag, GAL_ENOMEM, "no memory for training the vocabulary");
@@ -60,8 +69,13 @@ void gal_bpe_options_init(gal_bpe_options *o) {
     *o = (gal_bpe_options){ .vocab_size = 32000,
                             .character_coverage = 0.9995,
                             .max_piece_chars = 16,
+                            .memory_bytes = (uint64_t)4 << 30,
                             .split_digits = true,
                             .split_scripts = true };
+}
+
+static uint64_t fixed_bytes(const gal_bpe_options *o) {
+    return FIXED_BYTES + (uint64_t)GAL_MAX(o->vocab_size, 0) * BYTES_A_PIECE;
 }
 
 static size_t fixed_pieces(const gal_bpe_options *o) { return 3 + o->control_count + 256; }
@@ -72,6 +86,10 @@ static gal_err check_options(const gal_bpe_options *o, gal_diag *diag) {
                         o->character_coverage);
     if (o->max_piece_chars < 1 || o->max_piece_chars > 64)
         return gal_fail(diag, GAL_EUSAGE, "max_piece_chars %d; expected 1 to 64", (int)o->max_piece_chars);
+    uint64_t least = fixed_bytes(o) + LEAST_WORDS;
+    if (o->memory_bytes < least)
+        return gal_fail(diag, GAL_EUSAGE, "%llu bytes of memory; a vocabulary of %d pieces needs at least %llu",
+                        (unsigned long long)o->memory_bytes, (int)o->vocab_size, (unsigned long long)least);
     for (size_t i = 0; i < o->control_count; i++) {
         const char *s = o->control[i];
         size_t n = strlen(s);
@@ -99,31 +117,97 @@ gal_err gal_bpe_trainer_new(gal_bpe_trainer **out, const gal_bpe_options *o, gal
     gal_bpe_trainer *t = gal_alloc(sizeof *t);
     if (!t) return no_memory(diag);
     t->o = *o;
+    t->keep = 1.0;
     *out = t;
     return GAL_OK;
+}
+
+/* Everything but the words. */
+static void forget_merges(gal_bpe_trainer *t) {
+    gal_buf_free(&t->pieces.bytes);
+    gal_free(t->pieces.symbols);
+    t->pieces = (gal__pieces){ 0 };
+    for (size_t i = 0; i < t->pairs_len; i++) gal_free(t->pairs[i].where);
+    void **const blocks[] = {
+        (void **)&t->symbol_of, (void **)&t->sequence, (void **)&t->runs,   (void **)&t->pairs,
+        (void **)&t->slots,     (void **)&t->heap,     (void **)&t->raised, (void **)&t->names
+    };
+    for (size_t i = 0; i < GAL_LEN(blocks); i++) {
+        gal_free(*blocks[i]);
+        *blocks[i] = NULL;
+    }
+    t->pairs_len = t->pairs_cap = t->mask = t->heap_len = t->heap_cap = t->raised_len = t->raised_cap = 0;
+    t->names_mask = t->merges = 0;
 }
 
 void gal_bpe_trainer_free(gal_bpe_trainer *t) {
     if (!t) return;
     gal__words_free(&t->words);
-    gal_buf_free(&t->pieces.bytes);
-    gal_free(t->pieces.symbols);
-    gal_free(t->symbol_of);
-    gal_free(t->sequence);
-    gal_free(t->runs);
-    for (size_t i = 0; i < t->pairs_len; i++) gal_free(t->pairs[i].where);
-    gal_free(t->pairs);
-    gal_free(t->slots);
-    gal_free(t->heap);
-    gal_free(t->raised);
-    gal_free(t->names);
+    forget_merges(t);
     gal_free(t);
 }
 
+/* ---- counting within bounds ---- */
+
+static uint64_t words_bytes(const gal__words *w) {
+    return w->bytes.cap + w->cap * sizeof *w->words + (w->mask + 1) * sizeof *w->slots;
+}
+
+/* What the words counted so far take: while counting (a table that doubles exists twice for a moment), or once they
+ * are laid out as symbols with at least one place for each. */
+static uint64_t memory_need(const gal_bpe_trainer *t) {
+    const gal__words *w = &t->words;
+    uint64_t counting = words_bytes(w), places = w->bytes.len * (sizeof *t->sequence + sizeof *t->pairs->where);
+    return fixed_bytes(&t->o) + counting + GAL_MAX(counting, places + w->len * sizeof *t->runs);
+}
+
+/* gal_grow() that never holds more than memory_bytes. Beyond it the text has to come again, in a smaller part:
+ * GAL_ENOMEM without a message, and fitted is set. */
+static gal_err grow(gal_bpe_trainer *t, void **items, size_t *cap, size_t need, size_t size, gal_diag *diag) {
+    if (need <= *cap) return GAL_OK;
+    uint64_t old = *cap * size, fresh = GAL_MAX(need, GAL_MAX(2 * *cap, (size_t)8)) * size;
+    if (t->held + fresh + BLOCK_BYTES > t->o.memory_bytes) {
+        t->fitted = GAL_MAX(t->text_bytes / 2, (uint64_t)1);
+        return GAL_ENOMEM;
+    }
+    if (gal_grow(items, cap, need, size) != 0) return no_memory(diag);
+    t->held += fresh - old + (old ? 0 : BLOCK_BYTES);
+    return GAL_OK;
+}
+
+/* Once memory is full the rest of the text is only measured. */
 gal_err gal_bpe_trainer_add(gal_bpe_trainer *t, const char *text, size_t n, gal_diag *diag) {
     GAL_ASSERT(!t->ran);
-    return gal__words_add(&t->words, &t->o, text, n, diag);
+    gal_err err = GAL_OK;
+    t->text_bytes += n;
+    for (size_t at = 0; at < n && !err && !t->fitted;) {
+        const char *end = memchr(text + at, '\n', n - at);
+        size_t line = end ? (size_t)(end - text) + 1 - at : n - at;
+        if (t->keep == 1.0 || gal_rng_uniform(t->o.sample_seed, SAMPLE_STREAM, t->lines.all) < t->keep) {
+            t->lines.counted++;
+            err = gal__words_add(&t->words, &t->o, text + at, line, at == 0, diag);
+        }
+        t->lines.all++;
+        at += line;
+        if (memory_need(t) > t->o.memory_bytes) t->fitted = GAL_MAX(t->text_bytes - (n - at), (uint64_t)1);
+    }
+    return err;
 }
+
+/* As much as fitted, less a tenth, drawn from the whole; what is drawn holds more different words than a beginning,
+ * so it may take another turn. */
+bool gal_bpe_trainer_again(gal_bpe_trainer *t) {
+    if (!t->fitted) return false;
+    t->keep *= 0.9 * (double)t->fitted / (double)t->text_bytes;
+    t->text_bytes = t->fitted = 0;
+    t->lines = (gal_bpe_lines){ 0 };
+    gal__words_free(&t->words);
+    forget_merges(t);
+    t->ran = false;
+    return true;
+}
+
+gal_bpe_lines gal_bpe_trainer_lines(const gal_bpe_trainer *t) { return t->lines; }
 
 /* ---- pieces ---- */
 
@@ -219,8 +303,8 @@ static bool sooner(const entry *a, const entry *b) {
 
 static gal_err push(gal_bpe_trainer *t, size_t index, gal_diag *diag) {
     void *p = t->heap;
-    if (t->heap_len == t->heap_cap && gal_grow(&p, &t->heap_cap, t->heap_len + 1, sizeof *t->heap) != 0)
-        return no_memory(diag);
+    gal_err err = grow(t, &p, &t->heap_cap, t->heap_len + 1, sizeof *t->heap, diag);
+    if (err) return err;
     t->heap = p;
     entry e = { t->pairs[index].count, t->pairs[index].key, index };
     size_t i = t->heap_len++;
@@ -253,16 +337,20 @@ static size_t pair_slot(const gal_bpe_trainer *t, uint64_t key) {
 
 static gal_err grow_pairs(gal_bpe_trainer *t, gal_diag *diag) {
     void *p = t->pairs;
-    if (t->pairs_len == t->pairs_cap && gal_grow(&p, &t->pairs_cap, t->pairs_len + 1, sizeof *t->pairs) != 0)
-        return no_memory(diag);
+    gal_err err = grow(t, &p, &t->pairs_cap, t->pairs_len + 1, sizeof *t->pairs, diag);
+    if (err) return err;
     t->pairs = p;
     if (t->mask && 2 * (t->pairs_len + 1) <= t->mask) return GAL_OK;
-    size_t slots = t->mask ? 2 * (t->mask + 1) : 1 << 16;
-    uint32_t *fresh = gal_alloc_array(slots, sizeof *fresh);
-    if (!fresh) return no_memory(diag);
+    /* Twice the slots, which are filled anew: nothing is copied. */
+    void *slots = NULL;
+    size_t count = 0, want = t->mask ? 2 * (t->mask + 1) : 1 << 16;
+    err = grow(t, &slots, &count, want, sizeof *t->slots, diag);
+    if (err) return err;
+    if (t->slots) t->held -= (t->mask + 1) * sizeof *t->slots + BLOCK_BYTES;
     gal_free(t->slots);
-    t->slots = fresh;
-    t->mask = slots - 1;
+    t->slots = slots;
+    memset(t->slots, 0, want * sizeof *t->slots);
+    t->mask = want - 1;
     for (size_t i = 0; i < t->pairs_len; i++) t->slots[pair_slot(t, t->pairs[i].key)] = (uint32_t)i + 1;
     return GAL_OK;
 }
@@ -288,15 +376,16 @@ static gal_err raise_pair(gal_bpe_trainer *t, int32_t left, int32_t right, uint3
     p->count += count;
     if (p->len == 0 || p->where[p->len - 1] != word) {
         void *mem = p->where;
-        if (p->len == p->cap && gal_grow(&mem, &p->cap, p->len + 1, sizeof *p->where) != 0) return no_memory(diag);
+        err = grow(t, &mem, &p->cap, p->len + 1, sizeof *p->where, diag);
+        if (err) return err;
         p->where = mem;
         p->where[p->len++] = word;
     }
     if (p->touched == t->merges) return GAL_OK;
     p->touched = t->merges;
     void *mem = t->raised;
-    if (t->raised_len == t->raised_cap && gal_grow(&mem, &t->raised_cap, t->raised_len + 1, sizeof *t->raised) != 0)
-        return no_memory(diag);
+    err = grow(t, &mem, &t->raised_cap, t->raised_len + 1, sizeof *t->raised, diag);
+    if (err) return err;
     t->raised = mem;
     t->raised[t->raised_len++] = index;
     return GAL_OK;
@@ -322,6 +411,7 @@ static gal_err lay_out_words(gal_bpe_trainer *t, gal_diag *diag) {
     t->sequence = gal_alloc_array(w->bytes.len + 1, sizeof *t->sequence);
     t->runs = gal_alloc_array(w->len, sizeof *t->runs);
     if (!t->sequence || !t->runs) return no_memory(diag);
+    t->held = fixed_bytes(&t->o) + words_bytes(w) + w->bytes.len * sizeof *t->sequence + w->len * sizeof *t->runs;
     size_t at = 0;
     for (size_t k = 0; k < w->len; k++) {
         const char *s = w->bytes.data + w->words[k].at;
@@ -394,11 +484,12 @@ static gal_err merge_pair(gal_bpe_trainer *t, size_t index, gal_diag *diag) {
     if (!known && reserved(t, name, n)) return GAL_OK;
     if (!known) err = add_piece(t, name, n, a.chars + b.chars, diag);
     uint32_t *where = t->pairs[index].where; /* the pair may move and grow while its own words are walked */
-    size_t len = t->pairs[index].len;
+    size_t len = t->pairs[index].len, cap = t->pairs[index].cap;
     t->pairs[index].where = NULL;
     t->pairs[index].len = t->pairs[index].cap = 0;
     for (size_t i = 0; i < len && !err; i++) err = merge_word(t, where[i], left, right, made, diag);
     gal_free(where);
+    if (cap) t->held -= cap * sizeof *where + BLOCK_BYTES;
     t->pairs[index].count = 0; /* overlapping places of "aa" in "aaa" were lowered twice */
     return err ? err : push_raised(t, diag);
 }
@@ -424,6 +515,7 @@ static gal_err learn(gal_bpe_trainer *t, size_t target, gal_diag *diag) {
 
 gal_err gal_bpe_trainer_run(gal_bpe_trainer *t, gal_buf *model, gal_diag *diag) {
     GAL_ASSERT(!t->ran);
+    if (t->fitted) return GAL_OK; /* nothing whole to learn from; again() says so */
     t->ran = true;
     if (t->words.len == 0) return gal_fail(diag, GAL_EINPUT, "the text holds no words to learn from");
     gal_err err = choose_chars(t, diag);
@@ -436,6 +528,7 @@ gal_err gal_bpe_trainer_run(gal_bpe_trainer *t, gal_buf *model, gal_diag *diag) 
                         size, fixed, t->pieces.chars, fixed + t->pieces.chars);
     err = lay_out_words(t, diag);
     if (!err) err = learn(t, size - fixed, diag);
+    if (t->fitted) return GAL_OK;
     if (err) return err;
     if (fixed + t->pieces.len < size && !t->o.take_possible)
         return gal_fail(diag, GAL_EINPUT,
@@ -450,8 +543,10 @@ gal_err gal_bpe_train(gal_buf *model, const char *text, size_t n, const gal_bpe_
     gal_bpe_trainer *t = NULL;
     gal_err err = gal_bpe_trainer_new(&t, o, diag);
     if (err) return err;
-    err = gal_bpe_trainer_add(t, text, n, diag);
-    if (!err) err = gal_bpe_trainer_run(t, model, diag);
+    do {
+        err = gal_bpe_trainer_add(t, text, n, diag);
+        if (!err) err = gal_bpe_trainer_run(t, model, diag);
+    } while (!err && gal_bpe_trainer_again(t));
     gal_bpe_trainer_free(t);
     return err;
 }

@@ -114,10 +114,14 @@ static void put(cutter *c, const char *s, size_t n) {
     c->chars++;
 }
 
-gal_err gal__words_add(gal__words *w, const gal_bpe_options *o, const char *text, size_t n, gal_diag *diag) {
-    cutter c = { .kind = CONTROL };
+gal_err gal__words_add(gal__words *w, const gal_bpe_options *o, const char *text, size_t n, bool first,
+                       gal_diag *diag) {
+    cutter c; /* its letters need no zeros */
+    c.bytes = 0;
+    c.chars = 0;
+    c.kind = CONTROL;
     gal_err err = GAL_OK;
-    if (n) put(&c, GAL__SPACE, GAL__SPACE_BYTES); /* as encoding puts it */
+    if (n && first) put(&c, GAL__SPACE, GAL__SPACE_BYTES); /* as encoding puts it */
     for (size_t i = 0; i < n && !err;) {
         uint32_t cp;
         int len = gal_utf8_next(text + i, n - i, &cp);

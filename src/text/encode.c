@@ -1,7 +1,7 @@
 /* encode.c - SentencePiece BPE: repeatedly join the adjacent pair whose concatenation is the piece of highest score,
  * the leftmost of equals. Owns the scratch.
  *
- *   text -> segments (cut before a space that follows no space) -> symbols -> heap of joins -> ids
+ *   text -> segments (cut before a space that follows no space) -> symbols -> queue of joins -> ids
  *
  * A cut is allowed because no piece holds a space after another character (gal_tokenizer.splits): joins of two
  * segments never touch. Short segments repeat, so their ids are kept in a small table, keyed by their bytes.
@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/util.h"
 #include "text/internal.h"
+#include "text/joins.h"
 
 #include <string.h>
 
@@ -29,12 +30,6 @@ typedef struct symbol {
     bool frozen;
 } symbol;
 
-typedef struct join {
-    uint64_t key;   /* rank of the piece, then index of the left symbol: the smallest is next */
-    uint32_t bytes; /* of both parts, to know a join whose parts changed meanwhile */
-    int32_t id;
-} join;
-
 struct gal_token_scratch {
     const gal_tokenizer *owner;
     cached *cache;
@@ -42,8 +37,7 @@ struct gal_token_scratch {
     size_t norm_cap;
     symbol *symbols;
     size_t symbols_cap;
-    join *heap;
-    size_t heap_len, heap_cap;
+    gal__joins *queue;     /* of long segments; made for the first one */
     uint32_t *unused_left; /* by id: bytes of the left part that made an UNUSED piece, 0 never */
     uint32_t *stack;       /* pairs (at, bytes), for undoing joins */
     size_t stack_cap;
@@ -70,7 +64,7 @@ void gal_token_scratch_free(gal_token_scratch *s) {
     gal_free(s->cache);
     gal_free(s->norm);
     gal_free(s->symbols);
-    gal_free(s->heap);
+    gal__joins_free(s->queue);
     gal_free(s->unused_left);
     gal_free(s->stack);
     gal_buf_free(&s->text);
@@ -154,41 +148,15 @@ static gal_err cut_symbols(const gal_tokenizer *t, gal_token_scratch *s, size_t 
     return GAL_OK;
 }
 
-static gal_err push(gal_token_scratch *s, join j, gal_diag *diag) {
-    void *p = s->heap;
-    if (s->heap_len == s->heap_cap && gal_grow(&p, &s->heap_cap, s->heap_len + 1, sizeof *s->heap) != 0)
-        return no_memory(diag);
-    s->heap = p;
-    size_t i = s->heap_len++;
-    for (; i > 0 && s->heap[(i - 1) / 2].key > j.key; i = (i - 1) / 2) s->heap[i] = s->heap[(i - 1) / 2];
-    s->heap[i] = j;
-    return GAL_OK;
-}
-
-static join pop(gal_token_scratch *s) {
-    join top = s->heap[0], last = s->heap[--s->heap_len];
-    size_t i = 0;
-    for (;;) {
-        size_t child = 2 * i + 1;
-        if (child >= s->heap_len) break;
-        if (child + 1 < s->heap_len && s->heap[child + 1].key < s->heap[child].key) child++;
-        if (s->heap[child].key >= last.key) break;
-        s->heap[i] = s->heap[child];
-        i = child;
-    }
-    s->heap[i] = last;
-    return top;
-}
-
 /* The join of a symbol with the one after it; false if it makes no piece. */
-static bool find_join(const gal_tokenizer *t, gal_token_scratch *s, int32_t left, join *j) {
+static bool find_join(const gal_tokenizer *t, gal_token_scratch *s, int32_t left, gal__join *j) {
     const symbol *a = &s->symbols[left];
     if (a->next < 0 || a->frozen || s->symbols[a->next].frozen) return false;
     size_t bytes = (size_t)a->bytes + s->symbols[a->next].bytes;
     if (bytes > t->text_max) return false;
     int32_t id = gal__table_find(t, &t->text, s->norm + a->at, bytes);
     if (id < 0) return false;
-    *j = (join){ (uint64_t)t->ranks[id] << 32 | (uint32_t)left, (uint32_t)bytes, id };
+    *j = (gal__join){ (uint64_t)t->ranks[id] << 32 | (uint32_t)left, (uint32_t)bytes, id };
     if (t->types[id] == GAL_PIECE_UNUSED) s->unused_left[id] = a->bytes; /* the last one seen counts */
     return true;
 }
@@ -204,7 +172,7 @@ static void apply(gal_token_scratch *s, int32_t left, int32_t id) {
 
 /* Few symbols: keep each pair's join beside it and look through all of them; cheaper than a heap. */
 static void join_short(const gal_tokenizer *t, gal_token_scratch *s, int32_t count) {
-    join at[SHORT];
+    gal__join at[SHORT];
     for (int32_t i = 0; i < count; i++)
         if (!find_join(t, s, i, &at[i])) at[i].key = UINT64_MAX;
     for (;;) {
@@ -220,22 +188,21 @@ static void join_short(const gal_tokenizer *t, gal_token_scratch *s, int32_t cou
 }
 
 static gal_err join_long(const gal_tokenizer *t, gal_token_scratch *s, int32_t count, gal_diag *diag) {
-    gal_err err = GAL_OK;
-    join j;
-    s->heap_len = 0;
+    gal_err err = s->queue ? GAL_OK : gal__joins_new(&s->queue, t->size, diag);
+    gal__join j;
     for (int32_t i = 0; i + 1 < count && !err; i++)
-        if (find_join(t, s, i, &j)) err = push(s, j, diag);
-    while (!err && s->heap_len) {
-        j = pop(s);
+        if (find_join(t, s, i, &j)) err = gal__joins_push(s->queue, j, diag);
+    while (!err && gal__joins_pop(s->queue, &j)) {
         int32_t left = (int32_t)(j.key & 0xffffffff), right = s->symbols[left].next;
         if (s->symbols[left].bytes == 0 || right < 0) continue;
         if (s->symbols[left].bytes + s->symbols[right].bytes != j.bytes) continue;
         apply(s, left, j.id);
         int32_t prev = s->symbols[left].prev;
-        join k;
-        if (prev >= 0 && find_join(t, s, prev, &k)) err = push(s, k, diag);
-        if (!err && find_join(t, s, left, &k)) err = push(s, k, diag);
+        gal__join k;
+        if (prev >= 0 && find_join(t, s, prev, &k)) err = gal__joins_push(s->queue, k, diag);
+        if (!err && find_join(t, s, left, &k)) err = gal__joins_push(s->queue, k, diag);
     }
+    if (err && s->queue) gal__joins_clear(s->queue);
     return err;
 }
 

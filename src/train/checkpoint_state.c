@@ -15,11 +15,18 @@ enum { STATE_MAX_BYTES = 1 << 20, CURVE_POINTS = 5 };
 typedef enum setting_class { FREE, CURVE, FIXED } setting_class;
 
 static setting_class class_of(const char *key) {
-    static const char *const FREE_KEYS[] = {
-        "init",        "data.text",      "data.valid",           "data.valid_fraction", "data.separator",
-        "data.shards", "tokenizer.path", "tokenizer.train_size", "recompute",           "eager",
-        NULL
-    };
+    static const char *const FREE_KEYS[] = { "init",
+                                             "data.text",
+                                             "data.valid",
+                                             "data.valid_fraction",
+                                             "data.separator",
+                                             "data.shards",
+                                             "tokenizer.path",
+                                             "tokenizer.train_size",
+                                             "tokenizer.memory_mib",
+                                             "recompute",
+                                             "eager",
+                                             NULL };
     static const char *const FREE_SECTIONS[] = { "eval.", "save.", "device.", "sample.", NULL };
     for (size_t i = 0; FREE_KEYS[i]; i++)
         if (strcmp(key, FREE_KEYS[i]) == 0) return FREE;

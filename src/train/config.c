@@ -44,6 +44,9 @@ static const gal_setting ROWS[] = {
     TEXT("data.shards", GAL_S_PATH, data.shards, "",
          "folder of token shards to share between runs; empty: the run's"),
     TEXT("tokenizer.path", GAL_S_PATH, tokenizer.path, "", "SentencePiece model; empty: train one on data.text"),
+    INT("tokenizer.memory_mib", tokenizer.memory_mib, "4096", 64, 1 << 20,
+        "most memory for training a vocabulary, in MiB; of a larger text a part of the lines is counted, drawn by "
+        "seed"),
     INT("tokenizer.train_size", tokenizer.train_size, "2048", 300, 1 << 20, "entries of a vocabulary trained here"),
 
     INT("batch.rows", batch.rows, "8", 1, 1 << 20, "rows computed at once"),

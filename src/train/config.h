@@ -21,7 +21,7 @@ typedef struct gal_train_config {
     } data;
     struct {
         char *path;
-        int64_t train_size;
+        int64_t train_size, memory_mib;
     } tokenizer;
     struct {
         int64_t rows, sequence, accumulate;

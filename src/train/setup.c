@@ -18,11 +18,23 @@ static gal_err train_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_doc
     gal_bpe_trainer *b = NULL;
     gal_bpe_options_init(&options);
     options.vocab_size = (int32_t)t->config->tokenizer.train_size;
+    options.memory_bytes = (uint64_t)t->config->tokenizer.memory_mib << 20;
+    options.sample_seed = (uint64_t)t->config->seed;
     options.take_possible = true; /* a small text gives a small vocabulary; the note says how small */
     gal_err err = gal_bpe_trainer_new(&b, &options, diag);
-    for (size_t i = 0; !err && i < n_docs; i++)
-        err = gal_bpe_trainer_add(b, c->text.data + c->docs[i].at, c->docs[i].bytes, diag);
-    if (!err) err = gal_bpe_trainer_run(b, &t->tok_bytes, diag);
+    while (!err) {
+        for (size_t i = 0; !err && i < n_docs; i++)
+            err = gal_bpe_trainer_add(b, c->text.data + c->docs[i].at, c->docs[i].bytes, diag);
+        if (!err) err = gal_bpe_trainer_run(b, &t->tok_bytes, diag);
+        if (err || !gal_bpe_trainer_again(b)) break;
+    }
+    if (!err) {
+        gal_bpe_lines lines = gal_bpe_trainer_lines(b);
+        if (lines.counted < lines.all)
+            gal__train_note(t, "tokenizer: %llu of %llu lines counted, drawn by seed, within %lld MiB of memory",
+                            (unsigned long long)lines.counted, (unsigned long long)lines.all,
+                            (long long)t->config->tokenizer.memory_mib);
+    }
     if (!err && t->tok_bytes.oom) err = gal_fail(diag, GAL_ENOMEM, "no memory for a vocabulary");
     gal_bpe_trainer_free(b);
     return err;

@@ -1,10 +1,12 @@
 /* test_bpe.c - training vocabularies. SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/rng.h"
 #include "support/test.h"
 #include "text/bpe_train.h"
 #include "text/tokenizer.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define GOLDEN "tests/golden/text/"
@@ -62,6 +64,75 @@ static void merges_by_hand(void **state) {
         assert_true(gal_tokenizer_score(t, 259 + (int32_t)i) == -(float)i);
     }
     gal_tokenizer_free(t);
+}
+
+/* Memory in use, counted by a hook. */
+static size_t live, peak;
+static void *counting(void *user, void *ptr, size_t old_bytes, size_t bytes) {
+    (void)user;
+    live = live - old_bytes + bytes;
+    peak = GAL_MAX(peak, live);
+    if (bytes) return realloc(ptr, bytes);
+    free(ptr);
+    return NULL;
+}
+
+/* Lines of words that hardly ever repeat: the worst text for a table of words. */
+static void random_lines(gal_buf *b, size_t bytes) {
+    for (uint64_t i = 0; b->len < bytes; i++) {
+        int letters = (int)gal_rng_below(5, 1, 3 * i, 12) + 3;
+        for (int k = 0; k < letters; k++)
+            gal_buf_putc(b, (char)('a' + gal_rng_below(5, 2, 16 * i + (uint64_t)k, 26)));
+        gal_buf_putc(b, gal_rng_below(5, 3, i, 10) ? ' ' : '\n');
+    }
+    assert_false(b->oom);
+}
+
+static gal_bpe_lines train_within(uint64_t memory, uint64_t seed, const gal_buf *text, gal_buf *model) {
+    gal_bpe_options o;
+    gal_bpe_trainer *t = NULL;
+    gal_bpe_options_init(&o);
+    o.vocab_size = 2000;
+    o.memory_bytes = memory;
+    o.sample_seed = seed;
+    peak = live;
+    size_t before = live;
+    gal_buf_clear(model);
+    assert_int_equal(gal_bpe_trainer_new(&t, &o, NULL), GAL_OK);
+    do {
+        assert_int_equal(gal_bpe_trainer_add(t, text->data, text->len, NULL), GAL_OK);
+        assert_int_equal(gal_bpe_trainer_run(t, model, NULL), GAL_OK);
+    } while (gal_bpe_trainer_again(t));
+    gal_bpe_lines lines = gal_bpe_trainer_lines(t);
+    gal_bpe_trainer_free(t);
+    if (peak - before > memory) fail_msg("%zu bytes held, %llu allowed", peak - before, (unsigned long long)memory);
+    return lines;
+}
+
+/* More words than memory holds: a part of the lines, as many as are said, the same ones for the same seed, and never
+ * more memory than allowed. */
+static void memory_is_kept(void **state) {
+    (void)state;
+    gal_buf text = { 0 }, all = { 0 }, part = { 0 }, again = { 0 }, other = { 0 };
+    gal_set_alloc_hook(counting, NULL);
+    random_lines(&text, (size_t)1 << 20);
+    gal_bpe_lines whole = train_within((uint64_t)1 << 30, 0, &text, &all);
+    assert_int_equal(whole.all, whole.counted);
+    gal_bpe_lines some = train_within((uint64_t)40 << 20, 0, &text, &part);
+    assert_int_equal(some.all, whole.all);
+    assert_in_range(some.counted, whole.all / 20, whole.all * 3 / 4);
+    gal_bpe_lines same = train_within((uint64_t)40 << 20, 0, &text, &again);
+    assert_int_equal(same.counted, some.counted);
+    assert_int_equal(again.len, part.len);
+    assert_memory_equal(again.data, part.data, part.len);
+    (void)train_within((uint64_t)40 << 20, 1, &text, &other);
+    assert_false(other.len == part.len && memcmp(other.data, part.data, part.len) == 0);
+    gal_buf_free(&text);
+    gal_buf_free(&all);
+    gal_buf_free(&part);
+    gal_buf_free(&again);
+    gal_buf_free(&other);
+    gal_set_alloc_hook(NULL, NULL);
 }
 
 static void too_small_a_text(void **state) {
@@ -188,6 +259,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bytes),       cmocka_unit_test(merges_by_hand),  cmocka_unit_test(too_small_a_text),
         cmocka_unit_test(words_and_digits), cmocka_unit_test(order_and_bytes), cmocka_unit_test(cancel),
+        cmocka_unit_test(memory_is_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
