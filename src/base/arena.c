@@ -16,33 +16,52 @@ enum { ALIGN = 64, RED_ZONE = GAL_ASAN ? 64 : 0 };
 struct gal_arena_chunk {
     gal_arena_chunk *next;
     size_t bytes, used;
-    char *data; /* 64-byte aligned, in the same allocation */
+    char *data; /* 64-byte aligned; in the same allocation, or from the source */
 };
+
+static void poison(const gal_arena *a, char *p, size_t bytes) {
+    if (!a->source.take) GAL_POISON(p, bytes);
+}
+
+static void unpoison(const gal_arena *a, char *p, size_t bytes) {
+    if (!a->source.take) GAL_UNPOISON(p, bytes);
+}
 
 void gal_arena_init(gal_arena *a, size_t chunk_bytes) {
     memset(a, 0, sizeof *a);
     a->chunk_bytes = chunk_bytes;
 }
 
+void gal_arena_init_from(gal_arena *a, size_t chunk_bytes, const gal_arena_source *source) {
+    gal_arena_init(a, chunk_bytes);
+    a->source = *source;
+}
+
 void gal_arena_free(gal_arena *a) {
     for (gal_arena_chunk *c = a->first; c;) {
         gal_arena_chunk *next = c->next;
-        GAL_UNPOISON(c->data, c->bytes);
+        unpoison(a, c->data, c->bytes);
+        if (a->source.take) a->source.give(a->source.user, c->data);
         gal_free(c);
         c = next;
     }
-    gal_arena_init(a, a->chunk_bytes);
+    const gal_arena_source source = a->source;
+    gal_arena_init_from(a, a->chunk_bytes, &source);
 }
 
 static gal_arena_chunk *append_chunk(gal_arena *a, gal_arena_chunk *last, size_t need) {
     size_t bytes = GAL_MAX(need, a->chunk_bytes);
     if (bytes > SIZE_MAX - ALIGN) return NULL;
-    gal_arena_chunk *c = gal_alloc(ALIGN + bytes);
+    gal_arena_chunk *c = gal_alloc(ALIGN + (a->source.take ? 0 : bytes));
     if (!c) return NULL;
     _Static_assert(sizeof *c <= ALIGN, "the chunk's header lies in front of its first 64-byte line");
     c->bytes = bytes;
-    c->data = (char *)c + ALIGN;
-    GAL_POISON(c->data, c->bytes);
+    c->data = a->source.take ? a->source.take(a->source.user, bytes) : (char *)c + ALIGN;
+    if (!c->data) {
+        gal_free(c);
+        return NULL;
+    }
+    poison(a, c->data, c->bytes);
     if (last) {
         last->next = c;
     } else {
@@ -68,7 +87,7 @@ void *gal_arena_take(gal_arena *a, size_t bytes) {
     c->used += need;
     a->live_bytes += round;
     a->peak_bytes = GAL_MAX(a->peak_bytes, a->live_bytes);
-    GAL_UNPOISON(p, bytes);
+    unpoison(a, p, bytes);
     return p;
 }
 
@@ -81,14 +100,14 @@ void gal_arena_rewind(gal_arena *a, gal_arena_mark m) {
     gal_arena_chunk *c = m.chunk;
     if (c) {
         GAL_ASSERT(m.used <= c->used);
-        GAL_POISON(c->data + m.used, c->bytes - m.used);
+        poison(a, c->data + m.used, c->bytes - m.used);
         c->used = m.used;
         c = c->next;
     } else {
         c = a->first; /* the mark was set before the first request */
     }
 #if GAL_ASAN
-    for (; c; c = c->next) GAL_POISON(c->data, c->bytes);
+    for (; c; c = c->next) poison(a, c->data, c->bytes);
 #else
     (void)c;
 #endif
@@ -100,7 +119,7 @@ void gal_arena_reset(gal_arena *a) { gal_arena_rewind(a, (gal_arena_mark){ NULL,
 
 void gal_arena_expose(gal_arena *a) {
 #if GAL_ASAN
-    for (gal_arena_chunk *c = a->first; c; c = c->next) GAL_UNPOISON(c->data, c->bytes);
+    for (gal_arena_chunk *c = a->first; c; c = c->next) unpoison(a, c->data, c->bytes);
 #else
     (void)a;
 #endif

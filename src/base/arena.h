@@ -5,8 +5,8 @@
  *         mark ^  rewinding gives everything right of the mark back, without freeing chunks
  *
  * Invariant: after gal_arena_reset() the same sequence of requests returns the same pointers; the recorder depends
- * on it. Under AddressSanitizer what lies outside live allocations is poisoned.
- * SPDX-License-Identifier: Apache-2.0 */
+ * on it. Under AddressSanitizer what lies outside live allocations is poisoned. Chunks may come from a source of
+ * memory that the host cannot touch; bookkeeping stays on the host. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_BASE_ARENA_H
 #define GAL_BASE_ARENA_H
 
@@ -14,9 +14,17 @@
 
 typedef struct gal_arena_chunk gal_arena_chunk;
 
+/* Memory aligned to 64 bytes, or NULL. */
+typedef struct gal_arena_source {
+    void *(*take)(void *user, size_t bytes);
+    void (*give)(void *user, void *p);
+    void *user;
+} gal_arena_source;
+
 typedef struct gal_arena {
     gal_arena_chunk *first, *current;
-    size_t chunk_bytes; /* smallest chunk */
+    gal_arena_source source; /* take NULL: plain memory */
+    size_t chunk_bytes;      /* smallest chunk */
     size_t live_bytes, peak_bytes, held_bytes;
 } gal_arena;
 
@@ -26,6 +34,8 @@ typedef struct gal_arena_mark {
 } gal_arena_mark;
 
 void gal_arena_init(gal_arena *a, size_t chunk_bytes); /* allocates nothing */
+/* The same with chunks from a source. */
+void gal_arena_init_from(gal_arena *a, size_t chunk_bytes, const gal_arena_source *source);
 void gal_arena_free(gal_arena *a);
 /* Memory aligned to 64 bytes, not zeroed; NULL when there is none. Valid until a rewind below it or a reset. */
 void *gal_arena_take(gal_arena *a, size_t bytes);
