@@ -87,6 +87,9 @@ typedef struct gal_st_item {
     int ndim;
     const int64_t *dim;
     const void *data;
+    /* Copies bytes of data that do not lie in this process's memory; NULL: they do. */
+    gal_err (*read)(void *user, void *to, const void *from, size_t bytes, gal_diag *diag);
+    void *user;
 } gal_st_item;
 
 /* Writes the file whole or not at all (gal_write_atomic). Tensors lie sorted by alignment, largest first, then by

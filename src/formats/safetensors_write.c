@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 1024 }; /* numbers converted at a time */
+enum { BLOCK = 1024, PIECE = 1 << 20 }; /* numbers converted, bytes read from elsewhere at a time */
 
 typedef struct plan {
     const char *path;
@@ -73,17 +73,16 @@ static gal_err make_header(plan *p, gal_diag *diag) {
     return GAL_OK;
 }
 
-static gal_err write_item(gal_sink *s, const gal_st_item *it) {
-    uint64_t n = count_of(it);
+/* n numbers of an item, which lie at data. */
+static gal_err write_numbers(gal_sink *s, const gal_st_item *it, const uint8_t *data, uint64_t n) {
     if (it->dtype == it->from) {
         uint64_t bytes = n * (uint64_t)gal_st_dtype_bits(it->dtype) / 8;
-        return bytes ? gal_sink_write(s, it->data, (size_t)bytes) : GAL_OK;
+        return bytes ? gal_sink_write(s, data, (size_t)bytes) : GAL_OK;
     }
     gal_dtype to = GAL_F32, from = GAL_F32;
     bool known = gal_st_dtype_ours(it->dtype, &to) && gal_st_dtype_ours(it->from, &from);
     GAL_ASSERT(known);
     uint64_t block[BLOCK]; /* room for the widest type */
-    const uint8_t *data = it->data;
     for (uint64_t i = 0; i < n; i += BLOCK) {
         size_t m = (size_t)GAL_MIN(n - i, (uint64_t)BLOCK);
         gal_convert(block, to, data + i * gal_dtype_bytes(from), from, (int64_t)m);
@@ -93,6 +92,22 @@ static gal_err write_item(gal_sink *s, const gal_st_item *it) {
     return GAL_OK;
 }
 
+static gal_err write_item(gal_sink *s, const gal_st_item *it, gal_diag *diag) {
+    uint64_t n = count_of(it);
+    if (!it->read) return write_numbers(s, it, it->data, n);
+    size_t size = (size_t)gal_st_dtype_bits(it->from) / 8;
+    uint8_t *piece = gal_alloc(PIECE);
+    if (!piece) return GAL_ENOMEM;
+    gal_err err = GAL_OK;
+    for (uint64_t i = 0; !err && i < n; i += PIECE / size) {
+        uint64_t m = GAL_MIN(n - i, (uint64_t)(PIECE / size));
+        err = it->read(it->user, piece, (const uint8_t *)it->data + i * size, (size_t)m * size, diag);
+        if (!err) err = write_numbers(s, it, piece, m);
+    }
+    gal_free(piece);
+    return err;
+}
+
 static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
     plan *p = user;
     uint8_t n[8];
@@ -100,7 +115,7 @@ static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
     gal_sink_expect(s, sizeof n + p->header.len + p->data_bytes);
     gal_err err = gal_sink_write(s, n, sizeof n);
     if (!err) err = gal_sink_write(s, p->header.data, p->header.len);
-    for (size_t i = 0; !err && i < p->count; i++) err = write_item(s, p->order[i]);
+    for (size_t i = 0; !err && i < p->count; i++) err = write_item(s, p->order[i], diag);
     return err ? gal_fail(diag, err, "%s: writing failed", p->path) : GAL_OK;
 }
 

@@ -13,8 +13,8 @@ static const int64_t TWO[] = { 2 };
 static void put_shard(const char *folder, const char *file, const char *first, const char *second) {
     char path[512];
     (void)snprintf(path, sizeof path, "%s/%s", folder, file);
-    gal_st_item items[] = { { first, GAL_ST_F32, GAL_ST_F32, 1, TWO, VALUES },
-                            { second, GAL_ST_F32, GAL_ST_F32, 1, TWO, VALUES + 2 } };
+    gal_st_item items[] = { { first, GAL_ST_F32, GAL_ST_F32, 1, TWO, VALUES, NULL, NULL },
+                            { second, GAL_ST_F32, GAL_ST_F32, 1, TWO, VALUES + 2, NULL, NULL } };
     CHECK_OK(gal_safetensors_write(path, items, 2, NULL, 0, diag));
 }
 

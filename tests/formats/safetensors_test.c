@@ -193,14 +193,14 @@ static void test_golden_bytes(void **state) {
 
     static const int64_t shape[] = { 1, 1, 2, 3 };
     static const uint8_t zeros[24];
-    gal_st_item a = { "attn.0", GAL_ST_F32, GAL_ST_F32, 3, shape + 1, zeros };
+    gal_st_item a = { "attn.0", GAL_ST_F32, GAL_ST_F32, 3, shape + 1, zeros, NULL, NULL };
     static const char header[] =
         "\x40\0\0\0\0\0\0\0{\"attn.0\":{\"dtype\":\"F32\",\"shape\":[1,2,3],\"data_offsets\":[0,24]}}";
     char want[8 + 80 + 24] = { 0 };
     memcpy(want, header, sizeof header - 1);
     check_written(&a, 1, NULL, 0, want, 8 + 64 + 24);
 
-    gal_st_item c = { "attn0", GAL_ST_F32, GAL_ST_F32, 4, shape, zeros };
+    gal_st_item c = { "attn0", GAL_ST_F32, GAL_ST_F32, 4, shape, zeros, NULL, NULL };
     static const char padded[] =
         "\x48\0\0\0\0\0\0\0{\"attn0\":{\"dtype\":\"F32\",\"shape\":[1,1,2,3],\"data_offsets\":[0,24]}}       ";
     memset(want, 0, sizeof want);
@@ -224,9 +224,11 @@ static void test_order_and_conversion(void **state) {
     static const uint8_t byte = 7;
     static const int64_t step = -5;
     const gal_st_item items[] = {
-        { "u", GAL_ST_U8, GAL_ST_U8, 1, one, &byte },      { "b\"\xc3\xa9", GAL_ST_BF16, GAL_ST_F32, 1, many, x },
-        { "h", GAL_ST_F16, GAL_ST_F32, 1, many, x },       { "f", GAL_ST_F32, GAL_ST_F32, 1, many, x },
-        { "step", GAL_ST_I64, GAL_ST_I64, 1, one, &step },
+        { "u", GAL_ST_U8, GAL_ST_U8, 1, one, &byte, NULL, NULL },
+        { "b\"\xc3\xa9", GAL_ST_BF16, GAL_ST_F32, 1, many, x, NULL, NULL },
+        { "h", GAL_ST_F16, GAL_ST_F32, 1, many, x, NULL, NULL },
+        { "f", GAL_ST_F32, GAL_ST_F32, 1, many, x, NULL, NULL },
+        { "step", GAL_ST_I64, GAL_ST_I64, 1, one, &step, NULL, NULL },
     };
     CHECK_OK(gal_safetensors_write(path, items, GAL_LEN(items), NULL, 0, diag));
     gal_safetensors *s = NULL;

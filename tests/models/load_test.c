@@ -166,7 +166,7 @@ static void put_weights(const char *folder, const gal_model *m, size_t changed, 
     size_t n = 0;
     for (size_t i = 0; i < m->n_weights; i++) {
         const gal_w *w = &m->weights[i];
-        gal_st_item it = { w->name, GAL_ST_F32, GAL_ST_F32, w->ndim, w->dim, w->data };
+        gal_st_item it = { w->name, GAL_ST_F32, GAL_ST_F32, w->ndim, w->dim, w->data, NULL, NULL };
         if (i == changed && with) it = *with;
         if (i != changed || with) items[n++] = it;
     }
@@ -202,14 +202,14 @@ static void test_refused(void **state) {
     put_weights(folder, m, at, NULL, NULL);
     refuse(folder, w->name, "missing");
     const int64_t turned[] = { w->dim[1], w->dim[0] };
-    gal_st_item it = { w->name, GAL_ST_F32, GAL_ST_F32, w->ndim, turned, w->data };
+    gal_st_item it = { w->name, GAL_ST_F32, GAL_ST_F32, w->ndim, turned, w->data, NULL, NULL };
     put_weights(folder, m, at, &it, NULL);
     refuse(folder, w->name, "expected shape [");
     const int64_t flat[] = { gal_wcount(w) };
-    it = (gal_st_item){ w->name, GAL_ST_F32, GAL_ST_F32, 1, flat, w->data };
+    it = (gal_st_item){ w->name, GAL_ST_F32, GAL_ST_F32, 1, flat, w->data, NULL, NULL };
     put_weights(folder, m, at, &it, NULL);
     refuse(folder, w->name, "expected shape [");
-    it = (gal_st_item){ w->name, GAL_ST_F8_E4M3, GAL_ST_F8_E4M3, w->ndim, w->dim, w->data };
+    it = (gal_st_item){ w->name, GAL_ST_F8_E4M3, GAL_ST_F8_E4M3, w->ndim, w->dim, w->data, NULL, NULL };
     put_weights(folder, m, at, &it, NULL);
     refuse(folder, w->name, "F8_E4M3");
     gal_model_free(m);
@@ -224,7 +224,9 @@ static void test_extra_and_wide(void **state) {
     CHECK_OK(gal_model_save(m, folder, diag));
     static const float numbers[2] = { 1, 2 };
     static const int64_t two[] = { 2 };
-    gal_st_item extra = { "model.layers.0.self_attn.rotary_emb.inv_freq", GAL_ST_F32, GAL_ST_F32, 1, two, numbers };
+    gal_st_item extra = {
+        "model.layers.0.self_attn.rotary_emb.inv_freq", GAL_ST_F32, GAL_ST_F32, 1, two, numbers, NULL, NULL
+    };
     put_weights(folder, m, m->n_weights, NULL, &extra);
     CHECK_OK(gal_model_load(&b, folder, diag));
     assert_int_equal(b->n_notes, 0);
@@ -240,7 +242,8 @@ static void test_extra_and_wide(void **state) {
     double *wide = gal_alloc_array((size_t)gal_wcount(&m->weights[2]), sizeof *wide);
     assert_non_null(wide);
     gal_convert(wide, GAL_F64, m->weights[2].data, GAL_F32, gal_wcount(&m->weights[2]));
-    gal_st_item it = { m->weights[2].name, GAL_ST_F64, GAL_ST_F64, m->weights[2].ndim, m->weights[2].dim, wide };
+    gal_st_item it = { m->weights[2].name, GAL_ST_F64, GAL_ST_F64, m->weights[2].ndim,
+                       m->weights[2].dim,  wide,       NULL,       NULL };
     put_weights(folder, m, 2, &it, NULL);
     CHECK_OK(gal_model_load(&b, folder, diag));
     assert_int_equal(b->weights[2].dtype, GAL_F32);
