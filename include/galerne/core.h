@@ -68,10 +68,11 @@ GAL_API const char *gal_err_name(gal_err err);
 /* "f32", "bf16", ...; never NULL. */
 GAL_API const char *gal_dtype_name(gal_dtype dtype);
 
-/* Which kernels compute, and with how many threads. Results depend on the level, never on the threads. */
+/* What computes. Results depend on the device and the level, never on the threads. Zero it before filling it in. */
 typedef struct gal_device_options {
-    const char *cpu; /* "ref", "avx2", "avx512", "neon", or NULL: the best that this processor has */
-    int threads;     /* 0: as many as the processor offers to this process */
+    const char *cpu;    /* "ref", "avx2", "avx512", "neon", or NULL: the best that this processor has */
+    int threads;        /* 0: as many as the processor offers to this process */
+    const char *device; /* "cpu", or NULL: the same; "cuda" or "cuda:N": the GPU of that number */
 } gal_device_options;
 
 #ifdef __cplusplus

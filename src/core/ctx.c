@@ -11,6 +11,9 @@
 
 enum { GAL_META_CHUNK = 256 << 10, GAL_DATA_CHUNK = 4 << 20 };
 
+static void *take_data(void *dev, size_t bytes) { return gal_dev_take(dev, bytes); }
+static void give_data(void *dev, void *p) { gal_dev_give(dev, p); }
+
 gal_err gal_ctx_new(gal_ctx **out, gal_dev *dev, gal_dtype compute, gal_diag *diag) {
     GAL_ASSERT(compute == GAL_F32 || compute == GAL_BF16 || compute == GAL_F64);
     gal_ctx *cx = gal_alloc(sizeof *cx);
@@ -19,6 +22,7 @@ gal_err gal_ctx_new(gal_ctx **out, gal_dev *dev, gal_dtype compute, gal_diag *di
     cx->compute = compute;
     gal_arena_init(&cx->meta, GAL_META_CHUNK);
     gal_arena_init(&cx->data, GAL_DATA_CHUNK);
+    if (dev->far) gal_arena_init_from(&cx->data, GAL_DATA_CHUNK, &(gal_arena_source){ take_data, give_data, dev });
     *out = cx;
     return GAL_OK;
 }
@@ -27,6 +31,11 @@ void gal_ctx_free(gal_ctx *cx) {
     if (!cx) return;
     gal_plan_free(cx->recording);
     gal_free(cx->tape.nodes);
+    for (size_t i = 0; i < cx->n_constants; i++) {
+        gal_free(cx->constants[i].host);
+        gal_dev_give(cx->dev, cx->constants[i].far);
+    }
+    gal_free(cx->constants);
     gal_arena_free(&cx->meta);
     gal_arena_free(&cx->data);
     gal_free(cx);
@@ -113,15 +122,36 @@ void *gal_step_memory(gal_ctx *cx, size_t bytes) {
     return p;
 }
 
+const void *gal_constant(gal_ctx *cx, const void *host, size_t bytes) {
+    if (cx->err || !cx->dev->far) return host;
+    for (size_t i = 0; i < cx->n_constants; i++) {
+        const gal_copied *c = &cx->constants[i];
+        if (c->bytes == bytes && memcmp(c->host, host, bytes) == 0) return c->far;
+    }
+    gal_copied c = { gal_alloc(bytes), gal_dev_take(cx->dev, bytes), bytes };
+    if (!c.host || !c.far || gal_grow((void **)&cx->constants, &cx->constants_room, cx->n_constants + 1, sizeof c)) {
+        gal_ctx_fail(cx, GAL_ENOMEM, "no memory for %zu bytes of constants", bytes);
+    } else {
+        memcpy(c.host, host, bytes);
+        cx->err = gal_dev_upload(cx->dev, c.far, host, bytes, &cx->diag);
+    }
+    if (cx->err) {
+        gal_free(c.host);
+        gal_dev_give(cx->dev, c.far);
+        return NULL;
+    }
+    cx->constants[cx->n_constants++] = c;
+    return c.far;
+}
+
 void gal_launch(gal_ctx *cx, gal_kernel_id id, const void *args, size_t bytes) {
     if (cx->err) return;
-    const gal_kernel *k = &cx->dev->table.k[id];
-    GAL_ASSERT(k->run && k->chunks);
-    if (cx->recording && !gal__plan_add(cx->recording, k, args, bytes)) {
+    if (cx->recording && !gal__plan_add(cx->recording, cx->dev, id, args, bytes)) {
         gal_ctx_fail(cx, GAL_ENOMEM, "no memory to record a step");
         return;
     }
-    gal_pool_run(cx->dev->pool, k->run, args, k->chunks(args));
+    if (cx->recording && cx->dev->far) return; /* computed when the recording ends */
+    cx->err = gal_dev_launch(cx->dev, id, args, bytes, &cx->diag);
 }
 
 void gal_set_tap(gal_ctx *cx, gal_tap_fn fn, void *user) {
@@ -130,5 +160,5 @@ void gal_set_tap(gal_ctx *cx, gal_tap_fn fn, void *user) {
 }
 
 void gal_tap(gal_ctx *cx, const char *name, int index, const gal_t *t) {
-    if (cx->tap && !cx->err) cx->tap(cx->tap_user, name, index, t);
+    if (cx->tap && !cx->err && !(cx->recording && cx->dev->far)) cx->tap(cx->tap_user, name, index, t);
 }

@@ -12,7 +12,8 @@
  *   data arena:  [ values of block 0 | block 1 | ... > ]
  *                                 ^ mark: rewound after a block in inference; kept or recomputed in training
  *
- * One thread uses a context. SPDX-License-Identifier: Apache-2.0 */
+ * On a far device (dev.h) the data arena lies in its memory: t->data is then an address for kernels alone, and values
+ * are read with gal_dev_download(). One thread uses a context. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_CORE_CTX_H
 #define GAL_CORE_CTX_H
 
@@ -47,6 +48,10 @@ gal_t *gal_wrap(gal_ctx *cx, void *data, gal_dtype dtype, int ndim, const int64_
 /* Plain memory of the step, for what a block must find again during the backward walk; zeroed; NULL after any error.
  */
 void *gal_step_memory(gal_ctx *cx, size_t bytes);
+
+/* Numbers that the host wrote, where kernels find them: host itself on the CPU, else a copy on the device, one for
+ * each content, which lives as long as the context. NULL after any error. */
+const void *gal_constant(gal_ctx *cx, const void *host, size_t bytes);
 
 /* Sets the sticky error. */
 void gal_ctx_fail(gal_ctx *cx, gal_err err, const char *fmt, ...) GAL_PRINTF(3, 4);
@@ -89,8 +94,9 @@ gal_t *gal_block(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal
 
 /* ---- recorder ------------------------------------------------------------------------------------------------ */
 
-/* Between begin and end launches run eagerly and are logged. The plan may be replayed while the context, the weights,
- * the step and the cache keep their addresses. *out is written only on GAL_OK. */
+/* Between begin and end launches run eagerly and are logged; a far device runs them when the recording ends. The plan
+ * may be replayed while the context, the weights, the step and the cache keep their addresses. *out is written only
+ * on GAL_OK. */
 void gal_record_begin(gal_ctx *cx);
 gal_err gal_record_end(gal_ctx *cx, gal_plan **out, gal_diag *diag);
 void gal_replay(gal_ctx *cx, const gal_plan *plan);
@@ -99,7 +105,8 @@ size_t gal_plan_launches(const gal_plan *plan);
 
 /* ---- looking inside ------------------------------------------------------------------------------------------- */
 
-/* Called by gal_tap() with each named tensor of a step run eagerly; NULL: nobody looks. */
+/* Called by gal_tap() with each named tensor of a step run eagerly; NULL: nobody looks. Values of a far device must
+ * be downloaded. */
 typedef void (*gal_tap_fn)(void *user, const char *name, int index, const gal_t *t);
 void gal_set_tap(gal_ctx *cx, gal_tap_fn fn, void *user);
 void gal_tap(gal_ctx *cx, const char *name, int index, const gal_t *t);

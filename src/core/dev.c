@@ -1,9 +1,11 @@
-/* dev.c - choosing kernels by what the processor has. The only place that looks at the processor's features.
+/* dev.c - opening a device, and choosing kernels by what the processor has. The only place that looks at the
+ * processor's features.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "core/dev.h"
 
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #if defined(__x86_64__)
@@ -71,7 +73,7 @@ bool gal_dev_table(gal_kernel_table *table, const char *level) {
     return true;
 }
 
-gal_err gal_dev_open(gal_dev **out, const gal_device_options *options, gal_diag *diag) {
+static gal_err open_cpu(gal_dev *dev, const gal_device_options *options, gal_diag *diag) {
     const char *name = options ? options->cpu : NULL;
     int level = 0;
     if (name) {
@@ -85,12 +87,45 @@ gal_err gal_dev_open(gal_dev **out, const gal_device_options *options, gal_diag 
         for (int i = 0; i < (int)GAL_LEN(LEVELS); i++)
             if (level_present(i)) level = i;
     }
+    fill(&dev->table, level);
+    (void)snprintf(dev->name, sizeof dev->name, "%s", dev->table.name);
+    return GAL_OK;
+}
+
+static const char *other_name;
+static gal_dev_fill other_fill;
+
+void gal_dev_add_kind(const char *name, gal_dev_fill fill_dev) {
+    other_name = name;
+    other_fill = fill_dev;
+}
+
+/* "cuda", "cuda:0" to "cuda:99": the GPU's number, else -1. */
+static int cuda_index(const char *device) {
+    if (strcmp(device, "cuda") == 0) return 0;
+    if (strncmp(device, "cuda:", 5) != 0) return -1;
+    const char *d = device + 5;
+    size_t n = strspn(d, "0123456789");
+    if (n < 1 || n > 2 || d[n]) return -1;
+    return n == 1 ? d[0] - '0' : (d[0] - '0') * 10 + (d[1] - '0');
+}
+
+static gal_err open_device(gal_dev *dev, const gal_device_options *options, gal_diag *diag) {
+    const char *device = options && options->device ? options->device : "cpu";
+    if (strcmp(device, "cpu") == 0) return open_cpu(dev, options, diag);
+    if (other_name && strcmp(device, other_name) == 0) return other_fill(dev, options, diag);
+    int index = cuda_index(device);
+    if (index < 0) return gal_fail(diag, GAL_EUSAGE, "unknown device '%s': cpu, cuda or cuda:N", device);
+    return gal__dev_cuda(dev, index, diag);
+}
+
+gal_err gal_dev_open(gal_dev **out, const gal_device_options *options, gal_diag *diag) {
     gal_dev *dev = gal_alloc(sizeof *dev);
     if (!dev) return gal_fail(diag, GAL_ENOMEM, "no memory for a device");
-    fill(&dev->table, level);
     gal_err err = gal_pool_new(&dev->pool, options ? options->threads : 0, diag);
+    if (!err) err = open_device(dev, options, diag);
     if (err) {
-        gal_free(dev);
+        gal_dev_close(dev);
         return err;
     }
     *out = dev;
@@ -99,6 +134,7 @@ gal_err gal_dev_open(gal_dev **out, const gal_device_options *options, gal_diag 
 
 void gal_dev_close(gal_dev *dev) {
     if (!dev) return;
+    if (dev->far) dev->far->close(dev->self);
     gal_pool_free(dev->pool);
     gal_free(dev);
 }

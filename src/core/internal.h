@@ -33,11 +33,25 @@ typedef struct gal_tape {
 
 /* Launches logged since gal_record_begin(). Arguments lie in pages that never move. */
 typedef struct gal_page gal_page;
+typedef struct gal_launched {
+    gal_kernel_id id;
+    const void *args;
+    size_t bytes;
+} gal_launched;
 struct gal_plan {
-    gal_job *jobs;
+    gal_job *jobs;      /* the CPU's list */
+    gal_launched *list; /* a far device's, until it is captured */
     size_t count, room;
     gal_page *pages;
+    const gal_far *far; /* whose graph it is */
+    void *graph;
 };
+
+/* A copy of what the host wrote, where kernels of a far device read it. */
+typedef struct gal_copied {
+    void *host, *far;
+    size_t bytes;
+} gal_copied;
 
 struct gal_ctx {
     gal_dev *dev;
@@ -47,12 +61,14 @@ struct gal_ctx {
     gal_arena meta, data;
     gal_tape tape;
     gal_plan *recording; /* NULL: not recording */
-    uint32_t set;        /* weights whose gradients the running walk accumulates */
+    gal_copied *constants;
+    size_t n_constants, constants_room;
+    uint32_t set; /* weights whose gradients the running walk accumulates */
     gal_tap_fn tap;
     void *tap_user;
 };
 
 /* Appends a launch to the plan; false when there is no memory. */
-bool gal__plan_add(gal_plan *plan, const gal_kernel *k, const void *args, size_t bytes);
+bool gal__plan_add(gal_plan *plan, const gal_dev *dev, gal_kernel_id id, const void *args, size_t bytes);
 
 #endif

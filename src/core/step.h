@@ -3,7 +3,7 @@
 #ifndef GAL_CORE_STEP_H
 #define GAL_CORE_STEP_H
 
-#include "base/err.h"
+#include "core/dev.h"
 
 /* One layer's keys and values of all cached sequences; the memory belongs to infer/cache. A sequence has `slots`
  * slots; the key of position p lies in slot p mod slots. */
@@ -13,8 +13,14 @@ typedef struct gal_kv_layer {
     int64_t slots;
 } gal_kv_layer;
 
+/* Where kernels find the arrays of a step: the host's own memory on the CPU, else copies in the device's. */
+typedef struct gal_step_arrays {
+    const int32_t *ids, *pos, *start, *seq, *target, *out_rows;
+    const float *weight;
+} gal_step_arrays;
+
 /* A batch of packed rows. Arrays have room for `room` rows and keep their addresses; n may change between recordings.
- */
+ * The host fills them and commits. */
 typedef struct gal_step {
     int64_t n, room;
     int64_t row_len;        /* no document crosses a multiple of it; n in inference */
@@ -27,9 +33,16 @@ typedef struct gal_step {
     int64_t n_out;          /* rows whose logits are wanted; 0: all */
     int32_t *out_rows;      /* [n_out] ascending */
     const gal_kv_layer *kv; /* [L], or NULL: no cache */
+    gal_step_arrays at;     /* for kernel arguments */
+    gal_dev *dev;
+    void *block, *copy; /* all arrays, one after another; their copy on a far device */
 } gal_step;
 
-gal_err gal_step_init(gal_step *st, int64_t room, gal_diag *diag); /* zeroed; on failure nothing is held */
-void gal_step_free(gal_step *st);                                  /* leaves {0} */
+/* Zeroed; dev is borrowed; on failure nothing is held. */
+gal_err gal_step_init(gal_step *st, gal_dev *dev, int64_t room, gal_diag *diag);
+void gal_step_free(gal_step *st); /* leaves {0} */
+/* Before a step is run or replayed: kernels then find what the host wrote into the arrays. Costs nothing on the CPU.
+ */
+gal_err gal_step_commit(const gal_step *st, gal_diag *diag);
 
 #endif

@@ -8,6 +8,7 @@
 enum { FIRST_ROOM = 64 };
 
 struct gal_cache {
+    gal_dev *dev;
     int64_t L, G, K, sequences, limit, room;
     gal_dtype dtype;
     int64_t *window;     /* [L] 0: none */
@@ -49,14 +50,15 @@ int64_t gal_cache_tokens_in(const gal_config *config, gal_dtype dtype, int64_t s
     return lo;
 }
 
-gal_err gal_cache_new(gal_cache **out, const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t limit,
-                      gal_diag *diag) {
+gal_err gal_cache_new(gal_cache **out, gal_dev *dev, const gal_config *config, gal_dtype dtype, int64_t sequences,
+                      int64_t limit, gal_diag *diag) {
     GAL_ASSERT((dtype == GAL_F32 || dtype == GAL_BF16) && sequences > 0 && limit > 0);
     gal_cache *c = gal_alloc(sizeof *c);
     if (!c) return gal_fail(diag, GAL_ENOMEM, "no memory for a key-value cache");
     *c = (gal_cache){
         .L = config->L, .G = config->G, .K = config->K, .sequences = sequences, .limit = limit, .dtype = dtype
     };
+    c->dev = dev;
     c->window = gal_alloc_array((size_t)c->L, sizeof *c->window);
     c->layer = gal_alloc_array((size_t)c->L, sizeof *c->layer);
     c->length = gal_alloc_array((size_t)sequences, sizeof *c->length);
@@ -79,8 +81,8 @@ gal_err gal_cache_new(gal_cache **out, const gal_config *config, gal_dtype dtype
 void gal_cache_free(gal_cache *c) {
     if (!c) return;
     for (int64_t l = 0; c->layer && l < c->L; l++) {
-        gal_free(c->layer[l].k);
-        gal_free(c->layer[l].v);
+        gal_dev_give(c->dev, c->layer[l].k);
+        gal_dev_give(c->dev, c->layer[l].v);
     }
     gal_free(c->layer);
     gal_free(c->window);
@@ -103,25 +105,36 @@ int64_t gal_cache_length(const gal_cache *c, int64_t sequence) {
 
 const gal_kv_layer *gal_cache_layers(const gal_cache *c) { return c->layer; }
 
+/* One head's run of slots. */
+static gal_err copy_run(gal_cache *c, void *to, const void *from, size_t bytes, gal_diag *diag) {
+    if (!c->dev || !c->dev->far) {
+        memcpy(to, from, bytes);
+        return GAL_OK;
+    }
+    gal_k_map copy = {
+        .y = to, .a = from, .dt = c->dtype, .adt = c->dtype, .count = (int64_t)(bytes / gal_dtype_bytes(c->dtype))
+    };
+    return gal_dev_launch(c->dev, GAL_K_COPY, &copy, sizeof copy, diag);
+}
+
 /* [sequences, G, slots, K] with more slots. A layer that grows has not wrapped, so position p stays in slot p. */
 static gal_err grow_layer(gal_cache *c, gal_kv_layer *layer, int64_t slots, gal_diag *diag) {
     size_t row = (size_t)c->K * gal_dtype_bytes(c->dtype), heads = (size_t)c->sequences * (size_t)c->G;
     size_t old_run = (size_t)layer->slots * row, new_run = (size_t)slots * row;
-    void *both[2] = { gal_alloc_array(heads, new_run), gal_alloc_array(heads, new_run) };
-    if (!both[0] || !both[1]) {
-        gal_free(both[0]);
-        gal_free(both[1]);
-        return gal_fail(diag, GAL_ENOMEM, "no memory for a key-value cache of %lld tokens (%zu bytes for one layer)",
-                        (long long)slots, 2 * heads * new_run);
-    }
+    void *both[2] = { gal_dev_take_array(c->dev, heads, new_run), gal_dev_take_array(c->dev, heads, new_run) };
     void **old[2] = { &layer->k, &layer->v };
+    gal_err err = GAL_OK;
+    if (!both[0] || !both[1])
+        err = gal_fail(diag, GAL_ENOMEM, "no memory for a key-value cache of %lld tokens (%zu bytes for one layer)",
+                       (long long)slots, 2 * heads * new_run);
+    for (int i = 0; i < 2; i++)
+        for (size_t h = 0; !err && *old[i] && h < heads; h++)
+            err = copy_run(c, (char *)both[i] + h * new_run, (const char *)*old[i] + h * old_run, old_run, diag);
     for (int i = 0; i < 2; i++) {
-        for (size_t h = 0; *old[i] && h < heads; h++) {
-            memcpy((char *)both[i] + h * new_run, (const char *)*old[i] + h * old_run, old_run);
-        }
-        gal_free(*old[i]);
-        *old[i] = both[i];
+        gal_dev_give(c->dev, err ? both[i] : *old[i]);
+        if (!err) *old[i] = both[i];
     }
+    if (err) return err;
     layer->slots = slots;
     return GAL_OK;
 }

@@ -13,9 +13,10 @@
 
 typedef struct gal_cache gal_cache;
 
-/* limit: no sequence will ever be longer. dtype f32 or bf16. config is borrowed. Starts with room for few tokens. */
-gal_err gal_cache_new(gal_cache **out, const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t limit,
-                      gal_diag *diag);
+/* limit: no sequence will ever be longer. dtype f32 or bf16. dev (NULL: plain memory) and config are borrowed. Starts
+ * with room for few tokens. */
+gal_err gal_cache_new(gal_cache **out, gal_dev *dev, const gal_config *config, gal_dtype dtype, int64_t sequences,
+                      int64_t limit, gal_diag *diag);
 void gal_cache_free(gal_cache *c);
 
 /* Bytes of a cache whose sequences have room for `tokens` each. */

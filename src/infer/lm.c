@@ -79,6 +79,7 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
     if (!err) err = gal_lm_load_tokenizer(&lm->tokenizer, lm->dir.data, diag);
     if (!err) err = load_defaults(lm, diag);
     if (!err) err = gal_lm_bring(lm->model, lm->dev, &lm->options, diag);
+    if (!err) err = gal_model_to_device(lm->model, lm->dev, diag);
     if (!err) {
         gal_engine_options eo = { .compute = lm->options.compute,
                                   .cache = lm->options.cache,

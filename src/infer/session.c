@@ -23,6 +23,8 @@ struct gal_engine {
     bool eager;
     uint8_t *in_step; /* [sequences] occurs in the step being made */
     recorded plans[PLAN_ROWS + 1];
+    float *fetched; /* logits of a far device */
+    size_t fetched_room;
     int64_t replays;
 };
 
@@ -31,16 +33,16 @@ struct gal_engine {
 
 /* Memory that a cache may take: what is free, less weights that are mapped and will be read in, less a tenth for
  * activations. A model larger than memory still runs, from its file: then an eighth of memory goes to the cache. */
-static uint64_t cache_budget(const gal_model *m) {
-    uint64_t free_bytes = gal_memory_available(), mapped = gal_model_mapped_bytes(m);
+static uint64_t cache_budget(gal_dev *dev, const gal_model *m) {
+    uint64_t free_bytes = gal_dev_available(dev), mapped = gal_model_mapped_bytes(m);
     uint64_t rest = free_bytes - GAL_MIN(mapped, free_bytes - free_bytes / 8);
     return rest - rest / 10;
 }
 
-static gal_err choose_context(gal_engine *e, const gal_engine_options *o, gal_diag *diag) {
+static gal_err choose_context(gal_engine *e, gal_dev *dev, const gal_engine_options *o, gal_diag *diag) {
     const gal_config *c = &e->model->config;
     int64_t most = o->beyond ? GAL_MAX_POSITIONS : c->max_positions;
-    uint64_t budget = cache_budget(e->model);
+    uint64_t budget = cache_budget(dev, e->model);
     int64_t fits = gal_cache_tokens_in(c, o->cache, o->sequences, most, budget);
     int64_t want = o->context ? o->context : GAL_MAX(fits, 1);
     uint64_t need = gal_cache_bytes_for(c, o->cache, o->sequences, want);
@@ -79,13 +81,13 @@ static gal_err check_room(const gal_engine *e, int64_t length, gal_diag *diag) {
 
 gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const gal_engine_options *o,
                        gal_diag *diag) {
-    GAL_ASSERT(o->sequences > 0 && o->context >= 0 && o->chunk >= 0);
+    GAL_ASSERT(o->sequences > 0 && o->context >= 0 && o->chunk >= 0 && gal_model_is_on(m, dev));
     gal_engine *e = gal_alloc(sizeof *e);
     if (!e) return gal_fail(diag, GAL_ENOMEM, "no memory for an engine");
     e->model = m;
     e->sequences = o->sequences;
     e->eager = o->eager;
-    gal_err err = choose_context(e, o, diag);
+    gal_err err = choose_context(e, dev, o, diag);
     if (!err) {
         int64_t rows = o->chunk ? o->chunk : DEFAULT_CHUNK;
         e->chunk = GAL_MAX(GAL_MIN(rows, e->context), o->sequences);
@@ -93,8 +95,8 @@ gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const
         if (!e->in_step) err = gal_fail(diag, GAL_ENOMEM, "no memory for an engine");
     }
     if (!err) err = gal_ctx_new(&e->cx, dev, o->compute, diag);
-    if (!err) err = gal_step_init(&e->st, e->chunk, diag);
-    if (!err) err = gal_cache_new(&e->cache, &m->config, o->cache, o->sequences, e->context, diag);
+    if (!err) err = gal_step_init(&e->st, dev, e->chunk, diag);
+    if (!err) err = gal_cache_new(&e->cache, dev, &m->config, o->cache, o->sequences, e->context, diag);
     if (err) {
         gal_engine_free(e);
         return err;
@@ -118,6 +120,7 @@ void gal_engine_free(gal_engine *e) {
     gal_step_free(&e->st);
     gal_ctx_free(e->cx);
     gal_free(e->in_step);
+    gal_free(e->fetched);
     gal_free(e);
 }
 
@@ -181,6 +184,18 @@ static void fill_step(gal_engine *e, const gal_slice *slices, size_t n_slices, b
     st->n_out = all_rows || row == (int64_t)n_slices ? 0 : (int64_t)n_slices;
 }
 
+/* Logits that the host can read; on the CPU they are where they were computed. */
+static gal_err fetch(gal_engine *e, const float **logits, int64_t rows, gal_diag *diag) {
+    gal_dev *dev = gal_ctx_dev(e->cx);
+    if (!dev->far) return GAL_OK;
+    size_t count = (size_t)rows * (size_t)e->model->config.V;
+    if (gal_grow((void **)&e->fetched, &e->fetched_room, count, sizeof *e->fetched))
+        return gal_fail(diag, GAL_ENOMEM, "no memory for %zu logits", count);
+    gal_err err = gal_dev_download(dev, e->fetched, *logits, count * sizeof *e->fetched, diag);
+    *logits = e->fetched;
+    return err;
+}
+
 gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows, const float **logits,
                         gal_diag *diag) {
     GAL_ASSERT(n_slices > 0);
@@ -191,6 +206,8 @@ gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices,
     if (grown) drop_plans(e); /* they hold the old addresses */
     if (err) return err;
     fill_step(e, slices, n_slices, all_rows);
+    err = gal_step_commit(&e->st, diag);
+    if (err) return err;
 
     int64_t rows = e->st.n;
     bool plannable = !e->eager && rows == (int64_t)n_slices && rows <= PLAN_ROWS;
@@ -211,6 +228,7 @@ gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices,
     }
     gal_err end = gal_step_end(e->cx, diag);
     if (!err) err = end;
+    if (!err) err = fetch(e, &result, e->st.n_out ? e->st.n_out : rows, diag);
     for (size_t i = 0; i < n_slices; i++) {
         if (err) {
             (void)gal_cache_truncate(e->cache, slices[i].sequence, 0);

@@ -22,7 +22,8 @@ typedef struct gal_engine_options {
     bool beyond;       /* context may exceed the model's maximum (logits of whatever is asked) */
 } gal_engine_options;
 
-/* dev and m are borrowed. GAL_ENOMEM: the context asked for is beyond the limit; the message has the byte counts. */
+/* dev and m are borrowed; m's weights lie where dev computes (gal_model_to_device()). GAL_ENOMEM: the context asked
+ * for is beyond the limit; the message has the byte counts. */
 gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const gal_engine_options *options,
                        gal_diag *diag);
 void gal_engine_free(gal_engine *e);

@@ -43,7 +43,7 @@ void gal_model_free(gal_model *m) {
     if (!m) return;
     for (size_t i = 0; i < m->n_weights; i++) {
         gal_w *w = &m->weights[i];
-        if (w->owned) gal_free(w->data);
+        if (w->owned) gal_dev_give(m->dev, w->data);
         gal_free(w->name);
     }
     gal_free(m->weights);
@@ -109,7 +109,7 @@ static void draw(gal_w *w, double sd, uint64_t seed, uint64_t stream) {
 }
 
 gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *diag) {
-    GAL_ASSERT(dtype == GAL_F32 || dtype == GAL_BF16 || dtype == GAL_F16 || dtype == GAL_F64);
+    GAL_ASSERT(!m->dev && (dtype == GAL_F32 || dtype == GAL_BF16 || dtype == GAL_F16 || dtype == GAL_F64));
     double sd = m->config.init_range, residual = sd / sqrt(2.0 * (double)m->config.L);
     for (size_t i = 0; i < m->n_weights; i++) {
         gal_w *w = &m->weights[i];
@@ -126,6 +126,7 @@ gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *d
 }
 
 gal_err gal_model_own(gal_model *m, gal_diag *diag) {
+    GAL_ASSERT(!m->dev);
     for (size_t i = 0; i < m->n_weights; i++) {
         gal_w *w = &m->weights[i];
         if (w->owned && w->dtype == GAL_F32) continue;

@@ -39,6 +39,7 @@ struct gal_model {
     bool files_read; /* they have been read into memory; otherwise they are mapped */
     void (*files_free)(void *files);
     gal_err (*files_bring)(void *files, gal_bring *how, gal_diag *diag); /* where files is set */
+    gal_dev *dev; /* a far device that holds the weights' data; NULL: the host does */
     char **notes; /* [n_notes] what a loader wants to say without failing: tensors nobody asked for */
     size_t n_notes;
 };
@@ -64,6 +65,12 @@ gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *d
 /* Gives the model f32 weights of its own in place of mapped or 16-bit ones: what training needs. On GAL_ENOMEM some
  * are still as they were. */
 gal_err gal_model_own(gal_model *m, gal_diag *diag);
+
+/* place.c   Moves the weights into a far device's memory and lets go of the host's copies and of mapped files;
+ * nothing to do on the CPU. dev is borrowed until gal_model_free(). On failure the model is as before. */
+gal_err gal_model_to_device(gal_model *m, gal_dev *dev, gal_diag *diag);
+/* Whether kernels of dev can read the weights. */
+bool gal_model_is_on(const gal_model *m, const gal_dev *dev);
 
 /* rope_spec.c: angles and query scale of a config, in the numbers that transformers computes. out->inv_freq is the
  * caller's: gal_rope_spec_free(). Half-split pairs (the Hugging Face layout of weights). */

@@ -7,6 +7,10 @@
 
 #include <string.h>
 
+static gal_err read_far(void *dev, void *to, const void *from, size_t bytes, gal_diag *diag) {
+    return gal_dev_download(dev, to, from, bytes, diag);
+}
+
 static gal_err save_weights(const gal_model *m, const char *path, gal_diag *diag) {
     static const char *const META[] = { "format", "pt" };
     gal_st_item *items = gal_alloc_array(m->n_weights, sizeof *items);
@@ -18,6 +22,10 @@ static gal_err save_weights(const gal_model *m, const char *path, gal_diag *diag
         items[i] = (gal_st_item){
             .name = w->name, .dtype = dtype, .from = dtype, .ndim = w->ndim, .dim = w->dim, .data = w->data
         };
+        if (m->dev) {
+            items[i].read = read_far;
+            items[i].user = m->dev;
+        }
     }
     gal_err err = gal_safetensors_write(path, items, m->n_weights, META, 1, diag);
     gal_free(items);

@@ -65,9 +65,9 @@ gal_t *gal_attend(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_sp
                        .size = size,
                        .window = spec->window,
                        .scale = spec->scale,
-                       .start = st->start,
-                       .pos = st->pos,
-                       .seq = st->seq };
+                       .start = st->at.start,
+                       .pos = st->at.pos,
+                       .seq = st->at.seq };
     if (kv) {
         a.ck = kv->k;
         a.cv = kv->v;
@@ -77,9 +77,9 @@ gal_t *gal_attend(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_sp
     gal_launch(cx, GAL_K_ATTEND, &a, sizeof a);
     if (kv)
         GAL_LAUNCH(cx, GAL_K_KV_STORE, gal_k_kv_store, .ck = kv->k, .cv = kv->v, .cdt = kv->dtype, .k = k->data,
-                   .v = v->data, .dt = k->dtype, .pos = st->pos, .seq = st->seq, .n = n, .kv_heads = spec->kv_heads,
-                   .size = size, .slots = kv->slots);
-    attend_saved s = { q, k, v, lse, *spec, st->start, st->row_len ? st->row_len : n };
+                   .v = v->data, .dt = k->dtype, .pos = st->at.pos, .seq = st->at.seq, .n = n,
+                   .kv_heads = spec->kv_heads, .size = size, .slots = kv->slots);
+    attend_saved s = { q, k, v, lse, *spec, st->at.start, st->row_len ? st->row_len : n };
     gal_tape_push(cx, attend_vjp, y, &s, sizeof s, (gal_t *[]){ q, k, v, y }, 4);
     return y;
 }

@@ -75,34 +75,35 @@ static void put_head(gal_ctx *cx, gal_t *y, gal_t *head, const int32_t *rows, in
     gal_tape_push(cx, put_head_vjp, y, &s, sizeof s, NULL, 0);
 }
 
-/* Row numbers of head h, and the range of keys that each row sees. Lives in the step's memory. */
-static int32_t *head_rows(gal_ctx *cx, int64_t n, int64_t heads, int64_t h) {
-    gal_t *t = gal_new(cx, GAL_I32, 1, &n);
-    if (!t) return NULL;
-    int32_t *rows = t->data;
-    for (int64_t i = 0; i < n; i++) rows[i] = (int32_t)(i * heads + h);
-    return rows;
+/* Row numbers of head h. */
+static const int32_t *head_rows(gal_ctx *cx, int64_t n, int64_t heads, int64_t h) {
+    size_t bytes = (size_t)n * sizeof(int32_t);
+    int32_t *rows = gal_step_memory(cx, bytes);
+    for (int64_t i = 0; rows && i < n; i++) rows[i] = (int32_t)(i * heads + h);
+    return gal_constant(cx, rows, bytes);
 }
 
 gal_t *gal_attend_composite(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec,
                             const gal_step *st) {
     if (!q || !k || !v) return NULL;
     int64_t n = gal_rows(q), heads = spec->heads, kv_heads = spec->kv_heads, size = spec->size;
-    gal_t *lo_t = gal_new(cx, GAL_I32, 1, &n), *hi_t = gal_new(cx, GAL_I32, 1, &n), *y = gal_like(cx, q);
+    size_t bytes = (size_t)n * sizeof(int32_t);
+    int32_t *lo = gal_step_memory(cx, bytes), *hi = gal_step_memory(cx, bytes);
+    gal_t *y = gal_like(cx, q);
     if (!gal_ok(cx)) return NULL;
-    int32_t *lo = lo_t->data, *hi = hi_t->data;
     for (int64_t i = 0; i < n; i++) {
         int64_t first = spec->window ? GAL_MAX((int64_t)st->start[i], i - spec->window + 1) : st->start[i];
         lo[i] = (int32_t)first;
         hi[i] = (int32_t)(i + 1);
     }
+    const int32_t *from = gal_constant(cx, lo, bytes), *to = gal_constant(cx, hi, bytes);
     zero(cx, y);
     for (int64_t h = 0; h < heads; h++) {
         int64_t g = h / (heads / kv_heads);
         const int32_t *q_rows = head_rows(cx, n, heads, h), *kv_rows = head_rows(cx, n, kv_heads, g);
         if (!q_rows || !kv_rows) return NULL;
         gal_t *qh = take_head(cx, q, q_rows, size), *kh = take_head(cx, k, kv_rows, size);
-        gal_t *p = gal_softmax(cx, gal_matmul(cx, qh, kh, true), lo, hi, spec->scale);
+        gal_t *p = gal_softmax(cx, gal_matmul(cx, qh, kh, true), from, to, spec->scale);
         put_head(cx, y, gal_matmul(cx, p, take_head(cx, v, kv_rows, size), false), q_rows, size);
     }
     return y;

@@ -18,8 +18,8 @@ gal_t *gal_embed(gal_ctx *cx, const gal_w *w, const gal_step *st) {
     gal_t *y = gal_new2(cx, gal_ctx_compute(cx), st->n, w->dim[1]);
     if (!y) return NULL;
     GAL_LAUNCH(cx, GAL_K_EMBED, gal_k_embed, .y = y->data, .dt = y->dtype, .table = w->data, .wdt = w->dtype,
-               .ids = st->ids, .n = st->n, .d = w->dim[1]);
-    gal_tape_push(cx, embed_vjp, y, &(embed_saved){ w, st->ids }, sizeof(embed_saved), NULL, 0);
+               .ids = st->at.ids, .n = st->n, .d = w->dim[1]);
+    gal_tape_push(cx, embed_vjp, y, &(embed_saved){ w, st->at.ids }, sizeof(embed_saved), NULL, 0);
     return y;
 }
 
@@ -43,7 +43,7 @@ gal_t *gal_out_rows(gal_ctx *cx, gal_t *x, const gal_step *st) {
     gal_t *y = gal_new2(cx, x->dtype, st->n_out, gal_cols(x));
     if (!y) return NULL;
     GAL_LAUNCH(cx, GAL_K_GATHER_ROWS, gal_k_gather_rows, .y = y->data, .x = x->data, .dt = x->dtype,
-               .rows = st->out_rows, .n = st->n_out, .d = gal_cols(x));
-    gal_tape_push(cx, out_rows_vjp, y, &(rows_saved){ x, st->out_rows }, sizeof(rows_saved), NULL, 0);
+               .rows = st->at.out_rows, .n = st->n_out, .d = gal_cols(x));
+    gal_tape_push(cx, out_rows_vjp, y, &(rows_saved){ x, st->at.out_rows }, sizeof(rows_saved), NULL, 0);
     return y;
 }

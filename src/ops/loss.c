@@ -92,10 +92,10 @@ gal_t *gal_cross_entropy(gal_ctx *cx, gal_t *x, const gal_w *head, const gal_ste
         int64_t rows = GAL_MIN(chunk, n - r0);
         logits_of(cx, x, head, logits, r0, rows);
         GAL_LAUNCH(cx, GAL_K_XENT, gal_k_xent, .logits = logits->data, .loss = at(loss, r0), .lse = at(lse, r0),
-                   .dt = stat, .target = st->target + r0, .r = rows, .v = v);
+                   .dt = stat, .target = st->at.target + r0, .r = rows, .v = v);
     }
     bool keep = chunk == n;
-    xent_saved s = { x, lse, keep ? logits : NULL, head, st->target, chunk };
+    xent_saved s = { x, lse, keep ? logits : NULL, head, st->at.target, chunk };
     gal_tape_push(cx, xent_vjp, loss, &s, sizeof s, keep ? (gal_t *[]){ x, logits } : &x, keep ? 2 : 1);
     return loss;
 }
@@ -118,8 +118,8 @@ gal_t *gal_cross_entropy_logits(gal_ctx *cx, gal_t *logits, const gal_step *st) 
     gal_t *loss = gal_new(cx, logits->dtype, 1, &n), *lse = gal_new(cx, logits->dtype, 1, &n);
     if (!gal_ok(cx)) return NULL;
     GAL_LAUNCH(cx, GAL_K_XENT, gal_k_xent, .logits = logits->data, .loss = loss->data, .lse = lse->data,
-               .dt = logits->dtype, .target = st->target, .r = n, .v = gal_cols(logits));
-    xent_saved s = { .lse = lse, .logits = logits, .target = st->target };
+               .dt = logits->dtype, .target = st->at.target, .r = n, .v = gal_cols(logits));
+    xent_saved s = { .lse = lse, .logits = logits, .target = st->at.target };
     gal_tape_push(cx, xent_logits_vjp, loss, &s, sizeof s, &logits, 1);
     return loss;
 }
@@ -143,8 +143,8 @@ gal_t *gal_weighted_sum(gal_ctx *cx, gal_t *loss, const gal_step *st) {
     GAL_SHAPES(gal_count(loss) == st->n, "weighted_sum", loss, NULL);
     gal_t *y = gal_new(cx, loss->dtype, 0, NULL);
     if (!y) return NULL;
-    GAL_LAUNCH(cx, GAL_K_WSUM, gal_k_wsum, .y = y->data, .x = loss->data, .weight = st->weight, .dt = loss->dtype,
+    GAL_LAUNCH(cx, GAL_K_WSUM, gal_k_wsum, .y = y->data, .x = loss->data, .weight = st->at.weight, .dt = loss->dtype,
                .n = st->n);
-    gal_tape_push(cx, wsum_vjp, y, &(wsum_saved){ loss, st->weight }, sizeof(wsum_saved), NULL, 0);
+    gal_tape_push(cx, wsum_vjp, y, &(wsum_saved){ loss, st->at.weight }, sizeof(wsum_saved), NULL, 0);
     return y;
 }

@@ -7,9 +7,10 @@ gal_rope_angles gal_rope_angles_of(gal_ctx *cx, const gal_rope_spec *spec, const
     gal_rope_angles a = { .interleaved = spec->interleaved };
     a.table = gal_new2(cx, stat, st->n, spec->size);
     if (spec->beta > 0) a.qscale = gal_new(cx, stat, 1, (int64_t[]){ st->n });
+    const float *inv_freq = gal_constant(cx, spec->inv_freq, (size_t)(spec->size / 2) * sizeof(float));
     if (!gal_ok(cx)) return a;
     GAL_LAUNCH(cx, GAL_K_ROPE_TABLE, gal_k_rope_table, .table = a.table->data,
-               .qscale = a.qscale ? a.qscale->data : NULL, .dt = dt, .pos = st->pos, .inv_freq = spec->inv_freq,
+               .qscale = a.qscale ? a.qscale->data : NULL, .dt = dt, .pos = st->at.pos, .inv_freq = inv_freq,
                .mscale = spec->mscale, .beta = spec->beta, .original = spec->original, .n = st->n,
                .size = spec->size);
     return a;

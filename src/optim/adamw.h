@@ -25,8 +25,10 @@ typedef struct gal_adamw_slot {
 } gal_adamw_slot;
 
 typedef struct gal_adamw {
-    gal_opt_step step; /* numbers of the coming update; kernels read them here */
-    int64_t t;         /* updates made */
+    gal_dev *dev;
+    gal_opt_step step;     /* numbers of the coming update */
+    gal_opt_step *step_at; /* where kernels find them: &step on the CPU */
+    int64_t t;             /* updates made */
     gal_adamw_options options;
     gal_adamw_slot *slot; /* [n], in the order of the weights */
     size_t n;
@@ -34,20 +36,22 @@ typedef struct gal_adamw {
     int64_t n_partial;
 } gal_adamw;
 
-/* Weights hold f32 that they own. work: the type they compute in, F32 or BF16. Gives each a gradient and puts it into
- * group `set`. On failure the weights are as before, without gradients. */
-gal_err gal_adamw_new(gal_adamw **out, gal_w *weights, size_t n, gal_dtype work, uint32_t set,
+/* Weights hold f32 that they own, in dev's memory; dev is borrowed. work: the type they compute in, F32 or BF16.
+ * Gives each a gradient and puts it into group `set`. On failure the weights are as before, without gradients. */
+gal_err gal_adamw_new(gal_adamw **out, gal_dev *dev, gal_w *weights, size_t n, gal_dtype work, uint32_t set,
                       const gal_adamw_options *options, gal_diag *diag);
 /* Takes the gradients back; where the optimiser held master weights, they become the weights' data again. */
 void gal_adamw_free(gal_adamw *o);
-/* Writes the numbers of update t + 1 into o->step. */
-void gal_adamw_prepare(gal_adamw *o, double lr);
+/* Writes the numbers of update t + 1 where kernels find them. */
+gal_err gal_adamw_prepare(gal_adamw *o, double lr, gal_diag *diag);
 /* Launches: gradients to zero. */
 void gal_adamw_zero(gal_ctx *cx, gal_adamw *o);
 /* Launches: norm, clipping, update. The caller then counts it with o->t++. */
 void gal_adamw_update(gal_ctx *cx, gal_adamw *o);
+/* The gradient's norm that the last update found into o->step. */
+gal_err gal_adamw_read(gal_adamw *o, gal_diag *diag);
 /* Copies the master weights into what the model computes on (after loading a checkpoint). */
-void gal_adamw_refresh(gal_adamw *o);
+gal_err gal_adamw_refresh(gal_adamw *o, gal_diag *diag);
 /* For saving: the weights show their master values (f32) between show and hide. */
 void gal_adamw_show_master(gal_adamw *o);
 void gal_adamw_hide_master(gal_adamw *o);

@@ -29,6 +29,10 @@ enum { MANIFEST_MAX_BYTES = 1 << 20 };
 /* ---- optimiser state ---------------------------------------------------------------------------------------------
  */
 
+static gal_err read_far(void *dev, void *to, const void *from, size_t bytes, gal_diag *diag) {
+    return gal_dev_download(dev, to, from, bytes, diag);
+}
+
 static gal_err save_moments(const gal_trainer *t, const char *path, gal_diag *diag) {
     size_t n = t->opt->n;
     gal_st_item *items = gal_alloc_array(2 * n, sizeof *items);
@@ -43,7 +47,9 @@ static gal_err save_moments(const gal_trainer *t, const char *path, gal_diag *di
                                   .from = GAL_ST_F32,
                                   .ndim = s->w->ndim,
                                   .dim = s->w->dim,
-                                  .data = i % 2 ? s->v : s->m };
+                                  .data = i % 2 ? s->v : s->m,
+                                  .read = t->dev->far ? read_far : NULL,
+                                  .user = t->dev };
     }
     gal_err err = ok ? gal_safetensors_write(path, items, 2 * n, NULL, 0, diag)
                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
@@ -53,8 +59,8 @@ static gal_err save_moments(const gal_trainer *t, const char *path, gal_diag *di
     return err;
 }
 
-static gal_err load_tensor(const gal_safetensors *f, const char *path, const char *name, const gal_w *w, float *to,
-                           gal_diag *diag) {
+static gal_err load_tensor(gal_dev *dev, const gal_safetensors *f, const char *path, const char *name, const gal_w *w,
+                           float *to, gal_diag *diag) {
     const gal_st_tensor *x = gal_safetensors_find(f, name);
     uint64_t bytes = (uint64_t)gal_wcount(w) * sizeof(float);
     if (!x) return gal_fail(diag, GAL_EINPUT, "%s: expected a tensor %s, found none", path, name);
@@ -64,8 +70,7 @@ static gal_err load_tensor(const gal_safetensors *f, const char *path, const cha
         return gal_fail(diag, GAL_EINPUT,
                         "%s: %s: expected F32 of %llu bytes in the shape of the model, found %s of %llu", path, name,
                         (unsigned long long)bytes, gal_st_dtype_name(x->dtype), (unsigned long long)x->bytes);
-    memcpy(to, x->data, (size_t)bytes);
-    return GAL_OK;
+    return gal_dev_upload(dev, to, x->data, (size_t)bytes, diag);
 }
 
 gal_err gal__checkpoint_load_tensors(gal_trainer *t, const char *dir, gal_diag *diag) {
@@ -79,15 +84,15 @@ gal_err gal__checkpoint_load_tensors(gal_trainer *t, const char *dir, gal_diag *
     if (!err) err = gal_safetensors_open(&o, moments.data, diag);
     for (size_t i = 0; !err && i < t->opt->n; i++) {
         gal_adamw_slot *s = &t->opt->slot[i];
-        err = load_tensor(w, weights.data, s->w->name, s->w, s->master, diag);
+        err = load_tensor(t->dev, w, weights.data, s->w->name, s->w, s->master, diag);
         for (int k = 0; !err && k < 2; k++) {
             gal_buf_clear(&name);
             gal_buf_printf(&name, "%s.%s", k ? "v" : "m", s->w->name);
             if (name.oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
-            if (!err) err = load_tensor(o, moments.data, name.data, s->w, k ? s->v : s->m, diag);
+            if (!err) err = load_tensor(t->dev, o, moments.data, name.data, s->w, k ? s->v : s->m, diag);
         }
     }
-    if (!err) gal_adamw_refresh(t->opt);
+    if (!err) err = gal_adamw_refresh(t->opt, diag);
     gal_safetensors_close(w);
     gal_safetensors_close(o);
     gal_buf_free(&weights);

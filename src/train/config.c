@@ -73,6 +73,7 @@ static const gal_setting ROWS[] = {
         "steps between checkpoints besides those before evaluations; 0: none"),
     INT("save.keep", save.keep, "2", 1, 1e6, "newest checkpoints kept, besides the best one"),
 
+    TEXT("device.name", GAL_S_STRING, device.name, "cpu", "cpu, cuda, or cuda:N for the GPU of that number"),
     TEXT("device.cpu", GAL_S_STRING, device.cpu, "", "ref, avx2, avx512 or neon; empty: the best of this processor"),
     INT("device.threads", device.threads, "0", 0, 4096, "threads; 0: one a processor. Results do not depend on it"),
     TEXT("sample.prompts", GAL_S_STRINGS, sample.prompts, NULL, "texts continued after each evaluation"),

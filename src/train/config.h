@@ -43,7 +43,7 @@ typedef struct gal_train_config {
         int64_t every, keep;
     } save;
     struct {
-        char *cpu;
+        char *name, *cpu;
         int64_t threads;
     } device;
     struct {

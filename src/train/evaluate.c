@@ -46,21 +46,23 @@ static int64_t bytes_of(const gal_trainer *t, const gal_step *st) {
 }
 
 static gal_err run_batch(gal_trainer *t, gal_diag *diag) {
+    gal_err err = gal_step_commit(&t->st, diag);
+    if (err) return err;
+    gal_step_begin(t->cx);
     if (t->eval_plan) {
         gal_replay(t->cx, t->eval_plan);
-        return GAL_OK;
+        return gal_step_end(t->cx, diag);
     }
     bool record = !t->config->eager;
-    gal_step_begin(t->cx);
     if (record) gal_record_begin(t->cx);
     gal_t *loss = t->model->family->loss(t->cx, t->model, &t->st);
     gal_t *sum = gal_weighted_sum(t->cx, loss, &t->st);
     if (sum) {
-        gal_k_map copy = { .y = &t->loss_sum, .a = sum->data, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
+        gal_k_map copy = { .y = t->loss_sum, .a = sum->data, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
         gal_launch(t->cx, GAL_K_COPY, &copy, sizeof copy);
     }
     gal_plan *made = NULL;
-    gal_err err = record ? gal_record_end(t->cx, &made, diag) : GAL_OK;
+    err = record ? gal_record_end(t->cx, &made, diag) : GAL_OK;
     gal_err end = gal_step_end(t->cx, diag);
     if (err || end) {
         gal_plan_free(made);
@@ -85,8 +87,10 @@ gal_err gal__train_evaluate(gal_trainer *t, int64_t max_rows, gal__train_score *
         }
         for (int64_t i = 0; i < t->st.n; i++) t->st.weight[i] = t->st.target[i] < 0 ? 0.0f : 1.0f;
         gal_err err = run_batch(t, diag);
+        double nats = 0;
+        if (!err) err = gal__train_read_loss(t, &nats, diag);
         if (err) return err;
-        sum.nats += (double)t->loss_sum;
+        sum.nats += nats;
         sum.bytes += bytes_of(t, &t->st);
     }
     double total = sum.nats;

@@ -189,7 +189,7 @@ static gal_err write_facts(gal_trainer *t, gal_diag *diag) {
     if (!err)
         err = gal_metrics_fact(t->metrics, t->resuming ? "resumed_unix_time_s" : "started_unix_time_s", text, diag);
     if (!err) err = gal_metrics_fact(t->metrics, "version", gal_version(), diag);
-    if (!err) err = gal_metrics_fact(t->metrics, "cpu", t->dev->table.name ? t->dev->table.name : "", diag);
+    if (!err) err = gal_metrics_fact(t->metrics, "cpu", t->dev->name, diag);
     if (!err) err = gal_metrics_fact(t->metrics, "state", "running", diag);
     return err ? err : gal__train_flush(t, diag);
 }
@@ -233,10 +233,11 @@ static gal_err draw(gal_trainer *t, gal_diag *diag) {
 static void close_run(gal_trainer *t, bool leave_nothing) {
     gal__train_forget_plans(t);
     gal_ctx_free(t->cx);
-    gal_dev_close(t->dev);
     gal_adamw_free(t->opt);
     gal_model_free(t->model);
     gal_step_free(&t->st);
+    gal_dev_give(t->dev, t->loss_sum);
+    gal_dev_close(t->dev);
     gal_free(t->rows.ids);
     gal_free(t->rows.pos);
     gal_free(t->rows.start);
@@ -260,13 +261,16 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     t->best_nats = -1.0;
     t->best_step = -1;
     bool born = t->resuming;
-    gal_err err = gal__run_open(t, diag);
+    gal_err err = gal__train_setup_device(t, diag);
+    if (!err) err = gal__run_open(t, diag);
     if (!err) err = t->resuming ? take_up(t, diag) : begin(t, NULL, diag);
     if (!err && (!t->resuming || options->extend)) err = gal__run_write_config(t, diag);
     born = born || !err;
-    if (!err)
+    if (!err && t->dev->far)
+        gal__train_note(t, "%lld parameters, %s", (long long)gal_model_params(t->model), t->dev->name);
+    if (!err && !t->dev->far)
         gal__train_note(t, "%lld parameters, %d threads, %s", (long long)gal_model_params(t->model),
-                        gal_pool_threads(t->dev->pool), t->dev->table.name ? t->dev->table.name : "");
+                        gal_pool_threads(t->dev->pool), t->dev->name);
     if (!err) err = write_facts(t, diag);
     if (!err) err = steps(t, diag);
     if (!err || err == GAL_EINTERRUPTED) {

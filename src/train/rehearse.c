@@ -8,7 +8,7 @@
 static gal_err check_memory(gal_trainer *t, gal_diag *diag) {
     /* Weights, gradients and moments are there already; what comes are the activations. One row is measured, a batch
      * takes at most as many times that. */
-    uint64_t row = 0, available = gal_memory_available();
+    uint64_t row = 0, available = gal_dev_available(t->dev);
     gal_err err = gal__train_measure_row(t, &row, diag);
     if (err) return err;
     uint64_t batch = row * (uint64_t)t->config->batch.rows;

@@ -194,6 +194,14 @@ static gal_err fresh_model(gal_trainer *t, const char *from, gal_diag *diag) {
     return gal_model_init(t->model, GAL_F32, (uint64_t)t->config->seed, diag);
 }
 
+gal_err gal__train_setup_device(gal_trainer *t, gal_diag *diag) {
+    const gal_train_config *g = t->config;
+    gal_device_options d = { .cpu = g->device.cpu[0] ? g->device.cpu : NULL,
+                             .threads = (int)g->device.threads,
+                             .device = g->device.name };
+    return gal_dev_open(&t->dev, &d, diag);
+}
+
 gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag) {
     const gal_train_config *g = t->config;
     gal_err err = GAL_OK;
@@ -209,8 +217,11 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
                         "the model has %lld vocabulary entries, the text holds token %lld: the tokenizer "
                         "is not the model's",
                         (long long)t->model->config.V, (long long)GAL_MAX(t->train.largest_id, t->valid.largest_id));
+    err = gal_model_to_device(t->model, t->dev, diag);
+    if (err) return err;
     gal_dtype work = g->precision == GAL_PRECISION_BF16 ? GAL_BF16 : GAL_F32;
-    uint64_t need = gal_adamw_bytes(t->model->weights, t->model->n_weights, work), available = gal_memory_available();
+    uint64_t need = gal_adamw_bytes(t->model->weights, t->model->n_weights, work);
+    uint64_t available = gal_dev_available(t->dev);
     if (need > available)
         return gal_fail(diag, GAL_ENOMEM,
                         "memory: gradients and moments of %lld weights need %llu bytes, %llu are "
@@ -219,10 +230,8 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
                         (unsigned long long)available);
     gal_adamw_options o = { g->optimizer.beta1, g->optimizer.beta2, g->optimizer.eps, g->optimizer.weight_decay,
                             g->optimizer.clip };
-    gal_device_options d = { g->device.cpu[0] ? g->device.cpu : NULL, (int)g->device.threads };
     t->schedule = (gal_schedule){ g->optimizer.lr, g->schedule.warmup, g->steps, g->schedule.final_fraction };
-    err = gal_adamw_new(&t->opt, t->model->weights, t->model->n_weights, work, GAL__TRAIN_SET, &o, diag);
-    if (!err) err = gal_dev_open(&t->dev, &d, diag);
+    err = gal_adamw_new(&t->opt, t->dev, t->model->weights, t->model->n_weights, work, GAL__TRAIN_SET, &o, diag);
     if (!err) err = gal_ctx_new(&t->cx, t->dev, work, diag);
     return err ? err : gal__train_step_memory(t, diag);
 }

@@ -16,10 +16,12 @@ static size_t rows_tokens(const gal_trainer *t) {
 
 gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag) {
     size_t n = rows_tokens(t);
-    gal_err err = gal_step_init(&t->st, t->config->batch.rows * t->config->batch.sequence, diag);
+    gal_err err = gal_step_init(&t->st, t->dev, t->config->batch.rows * t->config->batch.sequence, diag);
     if (err) return err;
     t->st.row_len = t->config->batch.sequence;
     t->st.n = t->st.room;
+    t->loss_sum = gal_dev_take(t->dev, sizeof *t->loss_sum);
+    if (!t->loss_sum) return gal_fail(diag, GAL_ENOMEM, "no memory for a number");
     t->rows.ids = gal_alloc_array(n, sizeof(int32_t));
     t->rows.pos = gal_alloc_array(n, sizeof(int32_t));
     t->rows.start = gal_alloc_array(n, sizeof(int32_t));
@@ -36,7 +38,7 @@ typedef void (*segment_fn)(gal_trainer *t);
 
 static void zero_segment(gal_trainer *t) {
     gal_adamw_zero(t->cx, t->opt);
-    gal_k_map fill = { .y = &t->loss_sum, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
+    gal_k_map fill = { .y = t->loss_sum, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
     gal_launch(t->cx, GAL_K_FILL, &fill, sizeof fill);
 }
 
@@ -46,20 +48,18 @@ static void batch_segment(gal_trainer *t) {
     gal_t *sum = gal_weighted_sum(t->cx, loss, &t->st);
     gal_backward(t->cx, sum, GAL__TRAIN_SET);
     if (!sum) return;
-    gal_k_map add = {
-        .y = &t->loss_sum, .a = &t->loss_sum, .b = sum->data, .dt = GAL_F32, .adt = GAL_F32, .count = 1
-    };
+    gal_k_map add = { .y = t->loss_sum, .a = t->loss_sum, .b = sum->data, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
     gal_launch(t->cx, GAL_K_ADD, &add, sizeof add);
 }
 
 static void update_segment(gal_trainer *t) { gal_adamw_update(t->cx, t->opt); }
 
 static gal_err run_segment(gal_trainer *t, gal_plan **plan, segment_fn fn, gal_diag *diag) {
+    gal_step_begin(t->cx);
     if (*plan) {
         gal_replay(t->cx, *plan);
-        return GAL_OK;
+        return gal_step_end(t->cx, diag);
     }
-    gal_step_begin(t->cx);
     if (t->config->eager) {
         fn(t);
         return gal_step_end(t->cx, diag);
@@ -105,13 +105,14 @@ static int64_t fill_rows(gal_trainer *t, gal_order_state *place) {
     return targets;
 }
 
-static void load_batch(gal_trainer *t, int64_t a, float weight) {
+static gal_err load_batch(gal_trainer *t, int64_t a, float weight, gal_diag *diag) {
     size_t n = (size_t)t->st.room, at = (size_t)a * n;
     memcpy(t->st.ids, t->rows.ids + at, n * sizeof(int32_t));
     memcpy(t->st.pos, t->rows.pos + at, n * sizeof(int32_t));
     memcpy(t->st.start, t->rows.start + at, n * sizeof(int32_t));
     memcpy(t->st.target, t->rows.target + at, n * sizeof(int32_t));
     for (size_t i = 0; i < n; i++) t->st.weight[i] = t->st.target[i] < 0 ? 0.0f : weight;
+    return gal_step_commit(&t->st, diag);
 }
 
 static gal_err gradients(gal_trainer *t, gal_order_state *place, int64_t *targets, gal_diag *diag) {
@@ -120,9 +121,16 @@ static gal_err gradients(gal_trainer *t, gal_order_state *place, int64_t *target
     float weight = (float)(1.0 / (double)GAL_MAX(*targets, (int64_t)1));
     gal_err err = run_segment(t, &t->zero_plan, zero_segment, diag);
     for (int64_t a = 0; !err && a < t->config->batch.accumulate; a++) {
-        load_batch(t, a, weight);
-        err = run_segment(t, &t->batch_plan, batch_segment, diag);
+        err = load_batch(t, a, weight, diag);
+        if (!err) err = run_segment(t, &t->batch_plan, batch_segment, diag);
     }
+    return err;
+}
+
+gal_err gal__train_read_loss(gal_trainer *t, double *out, gal_diag *diag) {
+    float sum = 0;
+    gal_err err = gal_dev_download(t->dev, &sum, t->loss_sum, sizeof sum, diag);
+    *out = (double)sum;
     return err;
 }
 
@@ -132,21 +140,25 @@ gal_err gal__train_step(gal_trainer *t, gal__train_numbers *out, gal_diag *diag)
     gal_err err = gradients(t, &place, &targets, diag);
     if (err) return err;
     double lr = gal_schedule_lr(&t->schedule, t->step + 1);
-    gal_adamw_prepare(t->opt, lr);
-    err = run_segment(t, &t->update_plan, update_segment, diag);
+    err = gal_adamw_prepare(t->opt, lr, diag);
+    if (!err) err = run_segment(t, &t->update_plan, update_segment, diag);
+    double loss = 0;
+    if (!err) err = gal__train_read_loss(t, &loss, diag);
+    if (!err) err = gal_adamw_read(t->opt, diag);
     if (err) return err;
     t->opt->t++;
     t->place = place;
     t->step++;
     t->tokens += (int64_t)rows_tokens(t);
-    *out = (gal__train_numbers){ (double)t->loss_sum, (double)t->opt->step.grad_norm, lr, targets };
+    *out = (gal__train_numbers){ loss, (double)t->opt->step.grad_norm, lr, targets };
     return GAL_OK;
 }
 
 gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag) {
     gal_order_state place = t->place;
     int64_t targets = 0;
-    return gradients(t, &place, &targets, diag);
+    gal_err err = gradients(t, &place, &targets, diag);
+    return err ? err : gal_dev_wait(t->dev, diag);
 }
 
 gal_err gal__train_measure_row(gal_trainer *t, uint64_t *bytes, gal_diag *diag) {
@@ -155,13 +167,14 @@ gal_err gal__train_measure_row(gal_trainer *t, uint64_t *bytes, gal_diag *diag) 
     if (err) return err;
     gal_order_state place = t->place;
     (void)fill_rows(t, &place);
-    load_batch(t, 0, 1.0f);
     int64_t n = t->st.n;
     t->st.n = t->config->batch.sequence;
     t->cx = cx;
     gal_step_begin(cx);
-    batch_segment(t);
-    err = gal_step_end(cx, diag);
+    err = load_batch(t, 0, 1.0f, diag);
+    if (!err) batch_segment(t);
+    if (!err) err = gal_step_end(cx, diag);
+    if (!err) err = gal_dev_wait(t->dev, diag);
     *bytes = gal_ctx_peak_bytes(cx);
     t->cx = whole;
     t->st.n = n;

@@ -37,7 +37,7 @@ typedef struct gal_trainer {
     struct {
         int32_t *ids, *pos, *start, *target; /* rows of the whole step */
     } rows;
-    float loss_sum; /* of the step or batch; kernels write it here */
+    float *loss_sum; /* of the step or batch, in the device's memory */
     gal_plan *zero_plan, *batch_plan, *update_plan, *eval_plan;
 
     /* What a checkpoint holds besides weights and moments. */
@@ -54,7 +54,9 @@ typedef struct gal_trainer {
     double shown_tokens_per_s;
 } gal_trainer;
 
-/* setup.c: tokenizer, shards, model, optimiser. from: checkpoint to take the sizes from, NULL for a fresh run. */
+/* setup.c: device, tokenizer, shards, model, optimiser. from: checkpoint to take the sizes from, NULL for a fresh
+ * run. */
+gal_err gal__train_setup_device(gal_trainer *t, gal_diag *diag);
 gal_err gal__train_setup_data(gal_trainer *t, gal_diag *diag);
 gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag);
 
@@ -72,6 +74,8 @@ gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag);
 /* Peak bytes of the step arenas for a batch of one row. */
 gal_err gal__train_measure_row(gal_trainer *t, uint64_t *bytes, gal_diag *diag);
 void gal__train_forget_plans(gal_trainer *t);
+/* *loss_sum, once all is computed. */
+gal_err gal__train_read_loss(gal_trainer *t, double *out, gal_diag *diag);
 
 /* evaluate.c: max_rows 0: all. */
 typedef struct gal__train_score {

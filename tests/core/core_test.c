@@ -1,18 +1,18 @@
 /* core_test.c - the heart on a toy network: addresses repeat, errors stick, blocks keep or recompute to the same
- * bytes, a recorded step equals an eager one, one tape may be walked twice. SPDX-License-Identifier: Apache-2.0 */
+ * bytes, a recorded step equals an eager one, one tape may be walked twice; all of it on the CPU and on a device
+ * whose memory is closed to the host. SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "base/rng.h"
 #include "ops/ops.h"
+#include "support/far.h"
+#include "support/test.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 enum { N = 12, D = 24, F = 40, V = 50, BLOCKS = 3 };
+
+static bool far_device; /* what toys are opened on */
 
 typedef struct toy {
     gal_dev *dev;
@@ -30,23 +30,29 @@ static void add_weight(toy *t, gal_w *w, gal_role role, int64_t rows, int64_t co
     assert_non_null(p);
     for (int64_t i = 0; i < n; i++)
         p[i] = role == GAL_W_NORM ? 1.0f : (float)gal_rng_normal(7, (uint64_t)t->count, (uint64_t)i) * 0.3f;
-    w->data = p;
-    w->grad = gal_alloc_array((size_t)n, sizeof(float));
+    w->data = gal_dev_take_array(t->dev, (size_t)n, sizeof *p);
+    w->grad = gal_dev_take_array(t->dev, (size_t)n, sizeof *p);
+    assert_non_null(w->data);
     assert_non_null(w->grad);
+    assert_int_equal(gal_dev_upload(t->dev, w->data, p, gal_wbytes(w), NULL), GAL_OK);
+    gal_free(p);
     t->all[t->count++] = w;
 }
 
 static void toy_open(toy *t, int threads) {
     *t = (toy){ 0 };
-    assert_int_equal(gal_dev_open(&t->dev, &(gal_device_options){ .cpu = "ref", .threads = threads }, NULL), GAL_OK);
+    far_use();
+    gal_device_options o = { .cpu = "ref", .threads = threads, .device = far_device ? "far" : "cpu" };
+    assert_int_equal(gal_dev_open(&t->dev, &o, NULL), GAL_OK);
     assert_int_equal(gal_ctx_new(&t->cx, t->dev, GAL_F32, NULL), GAL_OK);
-    assert_int_equal(gal_step_init(&t->st, N, NULL), GAL_OK);
+    assert_int_equal(gal_step_init(&t->st, t->dev, N, NULL), GAL_OK);
     t->st.n = N;
     for (int i = 0; i < N; i++) {
         t->st.ids[i] = (int32_t)gal_rng_below(3, 0, (uint64_t)i, V);
         t->st.target[i] = (int32_t)gal_rng_below(3, 1, (uint64_t)i, V);
         t->st.weight[i] = 1.0f / N;
     }
+    assert_int_equal(gal_step_commit(&t->st, NULL), GAL_OK);
     add_weight(t, &t->embed, GAL_W_EMBED, V, D);
     for (int l = 0; l < BLOCKS; l++) {
         add_weight(t, &t->norm[l], GAL_W_NORM, D, 0);
@@ -59,8 +65,8 @@ static void toy_open(toy *t, int threads) {
 
 static void toy_close(toy *t) {
     for (int i = 0; i < t->count; i++) {
-        gal_free(t->all[i]->data);
-        gal_free(t->all[i]->grad);
+        gal_dev_give(t->dev, t->all[i]->data);
+        gal_dev_give(t->dev, t->all[i]->grad);
     }
     gal_step_free(&t->st);
     gal_ctx_free(t->cx);
@@ -80,9 +86,20 @@ static gal_t *forward(toy *t) {
     return x;
 }
 
+static void read_floats(toy *t, float *out, const void *from, int64_t n) {
+    assert_int_equal(gal_dev_download(t->dev, out, from, (size_t)n * sizeof *out, NULL), GAL_OK);
+}
+
+static void zero_gradients(toy *t) {
+    for (int i = 0; i < t->count; i++) {
+        gal_k_map fill = { .y = t->all[i]->grad, .dt = GAL_F32, .count = gal_wcount(t->all[i]) };
+        assert_int_equal(gal_dev_launch(t->dev, GAL_K_FILL, &fill, sizeof fill, NULL), GAL_OK);
+    }
+}
+
 /* Loss and all gradients of one step, as one run of bytes. */
 static float *train_step(toy *t, bool recompute, size_t *bytes) {
-    for (int i = 0; i < t->count; i++) memset(t->all[i]->grad, 0, (size_t)gal_wcount(t->all[i]) * sizeof(float));
+    zero_gradients(t);
     gal_step_begin(t->cx);
     gal_tape_on(t->cx, recompute);
     gal_t *loss = gal_weighted_sum(t->cx, gal_cross_entropy(t->cx, forward(t), &t->head, &t->st), &t->st);
@@ -92,9 +109,9 @@ static float *train_step(toy *t, bool recompute, size_t *bytes) {
     for (int i = 0; i < t->count; i++) n += (size_t)gal_wcount(t->all[i]);
     float *out = malloc(n * sizeof *out), *p = out;
     assert_non_null(out);
-    *p++ = *(float *)loss->data;
+    read_floats(t, p++, loss->data, 1);
     for (int i = 0; i < t->count; i++) {
-        memcpy(p, t->all[i]->grad, (size_t)gal_wcount(t->all[i]) * sizeof(float));
+        read_floats(t, p, t->all[i]->grad, gal_wcount(t->all[i]));
         p += gal_wcount(t->all[i]);
     }
     *bytes = n * sizeof *out;
@@ -184,12 +201,13 @@ static void test_replay_equals_eager(void **state) {
     const float *out = x->data;
     float eager[N * D];
     for (int i = 0; i < N; i++) t.st.ids[i] = (int32_t)gal_rng_below(5, 0, (uint64_t)i, V);
+    assert_int_equal(gal_step_commit(&t.st, NULL), GAL_OK);
     gal_replay(t.cx, plan);
     float replayed[N * D];
-    memcpy(replayed, out, sizeof replayed);
+    read_floats(&t, replayed, out, N * D);
     gal_step_begin(t.cx);
     x = forward(&t);
-    memcpy(eager, x->data, sizeof eager);
+    read_floats(&t, eager, x->data, N * D);
     assert_memory_equal(eager, replayed, sizeof eager);
     gal_plan_free(plan);
     toy_close(&t);
@@ -210,8 +228,8 @@ static void test_two_walks(void **state) {
     gal_backward(t.cx, l2, 1);
     assert_int_equal(gal_step_end(t.cx, NULL), GAL_OK);
     float apart[D * F];
-    memcpy(apart, t.down[0].grad, sizeof apart);
-    for (int i = 0; i < t.count; i++) memset(t.all[i]->grad, 0, (size_t)gal_wcount(t.all[i]) * sizeof(float));
+    read_floats(&t, apart, t.down[0].grad, D * F);
+    zero_gradients(&t);
     gal_step_begin(t.cx);
     gal_tape_on(t.cx, false);
     x = forward(&t);
@@ -220,9 +238,91 @@ static void test_two_walks(void **state) {
     both = gal_add(t.cx, l1, l2);
     gal_backward(t.cx, both, 1);
     assert_int_equal(gal_step_end(t.cx, NULL), GAL_OK);
-    const float *together = t.down[0].grad;
+    float together[D * F];
+    read_floats(&t, together, t.down[0].grad, D * F);
     for (int i = 0; i < D * F; i++) assert_float_equal(apart[i], together[i], 1e-5f);
     toy_close(&t);
+}
+
+/* The far device computes the CPU's bytes, in one launch once recorded. */
+static void test_far_is_cpu(void **state) {
+    (void)state;
+    toy near, far;
+    far_device = false;
+    toy_open(&near, 1);
+    far_device = true;
+    toy_open(&far, 2);
+    for (int again = 0; again < 2; again++) {
+        size_t n;
+        float *a = train_step(&near, again, &n), *b = train_step(&far, again, &n);
+        assert_memory_equal(a, b, n);
+        free(a);
+        free(b);
+    }
+    gal_plan *plan = NULL;
+    int64_t before = far_counted(far.dev).launches;
+    gal_step_begin(far.cx);
+    gal_record_begin(far.cx);
+    const gal_t *x = forward(&far);
+    assert_int_equal(gal_record_end(far.cx, &plan, NULL), GAL_OK);
+    gal_replay(far.cx, plan);
+    far_counts c = far_counted(far.dev);
+    assert_int_equal(c.launches, before);
+    assert_int_equal(c.captures, 1);
+    assert_int_equal(c.graph_launches, 2);
+    float got[N * D];
+    read_floats(&far, got, x->data, N * D);
+    gal_step_begin(near.cx);
+    assert_memory_equal(got, forward(&near)->data, sizeof got);
+    gal_plan_free(plan);
+    toy_close(&near);
+    toy_close(&far);
+    far_device = false;
+}
+
+/* No memory of the device's: an error that sticks, and the context goes on when there is some again. */
+static void test_far_without_memory(void **state) {
+    (void)state;
+    toy t;
+    far_device = true;
+    toy_open(&t, 1);
+    far_limit(t.dev, 1);
+    gal_diag d = { 0 };
+    gal_step_begin(t.cx);
+    assert_null(forward(&t));
+    assert_int_equal(gal_step_end(t.cx, &d), GAL_ENOMEM);
+    far_limit(t.dev, 0);
+    gal_step_begin(t.cx);
+    assert_non_null(forward(&t));
+    assert_int_equal(gal_step_end(t.cx, NULL), GAL_OK);
+    toy_close(&t);
+    far_device = false;
+}
+
+static void test_kinds_of_device(void **state) {
+    (void)state;
+    gal_dev *dev = NULL;
+    gal_diag d = { 0 };
+    static const char *const WRONG[] = { "gpu", "cuda:", "cuda:x", "cuda:-1", "cuda:100", "" };
+    for (size_t i = 0; i < GAL_LEN(WRONG); i++)
+        assert_int_equal(gal_dev_open(&dev, &(gal_device_options){ .device = WRONG[i] }, &d), GAL_EUSAGE);
+    assert_non_null(strstr(d.text, "cpu, cuda or cuda:N"));
+    gal_err err = gal_dev_open(&dev, &(gal_device_options){ .device = "cuda:99" }, &(gal_diag){ 0 });
+    assert_int_equal(err, GAL_EDEVICE);
+    assert_int_equal(gal_dev_open(&dev, &(gal_device_options){ .device = "cpu", .threads = 1 }, NULL), GAL_OK);
+    gal_dev_close(dev);
+}
+
+static int on_cpu(void **state) {
+    (void)state;
+    far_device = false;
+    return 0;
+}
+
+static int on_far(void **state) {
+    (void)state;
+    far_device = true;
+    return 0;
 }
 
 int main(void) {
@@ -234,5 +334,12 @@ int main(void) {
         cmocka_unit_test(test_replay_equals_eager),
         cmocka_unit_test(test_two_walks),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    static const struct CMUnitTest devices[] = {
+        cmocka_unit_test(test_far_is_cpu),
+        cmocka_unit_test(test_far_without_memory),
+        cmocka_unit_test(test_kinds_of_device),
+    };
+    int bad = cmocka_run_group_tests_name("the CPU", tests, on_cpu, NULL);
+    bad += cmocka_run_group_tests_name("a device with closed memory", tests, on_far, NULL);
+    return bad + cmocka_run_group_tests_name("devices", devices, NULL, NULL);
 }

@@ -5,7 +5,7 @@
 
 static gal_cache *new_cache(const gal_model *m, gal_dtype dtype, int64_t sequences, int64_t limit) {
     gal_cache *c = NULL;
-    assert_int_equal(gal_cache_new(&c, &m->config, dtype, sequences, limit, NULL), GAL_OK);
+    assert_int_equal(gal_cache_new(&c, NULL, &m->config, dtype, sequences, limit, NULL), GAL_OK);
     return c;
 }
 

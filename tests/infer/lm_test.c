@@ -4,6 +4,7 @@
 #include "galerne/infer.h"
 #include "models/golden.h"
 #include "support/check.h"
+#include "support/far.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,20 +22,23 @@ static int take(void *user, int32_t id, const char *text, size_t bytes) {
     return 0;
 }
 
-/* The handle's whole way, prompt in chunks of 5, recorded and eager, continues as the reference does. */
+/* The handle's whole way, prompt in chunks of 5, recorded and eager, and on a device whose memory is closed to the
+ * host, continues as the reference does. */
 static void test_greedy(void **state) {
     (void)state;
+    far_use();
     static const char *const FOLDERS[] = { "tests/golden/mistral-base",   "tests/golden/mistral-window",
                                            "tests/golden/mistral-nemo",   "tests/golden/mistral-tied",
                                            "tests/golden/mistral-layers", "tests/golden/mistral-yarn" };
     for (size_t i = 0; i < GAL_LEN(FOLDERS); i++) {
         golden g;
         golden_open(&g, FOLDERS[i]);
-        for (int eager = 0; eager < 2; eager++) {
+        for (int way = 0; way < 3; way++) {
             gal_lm_options lo;
             gal_lm_options_init(&lo);
             lo.chunk = 5;
-            lo.eager = eager;
+            lo.eager = way == 1;
+            lo.device.device = way == 2 ? "far" : "cpu";
             gal_lm *lm = NULL;
             CHECK_OK(gal_lm_open(&lm, FOLDERS[i], &lo, diag));
             gal_generate_options o;

@@ -1,5 +1,6 @@
 /* session_test.c - every way through the cache gives the logits of one pass without it; recorded equals eager; the
  * number of threads changes nothing; packed sequences equal single ones. SPDX-License-Identifier: Apache-2.0 */
+#include "support/far.h"
 #include "tiny.h"
 
 #include <stdlib.h>
@@ -102,6 +103,84 @@ static void test_threads(void **state) {
     }
     free(one);
     free(many);
+}
+
+/* A device whose memory is closed to the host gives the CPU's bytes: prompts in chunks, decoding recorded and eager,
+ * a cache that grows twice, two number formats. A replayed token is one upload, one launch, one download. */
+static void far_is_cpu(const char *level, int64_t window, bool mixed, gal_dtype compute) {
+    enum { LONG = 140, PROMPT = 50 };
+    int32_t ids[LONG];
+    tiny_ids(ids, LONG, 8);
+    float *want = rows(LONG), *got = rows(LONG);
+    gal_dev *cpu = tiny_dev(level, 1), *far = far_open(level, 2);
+    if (cpu) {
+        gal_model *m = tiny_model(window, mixed);
+        gal_engine_options o = { .compute = compute, .cache = compute, .chunk = 7 };
+        gal_engine *e = tiny_engine(cpu, m, o);
+        tiny_feed(e, 0, ids, PROMPT, 7, want);
+        tiny_feed(e, 0, ids + PROMPT, LONG - PROMPT, 1, want + PROMPT * TINY_V);
+        gal_engine_free(e);
+        gal_model *there = tiny_model(window, mixed);
+        assert_int_equal(gal_model_to_device(there, far, NULL), GAL_OK);
+        for (int eager = 0; eager < 2; eager++) {
+            o.eager = eager;
+            e = tiny_engine(far, there, o);
+            tiny_feed(e, 0, ids, PROMPT, 7, got);
+            tiny_feed(e, 0, ids + PROMPT, LONG - PROMPT - 1, 1, got + PROMPT * TINY_V);
+            far_counts before = far_counted(far), after;
+            tiny_feed(e, 0, ids + LONG - 1, 1, 1, got + (LONG - 1) * TINY_V);
+            after = far_counted(far);
+            assert_memory_equal(got, want, LONG * TINY_V * sizeof *got);
+            assert_int_equal(after.uploads - before.uploads, 1);
+            assert_int_equal(after.downloads - before.downloads, 1);
+            assert_int_equal(after.graph_launches - before.graph_launches, !eager);
+            assert_int_equal(after.launches > before.launches, eager);
+            gal_engine_free(e);
+        }
+        gal_model_free(m);
+        gal_model_free(there);
+    }
+    gal_dev_close(cpu);
+    gal_dev_close(far);
+    free(want);
+    free(got);
+}
+
+static void test_far(void **state) {
+    (void)state;
+    for (size_t v = 0; v < GAL_LEN(LEVELS); v++) {
+        gal_dev *dev = tiny_dev(LEVELS[v], 1);
+        if (!dev) continue;
+        gal_dev_close(dev);
+        for (size_t i = 0; i < GAL_LEN(MODELS); i++) {
+            gal_dtype compute = i % 2 == v % 2 ? GAL_F32 : GAL_BF16;
+            far_is_cpu(LEVELS[v], MODELS[i].window, MODELS[i].mixed, compute);
+        }
+    }
+}
+
+/* Where the device has no memory, the message says so and everything is as before. */
+static void test_far_without_memory(void **state) {
+    (void)state;
+    gal_dev *far = far_open("ref", 1);
+    gal_model *m = tiny_model(0, false);
+    gal_engine *e = NULL;
+    gal_diag diag = { 0 };
+    far_limit(far, 60000);
+    assert_int_equal(gal_model_to_device(m, far, &diag), GAL_ENOMEM);
+    assert_non_null(strstr(diag.text, "far"));
+    assert_non_null(strstr(diag.text, "bytes"));
+    assert_false(gal_model_is_on(m, far));
+    assert_int_equal(far_counted(far).taken, 0);
+    far_limit(far, 0);
+    assert_int_equal(gal_model_to_device(m, far, NULL), GAL_OK);
+    far_limit(far, ((uint64_t)1 << 32) - gal_dev_available(far) + 20000);
+    diag = (gal_diag){ 0 };
+    gal_engine_options o = { .sequences = 1, .context = 300 }; /* 72 kB of keys and values */
+    assert_int_equal(gal_engine_new(&e, far, m, &o, &diag), GAL_ENOMEM);
+    assert_non_null(strstr(diag.text, "bytes are free"));
+    gal_model_free(m);
+    gal_dev_close(far);
 }
 
 /* Three sequences of unequal lengths, in packed steps of unequal parts, the last ones single tokens (recorded). */
@@ -224,9 +303,14 @@ static void test_truncate(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_chunks),  cmocka_unit_test(test_recorded_is_eager),
-                                        cmocka_unit_test(test_threads), cmocka_unit_test(test_packed),
-                                        cmocka_unit_test(test_prefill), cmocka_unit_test(test_refusals),
-                                        cmocka_unit_test(test_truncate) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_chunks),
+                                        cmocka_unit_test(test_recorded_is_eager),
+                                        cmocka_unit_test(test_threads),
+                                        cmocka_unit_test(test_packed),
+                                        cmocka_unit_test(test_prefill),
+                                        cmocka_unit_test(test_refusals),
+                                        cmocka_unit_test(test_truncate),
+                                        cmocka_unit_test(test_far),
+                                        cmocka_unit_test(test_far_without_memory) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,7 +35,7 @@ gal_model *tiny_model(int64_t window, bool mixed) {
 
 gal_dev *tiny_dev(const char *level, int threads) {
     gal_dev *dev = NULL;
-    gal_device_options o = { level, threads };
+    gal_device_options o = { .cpu = level, .threads = threads };
     return gal_dev_open(&dev, &o, NULL) ? NULL : dev;
 }
 
@@ -55,7 +55,7 @@ void tiny_reference(gal_dev *dev, const gal_model *m, const int32_t *ids, int64_
     gal_ctx *cx = NULL;
     gal_step st;
     assert_int_equal(gal_ctx_new(&cx, dev, GAL_F32, NULL), GAL_OK);
-    assert_int_equal(gal_step_init(&st, n, NULL), GAL_OK);
+    assert_int_equal(gal_step_init(&st, dev, n, NULL), GAL_OK);
     st.n = st.row_len = n;
     for (int64_t i = 0; i < n; i++) {
         st.ids[i] = ids[i];

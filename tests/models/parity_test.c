@@ -57,7 +57,7 @@ static void begin(bench *b, const place *p, gal_dtype compute) {
     if (err) fail_msg("%s", why.text);
     golden_open(&b->g, p->folder);
     CHECK_OK(gal_ctx_new(&b->cx, b->dev, compute, diag));
-    CHECK_OK(gal_step_init(&b->st, b->g.B * b->g.T, diag));
+    CHECK_OK(gal_step_init(&b->st, b->dev, b->g.B * b->g.T, diag));
 }
 
 static void end(bench *b) {
@@ -181,7 +181,7 @@ static void test_chunks(void **state) {
     float *got = floats(n);
     for (size_t i = 0; i < GAL_LEN(chunks); i++) {
         gal_cache *cache = NULL;
-        CHECK_OK(gal_cache_new(&cache, &g->m->config, GAL_F32, g->B, g->T, diag));
+        CHECK_OK(gal_cache_new(&cache, b.dev, &g->m->config, GAL_F32, g->B, g->T, diag));
         int64_t decode = chunks[i] == g->T ? g->T : g->T - 5; /* the last five one by one */
         feed(&b, cache, 0, decode, chunks[i], got);
         feed(&b, cache, decode, g->T, 1, got);
@@ -212,7 +212,7 @@ static void test_greedy(void **state) {
     float *got = floats(PROMPT * g->V);
     for (int64_t s = 0; s < g->B; s++) {
         gal_cache *cache = NULL;
-        CHECK_OK(gal_cache_new(&cache, &g->m->config, GAL_F32, 1, PROMPT + NEW, diag));
+        CHECK_OK(gal_cache_new(&cache, b.dev, &g->m->config, GAL_F32, 1, PROMPT + NEW, diag));
         int64_t n = PROMPT, pos = 0, token = -1;
         for (int i = 0; i < NEW; i++) {
             CHECK_OK(gal_cache_reserve(cache, pos + n, NULL, diag));
@@ -308,12 +308,12 @@ static void test_adamw(void **state) {
     assert_non_null(want);
     gal_adamw *opt = NULL;
     CHECK_OK(gal_model_own(b.g.m, diag));
-    CHECK_OK(gal_adamw_new(&opt, b.g.m->weights, b.g.m->n_weights, GAL_F32, 1,
+    CHECK_OK(gal_adamw_new(&opt, b.dev, b.g.m->weights, b.g.m->n_weights, GAL_F32, 1,
                            &(gal_adamw_options){ 0.9, 0.95, 1e-8, 0.1, 1.0 }, diag));
     training_batch(&b);
     double worst = 0;
     for (int i = 0; i < STEPS; i++) {
-        gal_adamw_prepare(opt, 1e-3);
+        CHECK_OK(gal_adamw_prepare(opt, 1e-3, diag));
         gal_step_begin(b.cx);
         gal_adamw_zero(b.cx, opt);
         gal_tape_on(b.cx, false);

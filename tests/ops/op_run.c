@@ -38,7 +38,7 @@ static void make_step(op *o) {
     unsigned how = o->c->step;
     int64_t n = o->c->n ? o->c->n : OP_N, begin = 0, length = how & OP_DOCUMENTS ? 5 : n;
     int64_t vocabulary = o->c->w[0][0];
-    assert_int_equal(gal_step_init(&o->st, n, NULL), GAL_OK);
+    assert_int_equal(gal_step_init(&o->st, o->dev, n, NULL), GAL_OK);
     gal_step *st = &o->st;
     st->n = n;
     st->row_len = how & OP_SHORT_ROWS ? n / 2 : n;

@@ -42,12 +42,12 @@ static void update(gal_dtype work) {
         w[k].data = p;
     }
     gal_adamw_options o = { .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .clip = 1.0 };
-    gal_device_options d = { "ref", 1 };
+    gal_device_options d = { .cpu = "ref", .threads = 1 };
     gal_adamw *opt = NULL;
     gal_dev *dev = NULL;
     gal_ctx *cx = NULL;
-    CHECK_OK(gal_adamw_new(&opt, w, 2, work, 1u, &o, diag));
     CHECK_OK(gal_dev_open(&dev, &d, diag));
+    CHECK_OK(gal_adamw_new(&opt, dev, w, 2, work, 1u, &o, diag));
     CHECK_OK(gal_ctx_new(&cx, dev, work, diag));
     assert_int_equal(w[0].dtype, work);
     assert_int_equal(w[1].dtype, GAL_F32); /* norm scales keep f32 */
@@ -65,7 +65,7 @@ static void update(gal_dtype work) {
             double m = 0.1 * g / (1 - 0.9), v = 0.05 * g * g / (1 - 0.95);
             want[k][i] = p * (1 - lr * (k == 0 ? 0.1 : 0.0)) - lr * m / (sqrt(v) + 1e-8);
         }
-    gal_adamw_prepare(opt, lr);
+    CHECK_OK(gal_adamw_prepare(opt, lr, diag));
     gal_step_begin(cx);
     gal_adamw_update(cx, opt);
     CHECK_OK(gal_step_end(cx, diag));
@@ -83,8 +83,8 @@ static void update(gal_dtype work) {
     if (work == GAL_BF16) gal_adamw_hide_master(opt);
     assert_ptr_equal(w[0].data, copy); /* the address that recorded steps hold */
     gal_ctx_free(cx);
-    gal_dev_close(dev);
     gal_adamw_free(opt);
+    gal_dev_close(dev);
     assert_null(w[0].grad);
     assert_int_equal(w[0].dtype, GAL_F32);
     gal_free(w[0].data);

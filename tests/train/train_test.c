@@ -1,6 +1,7 @@
 /* train_test.c - whole trainings of a tiny model: the same bytes however they are computed, stopped, killed and
  * resumed; what is refused. SPDX-License-Identifier: Apache-2.0 */
 #include "support/check.h"
+#include "support/far.h"
 
 #include "base/buf.h"
 #include "base/file.h"
@@ -229,6 +230,42 @@ static void extending(void **state) {
     assert_non_null(strstr(diag0.text, "holds a run already"));
 }
 
+static void same_scores(const char *a, const char *b) {
+    char path[500];
+    gal_buf x = { 0 }, y = { 0 };
+    (void)snprintf(path, sizeof path, "%s/%s/checkpoints/best.json", folder, a);
+    CHECK_OK(gal_read_file(&x, path, 1 << 20, diag));
+    (void)snprintf(path, sizeof path, "%s/%s/checkpoints/best.json", folder, b);
+    CHECK_OK(gal_read_file(&y, path, 1 << 20, diag));
+    assert_string_equal(x.data, y.data);
+    gal_buf_free(&x);
+    gal_buf_free(&y);
+}
+
+/* On a device whose memory is closed to the host: the CPU's bytes, recorded, eager, recomputed, stopped and resumed;
+ * the same losses on the validation text. */
+static void far_device(void **state) {
+    (void)state;
+    far_use();
+    CHECK_OK(train("cpu", "", false, false, NULL, diag)); /* "plain" has been extended by now */
+    CHECK_OK(train("far", "device.name=far", false, false, NULL, diag));
+    same_end("cpu", "far");
+    same_scores("cpu", "far");
+    CHECK_OK(train("far-eager", "device.name=far eager=true recompute=true", false, false, NULL, diag));
+    same_end("cpu", "far-eager");
+    listener l = { .stop_at = 3 };
+    gal_diag diag0 = { 0 };
+    assert_int_equal(train("far-stopped", "device.name=far", false, false, &l, &diag0), GAL_EINTERRUPTED);
+    gal_buf_free(&l.notes);
+    CHECK_OK(train("far-stopped", "", true, false, NULL, diag));
+    same_end("cpu", "far-stopped");
+    CHECK_OK(train("far-bf16", "precision=bf16 device.name=far", false, false, NULL, diag));
+    same_end("bf16", "far-bf16");
+    diag0 = (gal_diag){ 0 };
+    assert_int_equal(train("gpu", "device.name=gpu", false, false, NULL, &diag0), GAL_EUSAGE);
+    assert_non_null(strstr(diag0.text, "cuda:N"));
+}
+
 /* 1 x 4 rows and 4 x 1 rows: the same loss and gradient up to rounding, though rows have different numbers of
  * targets. */
 static void accumulation(void **state) {
@@ -302,9 +339,11 @@ const char *__lsan_default_suppressions(void) { return "leak:libfontconfig\nleak
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_bytes),   cmocka_unit_test(stop_and_resume),    cmocka_unit_test(kill_and_resume),
-        cmocka_unit_test(bf16),         cmocka_unit_test(damaged_checkpoint), cmocka_unit_test(extending),
-        cmocka_unit_test(accumulation), cmocka_unit_test(too_small),          cmocka_unit_test(what_is_written),
+        cmocka_unit_test(same_bytes),      cmocka_unit_test(stop_and_resume),
+        cmocka_unit_test(kill_and_resume), cmocka_unit_test(bf16),
+        cmocka_unit_test(far_device),      cmocka_unit_test(damaged_checkpoint),
+        cmocka_unit_test(extending),       cmocka_unit_test(accumulation),
+        cmocka_unit_test(too_small),       cmocka_unit_test(what_is_written),
     };
     return cmocka_run_group_tests_name("train", tests, setup, teardown);
 }

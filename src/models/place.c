@@ -1,0 +1,38 @@
+/* place.c - where a model's weights lie: in host memory and mapped files, or in the memory of a far device.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "models/model.h"
+
+bool gal_model_is_on(const gal_model *m, const gal_dev *dev) { return m->dev == (dev->far ? dev : NULL); }
+
+static gal_err upload(void **to, const gal_w *w, gal_dev *dev, gal_diag *diag) {
+    *to = gal_dev_take(dev, gal_wbytes(w));
+    if (*to) return gal_dev_upload(dev, *to, w->data, gal_wbytes(w), diag);
+    return gal_fail(diag, GAL_ENOMEM, "%s: no memory for weight %s: %zu bytes, %llu are available", dev->name,
+                    w->name, gal_wbytes(w), (unsigned long long)gal_dev_available(dev));
+}
+
+gal_err gal_model_to_device(gal_model *m, gal_dev *dev, gal_diag *diag) {
+    if (gal_model_is_on(m, dev)) return GAL_OK;
+    GAL_ASSERT(!m->dev && dev->far);
+    void **far = gal_alloc_array(m->n_weights, sizeof *far);
+    if (!far) return gal_fail(diag, GAL_ENOMEM, "no memory for a table of %zu weights", m->n_weights);
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < m->n_weights; i++) err = upload(&far[i], &m->weights[i], dev, diag);
+    for (size_t i = 0; i < m->n_weights; i++) {
+        gal_w *w = &m->weights[i];
+        if (err) {
+            gal_dev_give(dev, far[i]);
+            continue;
+        }
+        if (w->owned) gal_free(w->data);
+        w->data = far[i];
+        w->owned = true;
+    }
+    gal_free(far);
+    if (err) return err;
+    m->dev = dev;
+    if (m->files) m->files_free(m->files);
+    m->files = NULL;
+    return GAL_OK;
+}
