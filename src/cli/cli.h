@@ -53,7 +53,7 @@ struct gal_cli {
     const gal_command *command;
     int n_operands;
     const char *const *operands;
-    gal_device_options device; /* --cpu, --threads */
+    gal_device_options device; /* --device, --cpu, --threads */
     bool json, quiet;
     gal_diag diag;
     struct gal_given *given; /* options in the order of the command line; see the accessors */

@@ -62,7 +62,7 @@ static gal_err write_logits(gal_cli *cli, gal_dev *dev, const gal_model *m, cons
     }
     if (!err && cli->json) {
         printf("{\"tokens\": %lld, \"vocab\": %lld, \"dtype\": \"%s\", \"level\": \"%s\"}\n", (long long)T,
-               (long long)V, gal_dtype_name(compute), dev->table.name);
+               (long long)V, gal_dtype_name(compute), dev->name);
     }
     gal_engine_free(j.engine);
     gal_buf_free(&j.header);
@@ -85,8 +85,8 @@ static gal_err run(gal_cli *cli) {
                           .user = &reading };
     if (!err) err = gal_lm_bring(m, dev, &lo, &cli->diag);
     if (!err) err = write_logits(cli, dev, m, &ids);
-    gal_dev_close(dev);
     gal_model_free(m);
+    gal_dev_close(dev);
     gal_buf_free(&dir);
     gal_ids_free(&ids);
     return err;

@@ -77,7 +77,9 @@ static gal_err write_samples(watch *w, const char *checkpoint, int64_t step, gal
     gal_generate_options go;
     gal_buf text = { 0 }, path = { 0 };
     gal_lm_options_init(&lo);
-    lo.device = (gal_device_options){ c->device.cpu[0] ? c->device.cpu : NULL, (int)c->device.threads };
+    lo.device = (gal_device_options){ .cpu = c->device.cpu[0] ? c->device.cpu : NULL,
+                                      .threads = (int)c->device.threads,
+                                      .device = c->device.name };
     gal_err err = gal_lm_open(&lm, checkpoint, &lo, diag);
     if (!err) {
         gal_generate_options_init(&go, lm);
@@ -184,13 +186,18 @@ static gal_err default_run(gal_buf *out, const char *config, gal_diag *diag) {
     return out->oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a path") : GAL_OK;
 }
 
-/* Assignments in their order; --cpu and --threads count as the last ones. */
+/* Assignments in their order; --device, --cpu and --threads count as the last ones. */
 static gal_err load_config(gal_cli *cli, const char *path, gal_train_config *c) {
     gal_err err = gal_train_config_load(c, path, NULL, 0, &cli->diag);
     if (err) return err;
     gal_buf set = { 0 };
     for (size_t i = 0; !err && i < gal_cli_count(cli, "set"); i++)
         err = gal_settings_set(&GAL_TRAIN_SETTINGS, c, gal_cli_nth(cli, "set", i), &cli->diag);
+    if (!err && cli->device.device) {
+        gal_buf_printf(&set, "device.name=%s", cli->device.device);
+        err = set.oom ? GAL_ENOMEM : gal_settings_set(&GAL_TRAIN_SETTINGS, c, set.data, &cli->diag);
+        gal_buf_clear(&set);
+    }
     if (!err && cli->device.cpu) {
         gal_buf_printf(&set, "device.cpu=%s", cli->device.cpu);
         err = set.oom ? GAL_ENOMEM : gal_settings_set(&GAL_TRAIN_SETTINGS, c, set.data, &cli->diag);

@@ -20,6 +20,10 @@ typedef struct gal_given {
 static const char *const CPU_LEVELS[] = { "ref", "avx2", "avx512", "neon", NULL };
 
 const gal_option GAL_GLOBAL_OPTIONS[] = {
+    { .name = "device",
+      .kind = GAL_V_STRING,
+      .value = "DEVICE",
+      .help = "what to compute on: cpu, cuda, or cuda:N for the GPU of that number; cpu if not given" },
     { .name = "cpu",
       .kind = GAL_V_CHOICE,
       .value = "LEVEL",
@@ -286,6 +290,7 @@ gal_err gal_cli_parse(gal_cli *cli, int argc, char **argv) {
     if (!cli->command) return GAL_OK;
     cli->json = gal_cli_given(cli, "json");
     cli->quiet = gal_cli_given(cli, "quiet");
+    cli->device.device = gal_cli_string(cli, "device");
     cli->device.cpu = gal_cli_string(cli, "cpu");
     cli->device.threads = (int)gal_cli_int(cli, "threads");
     return check_operands(cli);

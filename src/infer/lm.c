@@ -25,8 +25,9 @@ static bool on_progress(void *user, uint64_t done, uint64_t total) {
 gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, gal_diag *diag) {
     gal_lm_options o = *options;
     gal_bring how = { .read = o.no_mmap != 0, .pool = dev->pool, .progress = on_progress, .user = &o };
-    if (!how.read && gal_model_mapped_bytes(m) > gal_memory_available()) return GAL_OK;
-    return gal_model_bring(m, &how, diag);
+    bool fits = gal_model_mapped_bytes(m) <= gal_memory_available();
+    gal_err err = how.read || fits ? gal_model_bring(m, &how, diag) : GAL_OK;
+    return err || !dev->far ? err : gal_model_to_device(m, dev, diag);
 }
 
 /* Files of a folder that gal_tokenizer_open() reads; whether they are good is its question. */
@@ -79,7 +80,6 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
     if (!err) err = gal_lm_load_tokenizer(&lm->tokenizer, lm->dir.data, diag);
     if (!err) err = load_defaults(lm, diag);
     if (!err) err = gal_lm_bring(lm->model, lm->dev, &lm->options, diag);
-    if (!err) err = gal_model_to_device(lm->model, lm->dev, diag);
     if (!err) {
         gal_engine_options eo = { .compute = lm->options.compute,
                                   .cache = lm->options.cache,

@@ -17,7 +17,8 @@ struct gal_lm {
 };
 
 /* Brings the weights into memory before they are needed, as options say: read where no_mmap is set, else mapped pages
- * all at once, unless the model is larger than memory; then they come as they are needed. */
+ * all at once, unless the model is larger than memory; then they come as they are needed. Then to where dev computes.
+ */
 gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, gal_diag *diag);
 /* The parts of opening, for commands that need less. The folder that a MODEL operand means goes into dir. */
 gal_err gal_lm_load(gal_model **model, gal_buf *dir, const char *path, gal_diag *diag);
