@@ -159,6 +159,47 @@ static void test_far(void **state) {
     }
 }
 
+/* A GPU rounds as it does, but always the same: recorded and eager, twice the same bytes, near the CPU's. */
+static void test_cuda(void **state) {
+    (void)state;
+    enum { LONG = 140, PROMPT = 50 };
+    int32_t ids[LONG];
+    gal_dev *cpu = tiny_dev(NULL, 1), *gpu = NULL;
+    gal_diag why = { 0 };
+    if (gal_dev_open(&gpu, &(gal_device_options){ .device = "cuda", .threads = 1 }, &why)) {
+        gal_dev_close(cpu);
+        print_message("skipped: %s\n", why.text);
+        skip();
+    }
+    tiny_ids(ids, LONG, 8);
+    float *want = rows(LONG), *got = rows(LONG), *first = rows(LONG);
+    for (size_t i = 0; i < 2 * GAL_LEN(MODELS); i++) {
+        gal_dtype compute = i % 2 ? GAL_BF16 : GAL_F32;
+        gal_model *here = tiny_model(MODELS[i / 2].window, MODELS[i / 2].mixed);
+        gal_model *there = tiny_model(MODELS[i / 2].window, MODELS[i / 2].mixed);
+        assert_int_equal(gal_model_to_device(there, gpu, NULL), GAL_OK);
+        for (int way = 0; way < 3; way++) { /* recorded twice, then eager */
+            gal_engine_options o = { .compute = compute, .cache = compute, .chunk = 7, .eager = way == 2 };
+            gal_engine *e = tiny_engine(gpu, there, o);
+            float *out = way ? got : first;
+            tiny_feed(e, 0, ids, PROMPT, 7, out);
+            tiny_feed(e, 0, ids + PROMPT, LONG - PROMPT, 1, out + PROMPT * TINY_V);
+            if (way) assert_memory_equal(got, first, LONG * TINY_V * sizeof *got);
+            assert_int_equal(gal_engine_replays(e) > 0, way < 2);
+            gal_engine_free(e);
+        }
+        tiny_reference(cpu, here, ids, LONG, want);
+        if (compute == GAL_F32) tiny_close(first, want, LONG * TINY_V);
+        gal_model_free(here);
+        gal_model_free(there);
+    }
+    gal_dev_close(cpu);
+    gal_dev_close(gpu);
+    free(want);
+    free(got);
+    free(first);
+}
+
 /* Where the device has no memory, the message says so and everything is as before. */
 static void test_far_without_memory(void **state) {
     (void)state;
@@ -302,7 +343,9 @@ static void test_truncate(void **state) {
     free(waste);
 }
 
-int main(void) {
+/* With an argument, only the tests whose names fit it. */
+int main(int argc, char **argv) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_chunks),
                                         cmocka_unit_test(test_recorded_is_eager),
                                         cmocka_unit_test(test_threads),
@@ -311,6 +354,7 @@ int main(void) {
                                         cmocka_unit_test(test_refusals),
                                         cmocka_unit_test(test_truncate),
                                         cmocka_unit_test(test_far),
-                                        cmocka_unit_test(test_far_without_memory) };
+                                        cmocka_unit_test(test_far_without_memory),
+                                        cmocka_unit_test(test_cuda) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

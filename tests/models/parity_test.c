@@ -1,12 +1,14 @@
-/* parity_test.c - the whole model against the reference implementation's answers, on every level that this processor
- * has: logits and every block's input in f32, logits in bf16, greedy continuations, chunked prefill and decoding with
- * the cache, gradients of every weight. SPDX-License-Identifier: Apache-2.0 */
+/* parity_test.c [DEVICE] - the whole model against the reference implementation's answers: logits and every block's
+ * input in f32, logits in bf16, greedy continuations, chunked prefill and decoding with the cache, gradients of every
+ * weight, losses of twenty updates. On every level that this processor has and, for one folder, on a device whose
+ * memory is closed to the host; with an argument on that device alone. SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "base/mem.h"
 #include "golden.h"
 #include "infer/cache.h"
 #include "optim/adamw.h"
 #include "support/check.h"
+#include "support/far.h"
 
 #include <float.h>
 #include <math.h>
@@ -30,7 +32,7 @@ static const char *const FOLDERS[] = {
 static const char *const LEVELS[] = { "ref", "avx2", "avx512", "neon" };
 
 typedef struct place {
-    const char *folder, *level;
+    const char *folder, *level, *device;
 } place;
 
 typedef struct bench {
@@ -40,14 +42,14 @@ typedef struct bench {
     gal_step st;
 } bench;
 
-/* Skips the test where the folder or the level is absent. */
-static void begin(bench *b, const place *p, gal_dtype compute) {
+/* Skips the test where the folder, the level or the device is absent. own: f32 weights that may be trained. */
+static void begin(bench *b, const place *p, gal_dtype compute, bool own) {
     if (!gal_is_dir(p->folder)) {
         print_message("skipped: %s is not here\n", p->folder);
         skip();
     }
     *b = (bench){ 0 };
-    gal_device_options options = { .cpu = p->level, .threads = 2 };
+    gal_device_options options = { .cpu = p->level, .threads = 2, .device = p->device };
     gal_diag why = { 0 };
     gal_err err = gal_dev_open(&b->dev, &options, &why);
     if (err == GAL_EDEVICE) {
@@ -56,6 +58,8 @@ static void begin(bench *b, const place *p, gal_dtype compute) {
     }
     if (err) fail_msg("%s", why.text);
     golden_open(&b->g, p->folder);
+    if (own) CHECK_OK(gal_model_own(b->g.m, diag));
+    CHECK_OK(gal_model_to_device(b->g.m, b->dev, diag));
     CHECK_OK(gal_ctx_new(&b->cx, b->dev, compute, diag));
     CHECK_OK(gal_step_init(&b->st, b->dev, b->g.B * b->g.T, diag));
 }
@@ -100,7 +104,10 @@ static void watch(void *user, const char *name, int index, const gal_t *t) {
     double largest = 1;
     for (int64_t i = 0; i < gal_count(t); i++) largest = fmax(largest, fabs((double)want[i]));
     int64_t at;
-    double d = largest_difference(t->data, want, gal_count(t), &at) / largest;
+    float *got = floats(gal_count(t));
+    CHECK_OK(gal_dev_download(w->b->dev, got, t->data, (size_t)gal_count(t) * sizeof *got, diag));
+    double d = largest_difference(got, want, gal_count(t), &at) / largest;
+    gal_free(got);
     if (!(d <= w->worst)) {
         w->worst = d;
         w->block = index;
@@ -110,7 +117,7 @@ static void watch(void *user, const char *name, int index, const gal_t *t) {
 
 static void test_f32(void **state) {
     bench b;
-    begin(&b, *state, GAL_F32);
+    begin(&b, *state, GAL_F32, false);
     int64_t n = b.g.B * b.g.T * b.g.V, at;
     float *got = floats(n);
     watcher w = { .b = &b };
@@ -128,7 +135,7 @@ static void test_f32(void **state) {
 
 static void test_bf16(void **state) {
     bench b;
-    begin(&b, *state, GAL_BF16);
+    begin(&b, *state, GAL_BF16, false);
     int64_t n = b.g.B * b.g.T * b.g.V;
     float *got = floats(n);
     whole_batch(&b);
@@ -173,7 +180,7 @@ static void feed(bench *b, gal_cache *cache, int64_t from, int64_t to, int64_t c
 /* Prefill in chunks, then token by token: the same logits at every position. */
 static void test_chunks(void **state) {
     bench b;
-    begin(&b, *state, GAL_F32);
+    begin(&b, *state, GAL_F32, false);
     const golden *g = &b.g;
     int64_t W = g->m->config.window ? g->m->config.window : 16, at;
     const int64_t chunks[] = { 1, 3, 7, W, W + 1, g->T };
@@ -205,7 +212,7 @@ static int64_t argmax(const float *x, int64_t n) {
 static void test_greedy(void **state) {
     enum { PROMPT = 12, NEW = 24 };
     bench b;
-    begin(&b, *state, GAL_F32);
+    begin(&b, *state, GAL_F32, false);
     const golden *g = &b.g;
     const gal_npy *want = npz_find(&g->z, "greedy");
     assert_true(want && want->type == GAL_NPY_I64 && want->count == g->B * NEW);
@@ -252,13 +259,14 @@ static void training_batch(bench *b) {
 static void check_gradients(bench *b, bool recompute) {
     const golden *g = &b->g;
     training_batch(b);
+    CHECK_OK(gal_step_commit(&b->st, diag));
     gal_step_begin(b->cx);
     gal_tape_on(b->cx, recompute);
     gal_t *loss = gal_weighted_sum(b->cx, g->m->family->loss(b->cx, g->m, &b->st), &b->st);
-    float value = 0;
-    if (loss) gal_convert(&value, GAL_F32, loss->data, loss->dtype, 1);
     gal_backward(b->cx, loss, 1);
     CHECK_OK(gal_step_end(b->cx, diag));
+    float value = 0;
+    CHECK_OK(gal_dev_download(b->dev, &value, loss->data, sizeof value, diag));
     const float *want = golden_floats(g, "loss", 0, NULL);
     assert_true(fabs((double)value - (double)want[0]) <=
                 8 * (double)g->L * (double)FLT_EPSILON * fabs((double)want[0]));
@@ -273,27 +281,32 @@ static void check_gradients(bench *b, bool recompute) {
         for (int64_t k = 0; k < gal_wcount(w); k++) largest = fmax(largest, fabs((double)grad[k]));
         assert_true(largest > 0);
         int64_t at;
-        double d = largest_difference(w->grad, grad, gal_wcount(w), &at) / largest;
+        float *got = floats(gal_wcount(w));
+        CHECK_OK(gal_dev_download(b->dev, got, w->grad, (size_t)gal_wcount(w) * sizeof *got, diag));
+        double d = largest_difference(got, grad, gal_wcount(w), &at) / largest;
+        gal_free(got);
         if (!(d <= tolerance))
             fail_msg("%s: relative difference %g at %lld, expected %g", w->name, d, (long long)at, tolerance);
         worst = fmax(worst, d);
-        memset(w->grad, 0, (size_t)gal_wcount(w) * sizeof(float));
+        gal_k_map fill = { .y = w->grad, .dt = GAL_F32, .count = gal_wcount(w) };
+        CHECK_OK(gal_dev_launch(b->dev, GAL_K_FILL, &fill, sizeof fill, diag));
     }
     print_message("largest relative difference %.2e of %.2e\n", worst, tolerance);
 }
 
 static void test_gradients(void **state) {
     bench b;
-    begin(&b, *state, GAL_F32);
+    begin(&b, *state, GAL_F32, false);
     for (size_t i = 0; i < b.g.m->n_weights; i++) {
         gal_w *w = &b.g.m->weights[i];
-        w->grad = floats(gal_wcount(w));
+        w->grad = gal_dev_take_array(b.dev, (size_t)gal_wcount(w), sizeof(float));
+        assert_non_null(w->grad);
         w->group = 1;
     }
     check_gradients(&b, false);
     check_gradients(&b, true);
     for (size_t i = 0; i < b.g.m->n_weights; i++) {
-        gal_free(b.g.m->weights[i].grad);
+        gal_dev_give(b.dev, b.g.m->weights[i].grad);
         b.g.m->weights[i].grad = NULL;
     }
     end(&b);
@@ -303,14 +316,14 @@ static void test_gradients(void **state) {
 static void test_adamw(void **state) {
     enum { STEPS = 20 };
     bench b;
-    begin(&b, *state, GAL_F32);
+    begin(&b, *state, GAL_F32, true);
     const float *want = golden_floats(&b.g, "adamw_loss", 1, (int64_t[]){ STEPS });
     assert_non_null(want);
     gal_adamw *opt = NULL;
-    CHECK_OK(gal_model_own(b.g.m, diag));
     CHECK_OK(gal_adamw_new(&opt, b.dev, b.g.m->weights, b.g.m->n_weights, GAL_F32, 1,
                            &(gal_adamw_options){ 0.9, 0.95, 1e-8, 0.1, 1.0 }, diag));
     training_batch(&b);
+    CHECK_OK(gal_step_commit(&b.st, diag));
     double worst = 0;
     for (int i = 0; i < STEPS; i++) {
         CHECK_OK(gal_adamw_prepare(opt, 1e-3, diag));
@@ -322,9 +335,10 @@ static void test_adamw(void **state) {
         gal_adamw_update(b.cx, opt);
         CHECK_OK(gal_step_end(b.cx, diag));
         opt->t++;
-        double d = fabs((double)*(float *)loss->data - (double)want[i]) / (double)want[i];
-        if (!(d <= ADAMW_TOLERANCE))
-            fail_msg("loss %d: %g, expected %g", i, (double)*(float *)loss->data, (double)want[i]);
+        float got = 0;
+        CHECK_OK(gal_dev_download(b.dev, &got, loss->data, sizeof got, diag));
+        double d = fabs((double)got - (double)want[i]) / (double)want[i];
+        if (!(d <= ADAMW_TOLERANCE)) fail_msg("loss %d: %g, expected %g", i, (double)got, (double)want[i]);
         worst = fmax(worst, d);
     }
     print_message("largest relative difference %.2e\n", worst);
@@ -341,9 +355,14 @@ static bool has_gradients(const char *folder) {
     return false;
 }
 
-enum { KINDS = 6, MOST = KINDS * (int)(GAL_LEN(FOLDERS) * GAL_LEN(LEVELS)) };
+enum { KINDS = 6, MOST = KINDS * (int)GAL_LEN(FOLDERS) * ((int)GAL_LEN(LEVELS) + 1) };
 
-int main(void) {
+static place places[MOST];
+static char names[MOST][96];
+static struct CMUnitTest tests[MOST];
+static size_t n_tests;
+
+static void add(const char *folder, const char *level, const char *device) {
     static const struct {
         const char *name;
         CMUnitTestFunction run;
@@ -351,18 +370,27 @@ int main(void) {
         { "f32", test_f32 },       { "bf16", test_bf16 },           { "chunks", test_chunks },
         { "greedy", test_greedy }, { "gradients", test_gradients }, { "adamw", test_adamw },
     };
-    static char names[MOST][96];
-    static place places[MOST];
-    static struct CMUnitTest tests[MOST];
-    size_t n = 0;
-    for (size_t f = 0; f < GAL_LEN(FOLDERS); f++)
-        for (size_t l = 0; l < GAL_LEN(LEVELS); l++)
-            for (size_t k = 0; k < KINDS; k++) {
-                if (k >= 4 && !has_gradients(FOLDERS[f])) continue;
-                (void)snprintf(names[n], sizeof names[n], "%s %s %s", FOLDERS[f], LEVELS[l], kinds[k].name);
-                places[n] = (place){ FOLDERS[f], LEVELS[l] };
-                tests[n] = (struct CMUnitTest){ names[n], kinds[k].run, NULL, NULL, &places[n] };
-                n++;
-            }
-    return _cmocka_run_group_tests("parity", tests, n, NULL, NULL);
+    for (size_t k = 0; k < KINDS; k++) {
+        if (k >= 4 && !has_gradients(folder)) continue;
+        (void)snprintf(names[n_tests], sizeof names[0], "%s %s %s", folder, level ? level : device, kinds[k].name);
+        places[n_tests] = (place){ folder, level, device };
+        tests[n_tests] = (struct CMUnitTest){ names[n_tests], kinds[k].run, NULL, NULL, &places[n_tests] };
+        n_tests++;
+    }
+}
+
+int main(int argc, char **argv) {
+    far_use();
+    for (size_t f = 0; f < GAL_LEN(FOLDERS); f++) {
+        for (size_t l = 0; l < GAL_LEN(LEVELS) && argc < 2; l++) add(FOLDERS[f], LEVELS[l], "cpu");
+        if (argc < 2 && f == 0) add(FOLDERS[f], NULL, "far");
+        if (argc > 1) add(FOLDERS[f], NULL, argv[1]);
+    }
+    if (argc > 1) { /* one skipped test says as much as all of them */
+        gal_dev *dev = NULL;
+        gal_err err = gal_dev_open(&dev, &(gal_device_options){ .device = argv[1] }, NULL);
+        gal_dev_close(dev);
+        if (err) n_tests = 1;
+    }
+    return _cmocka_run_group_tests("parity", tests, n_tests, NULL, NULL);
 }

@@ -266,6 +266,41 @@ static void far_device(void **state) {
     assert_non_null(strstr(diag0.text, "cuda:N"));
 }
 
+/* On a GPU: every way gives the same bytes, and losses near the CPU's. */
+static void cuda(void **state) {
+    (void)state;
+    gal_dev *dev = NULL;
+    gal_diag why = { 0 };
+    if (gal_dev_open(&dev, &(gal_device_options){ .device = "cuda", .threads = 1 }, &why)) {
+        print_message("skipped: %s\n", why.text);
+        skip();
+    }
+    gal_dev_close(dev);
+    listener near = { 0 }, gpu = { 0 };
+    CHECK_OK(train("near", "", false, false, &near, diag));
+    CHECK_OK(train("gpu", "device.name=cuda", false, false, &gpu, diag));
+    /* f32 sums in another order; each update carries the difference on. */
+    assert_true(fabs(gpu.first_loss - near.first_loss) <= 96 * (double)FLT_EPSILON * near.first_loss);
+    assert_true(fabs(gpu.last_loss - near.last_loss) <= 1e-3 * near.last_loss);
+    print_message("last loss %.6f, the CPU's %.6f\n", gpu.last_loss, near.last_loss);
+    gal_buf_free(&near.notes);
+    gal_buf_free(&gpu.notes);
+    CHECK_OK(train("gpu-again", "device.name=cuda", false, false, NULL, diag));
+    same_end("gpu", "gpu-again");
+    same_scores("gpu", "gpu-again");
+    CHECK_OK(train("gpu-eager", "device.name=cuda eager=true recompute=true", false, false, NULL, diag));
+    same_end("gpu", "gpu-eager");
+    listener l = { .stop_at = 3 };
+    gal_diag diag0 = { 0 };
+    assert_int_equal(train("gpu-stopped", "device.name=cuda", false, false, &l, &diag0), GAL_EINTERRUPTED);
+    gal_buf_free(&l.notes);
+    CHECK_OK(train("gpu-stopped", "", true, false, NULL, diag));
+    same_end("gpu", "gpu-stopped");
+    CHECK_OK(train("gpu-bf16", "precision=bf16 device.name=cuda", false, false, NULL, diag));
+    CHECK_OK(train("gpu-bf16-eager", "precision=bf16 device.name=cuda eager=true", false, false, NULL, diag));
+    same_end("gpu-bf16", "gpu-bf16-eager");
+}
+
 /* 1 x 4 rows and 4 x 1 rows: the same loss and gradient up to rounding, though rows have different numbers of
  * targets. */
 static void accumulation(void **state) {
@@ -337,13 +372,16 @@ GAL_API const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) { return "leak:libfontconfig\nleak:libltdl\nleak:libplplot\n"; }
 #endif
 
-int main(void) {
+/* With an argument, only the tests whose names fit it. */
+int main(int argc, char **argv) {
+    if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_bytes),      cmocka_unit_test(stop_and_resume),
-        cmocka_unit_test(kill_and_resume), cmocka_unit_test(bf16),
-        cmocka_unit_test(far_device),      cmocka_unit_test(damaged_checkpoint),
-        cmocka_unit_test(extending),       cmocka_unit_test(accumulation),
-        cmocka_unit_test(too_small),       cmocka_unit_test(what_is_written),
+        cmocka_unit_test(same_bytes),         cmocka_unit_test(stop_and_resume),
+        cmocka_unit_test(kill_and_resume),    cmocka_unit_test(bf16),
+        cmocka_unit_test(far_device),         cmocka_unit_test(cuda),
+        cmocka_unit_test(damaged_checkpoint), cmocka_unit_test(extending),
+        cmocka_unit_test(accumulation),       cmocka_unit_test(too_small),
+        cmocka_unit_test(what_is_written),
     };
     return cmocka_run_group_tests_name("train", tests, setup, teardown);
 }
