@@ -5,7 +5,7 @@
 set -eu
 build=$1 dir=$2
 shift 2
-[ $# -gt 0 ] || set -- test_kernels_cuda bench_kernels
+[ $# -gt 0 ] || set -- test_kernels_cuda bench_kernels test_parity test_infer_session test_train galerne
 rm -rf "$dir"
 mkdir -p "$dir/lib"
 for p in "$@"; do
