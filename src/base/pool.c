@@ -12,6 +12,7 @@
 
 #include "base/cgroup.h"
 #include "base/mem.h"
+#include "base/util.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -22,7 +23,7 @@
 
 /* A pause is 40 to 140 cycles: idle threads give up after about 0.1 ms, the gap between two ops of a small model.
  * Threads that wait for each other inside a run yield instead, because processors may be shared with others. */
-enum { SPINS_IDLE = 3000, SPINS_BUSY = 1000, MAX_THREADS = 1024 };
+enum { SPINS_IDLE = 3000, SPINS_BUSY = 1000 };
 
 typedef struct worker {
     gal_pool *pool;
@@ -183,6 +184,30 @@ void gal_pool_run(gal_pool *p, gal_chunk_fn run, const void *args, int64_t chunk
     gal_pool_run_list(p, &job, 1);
 }
 
+typedef struct timed {
+    const gal_pool *pool;
+    gal_chunk_fn run;
+    const void *args;
+    gal_busy *busy;
+} timed;
+
+static void timed_run(const void *args, int64_t chunk, void *scratch) {
+    const timed *t = args;
+    gal_busy *b = t->busy;
+    for (int i = 0; t->pool->worker[i].scratch != scratch; i++) b++;
+    double begin = gal_now_s();
+    t->run(t->args, chunk, scratch);
+    b->end_s = gal_now_s();
+    if (b->chunks++ == 0) b->begin_s = begin;
+    b->busy_s += b->end_s - begin;
+}
+
+void gal_pool_run_timed(gal_pool *p, gal_chunk_fn run, const void *args, int64_t chunks, gal_busy *busy) {
+    const timed t = { p, run, args, busy };
+    memset(busy, 0, (size_t)p->threads * sizeof *busy);
+    gal_pool_run(p, timed_run, &t, chunks);
+}
+
 int gal_pool_threads(const gal_pool *p) { return p->threads; }
 
 /* Ends the first `started` threads (the caller's own among them) and frees everything. */
@@ -217,9 +242,9 @@ static int start_workers(gal_pool *p, int *why) {
 }
 
 gal_err gal_pool_new(gal_pool **out, int threads, gal_diag *diag) {
-    if (threads < 0 || threads > MAX_THREADS)
-        return gal_fail(diag, GAL_EUSAGE, "threads: expected 0 to %d, found %d", MAX_THREADS, threads);
-    if (threads == 0) threads = GAL_MIN(gal__processors(), MAX_THREADS);
+    if (threads < 0 || threads > GAL_MAX_THREADS)
+        return gal_fail(diag, GAL_EUSAGE, "threads: expected 0 to %d, found %d", GAL_MAX_THREADS, threads);
+    if (threads == 0) threads = GAL_MIN(gal__processors(), GAL_MAX_THREADS);
     gal_pool *p = gal_alloc(sizeof *p + (size_t)threads * sizeof(worker));
     if (!p) return gal_fail(diag, GAL_ENOMEM, "no memory for a pool of %d threads", threads);
     p->threads = threads;

@@ -13,7 +13,7 @@ typedef struct gal_pool gal_pool;
 /* scratch: the running thread's buffer of GAL_SCRATCH_BYTES, 64-byte aligned, contents undefined. */
 typedef void (*gal_chunk_fn)(const void *args, int64_t chunk, void *scratch);
 
-enum { GAL_SCRATCH_BYTES = 4 << 20 };
+enum { GAL_SCRATCH_BYTES = 4 << 20, GAL_MAX_THREADS = 1024 };
 
 /* One entry of a list of jobs that the threads walk together. */
 typedef struct gal_job {
@@ -22,12 +22,21 @@ typedef struct gal_job {
     const void *args;
 } gal_job;
 
+/* What one thread did of a job: how many chunks, from when to when, and how long inside of them. Times are
+ * gal_now_s()'s. */
+typedef struct gal_busy {
+    _Alignas(64) int64_t chunks; /* 0: the rest means nothing */
+    double begin_s, end_s, busy_s;
+} gal_busy;
+
 /* threads 0: as many processors as this process may use. On GAL_ENOMEM nothing is held. */
 gal_err gal_pool_new(gal_pool **out, int threads, gal_diag *diag);
 void gal_pool_free(gal_pool *p);
 int gal_pool_threads(const gal_pool *p);
 /* Returns when all chunks are done. */
 void gal_pool_run(gal_pool *p, gal_chunk_fn run, const void *args, int64_t chunks);
+/* The same, and what each of the pool's threads did of it into busy[gal_pool_threads(p)]. */
+void gal_pool_run_timed(gal_pool *p, gal_chunk_fn run, const void *args, int64_t chunks, gal_busy *busy);
 /* Runs the jobs in order, each after the one before it is whole, with one wake-up of the threads. */
 void gal_pool_run_list(gal_pool *p, const gal_job *jobs, size_t count);
 

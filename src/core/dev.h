@@ -27,12 +27,38 @@ typedef struct gal_far {
     void (*close)(void *self);
 } gal_far;
 
+/* Where in a step a launch happens. */
+typedef struct gal_place {
+    int layer;     /* the block's index counted from 1; 0: outside of the blocks */
+    bool backward; /* while the tape is walked, what is computed again there included */
+} gal_place;
+
+/* A launch that is over. Times are gal_now_s()'s. */
+typedef struct gal_span {
+    gal_kernel_id id;
+    const void *args;
+    gal_place place;
+    double begin_s, end_s;
+    const gal_busy *busy; /* [threads] what each did of it */
+    int threads;          /* 0 on a far device, where arrays in args are the device's */
+} gal_span;
+
+/* Somebody is told of each launch. Launches of a recorded step then run one by one, each cut into the same chunks, so
+ * that the bytes are the same. While nobody is, a launch pays one test. */
+typedef struct gal_watch {
+    void (*launched)(void *user, const gal_span *span);
+    void *user;
+    gal_busy *busy; /* room for GAL_MAX_THREADS */
+} gal_watch;
+
 typedef struct gal_dev {
     char name[80];          /* "avx2"; "cuda:0 (what the maker calls it)" */
     gal_kernel_table table; /* of the CPU */
     gal_pool *pool;         /* computes on the CPU; on a far device it only helps the host to read files */
     const gal_far *far;     /* NULL: the CPU */
     void *self;             /* what far's functions take */
+    const gal_watch *watch; /* borrowed; NULL: nobody. Set once, before anything is launched */
+    gal_place place;
 } gal_dev;
 
 /* options NULL: the CPU's best level, all processors. GAL_EUSAGE: no such kind or level of device; GAL_EDEVICE: it is
@@ -57,7 +83,8 @@ gal_err gal_dev_wait(gal_dev *dev, gal_diag *diag); /* until all is computed; re
 gal_err gal__dev_cuda(gal_dev *dev, int index, gal_diag *diag);
 
 /* A further kind of device under a name of its own: the tests' device, whose memory is closed to the host. One for
- * the process; set it before anything is opened. fill sets far, self and name of a dev that has nothing but its pool. */
+ * the process; set it before anything is opened. fill sets far, self and name of a dev that has nothing but its pool.
+ */
 typedef gal_err (*gal_dev_fill)(gal_dev *dev, const gal_device_options *options, gal_diag *diag);
 void gal_dev_add_kind(const char *name, gal_dev_fill fill);
 

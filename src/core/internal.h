@@ -37,11 +37,12 @@ typedef struct gal_launched {
     gal_kernel_id id;
     const void *args;
     size_t bytes;
+    gal_place place;
 } gal_launched;
 struct gal_plan {
     gal_job *jobs;      /* the CPU's list */
-    gal_launched *list; /* a far device's, until it is captured */
-    size_t count, room;
+    gal_launched *list; /* the same for a watch, and for a far device until it is captured */
+    size_t count, room, room_jobs;
     gal_page *pages;
     const gal_far *far; /* whose graph it is */
     void *graph;

@@ -1,6 +1,7 @@
 /* memory.c - memory, transfers and launches of a device. On the CPU all of it is plain memory, copies and the thread
  * pool. SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
+#include "base/util.h"
 #include "core/dev.h"
 
 #include <string.h>
@@ -40,7 +41,25 @@ gal_err gal_dev_download(gal_dev *dev, void *to, const void *from, size_t bytes,
     return GAL_OK;
 }
 
+static gal_err watched_launch(gal_dev *dev, gal_kernel_id id, const void *args, size_t bytes, gal_diag *diag) {
+    const gal_kernel *k = &dev->table.k[id];
+    gal_span s = { .id = id, .args = args, .place = dev->place, .busy = dev->watch->busy };
+    gal_err err = GAL_OK;
+    s.begin_s = gal_now_s();
+    if (dev->far) {
+        err = dev->far->launch(dev->self, id, args, bytes, diag);
+        if (!err) err = dev->far->wait(dev->self, diag);
+    } else {
+        s.threads = gal_pool_threads(dev->pool);
+        gal_pool_run_timed(dev->pool, k->run, args, k->chunks(args), dev->watch->busy);
+    }
+    s.end_s = gal_now_s();
+    if (!err) dev->watch->launched(dev->watch->user, &s);
+    return err;
+}
+
 gal_err gal_dev_launch(gal_dev *dev, gal_kernel_id id, const void *args, size_t bytes, gal_diag *diag) {
+    if (dev->watch) return watched_launch(dev, id, args, bytes, diag);
     if (dev->far) return dev->far->launch(dev->self, id, args, bytes, diag);
     const gal_kernel *k = &dev->table.k[id];
     GAL_ASSERT(k->run && k->chunks);

@@ -21,9 +21,9 @@ struct gal_page {
 
 bool gal__plan_add(gal_plan *plan, const gal_dev *dev, gal_kernel_id id, const void *args, size_t bytes) {
     GAL_ASSERT(bytes <= GAL_PAGE_BYTES);
-    int failed = dev->far ? gal_grow((void **)&plan->list, &plan->room, plan->count + 1, sizeof *plan->list)
-                          : gal_grow((void **)&plan->jobs, &plan->room, plan->count + 1, sizeof *plan->jobs);
-    if (failed) return false;
+    if (gal_grow((void **)&plan->list, &plan->room, plan->count + 1, sizeof *plan->list) ||
+        gal_grow((void **)&plan->jobs, &plan->room_jobs, plan->count + 1, sizeof *plan->jobs))
+        return false;
     if (!plan->pages || plan->pages->used + bytes > GAL_PAGE_BYTES) {
         gal_page *p = gal_alloc(sizeof *p);
         if (!p) return false;
@@ -33,10 +33,8 @@ bool gal__plan_add(gal_plan *plan, const gal_dev *dev, gal_kernel_id id, const v
     void *copy = plan->pages->bytes + plan->pages->used;
     memcpy(copy, args, bytes);
     plan->pages->used += (bytes + 15) / 16 * 16;
-    if (dev->far)
-        plan->list[plan->count++] = (gal_launched){ id, copy, bytes };
-    else
-        plan->jobs[plan->count++] = (gal_job){ dev->table.k[id].run, dev->table.k[id].chunks, copy };
+    plan->list[plan->count] = (gal_launched){ id, copy, bytes, dev->place };
+    plan->jobs[plan->count++] = (gal_job){ dev->table.k[id].run, dev->table.k[id].chunks, copy };
     return true;
 }
 
@@ -75,8 +73,8 @@ gal_err gal_record_end(gal_ctx *cx, gal_plan **out, gal_diag *diag) {
     cx->recording = NULL;
     gal_dev *dev = cx->dev;
     if (!cx->err && dev->far) {
-        cx->err = capture(dev, plan, &cx->diag);
-        if (!cx->err) cx->err = dev->far->graph_launch(dev->self, plan->graph, &cx->diag);
+        if (!dev->watch) cx->err = capture(dev, plan, &cx->diag);
+        gal_replay(cx, plan);
     }
     if (cx->err) {
         gal_plan_free(plan);
@@ -95,7 +93,16 @@ void gal_replay(gal_ctx *cx, const gal_plan *plan) {
     }
     /* The plan writes where the recorded run did, blocks given back since included. */
     gal_arena_expose(&cx->data);
-    gal_pool_run_list(cx->dev->pool, plan->jobs, plan->count);
+    if (!cx->dev->watch) {
+        gal_pool_run_list(cx->dev->pool, plan->jobs, plan->count);
+        return;
+    }
+    for (size_t i = 0; !cx->err && i < plan->count; i++) {
+        const gal_launched *l = &plan->list[i];
+        cx->dev->place = l->place;
+        cx->err = gal_dev_launch(cx->dev, l->id, l->args, l->bytes, &cx->diag);
+    }
+    cx->dev->place = (gal_place){ 0 };
 }
 
 void gal_plan_free(gal_plan *plan) {

@@ -109,6 +109,7 @@ static void walk(gal_ctx *cx, size_t to, size_t from) {
             n.vjp(cx, n.y, n.saved);
             continue;
         }
+        cx->dev->place.layer = n.index + 1;
         open_input(cx, n.x);
         gal_arena_mark data = gal_arena_here(&cx->data), meta = gal_arena_here(&cx->meta);
         if (n.recompute) {
@@ -119,6 +120,7 @@ static void walk(gal_ctx *cx, size_t to, size_t from) {
         }
         gal_arena_rewind(&cx->data, data);
         gal_arena_rewind(&cx->meta, meta);
+        cx->dev->place.layer = 0;
     }
 }
 
@@ -131,10 +133,12 @@ void gal_backward(gal_ctx *cx, gal_t *loss, uint32_t set) {
     cx->set = set;
     bool has;
     gal_t *g = gal_grad_of(cx, loss, &has);
+    cx->dev->place.backward = true;
     if (g) {
         fill(cx, g, 1.0);
         walk(cx, cx->tape.count, 0);
     }
+    cx->dev->place.backward = false;
     cx->set = 0;
     cx->tape.on = true;
 }
@@ -171,9 +175,8 @@ static gal_t *block_recompute(gal_ctx *cx, gal_block_fn fn, const void *model, i
     return y ? out : NULL;
 }
 
-gal_t *gal_block(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal_t *x, const gal_step *st) {
-    if (cx->err || !x) return NULL;
-    if (!cx->tape.on) return block_inference(cx, fn, model, index, x, st);
+static gal_t *block_training(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal_t *x,
+                             const gal_step *st) {
     bool recompute = cx->tape.recompute;
     size_t first = cx->tape.count;
     gal_t *y = recompute ? block_recompute(cx, fn, model, index, x, st) : fn(cx, model, index, x, st);
@@ -183,5 +186,13 @@ gal_t *gal_block(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal
         .y = y, .x = x, .fn = fn, .model = model, .st = st, .index = index, .first = first, .recompute = recompute
     };
     y->tracked = true;
+    return y;
+}
+
+gal_t *gal_block(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal_t *x, const gal_step *st) {
+    if (cx->err || !x) return NULL;
+    cx->dev->place.layer = index + 1;
+    gal_t *y = (cx->tape.on ? block_training : block_inference)(cx, fn, model, index, x, st);
+    cx->dev->place.layer = 0;
     return y;
 }

@@ -2,8 +2,8 @@
  * pointers: no allocation, no globals, no environment, no logging.
  *
  * A kernel is cut into chunks by its arguments alone, never by the number of threads; chunks write disjoint bytes,
- * and sums that cross chunks are added in a fixed order. Levels (ref, avx2, avx512, neon) fill a table of these; what a
- * level leaves out is taken from ref, which is the definition: plain C, every sum in double.
+ * and sums that cross chunks are added in a fixed order. Levels (ref, avx2, avx512, neon) fill a table of these; what
+ * a level leaves out is taken from ref, which is the definition: plain C, every sum in double.
  *
  * Types: "dt" is the type of the activations (f32, bf16, or f64 on ref). Statistics and weight gradients are
  * gal_stat_dtype(dt): f32, or f64 where dt is f64. All arrays are row-major and dense unless strides are given.
@@ -323,5 +323,20 @@ typedef struct gal_k_adamw {
     int64_t count;
     float decay;
 } gal_k_adamw;
+
+/* ---- names and costs ---------------------------------------------------------------------------------------------
+ */
+
+const char *gal_kernel_name(gal_kernel_id id); /* "gemm" */
+
+/* What a launch has to do at least. */
+typedef struct gal_cost {
+    double flops;      /* a multiply-add is two; 0: not counted */
+    double bytes;      /* of the large arrays, each read and written once; 0: not counted */
+    gal_dtype compute; /* of the operations */
+    char what[96];     /* gemm: the products' m x n x k; else "" */
+} gal_cost;
+/* Reads the starts and positions of rows, so args must be the host's. */
+void gal_kernel_cost(gal_cost *out, gal_kernel_id id, const void *args);
 
 #endif

@@ -251,11 +251,13 @@ static void close_run(gal_trainer *t, bool leave_nothing) {
     gal_free(t);
 }
 
-gal_err gal_train_run(const gal_train_config *config, const gal_train_options *options, gal_diag *diag) {
+gal_err gal_train_run(const gal_train_config *config, const gal_train_options *options, const gal_watch *watch,
+                      gal_diag *diag) {
     gal_trainer *t = gal_alloc(sizeof *t);
     if (!t) return gal_fail(diag, GAL_ENOMEM, "no memory for a training");
     t->config = config;
     t->options = options;
+    t->watch = watch;
     t->dir = options->run;
     t->resuming = options->resume;
     t->best_nats = -1.0;
@@ -304,7 +306,7 @@ gal_err gal_train(const char *config, const char *const *set, size_t n_set, cons
     err = gal_train_config_load(&c, config, set, n_set, diag);
     if (!err) {
         err = gal_train_config_check(&c, config ? config : "configuration", diag);
-        if (!err) err = gal_train_run(&c, options, diag);
+        if (!err) err = gal_train_run(&c, options, NULL, diag);
         gal_train_config_free(&c);
     }
     gal_buf_free(&own);

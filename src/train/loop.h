@@ -3,11 +3,13 @@
 #ifndef GAL_TRAIN_LOOP_H
 #define GAL_TRAIN_LOOP_H
 
+#include "core/dev.h"
 #include "galerne/train.h"
 #include "train/config.h"
 
-/* config is checked with gal_train_config_check(). */
-gal_err gal_train_run(const gal_train_config *config, const gal_train_options *options, gal_diag *diag);
+/* config is checked with gal_train_config_check(). watch: is told of the training's launches, NULL: nobody. */
+gal_err gal_train_run(const gal_train_config *config, const gal_train_options *options, const gal_watch *watch,
+                      gal_diag *diag);
 /* Defaults, then the file, then the assignments. path NULL: none. where receives what messages call it. */
 gal_err gal_train_config_load(gal_train_config *out, const char *path, const char *const *set, size_t n_set,
                               gal_diag *diag);

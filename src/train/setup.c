@@ -199,7 +199,9 @@ gal_err gal__train_setup_device(gal_trainer *t, gal_diag *diag) {
     gal_device_options d = { .cpu = g->device.cpu[0] ? g->device.cpu : NULL,
                              .threads = (int)g->device.threads,
                              .device = g->device.name };
-    return gal_dev_open(&t->dev, &d, diag);
+    gal_err err = gal_dev_open(&t->dev, &d, diag);
+    if (!err) t->dev->watch = t->watch;
+    return err;
 }
 
 gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag) {

@@ -18,6 +18,7 @@ enum { GAL__TRAIN_SET = 1u }; /* the group of weights that are trained */
 typedef struct gal_trainer {
     const gal_train_config *config; /* borrowed */
     const gal_train_options *options;
+    const gal_watch *watch; /* NULL: nobody is told of launches */
     const char *dir; /* the run directory */
     bool resuming;
 

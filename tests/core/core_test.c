@@ -213,6 +213,69 @@ static void test_replay_equals_eager(void **state) {
     toy_close(&t);
 }
 
+/* Who is told of launches: how many, and where they were. */
+typedef struct told {
+    int64_t count, layer[BLOCKS + 1], backward;
+    double until_s;
+} told;
+
+static void hear(void *user, const gal_span *s) {
+    told *t = user;
+    t->count++;
+    t->layer[s->place.layer]++;
+    t->backward += s->place.backward;
+    assert_true(t->until_s <= s->begin_s && s->begin_s <= s->end_s);
+    t->until_s = s->end_s;
+    int64_t chunks = 0;
+    for (int i = 0; i < s->threads; i++) {
+        chunks += s->busy[i].chunks;
+        if (s->busy[i].chunks) assert_true(s->busy[i].begin_s >= s->begin_s && s->busy[i].end_s <= s->end_s);
+    }
+    if (s->threads) assert_true(chunks > 0);
+}
+
+/* A watch hears of each launch, eager or replayed, and changes no byte. */
+static void test_watched_same_bytes(void **state) {
+    (void)state;
+    toy plain, watched;
+    told heard = { 0 };
+    static gal_busy busy[GAL_MAX_THREADS];
+    const gal_watch watch = { hear, &heard, busy };
+    toy_open(&plain, 2);
+    toy_open(&watched, 2);
+    watched.dev->watch = &watch;
+    for (int again = 0; again < 2; again++) {
+        size_t n;
+        float *a = train_step(&plain, again, &n), *b = train_step(&watched, again, &n);
+        assert_memory_equal(a, b, n);
+        free(a);
+        free(b);
+    }
+    assert_true(heard.backward > 0 && heard.backward < heard.count);
+    for (int l = 0; l <= BLOCKS; l++) assert_true(heard.layer[l] > 0);
+    assert_int_equal(heard.layer[1], heard.layer[BLOCKS]);
+
+    gal_plan *plan = NULL;
+    heard = (told){ 0 };
+    gal_step_begin(watched.cx);
+    gal_record_begin(watched.cx);
+    const gal_t *x = forward(&watched);
+    assert_int_equal(gal_record_end(watched.cx, &plan, NULL), GAL_OK);
+    told once = heard;
+    assert_int_equal(once.count, gal_plan_launches(plan));
+    gal_replay(watched.cx, plan);
+    assert_int_equal(heard.count, 2 * once.count);
+    for (int l = 0; l <= BLOCKS; l++) assert_int_equal(heard.layer[l], 2 * once.layer[l]);
+    float a[N * D], b[N * D];
+    read_floats(&watched, a, x->data, N * D);
+    gal_step_begin(plain.cx);
+    read_floats(&plain, b, forward(&plain)->data, N * D);
+    assert_memory_equal(a, b, sizeof a);
+    gal_plan_free(plan);
+    toy_close(&watched);
+    toy_close(&plain);
+}
+
 /* Two losses of one tape: the sum of their gradients is the gradient of their sum. */
 static void test_two_walks(void **state) {
     (void)state;
@@ -332,6 +395,7 @@ int main(void) {
         cmocka_unit_test(test_recompute_same_bytes_less_memory),
         cmocka_unit_test(test_threads_same_bytes),
         cmocka_unit_test(test_replay_equals_eager),
+        cmocka_unit_test(test_watched_same_bytes),
         cmocka_unit_test(test_two_walks),
     };
     static const struct CMUnitTest devices[] = {

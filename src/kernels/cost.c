@@ -1,0 +1,199 @@
+/* cost.c - names of kernels, and what a launch has to do at least, counted from its arguments. Owns no measurement;
+ * what moves once is counted once, whatever a cache really did. SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/kernels.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const NAMES[GAL_K_COUNT] = {
+    [GAL_K_GEMM] = "gemm",
+    [GAL_K_EMBED] = "embed",
+    [GAL_K_EMBED_GRAD] = "embed_grad",
+    [GAL_K_RMS_NORM] = "rms_norm",
+    [GAL_K_RMS_NORM_DX] = "rms_norm_dx",
+    [GAL_K_RMS_NORM_DW] = "rms_norm_dw",
+    [GAL_K_ROPE_TABLE] = "rope_table",
+    [GAL_K_ROPE] = "rope",
+    [GAL_K_ATTEND] = "attend",
+    [GAL_K_ATTEND_GRAD] = "attend_grad",
+    [GAL_K_KV_STORE] = "kv_store",
+    [GAL_K_SWIGLU] = "swiglu",
+    [GAL_K_SWIGLU_GRAD] = "swiglu_grad",
+    [GAL_K_ADD] = "add",
+    [GAL_K_MUL] = "mul",
+    [GAL_K_SILU] = "silu",
+    [GAL_K_SILU_GRAD] = "silu_grad",
+    [GAL_K_SOFTMAX] = "softmax",
+    [GAL_K_SOFTMAX_GRAD] = "softmax_grad",
+    [GAL_K_COPY] = "copy",
+    [GAL_K_FILL] = "fill",
+    [GAL_K_GATHER_ROWS] = "gather_rows",
+    [GAL_K_XENT] = "xent",
+    [GAL_K_XENT_GRAD] = "xent_grad",
+    [GAL_K_WSUM] = "wsum",
+    [GAL_K_WSUM_GRAD] = "wsum_grad",
+    [GAL_K_SUM_SQUARES] = "sum_squares",
+    [GAL_K_CLIP] = "clip",
+    [GAL_K_ADAMW] = "adamw",
+};
+
+const char *gal_kernel_name(gal_kernel_id id) { return NAMES[id]; }
+
+static double size_of(gal_dtype dt) { return (double)gal_dtype_bytes(dt); }
+
+static bool same_size(const gal_gemm *a, const gal_gemm *b) { return a->m == b->m && a->n == b->n && a->k == b->k; }
+
+static void gemm_cost(gal_cost *c, const gal_k_gemm *a) {
+    size_t at = 0;
+    c->compute = a->p[0].compute;
+    for (int i = 0, n = 1; i < a->count; i += n) {
+        const gal_gemm *g = &a->p[i];
+        for (n = 1; i + n < a->count && same_size(g, g + n);) n++;
+        double rows = (double)g->m, cols = (double)g->n, k = (double)g->k;
+        c->flops += 2 * rows * cols * k * n;
+        c->bytes += n * (rows * k * size_of(g->a.dt) + k * cols * size_of(g->b.dt) +
+                         rows * cols * size_of(g->c.dt) * (1 + g->accumulate + (g->add != NULL)));
+        char part[96], times[16] = "";
+        if (n > 1) (void)snprintf(times, sizeof times, " (%d)", n);
+        int w = snprintf(part, sizeof part, "%s%lldx%lldx%lld%s", i ? " + " : "", (long long)g->m, (long long)g->n,
+                         (long long)g->k, times);
+        if (w < 0 || at + (size_t)w >= sizeof c->what) continue; /* sizes that no machine has */
+        memcpy(c->what + at, part, (size_t)w + 1);
+        at += (size_t)w;
+    }
+}
+
+/* Pairs of a row and a key, cached keys included; bytes of the cache, read once a document. */
+static void attend_cost(gal_cost *c, const gal_k_attend *a) {
+    double pairs = 0, cached_bytes = 0;
+    for (int64_t n = 0; n < a->n; n++) {
+        int64_t own = n - a->start[n] + 1, cached = 0;
+        if (a->window) own = GAL_MIN(own, a->window);
+        if (a->ck) {
+            int64_t end = a->pos[a->start[n]], first = 0;
+            if (a->window) first = GAL_MAX(first, a->pos[n] - a->window + 1);
+            cached = GAL_MAX(end - first, (int64_t)0);
+            if (n == a->start[n]) cached_bytes += (double)(cached * a->kv_heads * a->size) * 2 * size_of(a->cdt);
+        }
+        pairs += (double)(own + cached);
+    }
+    c->flops = 4 * pairs * (double)(a->heads * a->size);
+    c->bytes = (double)(a->n * a->size * 2 * (a->heads + a->kv_heads)) * size_of(a->dt) + cached_bytes;
+    c->compute = a->dt;
+}
+
+/* Five products where the way forward has two. */
+static void attend_grad_cost(gal_cost *c, const gal_k_attend_grad *a) {
+    const gal_k_attend forward = { .dt = a->dt,
+                                   .n = a->n,
+                                   .heads = a->heads,
+                                   .kv_heads = a->kv_heads,
+                                   .size = a->size,
+                                   .window = a->window,
+                                   .start = a->start };
+    attend_cost(c, &forward);
+    c->flops *= 2.5;
+    c->bytes *= 2;
+}
+
+static double map_bytes(gal_kernel_id id, const gal_k_map *a) {
+    double n = (double)a->count, dt = size_of(a->dt), extra = a->accumulate ? dt : 0;
+    if (id == GAL_K_COPY) return n * (dt + size_of(a->adt));
+    if (id == GAL_K_FILL) return n * dt;
+    return n * (dt * (id == GAL_K_SILU ? 2 : 3) + extra);
+}
+
+static double row_bytes(gal_kernel_id id, const void *args) {
+    union {
+        const void *any;
+        const gal_k_embed *embed;
+        const gal_k_embed_grad *embed_grad;
+        const gal_k_rms_norm *norm;
+        const gal_k_rms_norm_dx *dx;
+        const gal_k_rms_norm_dw *dw;
+        const gal_k_rope *rope;
+        const gal_k_kv_store *kv;
+        const gal_k_gather_rows *gather;
+        const gal_k_softmax *softmax;
+        const gal_k_xent *xent;
+    } a = { args };
+    switch ((int)id) {
+    case GAL_K_EMBED:
+        return (double)(a.embed->n * a.embed->d) * (size_of(a.embed->dt) + size_of(a.embed->wdt));
+    case GAL_K_EMBED_GRAD:
+        return (double)(a.embed_grad->n * a.embed_grad->d) *
+               (size_of(a.embed_grad->dt) + 2 * size_of(gal_stat_dtype(a.embed_grad->dt)));
+    case GAL_K_RMS_NORM:
+        return (double)(a.norm->n * a.norm->d) * 2 * size_of(a.norm->dt);
+    case GAL_K_RMS_NORM_DX:
+        return (double)(a.dx->n * a.dx->d) * (a.dx->accumulate ? 4 : 3) * size_of(a.dx->dt);
+    case GAL_K_RMS_NORM_DW:
+        return (double)(a.dw->n * a.dw->d) * 2 * size_of(a.dw->dt);
+    case GAL_K_ROPE:
+        return (double)(a.rope->n * a.rope->size * (a.rope->heads + (a.rope->k ? a.rope->kv_heads : 0))) * 2 *
+               size_of(a.rope->dt);
+    case GAL_K_KV_STORE:
+        return (double)(a.kv->n * a.kv->kv_heads * a.kv->size) * 2 * (size_of(a.kv->dt) + size_of(a.kv->cdt));
+    case GAL_K_GATHER_ROWS:
+        return (double)(a.gather->n * a.gather->d) * 2 * size_of(a.gather->dt);
+    case GAL_K_SOFTMAX:
+        return (double)(a.softmax->n * a.softmax->m) * 2 * size_of(a.softmax->dt);
+    case GAL_K_SOFTMAX_GRAD:
+        return (double)(a.softmax->n * a.softmax->m) * 3 * size_of(a.softmax->dt);
+    case GAL_K_XENT:
+        return (double)(a.xent->r * a.xent->v) * size_of(a.xent->dt);
+    case GAL_K_XENT_GRAD:
+        return (double)(a.xent->r * a.xent->v) * 2 * size_of(a.xent->dt);
+    default:
+        return 0;
+    }
+}
+
+static double optim_bytes(gal_kernel_id id, const void *args) {
+    if (id == GAL_K_SUM_SQUARES) {
+        const gal_k_sum_squares *s = args;
+        return (double)s->count * size_of(s->dt);
+    }
+    const gal_k_adamw *a = args;
+    return (double)a->count * (7 * size_of(a->dt) + (a->work ? size_of(a->work_dt) : 0));
+}
+
+void gal_kernel_cost(gal_cost *out, gal_kernel_id id, const void *args) {
+    *out = (gal_cost){ .compute = GAL_F32 };
+    switch ((int)id) {
+    case GAL_K_GEMM:
+        gemm_cost(out, args);
+        break;
+    case GAL_K_ATTEND:
+        attend_cost(out, args);
+        break;
+    case GAL_K_ATTEND_GRAD:
+        attend_grad_cost(out, args);
+        break;
+    case GAL_K_SWIGLU: {
+        const gal_k_swiglu *a = args;
+        out->bytes = (double)a->count * 3 * size_of(a->dt);
+        break;
+    }
+    case GAL_K_SWIGLU_GRAD: {
+        const gal_k_swiglu_grad *a = args;
+        out->bytes = (double)a->count * 5 * size_of(a->dt);
+        break;
+    }
+    case GAL_K_ADD:
+    case GAL_K_MUL:
+    case GAL_K_SILU:
+    case GAL_K_SILU_GRAD:
+    case GAL_K_COPY:
+    case GAL_K_FILL:
+        out->bytes = map_bytes(id, args);
+        break;
+    case GAL_K_SUM_SQUARES:
+    case GAL_K_ADAMW:
+        out->bytes = optim_bytes(id, args);
+        break;
+    default:
+        out->bytes = row_bytes(id, args);
+        break;
+    }
+}
