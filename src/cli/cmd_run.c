@@ -4,6 +4,7 @@
 #include "base/util.h"
 #include "cli/commands.h"
 #include "cli/io.h"
+#include "cli/profile.h"
 #include "infer/lm.h"
 
 #include <stdlib.h>
@@ -197,7 +198,10 @@ static gal_err run(gal_cli *cli) {
     lo.progress = gal_cli_show_reading;
     lo.user = &reading;
     if (!err) gal_cli_catch_interrupts();
+    gal_profile *profile = NULL;
+    if (!err) err = gal_profile_new(&profile, cli);
     if (!err) err = gal_lm_open(&lm, cli->operands[0], &lo, &cli->diag);
+    if (!err) lm->dev->watch = gal_profile_watch(profile);
     const char *stops[64];
     gal_generate_options o = { 0 };
     if (!err) err = generate_options(cli, lm, &o, stops);
@@ -217,6 +221,8 @@ static gal_err run(gal_cli *cli) {
         }
     }
     gal_lm_close(lm);
+    if (!err) err = gal_profile_finish(profile, cli, cli->device.cpu);
+    gal_profile_free(profile);
     gal_ids_free(&ids);
     return err;
 }
@@ -293,6 +299,7 @@ static const gal_option OPTIONS[] = {
       .help = "number format of activations, keys and values" },
     { .name = "eager", .help = "do not record and replay steps; the text is the same" },
     { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
+    GAL_PROFILE_OPTIONS,
 };
 
 const gal_command gal_cmd_run = {

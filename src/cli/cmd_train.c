@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/util.h"
 #include "cli/commands.h"
+#include "cli/profile.h"
 #include "galerne/infer.h"
 #include "train/loop.h"
 
@@ -21,10 +22,12 @@ typedef struct watch {
     const gal_train_config *config;
     const char *run;
     bool terminal, line_open;
+    int64_t steps_seen;
     double shown;
     gal_train_event last, valid; /* the latest step and evaluation; their texts are not kept */
     bool has_valid;
     gal_buf checkpoint;
+    gal_profile *profile; /* NULL: none is wanted */
 } watch;
 
 static void close_line(watch *w) {
@@ -125,6 +128,8 @@ static void on_event(void *user, const gal_train_event *e) {
         break;
     case GAL_TRAIN_STEP:
         keep(&w->last, e);
+        /* What is measured begins after the rehearsal and the first step, which is recorded. */
+        if (e->steps > 1 && ++w->steps_seen == 1) gal_profile_restart(w->profile);
         if (!quiet) show_step(w, e);
         break;
     case GAL_TRAIN_EVAL:
@@ -260,11 +265,14 @@ static gal_err run(gal_cli *cli) {
                                 .progress = on_event,
                                 .stop = wants_stop,
                                 .user = &w };
+        err = gal_profile_new(&w.profile, cli);
         gal_cli_catch_interrupts();
-        err = gal_train_run(&c, &o, &cli->diag);
+        if (!err) err = gal_train_run(&c, &o, gal_profile_watch(w.profile), &cli->diag);
         close_line(&w);
         if (err == GAL_EINTERRUPTED) fprintf(stderr, "galerne: %s\n", cli->diag.text);
         if (!err || err == GAL_EINTERRUPTED) report(&w);
+        if (!err) err = gal_profile_finish(w.profile, cli, c.device.cpu[0] ? c.device.cpu : NULL);
+        gal_profile_free(w.profile);
         gal_buf_free(&w.checkpoint);
         gal_train_config_free(&c);
     }
@@ -290,6 +298,7 @@ static const gal_option OPTIONS[] = {
       .help = "go on with a run from its newest whole checkpoint" },
     { .name = "settings", .help = "print every setting with its default and meaning, as a Markdown table" },
     { .name = "extend", .help = "with --resume: allow another length or learning rate, and print both curves" },
+    GAL_PROFILE_OPTIONS,
 };
 
 const gal_command gal_cmd_train = {

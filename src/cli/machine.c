@@ -116,12 +116,11 @@ static size_t measured_bytes(int level, int threads) {
     return level > 1 && n <= cache_bytes(level - 1) ? 0 : GAL_MIN(n, (size_t)GAL_SCRATCH_BYTES);
 }
 
-/* Memory that the last cache cannot hold, as far as there is that much. Systems overstate a shared cache; 512 MiB do.
- */
-static size_t memory_bytes(void) {
-    size_t want = GAL_MIN(GAL_MAX(4 * cache_bytes(3), (size_t)256 << 20), (size_t)512 << 20),
-           most = (size_t)(gal_memory_available() / 4);
-    return GAL_MAX(GAL_MIN(want, most) / MEMORY_PIECE * MEMORY_PIECE, (size_t)MEMORY_PIECE);
+/* Memory that the last cache cannot hold, as far as there is that much. Systems overstate shared caches. */
+static size_t memory_bytes(size_t at_most) {
+    size_t want = GAL_MIN(GAL_MAX(4 * cache_bytes(3), at_most / 2), at_most);
+    want = GAL_MIN(want, (size_t)(gal_memory_available() / 4));
+    return GAL_MAX(want / MEMORY_PIECE * MEMORY_PIECE, (size_t)MEMORY_PIECE);
 }
 
 gal_err gal_machine_measure(gal_machine_figure *out, size_t *n, const gal_kernel_table *table, int threads,
@@ -130,7 +129,7 @@ gal_err gal_machine_measure(gal_machine_figure *out, size_t *n, const gal_kernel
     gal_pool *pool = NULL;
     gal_err err = gal_pool_new(&pool, threads, diag);
     if (err) return err;
-    size_t bytes = memory_bytes();
+    size_t bytes = memory_bytes((size_t)(caches ? 512 : 256) << 20);
     char *memory = gal_alloc(bytes);
     if (!memory) {
         gal_pool_free(pool);
