@@ -21,6 +21,7 @@ void gal__avx512_rows_fill(gal_kernel_table *t);
 void gal__neon_rows_fill(gal_kernel_table *t);
 
 /* peaks_*.c: what the processor can do at best. */
+void gal__neon_peaks_fill(gal_kernel_table *t);
 void gal__avx2_peaks_fill(gal_kernel_table *t);
 void gal__avx512_peaks_fill(gal_kernel_table *t);
 void gal__avx512_vnni_peaks_fill(gal_kernel_table *t);

@@ -5,6 +5,10 @@
 #include "kernels/cpu/gemm.h"
 
 /* From here on the compiler does not know what v holds, so it computes with it as with a number from memory. */
+#if defined(__aarch64__)
+#define GAL__HIDE(v) __asm__ volatile("" : "+w"(v))
+#else
 #define GAL__HIDE(v) __asm__ volatile("" : "+x"(v))
+#endif
 
 #endif
