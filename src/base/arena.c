@@ -13,6 +13,10 @@
 
 enum { ALIGN = 64, RED_ZONE = GAL_ASAN ? 64 : 0 };
 
+/* An arena doubles up to this. Room at a chunk's end that a request does not fit into is lost, so large activations
+ * want large chunks; what a step never touches of a chunk costs no memory. */
+enum { DOUBLE_UP_TO = 256 << 20 };
+
 struct gal_arena_chunk {
     gal_arena_chunk *next;
     size_t bytes, used;
@@ -50,7 +54,7 @@ void gal_arena_free(gal_arena *a) {
 }
 
 static gal_arena_chunk *append_chunk(gal_arena *a, gal_arena_chunk *last, size_t need) {
-    size_t bytes = GAL_MAX(need, a->chunk_bytes);
+    size_t bytes = GAL_MAX(need, GAL_MAX(a->chunk_bytes, GAL_MIN(a->held_bytes, (size_t)DOUBLE_UP_TO)));
     if (bytes > SIZE_MAX - ALIGN) return NULL;
     gal_arena_chunk *c = gal_alloc(ALIGN + (a->source.take ? 0 : bytes));
     if (!c) return NULL;
