@@ -61,16 +61,18 @@ static cut cut_few_rows(const gal_gemm *g) {
  * tiles pack less, small tiles spread better over threads: the cut with the smallest sum over some numbers of threads
  * of (longest thread x threads) wins. Units: 1/64 of a cycle. */
 static cut cut_tiles(const gal_gemm *g, const gal__gemm_level *lv) {
-    static const unsigned rows[] = { 48, 64, 96, 128, 160, 192, 256, GAL__GEMM_MT };
-    static const unsigned cols[] = { 64, 96, 128, 160, 192, 256, GAL__GEMM_NT };
-    const unsigned mul = g->compute == GAL_BF16 && lv->pairs ? 2 : 4, pa = 8, pb = g->b.rs == 1 ? 20 : 8;
+    static const unsigned rows[] = { 48, 64, 96, 128, 160, 192, 256, 336, 512, 1024 };
+    static const unsigned cols[] = { 64, 96, 128, 160, 192, 256, 320, 512 };
+    const unsigned mul = g->compute == GAL_BF16 && lv->pairs ? 2 : 4, pa = 20, pb = g->b.rs == 1 ? 32 : 20;
     const int64_t nr = lv->nr, panels = ceil_div(g->n, nr);
     cut best = { 1, 1 };
     uint64_t best_cost = UINT64_MAX;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (rows[i] > (unsigned)lv->mt) break;
         int64_t tm = ceil_div(g->m, rows[i]);
         uint64_t r = (uint64_t)ceil_div(g->m, tm);
         for (size_t j = 0; j < sizeof cols / sizeof *cols; j++) {
+            if (cols[j] > (unsigned)lv->nt) break;
             int64_t tn = ceil_div(panels, smaller(panels, cols[j] / nr));
             uint64_t c = (uint64_t)(ceil_div(panels, tn) * nr), tile = r * c * mul + r * pa + c * pb, cost = 0;
             for (int threads = 2; threads <= 16; threads *= 2)
@@ -111,9 +113,11 @@ void gal__gemm_run(const gal_k_gemm *args, int64_t chunk, void *scratch, const g
             chunk -= c.tm * c.tn;
             continue;
         }
-        /* Neighbouring chunks share columns: B's part stays in the shared cache. */
+        /* Neighbouring chunks share the operand that is read once from memory, the other is read for each of them:
+         * whichever order reads less. */
+        bool share_b = g.n + c.tn * g.m <= g.m + c.tm * g.n;
         /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): chunk is below tm * tn, so neither is 0 */
-        int64_t im = chunk % c.tm, in = chunk / c.tm;
+        int64_t im = share_b ? chunk % c.tm : chunk / c.tn, in = share_b ? chunk / c.tm : chunk % c.tn;
         int64_t unit = few_rows(&g) ? 1 : lv->nr, panels = ceil_div(g.n, unit);
         gal__tile t = { .i0 = g.m * im / c.tm, .i1 = g.m * (im + 1) / c.tm };
         t.j0 = panels * in / c.tn * unit;

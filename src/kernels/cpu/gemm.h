@@ -15,10 +15,7 @@
 #endif
 
 enum {
-    GAL__GEMM_MT = 336, /* most rows of a tile */
-    GAL__GEMM_NT = 320, /* most columns of a tile; times GAL__GEMM_KC x 4 bytes about half of a 1 MiB L2 */
-    GAL__GEMM_KC = 384, /* most steps of k packed at once; times 14 rows x 4 bytes fits L1 beside the streamed B */
-    GAL__GEMM_ROWS = 8, /* up to so many rows of A the product is bound by reading B: no packing */
+    GAL__GEMM_ROWS = 8,        /* up to so many rows of A the product is bound by reading B: no packing */
     GAL__GEMM_ROWS_K = 1 << 16 /* ... and A's rows as f32 must fit the scratch: 2 MiB */
 };
 
@@ -33,6 +30,7 @@ typedef struct gal__gemm_level {
     int nr;     /* columns of the block of C held in registers */
     bool pairs; /* bf16 products take half the time of f32's */
     gal__tile_fn tile, rows;
+    int mt, nt; /* most rows and columns of a tile (GAL__GEMM_TILE) */
 } gal__gemm_level;
 
 int64_t gal__gemm_chunks(const gal_k_gemm *args, const gal__gemm_level *level);

@@ -6,16 +6,18 @@
  *   unit_k(p, dt, n, round)      words of UNIT consecutive numbers: n <= VW * UNIT of them, zero beyond
  *   unit_n(p0, p1, dt, n, round) words of (p0[i], p1[i]), n <= VW; p1 only if UNIT is 2, NULL: zero
  *   mac(acc, a, b) acc + the product(s) of the words
- *   MR, NR = 2 VW  block of C in registers.
+ *   MR, NR = 2 VW  block of C in registers
+ *   B_STAYS        1 where the block is low (6 x 16): a panel of B stays in L1 while the panels of A pass. 0 where it
+ *                  is high (14 x 32): a panel of A stays.
  *
- * Blocking: a tile is at most MT x NT, k is walked in blocks of KC words:
+ * Blocking: a tile is at most MT x NT, taken MB rows at a time; k is walked in blocks of KC words:
  *
  *              NR        NT                   B packed: panels of NR columns [word][NR], stays in L2
  *            +----+----+----+ KC words
  *       KC   |    |    |    |                 A packed: as rows [i][word] if its k is contiguous, else as panels
  *      +---+ +----+----+----+                 [word][MR] (its rows are contiguous): either way only whole vectors are
- *   MR |   | | xx |    |    |                 copied and nothing is transposed. A panel of MR rows stays in L1 while
- *      +---+ +----+----+----+ MT              all panels of B pass.
+ *   MR |   | | xx |    |    |                 copied and nothing is transposed. With B_STAYS always as panels: the
+ *      +---+ +----+----+----+ MB              stream of A is read more often then, and must be one.
  *      |   | |    |    |    |
  *      +---+ +----+----+----+                 xx: MR x NR sums in registers, words in order.
  *
@@ -27,15 +29,26 @@
 #include "base/pool.h"
 #include "kernels/cpu/gemm.h"
 
+#ifndef B_STAYS
+#define B_STAYS 0
+#endif
+#if B_STAYS /* KC NR numbers are 20 of 32 KiB L1; KC MB are 322 of 512 KiB L2, what a processor with AVX2 may have   \
+             */
+enum { MT = 1024, NT = 512, KC = 320, MB = 252 };
+#else /* KC MR numbers are 21 of 32 KiB L1; KC NT are 480 KiB of 1 MiB L2 */
+enum { MT = 336, NT = 320, KC = 384, MB = MT };
+#endif
 enum {
-    A_STRIDE = GAL__GEMM_KC + 16, /* words; an odd number of cache lines, so that rows do not share sets */
-    A_WORDS = GAL__GEMM_MT * A_STRIDE + 64,
-    B_WORDS = GAL__GEMM_KC * GAL__GEMM_NT,
-    SUM_WORDS = GAL__GEMM_MT * GAL__GEMM_NT
+    PACK_WORDS = 8,     /* steps of k that all strips take together; the next ones are fetched meanwhile */
+    PACK_AHEAD = 2,     /* rows ahead to fetch */
+    A_STRIDE = KC + 16, /* words; an odd number of cache lines, so that rows do not share sets */
+    A_WORDS = MB * A_STRIDE + 64,
+    B_WORDS = KC * NT,
+    SUM_WORDS = MT * NT
 };
 _Static_assert((A_WORDS + B_WORDS + SUM_WORDS) * 4 <= GAL_SCRATCH_BYTES, "a tile must fit the scratch");
-_Static_assert(GAL__GEMM_KC % VW == 0 && GAL__GEMM_NT % NR == 0, "whole vectors");
-_Static_assert(A_STRIDE >= GAL__GEMM_KC + VW, "panels [word][MR] store whole vectors");
+_Static_assert(KC % VW == 0 && NT % NR == 0, "whole vectors");
+_Static_assert(A_STRIDE >= KC + VW, "panels [word][MR] store whole vectors");
 
 /* The running block of k: words [0, words), numbers [k0, k0 + n). */
 typedef struct kblock {
@@ -59,16 +72,21 @@ static F unit_strided(const char *p, gal_dtype dt, int64_t stride, int64_t n, bo
     return unit_k(tmp, GAL_F32, n, round);
 }
 
+#if !B_STAYS
 /* Rows of A, k contiguous (or strided): [i][word]. */
-GAL__INLINE void pack_row(float *dst, const char *p, gal_dtype dt, int64_t n, bool round) {
+GAL__INLINE void pack_row(float *dst, const char *p, size_t ahead, gal_dtype dt, int64_t n, bool round) {
     const int64_t step = VW * UNIT;
     const size_t size = bytes_of(dt);
     int64_t k = 0;
-    for (; k + step <= n; k += step) f_store(dst + k / UNIT, unit_k(p + (size_t)k * size, dt, step, round));
+    for (; k + step <= n; k += step) {
+        __builtin_prefetch(p + ahead + (size_t)k * size);
+        f_store(dst + k / UNIT, unit_k(p + (size_t)k * size, dt, step, round));
+    }
     if (k < n) f_store(dst + k / UNIT, unit_k(p + (size_t)k * size, dt, n - k, round));
 }
 
 static void pack_a_rows(float *dst, const gal_mat *a, const gal__tile *t, const kblock *kb, bool round) {
+    const size_t ahead = (size_t)(PACK_AHEAD * a->rs) * bytes_of(a->dt);
     for (int64_t i = t->i0; i < t->i1; i++, dst += A_STRIDE) {
         const char *p = at(a, i, kb->k0);
         if (a->cs != 1) {
@@ -76,14 +94,15 @@ static void pack_a_rows(float *dst, const gal_mat *a, const gal__tile *t, const 
                 f_store(dst + k / UNIT, unit_strided(p + (size_t)(k * a->cs) * bytes_of(a->dt), a->dt, a->cs,
                                                      min64(kb->n - k, VW * UNIT), round));
         } else if (a->dt == GAL_F32) {
-            pack_row(dst, p, GAL_F32, kb->n, round);
+            pack_row(dst, p, ahead, GAL_F32, kb->n, round);
         } else if (a->dt == GAL_BF16) {
-            pack_row(dst, p, GAL_BF16, kb->n, round);
+            pack_row(dst, p, ahead, GAL_BF16, kb->n, round);
         } else {
-            pack_row(dst, p, GAL_F16, kb->n, round);
+            pack_row(dst, p, ahead, GAL_F16, kb->n, round);
         }
     }
 }
+#endif
 
 /* Rows or columns that are contiguous in their matrix, n <= VW of them from number `from` on, to dst[word][width]. */
 typedef struct strip {
@@ -93,20 +112,21 @@ typedef struct strip {
 
 GAL__INLINE void pack_across(float *dst, int64_t width, const char *p, size_t step, gal_dtype dt, int64_t n,
                              int64_t k, bool round) {
-    for (; k > 0; k -= UNIT, p += UNIT * step, dst += width)
+    for (; k > 0; k -= UNIT, p += UNIT * step, dst += width) {
+        __builtin_prefetch(p + PACK_WORDS * UNIT * step);
         f_store(dst, unit_n(p, UNIT == 2 && k > 1 ? p + step : NULL, dt, n, round));
+    }
 }
 
 /* All strips advance together, some words at a time: lines of the matrix are read whole. p: number 0 of step k 0,
  * the next step of k is `step` bytes on. */
 static void pack_strips(const strip *s, int64_t count, int64_t width, const char *p, size_t step, gal_dtype dt,
                         const kblock *kb, bool round) {
-    enum { WORDS = 8 };
-    for (int64_t k = 0; k < kb->n; k += WORDS * UNIT)
+    for (int64_t k = 0; k < kb->n; k += PACK_WORDS * UNIT)
         for (int64_t i = 0; i < count; i++) {
             const char *q = p + (size_t)k * step + (size_t)s[i].from * bytes_of(dt);
             float *dst = s[i].dst + k / UNIT * width;
-            int64_t n = min64(kb->n - k, WORDS * UNIT);
+            int64_t n = min64(kb->n - k, PACK_WORDS * UNIT);
             if (s[i].n == VW && dt == GAL_F32)
                 pack_across(dst, width, q, step, GAL_F32, VW, n, round);
             else if (s[i].n == VW && dt == GAL_BF16)
@@ -118,7 +138,7 @@ static void pack_strips(const strip *s, int64_t count, int64_t width, const char
 
 static void pack_a_panels(float *dst, const gal_mat *a, const gal__tile *t, const kblock *kb, bool round) {
     const int64_t rows = t->i1 - t->i0, panels = (rows + MR - 1) / MR;
-    strip s[GAL__GEMM_MT / MR];
+    strip s[MB / MR + 1];
     for (int64_t p = 0; p < panels; p++) {
         int64_t from = rows * p / panels;
         s[p] = (strip){ dst + p * MR * A_STRIDE, from, rows * (p + 1) / panels - from };
@@ -126,9 +146,9 @@ static void pack_a_panels(float *dst, const gal_mat *a, const gal__tile *t, cons
     pack_strips(s, panels, MR, at(a, t->i0, kb->k0), (size_t)a->cs * bytes_of(a->dt), a->dt, kb, round);
 }
 
-/* Columns of B with k contiguous (or strided), VW at a time: transposed to [word][NR]. */
-GAL__INLINE void pack_b_block(float *dst, const gal_mat *b, gal_dtype dt, int64_t j, int64_t cols, int64_t k0,
-                              int64_t n, bool round) {
+/* Columns of a matrix with k contiguous (or strided), VW at a time: transposed to [word][width]. */
+GAL__INLINE void pack_block(float *dst, int64_t width, const gal_mat *b, gal_dtype dt, int64_t j, int64_t cols,
+                            int64_t k0, int64_t n, bool round) {
     F r[VW];
     for (int i = 0; i < VW; i++) {
         if (i >= cols)
@@ -139,26 +159,57 @@ GAL__INLINE void pack_b_block(float *dst, const gal_mat *b, gal_dtype dt, int64_
             r[i] = unit_strided(at(b, k0, j + i), dt, b->rs, n, round);
     }
     transpose(r);
-    for (int i = 0; i < VW; i++) f_store(dst + i * NR, r[i]);
+    for (int i = 0; i < VW; i++) f_store(dst + i * width, r[i]);
 }
 
-static void pack_b_down(float *dst, const gal_mat *b, int64_t j, int64_t cols, const kblock *kb, bool round) {
+static void pack_down(float *dst, int64_t width, const gal_mat *b, int64_t j, int64_t cols, const kblock *kb,
+                      bool round) {
     const int64_t step = VW * UNIT;
-    for (int64_t k = 0; k < kb->n; k += step, dst += VW * NR) {
+    for (int64_t k = 0; k < kb->n; k += step, dst += VW * width) {
         int64_t n = min64(step, kb->n - k);
         if (cols == VW && n == step && b->rs == 1 && b->dt == GAL_F32)
-            pack_b_block(dst, b, GAL_F32, j, VW, kb->k0 + k, VW * UNIT, round);
+            pack_block(dst, width, b, GAL_F32, j, VW, kb->k0 + k, VW * UNIT, round);
         else if (cols == VW && n == step && b->rs == 1 && b->dt == GAL_BF16)
-            pack_b_block(dst, b, GAL_BF16, j, VW, kb->k0 + k, VW * UNIT, round);
+            pack_block(dst, width, b, GAL_BF16, j, VW, kb->k0 + k, VW * UNIT, round);
         else
-            pack_b_block(dst, b, b->dt, j, cols, kb->k0 + k, n, round);
+            pack_block(dst, width, b, b->dt, j, cols, kb->k0 + k, n, round);
     }
 }
+
+#if B_STAYS
+/* Rows of A with k contiguous (or strided): panels of columns of A^T. The next panel is fetched meanwhile. */
+GAL__INLINE void pack_a_panel(float *dst, const gal_mat *t, gal_dtype dt, int64_t i, const int n, const kblock *kb,
+                              bool round) {
+    const int64_t step = VW * UNIT;
+    int64_t k = 0;
+    if (t->rs == 1)
+        for (; k + step <= kb->n; k += step, dst += VW * MR) {
+            for (int c = 0; c < n; c++) __builtin_prefetch(at(t, kb->k0 + k, i + n + c));
+            pack_block(dst, MR, t, dt, i, n, kb->k0 + k, step, round);
+        }
+    for (; k < kb->n; k += step, dst += VW * MR)
+        pack_block(dst, MR, t, t->dt, i, n, kb->k0 + k, min64(step, kb->n - k), round);
+}
+
+static void pack_a_rows(float *dst, const gal_mat *a, const gal__tile *t, const kblock *kb, bool round) {
+    const gal_mat flip = { a->p, a->dt, a->cs, a->rs };
+    const int64_t rows = t->i1 - t->i0, panels = (rows + MR - 1) / MR;
+    for (int64_t p = 0; p < panels; p++, dst += MR * A_STRIDE) {
+        const int64_t from = rows * p / panels, n = rows * (p + 1) / panels - from;
+        if (n == MR && a->dt == GAL_F32)
+            pack_a_panel(dst, &flip, GAL_F32, t->i0 + from, MR, kb, round);
+        else if (n == MR && a->dt == GAL_BF16)
+            pack_a_panel(dst, &flip, GAL_BF16, t->i0 + from, MR, kb, round);
+        else
+            pack_a_panel(dst, &flip, a->dt, t->i0 + from, (int)n, kb, round);
+    }
+}
+#endif
 
 /* dst: panels of NR columns, each room for whole vectors of words. */
 static void pack_b(float *dst, const gal_mat *b, const gal__tile *t, const kblock *kb, bool round) {
     const int64_t room = (kb->words + VW - 1) / VW * VW * NR, cols = t->j1 - t->j0;
-    strip s[GAL__GEMM_NT / VW];
+    strip s[NT / VW];
     int64_t count = 0;
     for (int64_t j = 0; j < (cols + NR - 1) / NR * NR; j += VW) {
         float *half = dst + j / NR * room + j % NR;
@@ -166,7 +217,7 @@ static void pack_b(float *dst, const gal_mat *b, const gal__tile *t, const kbloc
         if (n > 0 && b->cs == 1)
             s[count++] = (strip){ half, j, n };
         else
-            pack_b_down(half, b, t->j0 + j, n, kb, round);
+            pack_down(half, NR, b, t->j0 + j, n, kb, round);
     }
     if (count > 0) pack_strips(s, count, NR, at(b, kb->k0, t->j0), (size_t)b->rs * bytes_of(b->dt), b->dt, kb, round);
 }
@@ -177,7 +228,11 @@ GAL__INLINE void micro(const int R, const bool ROWS, int64_t words, const float 
     F s[MR][2];
     const int64_t row = ROWS ? A_STRIDE : 1, next = ROWS ? 1 : MR;
     GAL__UNROLL
-    for (int i = 0; i < R; i++) s[i][0] = s[i][1] = f_zero();
+    for (int i = 0; i < R; i++) {
+        s[i][0] = s[i][1] = f_zero();
+        __builtin_prefetch(out + i * ldo, 1);
+        __builtin_prefetch(out + i * ldo + NR - 1, 1);
+    }
     for (int64_t w = 0; w < words; w++, a += next, b += NR) {
         F b0 = f_load(b), b1 = f_load(b + VW);
         GAL__UNROLL
@@ -196,7 +251,7 @@ GAL__INLINE void micro(const int R, const bool ROWS, int64_t words, const float 
 
 #define GAL__MICRO(R)                                                                                                \
     case R:                                                                                                          \
-        if (rows)                                                                                                    \
+        if (!B_STAYS && rows)                                                                                        \
             micro(R, true, words, a, b, out, ldo, onto);                                                             \
         else                                                                                                         \
             micro(R, false, words, a, b, out, ldo, onto);                                                            \
@@ -242,44 +297,67 @@ static void finish(const gal_gemm *g, const float *sum, int64_t lds, int64_t i0,
         }
 }
 
-/* All register blocks of the tile for one block of k. */
-static void multiply(const gal_gemm *g, const gal__tile *t, const kblock *kb, const float *pa, const float *pb,
-                     float *sums) {
-    const int64_t rows = t->i1 - t->i0, panels = (rows + MR - 1) / MR, room = (kb->words + VW - 1) / VW * VW * NR;
-    const bool a_rows = g->a.rs != 1 || g->a.cs == 1, dense = g->c.dt == GAL_F32 && g->c.cs == 1;
-    const bool in_place = g->add == g->c.p && !g->accumulate;
-    for (int64_t p = 0; p < panels; p++) {
-        const int64_t i = rows * p / panels, r = rows * (p + 1) / panels - i;
-        const float *a = pa + (a_rows ? i : p * MR) * A_STRIDE, *b = pb;
-        for (int64_t j = t->j0; j < t->j1; j += NR, b += room) {
-            const int64_t cols = min64(NR, t->j1 - j);
-            if (dense && cols == NR && (!g->add || in_place || !kb->first)) {
-                float *c = (float *)g->c.p + (t->i0 + i) * g->c.rs + j;
-                micro_any(r, a_rows, kb->words, a, b, c, g->c.rs, !kb->first || g->accumulate || in_place);
-                continue;
-            }
-            float *s = sums + i * GAL__GEMM_NT + (j - t->j0);
-            bool direct = dense && cols == NR; /* later blocks add to C */
-            micro_any(r, a_rows, kb->words, a, b, s, GAL__GEMM_NT, !kb->first);
-            if (kb->last || direct) finish(g, s, GAL__GEMM_NT, t->i0 + i, r, j, cols);
-        }
+/* The running block of a tile: rows [i0, i0 + rows) of C. */
+typedef struct block {
+    const gal_gemm *g;
+    const gal__tile *t;
+    const kblock *kb;
+    int64_t i0, rows, room; /* room: words of a panel of B */
+    const float *a, *b;     /* packed */
+    bool a_rows;            /* A lies as [i][word] */
+    float *sums;
+} block;
+
+/* One block of registers: rows of panel p, columns [j, j + NR). */
+static void multiply_panel(const block *k, int64_t p, int64_t panels, int64_t j) {
+    const gal_gemm *g = k->g;
+    const kblock *kb = k->kb;
+    const bool dense = g->c.dt == GAL_F32 && g->c.cs == 1, in_place = g->add == g->c.p && !g->accumulate;
+    const int64_t first = k->rows * p / panels, r = k->rows * (p + 1) / panels - first, i = k->i0 + first;
+    const int64_t cols = min64(NR, k->t->j1 - j);
+    const float *b = k->b + (j - k->t->j0) / NR * k->room, *a = k->a + (k->a_rows ? first : p * MR) * A_STRIDE;
+    if (dense && cols == NR && (!g->add || in_place || !kb->first)) {
+        float *c = (float *)g->c.p + i * g->c.rs + j;
+        micro_any(r, k->a_rows, kb->words, a, b, c, g->c.rs, !kb->first || g->accumulate || in_place);
+        return;
     }
+    float *s = k->sums + (i - k->t->i0) * NT + (j - k->t->j0);
+    const bool direct = dense && cols == NR; /* later blocks add to C */
+    micro_any(r, k->a_rows, kb->words, a, b, s, NT, !kb->first);
+    if (kb->last || direct) finish(g, s, NT, i, r, j, cols);
+}
+
+static void multiply(const block *k) {
+    const int64_t panels = (k->rows + MR - 1) / MR;
+#if B_STAYS
+    for (int64_t j = k->t->j0; j < k->t->j1; j += NR)
+        for (int64_t p = 0; p < panels; p++) multiply_panel(k, p, panels, j);
+#else
+    for (int64_t p = 0; p < panels; p++)
+        for (int64_t j = k->t->j0; j < k->t->j1; j += NR) multiply_panel(k, p, panels, j);
+#endif
 }
 
 static void tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
     float *pa = scratch, *pb = pa + A_WORDS, *sums = pb + B_WORDS;
-    const int64_t words = (g->k + UNIT - 1) / UNIT,
-                  blocks = words > GAL__GEMM_KC ? (words - 1) / GAL__GEMM_KC + 1 : 1;
+    const int64_t words = (g->k + UNIT - 1) / UNIT, blocks = words > KC ? (words - 1) / KC + 1 : 1;
     const int64_t each = ((words + blocks - 1) / blocks + VW - 1) / VW * VW;
-    const bool round = g->compute == GAL_BF16;
+    const int64_t rows = t->i1 - t->i0, parts = (rows + MB - 1) / MB;
+    const bool round = g->compute == GAL_BF16, across = g->a.rs == 1 && g->a.cs != 1;
     for (int64_t w = 0, n = 0; w == 0 || w < words; w += n) {
         n = min64(each, words - w);
         kblock kb = { w * UNIT, min64(n * UNIT, g->k - w * UNIT), n, w == 0, w + n >= words };
-        (g->a.rs == 1 && g->a.cs != 1 ? pack_a_panels : pack_a_rows)(pa, &g->a, t, &kb, round);
         pack_b(pb, &g->b, t, &kb, round);
-        multiply(g, t, &kb, pa, pb, sums);
+        for (int64_t part = 0; part < parts; part++) {
+            const gal__tile sub = { t->i0 + rows * part / parts, t->i0 + rows * (part + 1) / parts, t->j0, t->j1 };
+            (across ? pack_a_panels : pack_a_rows)(pa, &g->a, &sub, &kb, round);
+            multiply(&(block){ g, t, &kb, sub.i0, sub.i1 - sub.i0, (n + VW - 1) / VW * VW * NR, pa, pb,
+                               !B_STAYS && !across, sums });
+        }
         if (words == 0) break;
     }
 }
+
+#define GAL__GEMM_TILE MT, NT
 
 #endif
