@@ -10,11 +10,11 @@ QUIET    = MAKEFLAGS=--no-print-directory
 SOURCES  = $$(git ls-files '*.c' '*.h' 2>/dev/null || find src include tests bench examples -name '*.[ch]')
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build build-cuda demo test test-full bench bench-train lint format install clean
+.PHONY: help deps build build-cuda demo test test-full test-aarch64 bench bench-train lint format install clean
 
 help: ## print this list
 	@echo "galerne: train, run and study models of the Mistral family. Targets:"
-	@sed -n 's/^\([a-z-]*\):[^#]*## /  \1|/p' Makefile | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /  \1|/p' Makefile | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
 
 deps: ## install what the build needs from the distribution (Debian, Ubuntu)
 	@sh tools/deps.sh
@@ -43,6 +43,10 @@ test: build build-asan ## the quick tests, then again under AddressSanitizer and
 test-full: build build-asan ## the slow tests too (some need Python and the network once, and skip without)
 	@sh tools/run-tests.sh all build build-asan
 
+test-aarch64: ## the quick tests built for 64-bit ARM, under qemu (Debian)
+	@sh tools/deps.sh --aarch64
+	@sh tools/aarch64.sh quick
+
 bench: build ## time the kernels on this machine
 	@sh tools/bench.sh build
 
@@ -61,4 +65,4 @@ install: build ## into PREFIX (/usr/local), below DESTDIR if set
 	@DESTDIR="$(DESTDIR)" cmake --install build
 
 clean: ## remove what was built
-	@rm -rf build build-asan build-clang build-lint build-cuda
+	@rm -rf build build-asan build-clang build-lint build-cuda build-aarch64 build-tsan build-valgrind

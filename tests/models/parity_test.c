@@ -9,6 +9,7 @@
 #include "optim/adamw.h"
 #include "support/check.h"
 #include "support/far.h"
+#include "support/thin.h"
 
 #include <float.h>
 #include <math.h>
@@ -360,7 +361,7 @@ enum { KINDS = 6, MOST = KINDS * (int)GAL_LEN(FOLDERS) * ((int)GAL_LEN(LEVELS) +
 static place places[MOST];
 static char names[MOST][96];
 static struct CMUnitTest tests[MOST];
-static size_t n_tests;
+static size_t n_tests, combination;
 
 static void add(const char *folder, const char *level, const char *device) {
     static const struct {
@@ -372,6 +373,7 @@ static void add(const char *folder, const char *level, const char *device) {
     };
     for (size_t k = 0; k < KINDS; k++) {
         if (k >= 4 && !has_gradients(folder)) continue;
+        if (k > 0 && THIN_SKIP(combination++, 3)) continue;
         (void)snprintf(names[n_tests], sizeof names[0], "%s %s %s", folder, level ? level : device, kinds[k].name);
         places[n_tests] = (place){ folder, level, device };
         tests[n_tests] = (struct CMUnitTest){ names[n_tests], kinds[k].run, NULL, NULL, &places[n_tests] };

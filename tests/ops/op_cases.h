@@ -20,7 +20,7 @@ enum {
     OP_REPEATED_IDS = 4,
     OP_SOME_ROWS = 8,
     OP_SHORT_ROWS = 16,
-    OP_LARGE = 32 /* f64 only */
+    OP_LARGE = 32 /* f64 only; not where sweeps are thin */
 };
 
 typedef struct op_case {
