@@ -9,8 +9,11 @@ CUDA_OPTION = $(if $(CUDA),-DGAL_CUDA=$(if $(filter 0 OFF off no,$(CUDA)),OFF,ON
 QUIET    = MAKEFLAGS=--no-print-directory
 SOURCES  = $$(git ls-files '*.c' '*.h' 2>/dev/null || find src include tests bench examples -name '*.[ch]')
 
+# Tests that run no code of ours, or not as the build made it.
+CHECKS   = includes|budgets|banned|text|headers|self|symbols|install|faults
+
 .DEFAULT_GOAL := help
-.PHONY: help deps build build-cuda demo test test-full test-aarch64 bench bench-train lint format install clean
+.PHONY: help deps build build-cuda demo test test-full test-aarch64 test-tsan test-valgrind bench bench-train lint format install clean
 
 help: ## print this list
 	@echo "galerne: train, run and study models of the Mistral family. Targets:"
@@ -46,6 +49,23 @@ test-full: build build-asan ## the slow tests too (some need Python and the netw
 test-aarch64: ## the quick tests built for 64-bit ARM, under qemu (Debian)
 	@sh tools/deps.sh --aarch64
 	@sh tools/aarch64.sh quick
+
+# Left out: what runs on one thread by nature, and checks of the sources.
+test-tsan: deps ## the quick tests that use threads, under ThreadSanitizer
+	@cmake -S . -B build-tsan -DGAL_TSAN=ON -DGAL_THIN_TESTS=ON >/dev/null
+	@$(QUIET) cmake --build build-tsan -j $(JOBS)
+	@TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp exitcode=66 history_size=4" sh tools/run-tests.sh quick \
+	  -E '^(kernels.*|ops_gradcheck|ops_composite|convert|safetensors.*|hf_config|npy|text_tokenizer|$(CHECKS))$$' build-tsan
+
+# Left out: kernels, gradients and whole models number by number (minutes each at a fiftieth of the speed; their reads
+# and writes are AddressSanitizer's in `make test`, and ops_levels, infer_* and train run the same kernels here), and
+# checks of the sources.
+MEMCHECK = valgrind;--quiet;--error-exitcode=99;--leak-check=full;--show-leak-kinds=definite;--errors-for-leak-kinds=definite;--fair-sched=yes;--suppressions=$(CURDIR)/tests/valgrind.supp
+test-valgrind: ## the quick tests under valgrind, but for those of the kernels
+	@sh tools/deps.sh --valgrind
+	@cmake -S . -B build-valgrind -DGAL_THIN_TESTS=ON '-DGAL_TEST_LAUNCHER=$(MEMCHECK)' >/dev/null
+	@$(QUIET) cmake --build build-valgrind -j $(JOBS)
+	@sh tools/run-tests.sh quick -E '^(kernels.*|ops_gradcheck|ops_composite|parity|$(CHECKS))$$' build-valgrind
 
 bench: build ## time the kernels on this machine
 	@sh tools/bench.sh build

@@ -1,5 +1,6 @@
 #!/bin/sh
-# deps.sh [--ci | --aarch64 | --list]: installs the packages that galerne needs and this machine lacks. Says nothing when none is missing.
+# deps.sh [--ci | --aarch64 | --valgrind | --list]: installs the packages that galerne needs and this machine lacks.
+# Says nothing when none is missing.
 # --ci adds the second compiler and the linters, --aarch64 the cross compiler and the emulator of tools/aarch64.sh;
 # --list only prints the packages. SPDX-License-Identifier: Apache-2.0
 set -eu
@@ -8,6 +9,7 @@ set -eu
 packages='gcc libc6-dev g++ make cmake pkg-config libjansson-dev libyaml-dev libsqlite3-dev libzstd-dev libplplot-dev
 plplot-driver-cairo libedit-dev libcmocka-dev zlib1g-dev'
 if [ "${1:-}" = --ci ]; then packages="$packages clang clang-format clang-tidy cppcheck"; fi
+if [ "${1:-}" = --valgrind ]; then packages="$packages valgrind"; fi
 if [ "${1:-}" = --aarch64 ]; then packages="$packages gcc-aarch64-linux-gnu qemu-user-static"; fi
 if [ "${1:-}" = --list ]; then
     # shellcheck disable=SC2086 # a list of words
