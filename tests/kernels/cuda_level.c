@@ -90,8 +90,9 @@ static bool download(kt *t) {
 static gal_cuda_graph *capture(gal_kernel_id id, const unsigned char *args) {
     gal_cuda_graph *g = NULL;
     if (gal_cuda_capture_begin(gpu, &why)) return NULL;
+    gal_diag end = { 0 };
     gal_err err = gal_cuda_launch(gpu, id, args, &why);
-    if (gal_cuda_capture_end(gpu, &g, &why) || err) {
+    if (gal_cuda_capture_end(gpu, &g, err ? &end : &why) || err) { /* the first failure is the one told */
         gal_cuda_graph_free(g);
         return NULL;
     }

@@ -85,6 +85,9 @@ static const product PRODUCTS[] = {
     { 16, 256, 16384, GAL_BF16, GAL_BF16, GAL_BF16, GAL_BF16, false, true, false },
     { 257, 511, 333, GAL_BF16, GAL_BF16, GAL_BF16, GAL_BF16, false, true, false },
     { 1, 16384, 4096, GAL_BF16, GAL_BF16, GAL_BF16, GAL_BF16, false, true, false },
+    { 4200, 4096, 40, GAL_BF16, GAL_BF16, GAL_BF16, GAL_BF16, false, true, true }, /* its sums: 69 MB, in parts */
+    { 8, 8192, 4096, GAL_BF16, GAL_BF16, GAL_BF16, GAL_BF16, false, true, true },
+    { 7, 1000, 2000, GAL_F32, GAL_F32, GAL_F32, GAL_F32, false, true, false },
     { 5, 8192, 4096, GAL_F32, GAL_BF16, GAL_F32, GAL_F32, false, true, false },
     { 24, 9000, 4096, GAL_BF16, GAL_F32, GAL_F32, GAL_BF16, false, true, false }, /* B converted: 74 MB, in parts */
     { 17, 5000, 4096, GAL_F32, GAL_BF16, GAL_F32, GAL_F32, false, true, false },  /* 82 MB */
@@ -142,7 +145,7 @@ static int wrong(const product *p, const void *a, const void *b, const void *bef
 }
 
 static bool try_product(gal_cuda *c, const product *p) {
-    gal_diag diag = { 0 };
+    gal_diag diag = { 0 }, end_diag = { 0 };
     int64_t na = p->m * p->k, nb = p->k * p->n, nc = p->m * p->n;
     size_t bytes = (size_t)nc * gal_dtype_bytes(p->c);
     void *a = random_array(p->a, na), *b = random_array(p->b, nb), *before = random_array(p->c, nc);
@@ -154,8 +157,11 @@ static bool try_product(gal_cuda *c, const product *p) {
     k.p[0].c = (gal_mat){ on_gpu(c, before, nc, p->c), p->c, p->n, 1 };
     gal_cuda_graph *g = NULL;
     gal_err err = gal_cuda_capture_begin(c, &diag); /* first of all: nothing has chosen an algorithm yet */
-    if (!err) err = gal_cuda_launch(c, GAL_K_GEMM, &k, &diag);
-    if (!err) err = gal_cuda_capture_end(c, &g, &diag);
+    if (!err) {
+        err = gal_cuda_launch(c, GAL_K_GEMM, &k, &diag);
+        gal_err end = gal_cuda_capture_end(c, &g, err ? &end_diag : &diag); /* the first failure is the one told */
+        if (!err) err = end;
+    }
     for (int way = 0; way < 3 && !err; way++) {
         err = gal_cuda_upload(c, k.p[0].c.p, before, bytes, &diag);
         if (!err) err = way == 0 ? gal_cuda_graph_launch(c, g, &diag) : gal_cuda_launch(c, GAL_K_GEMM, &k, &diag);

@@ -85,6 +85,8 @@ static const kt_case CASES[] = {
     { "gemm 23x34x71 A transposed bf16", GAL_K_GEMM, setup, { 23, 34, 71, 1, 0, 0, 1, 1 }, ALL, false },
     { "gemm three products", GAL_K_GEMM, setup, { 9, 30, 48, 2, 0, 0, 3 }, ALL, false },
     { "gemm three products bf16", GAL_K_GEMM, setup, { 18, 61, 48, 2, 0, 0, 3, 1 }, ALL, false },
+    { "gemm 24x64x48 bf16 add", GAL_K_GEMM, setup, { 24, 64, 48, 2, 8, 1, 1, 1 }, ALL, false },
+    { "gemm 6x72x96 bf16 add in place", GAL_K_GEMM, setup, { 6, 72, 96, 2, 0, 2, 1, 1 }, ALL, false },
     { "gemm k = 0", GAL_K_GEMM, setup, { 3, 5, 0, 2, 0, 1 }, KT_ACC, false },
     { "gemm m = 0", GAL_K_GEMM, setup, { 0, 5, 7, 2 }, 0, false },
     { "gemm 70x130x600", GAL_K_GEMM, setup, { 70, 130, 600, 2 }, KT_WDT, false },

@@ -1,15 +1,17 @@
 /* gemm.cu - matrix products, each by the first way that can do it:
- *   few rows   up to 8 rows against weights whose lines run along k: a warp makes a column, weights are read once in
- *              whatever type they have. What decoding does.
- *   cuBLASLt   f32 with f32 into f32, bf16 with bf16 into f32 or bf16, sums in f32 (no TF32). Operands of another type
- *              are converted into the workspace first; if that is too small for them, C is made in parts.
+ *   few rows   up to 4 rows against weights whose lines run along k, up to 8 where cuBLASLt would want them wider: a
+ *              warp makes a column, weights are read once in whatever type they have. What decoding does.
+ *   cuBLASLt   f32 with f32 into f32, bf16 with bf16 into f32 or bf16, sums in f32 (no TF32). Operands of another
+ *              type are converted into the workspace first. A bf16 C with something to add has its sums there too, in
+ *              f32: cuBLASLt may round the product before it adds. Too small a workspace: C is made in parts.
  *   tiles      anything else: any strides and types, sums in f32.
  * The algorithm of a shape is what cuBLASLt's heuristics name first, among those that add parts of k in f32 and in a
  * fixed order; it is looked up once and kept. Which way is taken depends on shapes, types, strides and alignments
  * alone, so results repeat. SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cuda/cuda.cuh"
 
-enum { GROUP = 8, WARPS = 8, THREADS = WARPS * 32, FEW = 8 };
+/* FEW and MOST: rows that are few, and the most that may be. */
+enum { GROUP = 8, WARPS = 8, THREADS = WARPS * 32, FEW = 4, MOST = 8 };
 
 /* One number of C from its sum. */
 __device__ __forceinline__ void finish(const gal_gemm &g, int64_t i, int64_t j, float sum) {
@@ -19,7 +21,7 @@ __device__ __forceinline__ void finish(const gal_gemm &g, int64_t i, int64_t j, 
     gal__put(g.c.p, g.c.dt, at, sum);
 }
 
-/* ---- few rows ---------------------------------------------------------------------------------------------------- */
+/* ---- few rows ------------------------------------------------------------------------------------------ */
 
 /* Eight numbers as they lie in memory: several are fetched before the first is needed. */
 template <gal_dtype DT> struct raw8 {
@@ -47,7 +49,8 @@ template <gal_dtype DT> struct raw8 {
 
 /* sum[i] += eight products of row i of A and the weights w, from k on. */
 template <int M>
-__device__ __forceinline__ void multiply8(float (&sum)[M], const gal_gemm &g, float (&w)[GROUP], int64_t k, bool wide) {
+__device__ __forceinline__ void multiply8(float (&sum)[M], const gal_gemm &g, float (&w)[GROUP], int64_t k,
+                                          bool wide) {
     bool bf16 = g.compute == GAL_BF16;
     if (bf16 && g.b.dt != GAL_BF16)
         for (int e = 0; e < GROUP; e++) w[e] = gal__round_bf16(w[e]);
@@ -64,7 +67,8 @@ __device__ __forceinline__ void multiply8(float (&sum)[M], const gal_gemm &g, fl
 }
 
 /* M: g.m or the next power of two. wide: all lines of A and B begin at 16 bytes. */
-template <int M, gal_dtype BT> static __global__ void __launch_bounds__(THREADS) few_rows_kernel(gal_gemm g, bool wide) {
+template <int M, gal_dtype BT>
+static __global__ void __launch_bounds__(THREADS) few_rows_kernel(gal_gemm g, bool wide) {
     enum { AHEAD = BT == GAL_F32 ? 2 : 4, STEP = 32 * GROUP };
     int64_t j = (int64_t)blockIdx.x * WARPS + threadIdx.x / 32, row = j * g.b.cs;
     int lane = (int)threadIdx.x % 32;
@@ -93,7 +97,7 @@ template <int M, gal_dtype BT> static __global__ void __launch_bounds__(THREADS)
 }
 
 static bool few_rows(const gal_gemm *g) {
-    return g->m <= FEW && (g->b.rs == 1 || g->k == 1) && (g->a.cs == 1 || g->k == 1);
+    return g->m <= MOST && (g->b.rs == 1 || g->k == 1) && (g->a.cs == 1 || g->k == 1);
 }
 
 template <int M> static void launch_few_rows(gal_cuda *c, const gal_gemm *g, bool wide) {
@@ -112,13 +116,13 @@ static void multiply_few_rows(gal_cuda *c, const gal_gemm *g) {
         launch_few_rows<1>(c, g, wide);
     else if (g->m == 2)
         launch_few_rows<2>(c, g, wide);
-    else if (g->m <= 4)
-        launch_few_rows<4>(c, g, wide);
-    else
+    else if (g->m <= FEW)
         launch_few_rows<FEW>(c, g, wide);
+    else
+        launch_few_rows<MOST>(c, g, wide);
 }
 
-/* ---- tiles ------------------------------------------------------------------------------------------------------- */
+/* ---- tiles --------------------------------------------------------------------------------------------- */
 
 enum { TILE = 64, DEPTH = 16, PAD = 4, EACH = 4 };
 static_assert(TILE * TILE == THREADS * EACH * EACH, "a thread makes 4 x 4 numbers");
@@ -164,7 +168,7 @@ static void multiply_tiles(gal_cuda *c, const gal_gemm *g) {
     tiles_kernel<<<(unsigned)(across * gal__pieces(g->m, TILE)), THREADS, 0, c->stream>>>(*g, across);
 }
 
-/* ---- cuBLASLt ---------------------------------------------------------------------------------------------------- */
+/* ---- cuBLASLt ------------------------------------------------------------------------------------------ */
 
 /* A matrix [rows, cols] as lines without gaps inside: a row each, or a column each. */
 typedef struct lines {
@@ -308,10 +312,10 @@ static gal_err multiply_lt(gal_cuda *c, const gal_gemm *g, bool *done, gal_diag 
                     (long long)g->n, (long long)g->k, cublasLtGetStatusString(e));
 }
 
-/* ---- operands of another type ------------------------------------------------------------------------------------ */
+/* ---- operands of another type, sums kept apart --------------------------------------------------------- */
 
-static __global__ void __launch_bounds__(THREADS) convert_kernel(void *to, gal_dtype to_dt, int64_t to_stride, gal_mat a,
-                                                                 lines l, bool wide) {
+static __global__ void __launch_bounds__(THREADS)
+    convert_kernel(void *to, gal_dtype to_dt, int64_t to_stride, gal_mat a, lines l, bool wide) {
     int64_t groups = (l.length + GROUP - 1) / GROUP, at = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     int64_t line = at / groups, i = at % groups * GROUP;
     if (line >= l.count) return;
@@ -334,6 +338,43 @@ static void convert(gal_cuda *c, gal_mat *a, const lines *l, gal_dtype dt, size_
     convert_kernel<<<(unsigned)gal__pieces(groups, THREADS), THREADS, 0, c->stream>>>(to, dt, stride, *a, *l, wide);
     *at += converted_bytes(a, l, dt);
     *a = gal_mat{ to, dt, l->columns ? 1 : stride, l->columns ? stride : 1 };
+}
+
+/* What cuBLASLt does not round once: a sum and something else into bf16, f32 into bf16, three numbers into one. */
+static bool apart(const gal_gemm *g, gal_dtype dt) {
+    if (g->c.dt == GAL_F32) return g->add && g->accumulate && g->add != g->c.p;
+    return g->add || g->accumulate || dt == GAL_F32;
+}
+
+/* C from its sums. wide: the lines of C and of what is added begin at 16 bytes. */
+static __global__ void __launch_bounds__(THREADS)
+    finish_kernel(gal_gemm g, const float *sums, int64_t stride, bool wide) {
+    int64_t groups = stride / GROUP, at = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    int64_t i = at / groups, j = at % groups * GROUP, to = i * g.c.rs + j;
+    if (i >= g.m) return;
+    float sum[GROUP], x[GROUP];
+    gal__get8(sum, sums, GAL_F32, i * stride + j, g.n - j, true);
+    if (!wide || g.n - j < GROUP) {
+#pragma unroll
+        for (int e = 0; e < GROUP; e++)
+            if (j + e < g.n) finish(g, i, j + e, sum[e]);
+        return;
+    }
+    if (g.add) {
+        gal__get8(x, g.add, g.c.dt, to, GROUP, true);
+        for (int e = 0; e < GROUP; e++) sum[e] += x[e];
+    }
+    if (g.accumulate) {
+        gal__get8(x, g.c.p, g.c.dt, to, GROUP, true);
+        for (int e = 0; e < GROUP; e++) sum[e] += x[e];
+    }
+    gal__put8(g.c.p, g.c.dt, to, sum, GROUP, true);
+}
+
+static void finish_all(gal_cuda *c, const gal_gemm *g, const gal_mat *sums) {
+    bool wide = g->c.cs == 1 && g->c.rs % GROUP == 0 && gal__wide(g->c.p) && gal__wide(g->add);
+    unsigned blocks = (unsigned)gal__pieces(g->m * (sums->rs / GROUP), THREADS);
+    finish_kernel<<<blocks, THREADS, 0, c->stream>>>(*g, (const float *)sums->p, sums->rs, wide);
 }
 
 static void *moved(const void *p, gal_dtype dt, int64_t elements) {
@@ -360,8 +401,10 @@ static gal_err multiply_as(gal_cuda *c, const gal_gemm *g, gal_dtype dt, bool *d
     *done = false;
     if (!lines_of(&g->a, g->m, g->k, &a) || !lines_of(&g->b, g->k, g->n, &b)) return GAL_OK;
     size_t a_bytes = converted_bytes(&g->a, &a, dt), b_bytes = converted_bytes(&g->b, &b, dt), at = 0;
-    if (a_bytes + b_bytes > GAL__CUDA_WORK_BYTES) { /* the halves of the larger operand, one after the other */
-        bool columns = b_bytes >= a_bytes;
+    int64_t stride = gal__pieces(g->n, GROUP) * GROUP;
+    size_t sum_bytes = apart(g, dt) ? (size_t)(g->m * stride) * sizeof(float) : 0;
+    if (a_bytes + b_bytes + sum_bytes > GAL__CUDA_WORK_BYTES) { /* the halves of C, one after the other */
+        bool columns = b_bytes != a_bytes ? b_bytes > a_bytes : g->n > g->m;
         int64_t all = columns ? g->n : g->m, half = gal__pieces(all, 2 * TILE) * TILE;
         if (half >= all) return GAL_OK;
         gal_gemm left = part_of(g, columns, 0, half), right = part_of(g, columns, half, all);
@@ -372,7 +415,12 @@ static gal_err multiply_as(gal_cuda *c, const gal_gemm *g, gal_dtype dt, bool *d
     gal_gemm same = *g;
     convert(c, &same.a, &a, dt, &at);
     convert(c, &same.b, &b, dt, &at);
-    return multiply_lt(c, &same, done, diag);
+    if (!sum_bytes) return multiply_lt(c, &same, done, diag);
+    same.c = gal_mat{ c->work + at, GAL_F32, stride, 1 };
+    same.add = NULL, same.accumulate = false;
+    gal_err err = multiply_lt(c, &same, done, diag);
+    if (!err && *done) finish_all(c, g, &same.c);
+    return err;
 }
 
 /* C's rows are made its lines: C^T = B^T A^T. */
@@ -389,18 +437,16 @@ static gal_gemm by_rows(const gal_gemm *g) {
 static gal_err multiply(gal_cuda *c, const gal_gemm *given, gal_diag *diag) {
     gal_gemm g = by_rows(given);
     if (g.m <= 0 || g.n <= 0) return GAL_OK;
-    if (few_rows(&g)) {
-        multiply_few_rows(c, &g);
-        return GAL_OK;
-    }
-    bool both = g.add && g.accumulate && g.add != g.c.p; /* three numbers in one rounding */
     bool narrow = g.compute == GAL_BF16 || (g.a.dt == GAL_BF16 && g.b.dt == GAL_BF16);
-    bool done = false;
-    if (g.k > 0 && !both && (narrow || g.c.dt == GAL_F32)) {
+    bool few = few_rows(&g), done = false;
+    if (g.k > 0 && !(few && (g.m <= FEW || (!narrow && g.b.dt != GAL_F32)))) {
         gal_err err = multiply_as(c, &g, narrow ? GAL_BF16 : GAL_F32, &done, diag);
         if (err || done) return err;
     }
-    multiply_tiles(c, &g);
+    if (few)
+        multiply_few_rows(c, &g);
+    else
+        multiply_tiles(c, &g);
     return GAL_OK;
 }
 
