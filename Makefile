@@ -7,7 +7,7 @@ JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 CUDA_OPTION = $(if $(CUDA),-DGAL_CUDA=$(if $(filter 0 OFF off no,$(CUDA)),OFF,ON))
 # A make inside this one need not tell which folder it enters.
 QUIET    = MAKEFLAGS=--no-print-directory
-SOURCES  = $$(git ls-files '*.c' '*.h' 2>/dev/null || find src include tests bench examples -name '*.[ch]')
+SOURCES  = $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh' 2>/dev/null || find src include tests bench examples -name '*.[ch]')
 
 # Tests that run no code of ours, or not as the build made it.
 CHECKS   = includes|budgets|banned|text|headers|self|symbols|install|faults

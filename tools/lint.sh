@@ -8,7 +8,7 @@ for tool in clang-format clang-tidy cppcheck cmake; do
     fi
 done
 bad=0
-all=$(git ls-files '*.c' '*.h')
+all=$(git ls-files '*.c' '*.h' '*.cu' '*.cuh')
 # shellcheck disable=SC2086 # file names here hold no blanks
 clang-format --dry-run -Werror $all || bad=1
 cmake -S . -B build-lint -DCMAKE_EXPORT_COMPILE_COMMANDS=ON -DCMAKE_C_COMPILER=clang >/dev/null || exit 1

@@ -1,7 +1,8 @@
 /* attend.cu - attention of packed rows, with and without a cache, and its gradient.
  *
  * Forward, many rows: a block takes a tile of rows of one head and walks over tiles of 32 keys in shared memory, with
- * the softmax taken on the way. A warp owns some of the rows; for scores a lane is a key, for sums it is some columns.
+ * the softmax taken on the way. A warp owns some of the rows; for scores a lane is a key, for sums it is some
+ * columns.
  * Forward, few rows (decoding): a block takes one row of one head and a part of its keys; the parts are merged in
  * order. How many parts is a function of the arguments, so a captured graph does what a launch does.
  * Gradient: two walks, one for each row's dq, one for each key's dk and dv, with the same two products of tiles.
@@ -18,11 +19,9 @@ __host__ __device__ constexpr int keys_of_warp(int kp) { return kp <= 128 ? 4 : 
 /* Floats between rows of a tile that lanes read along: an odd number of 16 bytes, so that no bank is hit twice. */
 __host__ __device__ constexpr int stride_of(int kp) { return kp + 4; }
 
-template <int R> struct alignas(4 * R) few {
-    float v[R];
-};
+template <int R> struct alignas(4 * R) few { float v[R]; };
 
-/* ---- tiles in shared memory --------------------------------------------------------------------------------------- */
+/* ---- tiles in shared memory ---------------------------------------------------------------------------- */
 
 /* count rows of KP floats, LD apart; row(i) is where row i begins, or -1: zeros. Zeros beyond size as well. */
 template <int KP, int LD, class Row>
@@ -72,8 +71,9 @@ __device__ __forceinline__ void weigh(float (&acc)[R][KP / 32], const few<R> *we
     }
 }
 
-template <int KP> __device__ __forceinline__ void store_row(void *p, gal_dtype dt, int64_t at, const float *x,
-                                                            int64_t size, int lane, bool accumulate) {
+template <int KP>
+__device__ __forceinline__ void store_row(void *p, gal_dtype dt, int64_t at, const float *x, int64_t size, int lane,
+                                          bool accumulate) {
 #pragma unroll
     for (int c = 0; c < KP / 32; c++) {
         int i = c * 32 + lane;
@@ -81,7 +81,7 @@ template <int KP> __device__ __forceinline__ void store_row(void *p, gal_dtype d
     }
 }
 
-/* ---- forward, many rows ------------------------------------------------------------------------------------------- */
+/* ---- forward, many rows -------------------------------------------------------------------------------- */
 
 /* Sums of R rows over the keys seen so far. */
 template <int R, int NC> struct running {
@@ -140,8 +140,8 @@ __device__ __forceinline__ int first_row(const int32_t *start, int64_t window, i
     return window > 0 && n - window + 1 > s ? (int)(n - window + 1) : s;
 }
 
-template <int KP> static __global__ void __launch_bounds__(THREADS) attend_tiles_kernel(gal_k_attend a, bool wide,
-                                                                                        bool cache_wide) {
+template <int KP>
+static __global__ void __launch_bounds__(THREADS) attend_tiles_kernel(gal_k_attend a, bool wide, bool cache_wide) {
     constexpr int R = rows_of_warp(KP), ROWS = WARPS * R;
     extern __shared__ float4 shared[];
     attend_tile<KP> *t = (attend_tile<KP> *)shared;
@@ -150,9 +150,8 @@ template <int KP> static __global__ void __launch_bounds__(THREADS) attend_tiles
     int from = (int)(gridDim.x - 1 - blockIdx.x) * ROWS, to = (int)GAL_MIN(a.n, (int64_t)from + ROWS);
     int h = (int)blockIdx.y, g = h / (int)(a.heads / a.kv_heads), mine = from + warp * R;
     float scale = (float)a.scale;
-    load_rows<KP, KP>(&t->q[0][0], ROWS, a.q, a.dt, a.size, wide, [&](int r) -> int64_t {
-        return from + r < to ? ((from + r) * a.heads + h) * a.size : -1;
-    });
+    load_rows<KP, KP>(&t->q[0][0], ROWS, a.q, a.dt, a.size, wide,
+                      [&](int r) -> int64_t { return from + r < to ? ((from + r) * a.heads + h) * a.size : -1; });
     running<R, KP / 32> run;
     run.clear();
     for (int d = from; a.ck && d < to;) { /* the documents of this tile: d the first row of each */
@@ -187,7 +186,7 @@ template <int KP> static __global__ void __launch_bounds__(THREADS) attend_tiles
     }
 }
 
-/* ---- forward, few rows -------------------------------------------------------------------------------------------- */
+/* ---- forward, few rows --------------------------------------------------------------------------------- */
 
 /* Keys [from, to) of a list, 32 at a time for each warp; row(t) is where key t begins. */
 template <gal_dtype DT, int NC, class Row>
@@ -223,7 +222,8 @@ __device__ __forceinline__ void walk(running<1, NC> *run, const float *q, float 
 
 template <int NC, class Row>
 __device__ __forceinline__ void walk_any(running<1, NC> *run, const float *q, float scale, const void *k,
-                                         const void *v, gal_dtype dt, int size, bool wide, int from, int to, Row row) {
+                                         const void *v, gal_dtype dt, int size, bool wide, int from, int to,
+                                         Row row) {
     if (dt == GAL_F32)
         walk<GAL_F32, NC>(run, q, scale, k, v, size, wide, from, to, row);
     else if (dt == GAL_BF16)
@@ -233,13 +233,11 @@ __device__ __forceinline__ void walk_any(running<1, NC> *run, const float *q, fl
 }
 
 /* A part's sums: its largest score, the sum of exponentials, the weighted values [KP]. */
-template <int NC> struct part_sums {
-    float max, sum, o[NC * 32];
-};
+template <int NC> struct part_sums { float max, sum, o[NC * 32]; };
 
 /* Of some parts, in order: the largest score and the sum of exponentials; column i of the values in *o. */
-template <int NC> __device__ __forceinline__ void merge(const part_sums<NC> *part, int parts, int i, float *max,
-                                                        float *sum, float *o) {
+template <int NC>
+__device__ __forceinline__ void merge(const part_sums<NC> *part, int parts, int i, float *max, float *sum, float *o) {
     float m = -INFINITY, all = 0.0f, x = 0.0f;
     for (int p = 0; p < parts; p++) m = fmaxf(m, part[p].max);
     for (int p = 0; p < parts && m > -INFINITY; p++) { /* a part without keys: exp(-inf) = 0 */
@@ -252,9 +250,9 @@ template <int NC> __device__ __forceinline__ void merge(const part_sums<NC> *par
     *o = x;
 }
 
-template <int NC> static __global__ void __launch_bounds__(FEW_WARPS * 32) attend_row_kernel(gal_k_attend a, bool wide,
-                                                                                            bool cache_wide,
-                                                                                            part_sums<NC> *out) {
+template <int NC>
+static __global__ void __launch_bounds__(FEW_WARPS * 32)
+    attend_row_kernel(gal_k_attend a, bool wide, bool cache_wide, part_sums<NC> *out) {
     __shared__ float q[NC * 32];
     __shared__ part_sums<NC> part[FEW_WARPS];
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, size = (int)a.size;
@@ -309,7 +307,7 @@ template <int NC> static __global__ void merge_parts_kernel(gal_k_attend a, cons
     if (i == 0 && a.lse) ((float *)a.lse)[at] = max + logf(sum);
 }
 
-/* ---- gradient ----------------------------------------------------------------------------------------------------- */
+/* ---- gradient ------------------------------------------------------------------------------------------ */
 
 /* delta[n, h] = sum of dout o, what the softmax's own gradient subtracts: a warp each. */
 static __global__ void __launch_bounds__(THREADS) delta_kernel(gal_k_attend_grad a, float *delta) {
@@ -328,8 +326,8 @@ template <int KP> struct dq_tile {
     few<R> ds[WARPS][KEYS];
 };
 
-template <int KP> static __global__ void __launch_bounds__(THREADS) dq_kernel(gal_k_attend_grad a, const float *delta,
-                                                                              bool wide) {
+template <int KP>
+static __global__ void __launch_bounds__(THREADS) dq_kernel(gal_k_attend_grad a, const float *delta, bool wide) {
     constexpr int R = rows_of_warp(KP), ROWS = WARPS * R, LD = stride_of(KP);
     extern __shared__ float4 shared[];
     dq_tile<KP> *t = (dq_tile<KP> *)shared;
@@ -379,8 +377,8 @@ template <int KP> struct dkv_tile {
 };
 
 /* The mirror of dq: a warp owns keys, a lane is a query row. */
-template <int KP> static __global__ void __launch_bounds__(THREADS) dkv_kernel(gal_k_attend_grad a, const float *delta,
-                                                                               bool wide) {
+template <int KP>
+static __global__ void __launch_bounds__(THREADS) dkv_kernel(gal_k_attend_grad a, const float *delta, bool wide) {
     constexpr int R = keys_of_warp(KP), ROWS = WARPS * R, LD = stride_of(KP);
     extern __shared__ float4 shared[];
     dkv_tile<KP> *t = (dkv_tile<KP> *)shared;
@@ -424,7 +422,7 @@ template <int KP> static __global__ void __launch_bounds__(THREADS) dkv_kernel(g
     }
 }
 
-/* ---- launching ---------------------------------------------------------------------------------------------------- */
+/* ---- launching ----------------------------------------------------------------------------------------- */
 
 template <class Kernel> static cudaError_t allow(Kernel kernel, size_t bytes) {
     return cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
@@ -447,7 +445,8 @@ template <int KP> static void attend_rows(gal_cuda *c, const gal_k_attend *a, bo
     attend_row_kernel<NC><<<grid, FEW_WARPS * 32, 0, c->stream>>>(*a, wide, cache_wide, sums);
     merge_parts_kernel<NC><<<(unsigned)pairs, KP, 0, c->stream>>>(*a, sums, (int)parts);
 }
-static_assert((FEW_ROWS * HEADS_MAX + 1024) * sizeof(part_sums<HEAD_MAX / 32>) <= GAL__CUDA_WORK_BYTES, "all parts fit");
+static_assert((FEW_ROWS * HEADS_MAX + 1024) * sizeof(part_sums<HEAD_MAX / 32>) <= GAL__CUDA_WORK_BYTES,
+              "all parts fit");
 
 template <int KP> static void attend(gal_cuda *c, const gal_k_attend *a, bool wide, bool cache_wide) {
     if (a->n <= FEW_ROWS)

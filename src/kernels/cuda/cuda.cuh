@@ -1,8 +1,9 @@
-/* cuda.cuh - inside cuda/ only: the GPU with its stream and workspace, and numbers of the float formats on the device.
+/* cuda.cuh - inside cuda/ only: the GPU with its stream and workspace, and numbers of the float formats on the
+ * device.
  *
  * Arrays are read and written in groups of eight: one 16-byte access of bf16 or f16, two of f32, where base and row
- * length allow it ("wide"), else one by one. The format is looked up at run time, once for eight numbers. Sums are f32
- * (double where kernels.h says so) and always in the same order: no atomics, cuts by the arguments alone.
+ * length allow it ("wide"), else one by one. The format is looked up at run time, once for eight numbers. Sums are
+ * f32 (double where kernels.h says so) and always in the same order: no atomics, cuts by the arguments alone.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CUDA_CUDA_CUH
 #define GAL_KERNELS_CUDA_CUDA_CUH
@@ -57,7 +58,7 @@ gal_err gal__cuda_weights(const gal_cuda *c, gal_dtype dt, gal_diag *diag);
 static inline int64_t gal__pieces(int64_t n, int64_t piece) { return (n + piece - 1) / piece; }
 static inline bool gal__wide(const void *p) { return (uintptr_t)p % 16 == 0; } /* NULL too */
 
-/* ---- the device's side ------------------------------------------------------------------------------------------ */
+/* ---- the device's side --------------------------------------------------------------------------------- */
 
 __device__ __forceinline__ float gal__get(const void *p, gal_dtype dt, int64_t i) {
     if (dt == GAL_F32) return ((const float *)p)[i];

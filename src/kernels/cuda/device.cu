@@ -3,10 +3,10 @@
 #include "kernels/cuda/cuda.cuh"
 
 static const char *const NAMES[GAL_K_COUNT] = {
-    "gemm",       "embed",        "embed_grad",  "rms_norm",  "rms_norm_dx", "rms_norm_dw", "rope_table", "rope",
-    "attend",     "attend_grad",  "kv_store",    "swiglu",    "swiglu_grad", "add",         "mul",        "silu",
-    "silu_grad",  "softmax",      "softmax_grad", "copy",     "fill",        "gather_rows", "xent",       "xent_grad",
-    "wsum",       "wsum_grad",    "sum_squares", "clip",      "adamw",
+    "gemm",      "embed",       "embed_grad",   "rms_norm", "rms_norm_dx", "rms_norm_dw", "rope_table", "rope",
+    "attend",    "attend_grad", "kv_store",     "swiglu",   "swiglu_grad", "add",         "mul",        "silu",
+    "silu_grad", "softmax",     "softmax_grad", "copy",     "fill",        "gather_rows", "xent",       "xent_grad",
+    "wsum",      "wsum_grad",   "sum_squares",  "clip",     "adamw",
 };
 
 static gal_err failed(gal_diag *diag, const char *what, cudaError_t e) {
@@ -25,7 +25,7 @@ gal_err gal__cuda_weights(const gal_cuda *c, gal_dtype dt, gal_diag *diag) {
                     gal_dtype_name(dt));
 }
 
-/* ---- opening ----------------------------------------------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------------------------------------- */
 
 static gal_err set_up(gal_cuda *c, gal_diag *diag) {
     cudaError_t e = cudaSetDevice(c->index);
@@ -83,7 +83,7 @@ void gal_cuda_close(gal_cuda *c) {
 
 const char *gal_cuda_name(const gal_cuda *c) { return c->name; }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------ */
+/* ---- memory -------------------------------------------------------------------------------------------- */
 
 void *gal_cuda_alloc(gal_cuda *c, size_t bytes) {
     void *p = NULL;
@@ -133,7 +133,7 @@ gal_err gal_cuda_download(gal_cuda *c, void *host, const void *device, size_t by
     return transfer(c, host, device, bytes, cudaMemcpyDeviceToHost, diag);
 }
 
-/* ---- launches ---------------------------------------------------------------------------------------------------- */
+/* ---- launches ------------------------------------------------------------------------------------------ */
 
 static gal_err dispatch(gal_cuda *c, gal_kernel_id id, const void *args, gal_diag *diag) {
     switch (id) {
@@ -176,11 +176,11 @@ gal_err gal_cuda_wait(gal_cuda *c, gal_diag *diag) {
     cudaError_t e = cudaSetDevice(c->index);
     if (!e) e = cudaStreamSynchronize(c->stream);
     if (!e) return GAL_OK;
-    return gal_fail(diag, GAL_EDEVICE, "cuda: %s (%s), by the time of %s", cudaGetErrorString(e),
-                    cudaGetErrorName(e), c->last);
+    return gal_fail(diag, GAL_EDEVICE, "cuda: %s (%s), by the time of %s", cudaGetErrorString(e), cudaGetErrorName(e),
+                    c->last);
 }
 
-/* ---- graphs ------------------------------------------------------------------------------------------------------ */
+/* ---- graphs -------------------------------------------------------------------------------------------- */
 
 struct gal_cuda_graph {
     int index;

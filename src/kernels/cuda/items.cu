@@ -134,7 +134,7 @@ static __global__ void __launch_bounds__(THREADS) adamw_kernel(gal_k_adamw a, bo
     if (a.work) gal__put8(a.work, a.work_dt, i, w, left, wide);
 }
 
-/* ---- launching --------------------------------------------------------------------------------------------------- */
+/* ---- launching ----------------------------------------------------------------------------------------- */
 
 static gal_err map(gal_cuda *c, gal_kernel_id id, const gal_k_map *m, gal_diag *diag) {
     bool any = id == GAL_K_COPY || id == GAL_K_FILL;

@@ -13,7 +13,7 @@ static unsigned threads_for(int64_t d, int64_t most = THREADS) {
 /* for (i = first of the thread's groups; ...) over a row of d. */
 #define EACH_GROUP(i, d) for (int64_t i = (int64_t)threadIdx.x * GROUP; i < (d); i += (int64_t)blockDim.x * GROUP)
 
-/* ---- rows by number ---------------------------------------------------------------------------------------------- */
+/* ---- rows by number ------------------------------------------------------------------------------------ */
 
 static __device__ void copy_row(void *y, gal_dtype dt, int64_t to, const void *x, gal_dtype xdt, int64_t from,
                                 int64_t d, bool add, bool wide) {
@@ -77,7 +77,7 @@ static __global__ void __launch_bounds__(THREADS) embed_grad_kernel(gal_k_embed_
         if (col + k * THREADS < e.d) row[col + k * THREADS] = sum[k];
 }
 
-/* ---- normalisation ----------------------------------------------------------------------------------------------- */
+/* ---- normalisation ------------------------------------------------------------------------------------- */
 
 static __global__ void norm_kernel(gal_k_rms_norm a, bool wide) {
     int64_t n = blockIdx.x, row = n * a.d;
@@ -125,8 +125,8 @@ static __global__ void norm_dx_kernel(gal_k_rms_norm_dx a, bool wide) {
 enum { DW_ROWS = 64, DW_PARTS = 128, DW_COLS = THREADS, DW_WARPS = THREADS / 32 };
 static_assert(THREADS == 32 * GROUP, "a warp has eight numbers a lane, then a thread adds a column");
 
-static __global__ void __launch_bounds__(THREADS) norm_dw_kernel(gal_k_rms_norm_dw a, float *partial, int64_t rows,
-                                                                 bool wide) {
+static __global__ void __launch_bounds__(THREADS)
+    norm_dw_kernel(gal_k_rms_norm_dw a, float *partial, int64_t rows, bool wide) {
     __shared__ float part[DW_WARPS][DW_COLS];
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32;
     int64_t from = (int64_t)blockIdx.y * rows, to = GAL_MIN(a.n, from + rows);
@@ -147,8 +147,8 @@ static __global__ void __launch_bounds__(THREADS) norm_dw_kernel(gal_k_rms_norm_
     partial[blockIdx.y * a.d + at] = all;
 }
 
-static __global__ void __launch_bounds__(THREADS) norm_dw_sum_kernel(gal_k_rms_norm_dw a, const float *partial,
-                                                                     int parts) {
+static __global__ void __launch_bounds__(THREADS)
+    norm_dw_sum_kernel(gal_k_rms_norm_dw a, const float *partial, int parts) {
     int64_t at = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (at >= a.d) return;
     float sum = 0.0f;
@@ -156,7 +156,7 @@ static __global__ void __launch_bounds__(THREADS) norm_dw_sum_kernel(gal_k_rms_n
     ((float *)a.dw)[at] += sum;
 }
 
-/* ---- rotary positions -------------------------------------------------------------------------------------------- */
+/* ---- rotary positions ---------------------------------------------------------------------------------- */
 
 /* Cosine and sine in double, of the angle that was rounded to f32: a table is small. */
 static __global__ void __launch_bounds__(THREADS) rope_table_kernel(gal_k_rope_table a) {
@@ -176,7 +176,8 @@ static __global__ void __launch_bounds__(THREADS) rope_table_kernel(gal_k_rope_t
 /* A thread turns one pair. */
 static __global__ void __launch_bounds__(THREADS) rope_kernel(gal_k_rope a) {
     int64_t half = a.size / 2, kv_heads = a.k ? a.kv_heads : 0, heads = a.heads + kv_heads;
-    int64_t at = (int64_t)blockIdx.x * THREADS + threadIdx.x, j = at % half, h = at / half % heads, n = at / half / heads;
+    int64_t at = (int64_t)blockIdx.x * THREADS + threadIdx.x, j = at % half, h = at / half % heads,
+            n = at / half / heads;
     if (n >= a.n) return;
     bool key = h >= a.heads;
     void *x = key ? a.k : a.q;
@@ -190,13 +191,14 @@ static __global__ void __launch_bounds__(THREADS) rope_kernel(gal_k_rope a) {
     gal__put(x, a.dt, second, (x0 * s + x1 * c) * scale);
 }
 
-/* ---- softmax and losses ------------------------------------------------------------------------------------------ */
+/* ---- softmax and losses -------------------------------------------------------------------------------- */
 
 static __global__ void softmax_kernel(gal_k_softmax a) {
     int64_t r = blockIdx.x, share = r % (a.n / a.groups), row = r * a.m;
     int64_t lo = GAL_MAX(0, a.lo[share]), hi = GAL_MIN(a.m, (int64_t)a.hi[share]);
     float scale = (float)a.scale, max = -INFINITY, sum = 0.0f;
-    for (int64_t m = lo + threadIdx.x; m < hi; m += blockDim.x) max = fmaxf(max, scale * gal__get(a.x, a.dt, row + m));
+    for (int64_t m = lo + threadIdx.x; m < hi; m += blockDim.x)
+        max = fmaxf(max, scale * gal__get(a.x, a.dt, row + m));
     max = gal__block_max(max);
     for (int64_t m = lo + threadIdx.x; m < hi; m += blockDim.x)
         sum += expf(fmaf(scale, gal__get(a.x, a.dt, row + m), -max));
@@ -261,7 +263,7 @@ static __global__ void __launch_bounds__(THREADS) wsum_kernel(gal_k_wsum a) {
     if (threadIdx.x == 0) gal__put(a.y, a.dt, 0, (float)sum);
 }
 
-/* ---- launching --------------------------------------------------------------------------------------------------- */
+/* ---- launching ----------------------------------------------------------------------------------------- */
 
 static gal_err embed(gal_cuda *c, const gal_k_embed *e, gal_diag *diag) {
     gal_err err = gal__cuda_activations(c, e->dt, diag);
@@ -327,7 +329,7 @@ static gal_err norm_dw(gal_cuda *c, const gal_k_rms_norm_dw *a, gal_diag *diag) 
     dim3 grid((unsigned)gal__pieces(a->d, DW_COLS), (unsigned)parts);
     norm_dw_kernel<<<grid, THREADS, 0, c->stream>>>(*a, (float *)c->work, rows, wide);
     norm_dw_sum_kernel<<<(unsigned)gal__pieces(a->d, THREADS), THREADS, 0, c->stream>>>(*a, (const float *)c->work,
-                                                                                       (int)parts);
+                                                                                        (int)parts);
     return GAL_OK;
 }
 
