@@ -81,11 +81,12 @@ static const char *parent_of(char dir[PATH_MAX], const char *path) {
 gal_err gal_fail_write(gal_diag *diag, const char *path, int why, uint64_t needed_bytes) {
     uint64_t available = 0;
     char dir[PATH_MAX];
-    if ((why != ENOSPC && why != EDQUOT) || !gal_disk_available(parent_of(dir, path), &available))
+    bool full = why == ENOSPC || why == EDQUOT;
+    if (!full || !(gal_disk_available(path, &available) || gal_disk_available(parent_of(dir, path), &available)))
         return gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(why));
     char needed[40] = "";
     if (needed_bytes) (void)snprintf(needed, sizeof needed, "%" PRIu64 " bytes are needed, ", needed_bytes);
-    return gal_fail(diag, GAL_EIO, "%s: cannot write: %s: the disk is full: %s%" PRIu64 " are available", path,
+    return gal_fail(diag, GAL_EIO, "%s: cannot write: %s: the disk is full: %s%" PRIu64 " bytes are available", path,
                     strerror(why), needed, available);
 }
 

@@ -232,7 +232,7 @@ static gal_err tell_failure(const gal_trainer *t, const char *dir, const char *n
     if (why->err != GAL_EIO || !gal_disk_available(dir, &available) || available >= need)
         return gal_fail(diag, why->err, "%s", why->text);
     return gal_fail(diag, GAL_EIO,
-                    "%s/%s: the disk is full: a checkpoint takes about %llu bytes, %llu are available (%s)", dir,
+                    "%s/%s: the disk is full: a checkpoint takes about %llu bytes, %llu bytes are available (%s)", dir,
                     name, (unsigned long long)need, (unsigned long long)available, why->text);
 }
 
