@@ -8,7 +8,7 @@
 #include "base/arena.h"
 
 typedef struct xent_saved {
-    gal_t *x, *lse, *logits; /* logits: NULL unless kept */
+    gal_t *x, *lse, *logits; /* logits: of all rows, or of the last chunk: then only room to make them again */
     const gal_w *head;
     const int32_t *target;
     int64_t chunk; /* rows a chunk */
@@ -70,21 +70,26 @@ static void xent_vjp(gal_ctx *cx, gal_t *loss, const void *saved) {
     bool has;
     gal_t *dx = gal_grad_of(cx, s->x, &has);
     void *dw = gal_wgrad_of(cx, s->head);
-    gal_t *logits = s->logits ? s->logits : gal_new2(cx, loss->dtype, s->chunk, s->head->dim[0]);
+    gal_t *logits = s->logits;
+    bool kept = s->chunk == n;
     for (int64_t r0 = 0; r0 < n && gal_ok(cx); r0 += s->chunk) {
         int64_t rows = GAL_MIN(s->chunk, n - r0);
-        if (!s->logits) logits_of(cx, s->x, s->head, logits, r0, rows);
+        if (!kept) logits_of(cx, s->x, s->head, logits, r0, rows);
         chunk_grad(cx, s, logits, loss->grad, dx, has, dw, r0, rows);
     }
-    if (s->logits) s->logits->version++; /* overwritten: a second walk over this tape may not read them */
+    logits->version++; /* overwritten: a second walk over this tape may not read them */
+}
+
+int64_t gal_cross_entropy_chunk(int64_t n, int64_t vocab, gal_dtype stat) {
+    int64_t fit = GAL_XENT_BYTES / ((int64_t)gal_dtype_bytes(stat) * vocab);
+    return GAL_MIN(n, GAL_MAX(fit, 1));
 }
 
 gal_t *gal_cross_entropy(gal_ctx *cx, gal_t *x, const gal_w *head, const gal_step *st) {
     if (!x) return NULL;
     GAL_SHAPES(gal_rows(x) == st->n && gal_cols(x) == head->dim[1], "cross_entropy", x, NULL);
     gal_dtype stat = gal_stat_dtype(x->dtype);
-    int64_t n = st->n, v = head->dim[0], fit = GAL_XENT_BYTES / ((int64_t)gal_dtype_bytes(stat) * v);
-    int64_t chunk = GAL_MIN(n, GAL_MAX(fit, 1));
+    int64_t n = st->n, v = head->dim[0], chunk = gal_cross_entropy_chunk(n, v, stat);
     gal_t *loss = gal_new(cx, stat, 1, &n), *lse = gal_new(cx, stat, 1, &n);
     gal_t *logits = gal_new2(cx, stat, chunk, v);
     if (!gal_ok(cx)) return NULL;
@@ -95,7 +100,7 @@ gal_t *gal_cross_entropy(gal_ctx *cx, gal_t *x, const gal_w *head, const gal_ste
                    .dt = stat, .target = st->at.target + r0, .r = rows, .v = v);
     }
     bool keep = chunk == n;
-    xent_saved s = { x, lse, keep ? logits : NULL, head, st->at.target, chunk };
+    xent_saved s = { x, lse, logits, head, st->at.target, chunk };
     gal_tape_push(cx, xent_vjp, loss, &s, sizeof s, keep ? (gal_t *[]){ x, logits } : &x, keep ? 2 : 1);
     return loss;
 }

@@ -63,6 +63,8 @@ gal_t *gal_softmax(gal_ctx *cx, gal_t *x, const int32_t *lo, const int32_t *hi, 
 /* loss.c     x [N, D], head [V, D] -> loss of each row against st->target in nats [N], 0 where the target is -1.
  * Logits are made for a bounded number of rows at a time: at most GAL_XENT_BYTES of them exist at once. */
 enum { GAL_XENT_BYTES = 64 << 20 };
+int64_t gal_cross_entropy_chunk(int64_t n, int64_t vocab,
+                                gal_dtype stat); /* how many rows of n that is, 1 at least */
 gal_t *gal_cross_entropy(gal_ctx *cx, gal_t *x, const gal_w *head, const gal_step *st);
 /* The same from logits [N, V] of f32. */
 gal_t *gal_cross_entropy_logits(gal_ctx *cx, gal_t *logits, const gal_step *st);

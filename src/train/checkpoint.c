@@ -232,8 +232,8 @@ static gal_err tell_failure(const gal_trainer *t, const char *dir, const char *n
     if (why->err != GAL_EIO || !gal_disk_available(dir, &available) || available >= need)
         return gal_fail(diag, why->err, "%s", why->text);
     return gal_fail(diag, GAL_EIO,
-                    "%s/%s: the disk is full: a checkpoint takes about %llu bytes, %llu bytes are available (%s)", dir,
-                    name, (unsigned long long)need, (unsigned long long)available, why->text);
+                    "%s/%s: the disk is full: a checkpoint takes about %llu bytes, %llu bytes are available (%s)",
+                    dir, name, (unsigned long long)need, (unsigned long long)available, why->text);
 }
 
 gal_err gal__checkpoint_save(gal_trainer *t, const char *dir, const char *name, gal_diag *diag) {

@@ -4,14 +4,36 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "ops/ops.h"
 
-static gal_err check_memory(gal_trainer *t, gal_diag *diag) {
-    /* Weights, gradients and moments are there already; what comes are the activations. One row is measured, a batch
-     * takes at most as many times that. */
-    uint64_t row = 0, available = gal_dev_available(t->dev);
-    gal_err err = gal__train_measure_row(t, &row, diag);
+/* Bytes of logits that exist at once. They are made for a bounded number of tokens at a time, and so do not grow with
+ * the rows as everything else does. */
+static uint64_t logits_bytes(const gal_trainer *t, int64_t rows) {
+    int64_t tokens = rows * t->config->batch.sequence, v = t->model->config.V;
+    return (uint64_t)(gal_cross_entropy_chunk(tokens, v, GAL_F32) * v) * sizeof(float);
+}
+
+/* What one row takes, and what a second one adds, give what a batch will take. */
+static gal_err forecast(gal_trainer *t, uint64_t *batch, gal_diag *diag) {
+    int64_t rows = t->config->batch.rows;
+    uint64_t one = 0, two = 0;
+    gal_err err = gal__train_measure_rows(t, 1, &one, diag);
+    if (!err && rows > 1) err = gal__train_measure_rows(t, 2, &two, diag);
     if (err) return err;
-    uint64_t batch = row * (uint64_t)t->config->batch.rows;
+    *batch = one;
+    if (rows == 1) return GAL_OK;
+    uint64_t first = one - GAL_MIN(one, logits_bytes(t, 1)), both = two - GAL_MIN(two, logits_bytes(t, 2));
+    uint64_t more = both > first ? both - first : 0;
+    *batch = first + more * (uint64_t)(rows - 1) + logits_bytes(t, rows);
+    return GAL_OK;
+}
+
+static gal_err check_memory(gal_trainer *t, uint64_t *forecast_bytes, gal_diag *diag) {
+    /* Weights, gradients and moments are there already; what comes are the activations. */
+    uint64_t batch = 0, available = gal_dev_available(t->dev);
+    gal_err err = forecast(t, &batch, diag);
+    if (err) return err;
+    *forecast_bytes = batch;
     uint64_t weights = (uint64_t)gal_model_params(t->model) * sizeof(float);
     uint64_t optimiser = gal_adamw_bytes(t->model->weights, t->model->n_weights, gal_ctx_compute(t->cx));
     if (batch > available)
@@ -23,9 +45,7 @@ static gal_err check_memory(gal_trainer *t, gal_diag *diag) {
             (long long)t->config->batch.rows, (unsigned long long)batch, (unsigned long long)available,
             (unsigned long long)weights, (unsigned long long)optimiser);
     gal__train_note(
-        t,
-        "memory: weights %.1f MB, gradients and optimiser %.1f MB, activations at most %.1f MB of %.1f MB "
-        "available",
+        t, "memory: weights %.1f MB, gradients and optimiser %.1f MB, activations %.1f MB of %.1f MB available",
         (double)weights / 1e6, (double)optimiser / 1e6, (double)batch / 1e6, (double)available / 1e6);
     return GAL_OK;
 }
@@ -57,9 +77,13 @@ gal_err gal__train_check_disk(gal_trainer *t, gal_diag *diag) {
 }
 
 gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag) {
-    gal_err err = check_memory(t, diag);
+    uint64_t batch = 0;
+    gal_err err = check_memory(t, &batch, diag);
     if (!err) err = gal__train_check_disk(t, diag);
     if (!err) err = gal__train_rehearse_step(t, diag);
+    if (!err)
+        gal__run_log(t, "rehearsal: activations took %.2f MB, the forecast was %.2f MB",
+                     (double)gal_ctx_peak_bytes(t->cx) / 1e6, (double)batch / 1e6);
     gal__train_score score;
     if (!err && t->has_valid) err = gal__train_evaluate(t, t->config->batch.rows, &score, diag);
     if (err) return err;

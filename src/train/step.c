@@ -161,14 +161,14 @@ gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag) {
     return err ? err : gal_dev_wait(t->dev, diag);
 }
 
-gal_err gal__train_measure_row(gal_trainer *t, uint64_t *bytes, gal_diag *diag) {
+gal_err gal__train_measure_rows(gal_trainer *t, int64_t rows, uint64_t *bytes, gal_diag *diag) {
     gal_ctx *whole = t->cx, *cx = NULL;
     gal_err err = gal_ctx_new(&cx, t->dev, gal_ctx_compute(whole), diag);
     if (err) return err;
     gal_order_state place = t->place;
     (void)fill_rows(t, &place);
     int64_t n = t->st.n;
-    t->st.n = t->config->batch.sequence;
+    t->st.n = rows * t->config->batch.sequence;
     t->cx = cx;
     gal_step_begin(cx);
     err = load_batch(t, 0, 1.0f, diag);

@@ -72,8 +72,8 @@ typedef struct gal__train_numbers {
 gal_err gal__train_step(gal_trainer *t, gal__train_numbers *out, gal_diag *diag);
 /* The same computation without the update, on whatever row `place` has; nothing of the run moves. */
 gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag);
-/* Peak bytes of the step arenas for a batch of one row. */
-gal_err gal__train_measure_row(gal_trainer *t, uint64_t *bytes, gal_diag *diag);
+/* Peak bytes of the step arenas for a batch of so many rows. */
+gal_err gal__train_measure_rows(gal_trainer *t, int64_t rows, uint64_t *bytes, gal_diag *diag);
 void gal__train_forget_plans(gal_trainer *t);
 /* *loss_sum, once all is computed. */
 gal_err gal__train_read_loss(gal_trainer *t, double *out, gal_diag *diag);

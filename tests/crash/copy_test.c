@@ -1,6 +1,6 @@
-/* copy_test.c - a run directory copied while its training goes on, with cp and with tar, at random moments: what the loader
- * takes for a checkpoint in the copy has the bytes of a real one, torn ones are passed over and named, and the copy goes on
- * to the same end. SEED and COPIES in the environment. SPDX-License-Identifier: Apache-2.0 */
+/* copy_test.c - a run directory copied while its training goes on, with cp and with tar, at random moments: what the
+ * loader takes for a checkpoint in the copy has the bytes of a real one, torn ones are passed over and named, and the
+ * copy goes on to the same end. SEED and COPIES in the environment. SPDX-License-Identifier: Apache-2.0 */
 #include "crash/run.h"
 
 #include "base/buf.h"
@@ -53,8 +53,8 @@ static long hide_torn(const char *name) {
         gal_diag why = { 0 };
         if (!gal__checkpoint_check(at("%s/checkpoints/%s", name, names[i]), &why)) continue;
         assert_non_null(strstr(why.text, names[i])); /* it is named */
-        assert_int_equal(rename(at("%s/checkpoints/%s", name, names[i]), at("%s/checkpoints/torn-%s", name, names[i])),
-                         0);
+        assert_int_equal(
+            rename(at("%s/checkpoints/%s", name, names[i]), at("%s/checkpoints/torn-%s", name, names[i])), 0);
         torn++;
     }
     gal_free_names(names, n);
@@ -67,8 +67,8 @@ static void show_torn(const char *name) {
     CHECK_OK(gal_list_dir(at("%s/checkpoints", name), &names, &n, diag));
     for (size_t i = 0; i < n; i++)
         if (strncmp(names[i], "torn-", 5) == 0)
-            assert_int_equal(rename(at("%s/checkpoints/%s", name, names[i]), at("%s/checkpoints/%s", name, names[i] + 5)),
-                             0);
+            assert_int_equal(
+                rename(at("%s/checkpoints/%s", name, names[i]), at("%s/checkpoints/%s", name, names[i] + 5)), 0);
     gal_free_names(names, n);
 }
 
@@ -121,9 +121,10 @@ static void copied(void **state) {
         reset += strstr(output(), "metrics.sqlite.damaged") != NULL;
         same_end(name, "whole", STEPS);
     }
-    printf("%ld copies: %ld torn checkpoints passed over, %ld copies without a whole one (%ld of them only torn ones), "
-           "%ld with metrics that could not be read at once, %ld with metrics set aside\n",
-           copies, torn, none, only_torn, unread, reset);
+    printf(
+        "%ld copies: %ld torn checkpoints passed over, %ld copies without a whole one (%ld of them only torn ones), "
+        "%ld with metrics that could not be read at once, %ld with metrics set aside\n",
+        copies, torn, none, only_torn, unread, reset);
 }
 
 int main(void) {

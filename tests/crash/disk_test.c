@@ -1,9 +1,10 @@
-/* disk_test.c - a disk that fills up under a training, in a checkpoint, in the metrics, in a shard, in the log, and anywhere:
- * the message names the file and says how much is needed or available, nothing unfinished stays, the last checkpoint is
- * whole, and when there is room again the run ends in the bytes of the one that had room all along.
+/* disk_test.c - a disk that fills up under a training, in a checkpoint, in the metrics, in a shard, in the log, and
+ * anywhere: the message names the file and says how much is needed or available, nothing unfinished stays, the last
+ * checkpoint is whole, and when there is room again the run ends in the bytes of the one that had room all along.
  *
- * The disk is a small tmpfs in a mount namespace of this process (root, or a user namespace); it lies where only one of the
- * four can fill it, and a ballast file takes the last page while the training stands still. SPDX-License-Identifier: Apache-2.0 */
+ * The disk is a small tmpfs in a mount namespace of this process (root, or a user namespace); it lies where only one
+ * of the four can fill it, and a ballast file takes the last page while the training stands still.
+ * SPDX-License-Identifier: Apache-2.0 */
 #define _GNU_SOURCE /* unshare */
 #include "crash/run.h"
 

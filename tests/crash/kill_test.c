@@ -1,6 +1,6 @@
-/* kill_test.c - a training that is killed (SIGKILL) at random moments, taken up, killed again ...: no checkpoint that was
- * whole is ever lost or torn, and the end has the bytes of the run that was not killed. It saves every other step, so that
- * many kills land inside saves.
+/* kill_test.c - a training that is killed (SIGKILL) at random moments, taken up, killed again ...: no checkpoint that
+ * was whole is ever lost or torn, and the end has the bytes of the run that was not killed. It saves every other
+ * step, so that many kills land inside saves.
  *
  * SEED and KILLS in the environment; both are printed. SPDX-License-Identifier: Apache-2.0 */
 #include "crash/run.h"

@@ -1,5 +1,5 @@
-/* lock_test.c - two processes on one run directory: the second says who holds it and touches nothing; readers are not kept
- * out; a killed process holds nothing. SPDX-License-Identifier: Apache-2.0 */
+/* lock_test.c - two processes on one run directory: the second says who holds it and touches nothing; readers are not
+ * kept out; a killed process holds nothing. SPDX-License-Identifier: Apache-2.0 */
 #include "crash/run.h"
 
 #include "base/buf.h"
@@ -13,7 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LONG_RUN "train c.yaml -o held --quiet --set steps=1000000 --set save.every=7 --set save.keep=1 --set eval.every=50"
+#define LONG_RUN                                                                                                     \
+    "train c.yaml -o held --quiet --set steps=1000000 --set save.every=7 --set save.keep=1 --set eval.every=50"
 
 /* Names, sizes, times and inodes of everything in a folder. */
 static void list_tree(gal_buf *b, const char *dir) {

@@ -24,13 +24,12 @@ enum { MAX_BYTES = 1 << 26, WORDS = 40 };
 char spot[256];
 static gal_buf printed;
 
-static const char CONFIG[] =
-    "model: { width: 32, layers: 2, heads: 2, kv_heads: 1, hidden: 64, context: 64 }\n"
-    "data: { text: text.txt, valid_fraction: 0.1 }\n"
-    "tokenizer: { train_size: 300 }\n"
-    "batch: { rows: 2, sequence: 32 }\n"
-    "optimizer: { lr: 1e-2 }\n"
-    "device: { threads: 1 }\n";
+static const char CONFIG[] = "model: { width: 32, layers: 2, heads: 2, kv_heads: 1, hidden: 64, context: 64 }\n"
+                             "data: { text: text.txt, valid_fraction: 0.1 }\n"
+                             "tokenizer: { train_size: 300 }\n"
+                             "batch: { rows: 2, sequence: 32 }\n"
+                             "optimizer: { lr: 1e-2 }\n"
+                             "device: { threads: 1 }\n";
 
 int spot_setup(void **state) {
     (void)state;

@@ -10,7 +10,8 @@
 
 extern char spot[256];
 
-/* Makes `spot` with text.txt and c.yaml: a model that makes a step in a millisecond or so. cmocka's group functions. */
+/* Makes `spot` with text.txt and c.yaml: a model that makes a step in a millisecond or so. cmocka's group functions.
+ */
 int spot_setup(void **state);
 int spot_teardown(void **state);
 
@@ -37,7 +38,8 @@ bool stop(pid_t pid);
 long check_checkpoints(const char *run, const char *whole);
 /* The checkpoint of the step is the same. */
 void same_end(const char *run, const char *whole, long step);
-/* That, no later one, evaluations and every step's loss, rate and norm are the same; nothing unfinished lies about. */
+/* That, no later one, evaluations and every step's loss, rate and norm are the same; nothing unfinished lies about.
+ */
 void same_run(const char *run, const char *whole, long step);
 /* Entries of a run whose names say that they are temporary. */
 int leftovers(const char *run);

@@ -1,8 +1,8 @@
-/* signal_test.c - Ctrl-C in the middle of a step, of a save and of an evaluation: it saves and leaves with 130; a second one
- * leaves at once; and in the end the bytes and the losses are those of the run that nobody interrupted.
+/* signal_test.c - Ctrl-C in the middle of a step, of a save and of an evaluation: it saves and leaves with 130; a
+ * second one leaves at once; and in the end the bytes and the losses are those of the run that nobody interrupted.
  *
- * The process is stopped first (SIGSTOP), and only a state that shows where it is counts: the signal then lands there.
- * SPDX-License-Identifier: Apache-2.0 */
+ * The process is stopped first (SIGSTOP), and only a state that shows where it is counts: the signal then lands
+ * there. SPDX-License-Identifier: Apache-2.0 */
 #include "crash/run.h"
 
 #include "base/util.h"
@@ -129,9 +129,12 @@ static void twice(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(references),       cmocka_unit_test(in_a_step),
-        cmocka_unit_test(in_a_save),        cmocka_unit_test(in_an_evaluation),
-        cmocka_unit_test(in_the_last_evaluation), cmocka_unit_test(twice),
+        cmocka_unit_test(references),
+        cmocka_unit_test(in_a_step),
+        cmocka_unit_test(in_a_save),
+        cmocka_unit_test(in_an_evaluation),
+        cmocka_unit_test(in_the_last_evaluation),
+        cmocka_unit_test(twice),
     };
     return cmocka_run_group_tests_name("signals", tests, spot_setup, spot_teardown);
 }
