@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 
+#include "base/maps.h"
 #include "base/mem.h"
 
 #include <dirent.h>
@@ -13,10 +14,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const char *kind_of(mode_t mode) {
+    return S_ISFIFO(mode)   ? "a pipe"
+           : S_ISSOCK(mode) ? "a socket"
+           : S_ISCHR(mode)  ? "a character device"
+           : S_ISBLK(mode)  ? "a block device"
+                            : "something else";
+}
+
 /* Opens a file that is not a folder and tells its size. -1 with the diagnostic written. */
 static int open_file(const char *path, struct stat *st, gal_diag *diag) {
     int fd;
-    do fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Without O_NONBLOCK a pipe that nobody writes to would be waited for. Reading files is not changed by it. */
+    do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         (void)gal_fail(diag, GAL_EINPUT, "%s: %s", path, strerror(errno));
@@ -27,7 +37,7 @@ static int open_file(const char *path, struct stat *st, gal_diag *diag) {
     } else if (S_ISDIR(st->st_mode)) {
         (void)gal_fail(diag, GAL_EINPUT, "%s: is a folder, expected a file", path);
     } else if (!S_ISREG(st->st_mode)) {
-        (void)gal_fail(diag, GAL_EINPUT, "%s: is not a regular file", path);
+        (void)gal_fail(diag, GAL_EINPUT, "%s: is %s, expected a regular file", path, kind_of(st->st_mode));
     } else if (st->st_size < 0 || (uint64_t)st->st_size > SIZE_MAX / 2) {
         (void)gal_fail(diag, GAL_EINPUT, "%s: too large for this machine's addresses", path);
     } else {
@@ -50,13 +60,20 @@ gal_err gal_map_open(gal_map *out, const char *path, gal_diag *diag) {
         if (why == ENOMEM) return gal_fail(diag, GAL_ENOMEM, "%s: no room to map %zu bytes", path, bytes);
         return gal_fail(diag, GAL_EINPUT, "%s: cannot map: %s", path, strerror(why));
     }
+    if (bytes && !gal__maps_add(p, bytes, path)) {
+        (void)munmap(p, bytes);
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for its name", path);
+    }
     *out = (gal_map){ p, bytes };
     return GAL_OK;
 }
 
 void gal_map_close(gal_map *m) {
-    /* munmap takes a pointer to what may be written; the contents are not touched. */
-    if (m->data) (void)munmap((void *)(uintptr_t)m->data, m->bytes);
+    if (m->data) {
+        gal__maps_remove(m->data); /* before its addresses can become another map's */
+        /* munmap takes a pointer to what may be written; the contents are not touched. */
+        (void)munmap((void *)(uintptr_t)m->data, m->bytes);
+    }
     *m = (gal_map){ NULL, 0 };
 }
 
@@ -94,6 +111,11 @@ bool gal_is_file(const char *path) {
 bool gal_is_dir(const char *path) {
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool gal_exists(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0;
 }
 
 gal_err gal_make_dirs(const char *path, gal_diag *diag) {

@@ -5,7 +5,8 @@
 
 #include "base/buf.h"
 
-/* A whole file mapped read-only. data is NULL for an empty file. */
+/* A whole file mapped read-only. data is NULL for an empty file. When the file shrinks, reading what is gone raises
+ * SIGBUS; the library has no handler, base/maps.h helps who installs one. */
 typedef struct gal_map {
     const uint8_t *data;
     size_t bytes;
@@ -20,6 +21,8 @@ gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *
 
 bool gal_is_file(const char *path);
 bool gal_is_dir(const char *path);
+/* Something has that name: a file of any kind, a folder, a link to nowhere. */
+bool gal_exists(const char *path);
 /* Makes path and its parents; an existing folder is fine. */
 gal_err gal_make_dirs(const char *path, gal_diag *diag);
 /* Removes a folder with everything in it, or a file; a path that does not exist is fine. */
@@ -46,6 +49,9 @@ gal_err gal_fail_write(gal_diag *diag, const char *path, int why, uint64_t neede
 bool gal_disk_available(const char *dir, uint64_t *bytes);
 /* rename(), then fsync of the folder that `to` is in. */
 gal_err gal_rename(const char *from, const char *to, gal_diag *diag);
+/* Appends to out what emit would write into a file. */
+gal_err gal_write_memory(gal_buf *out, const char *name, gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag),
+                         void *user, gal_diag *diag);
 /* fsync of a folder, so that a rename inside it is durable. */
 gal_err gal_sync_dir(const char *dir, gal_diag *diag);
 

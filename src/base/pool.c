@@ -225,11 +225,14 @@ void gal_pool_free(gal_pool *p) {
     if (p) tear_down(p, p->threads);
 }
 
-/* Starts the workers with every signal blocked: signals belong to the caller's thread. Returns how many threads there
- * are, the caller's included. */
+/* Starts the workers with every signal blocked that comes from outside: those belong to the caller's thread. What an
+ * instruction raises is its own thread's, and blocked it would end the process past any handler. Returns how many
+ * threads there are, the caller's included. */
 static int start_workers(gal_pool *p, int *why) {
     sigset_t all, before;
+    static const int OWN[] = { SIGBUS, SIGSEGV, SIGFPE, SIGILL };
     (void)sigfillset(&all);
+    for (size_t i = 0; i < GAL_LEN(OWN); i++) (void)sigdelset(&all, OWN[i]);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
     int started = 1;
     for (; started < p->threads; started++) {

@@ -22,11 +22,17 @@ struct gal_sink {
     int fd;
     int why;                   /* errno of the first failure, 0 while all is well */
     uint64_t offset, expected; /* expected 0: nobody said */
+    gal_buf *memory;           /* where bytes go instead of fd; NULL: to fd */
     size_t held;
     char bytes[SINK_BYTES]; /* writers of headers and small records should not pay a call each */
 };
 
 static void write_out(gal_sink *s, const char *bytes, size_t n) {
+    if (s->memory) {
+        gal_buf_add(s->memory, bytes, n);
+        if (s->memory->oom) s->why = ENOMEM;
+        return;
+    }
     while (n && !s->why) {
         ssize_t done = write(s->fd, bytes, n);
         if (done < 0 && errno == EINTR) continue;
@@ -191,4 +197,21 @@ gal_err gal_rename(const char *from, const char *to, gal_diag *diag) {
     if (rename(from, to) != 0)
         return gal_fail(diag, GAL_EIO, "%s: cannot rename to %s: %s", from, to, strerror(errno));
     return sync_parent(to, diag);
+}
+
+gal_err gal_write_memory(gal_buf *out, const char *name, gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag),
+                         void *user, gal_diag *diag) {
+    gal_sink *s = gal_alloc(sizeof *s);
+    if (!s) return gal_fail(diag, GAL_ENOMEM, "%s: no memory to write it", name);
+    s->fd = -1;
+    s->memory = out;
+    gal_diag inner = { GAL_OK, "" };
+    gal_err err = emit(s, user, &inner);
+    flush_sink(s);
+    if (s->why)
+        err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for %" PRIu64 " bytes", name, s->offset);
+    else if (err)
+        (void)gal_fail(diag, err, "%s", inner.text[0] ? inner.text : "cannot make the file's contents");
+    gal_free(s);
+    return err;
 }

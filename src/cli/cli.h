@@ -82,6 +82,10 @@ void gal_cli_catch_interrupts(void);
 int gal_cli_interrupted(void); /* how many so far */
 void gal_cli_reset_interrupts(void);
 
+/* From here on reading a mapped file that shrank ends the program with code 3 and a message that names the file. Any
+ * other SIGBUS ends it as before. Called once, by main(). */
+void gal_cli_catch_faults(void);
+
 /* ---- tables and what is made from them --------------------------------------------------------------------------
  */
 

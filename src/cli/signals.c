@@ -1,7 +1,11 @@
-/* signals.c - Ctrl-C as a flag. Owns the process's handlers of SIGINT and SIGTERM once a command asked for them; the
- * invariant is that a second signal always ends the program. SPDX-License-Identifier: Apache-2.0 */
+/* signals.c - Ctrl-C as a flag, and a file that shrank as a message. Owns the process's handlers: of SIGINT and
+ * SIGTERM once a command asked for them, where the invariant is that a second signal always ends the program; of
+ * SIGBUS from the start. SPDX-License-Identifier: Apache-2.0 */
+#include "base/maps.h"
 #include "cli/cli.h"
 
+#include <stdatomic.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t interrupts;
@@ -21,3 +25,62 @@ void gal_cli_catch_interrupts(void) {
 int gal_cli_interrupted(void) { return (int)interrupts; }
 
 void gal_cli_reset_interrupts(void) { interrupts = 0; }
+
+/* ---- a map whose file shrank: nothing here may allocate, lock or print through stdio -----------------------------
+ */
+
+typedef struct line {
+    char text[4096 + 256]; /* the longest path and the words around it */
+    size_t n;
+} line;
+
+static void add(line *l, const char *s) {
+    for (; *s && l->n < sizeof l->text; s++) l->text[l->n++] = *s;
+}
+
+static void add_number(line *l, unsigned long long x) {
+    char digits[24];
+    size_t n = sizeof digits;
+    digits[--n] = 0;
+    do digits[--n] = (char)('0' + x % 10);
+    while (x /= 10);
+    add(l, digits + n);
+}
+
+static void on_bus_error(int signal_number, siginfo_t *info, void *context) {
+    (void)context;
+    gal_map_place place;
+    /* Sent by somebody (no address comes with it), or the fault of no map: it ends the program as it always did, as
+     * soon as this function returns. */
+    if (info->si_code <= 0 || !gal_maps_find(info->si_addr, &place)) {
+        (void)signal(signal_number, SIG_DFL);
+        (void)raise(signal_number);
+        return;
+    }
+    static atomic_flag told = ATOMIC_FLAG_INIT;
+    while (atomic_flag_test_and_set(&told)) (void)pause(); /* another thread met it too, and will end us */
+    line l = { .n = 0 };
+    struct stat st;
+    add(&l, "galerne: ");
+    add(&l, place.path);
+    add(&l, ": byte ");
+    add_number(&l, place.offset);
+    add(&l, " cannot be read any more: expected the ");
+    add_number(&l, place.bytes);
+    add(&l, " bytes that the file had when it was opened, found ");
+    if (stat(place.path, &st) == 0 && st.st_size >= 0 && (unsigned long long)st.st_size < place.bytes) {
+        add_number(&l, (unsigned long long)st.st_size);
+    } else {
+        add(&l, "fewer, or a device that failed");
+    }
+    add(&l, "\n");
+    ssize_t done = write(STDERR_FILENO, l.text, l.n);
+    (void)done;
+    _exit(gal_cli_exit_code(GAL_EINPUT));
+}
+
+void gal_cli_catch_faults(void) {
+    struct sigaction a = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO };
+    sigemptyset(&a.sa_mask);
+    (void)sigaction(SIGBUS, &a, NULL);
+}

@@ -1,0 +1,21 @@
+/* maps.h - which files are mapped where, so that a handler of SIGBUS can name the file that shrank under its map.
+ * Owned by file.c, asked by the program. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_BASE_MAPS_H
+#define GAL_BASE_MAPS_H
+
+#include "base/err.h"
+
+/* Of file.c: a map that was made, one that will be closed. False: no memory for the path. Beyond 4,096 live maps a
+ * new one is not noted, and true. */
+bool gal__maps_add(const void *data, size_t bytes, const char *path);
+void gal__maps_remove(const void *data);
+
+typedef struct gal_map_place {
+    const char *path;     /* as it was opened; valid while the map is */
+    size_t offset, bytes; /* of the address in the file; of the file when it was mapped */
+} gal_map_place;
+
+/* The live map that holds an address; false: none. Only loads, no lock: a signal handler may call it. */
+bool gal_maps_find(const void *address, gal_map_place *out);
+
+#endif

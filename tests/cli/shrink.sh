@@ -1,0 +1,42 @@
+#!/bin/sh
+# shrink.sh GALERNE: a model's weights are cut short while the program writes from them. It must end with code 3 and one
+# line that names the file; SIGBUS for another reason ends it as ever. SPDX-License-Identifier: Apache-2.0
+set -eu
+GALERNE=$1
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+ulimit -c 0
+cat >c.yaml <<END
+model: { width: 64, layers: 2, heads: 4, kv_heads: 2, hidden: 128, context: 1000000, window: 64, vocab: 300 }
+data: { text: none.txt }
+END
+"$GALERNE" init c.yaml -o m --quiet
+"$GALERNE" run m --ids '1 2 3' --ignore-eos --greedy --max-tokens 1000000 --context 1000000 >out 2>err &
+run=$!
+# Only once tokens come does it read the file over and over.
+n=0
+while [ ! -s out ] && [ $n -lt 600 ] && kill -0 $run; do
+    sleep 0.1
+    n=$((n + 1))
+done
+size=$(wc -c <m/model.safetensors)
+truncate -s 4096 m/model.safetensors
+code=0
+wait $run || code=$?
+cat err
+[ $code -eq 3 ] || { echo "code $code, expected 3"; exit 1; }
+[ "$(wc -l <err)" -eq 1 ] || { echo "expected one line"; exit 1; }
+want="galerne: m/model.safetensors: byte [0-9]* cannot be read any more: expected the $size bytes .* found 4096"
+grep -q "^$want\$" err || { echo "expected: $want"; exit 1; }
+# Where no mapped file is at fault, the signal does what it always did.
+mkfifo pipe
+"$GALERNE" tokenize "$OLDPWD/tests/golden/text/tiny.model" <pipe >/dev/null 2>err &
+run=$!
+exec 3>pipe
+sleep 0.3 # it reads the pipe by now; if not, the signal ends it all the same
+kill -BUS $run
+code=0
+wait $run 2>/dev/null || code=$?
+[ "$(kill -l $code 2>/dev/null)" = BUS ] || { echo "code $code after SIGBUS from elsewhere"; exit 1; }
+[ ! -s err ] || { cat err; exit 1; }
