@@ -63,6 +63,13 @@ void gal_buf_free(gal_buf *b) {
     memset(b, 0, sizeof *b);
 }
 
+/* What JSON forbids as it stands, and what YAML, which reads such strings too, forbids or takes for the end of a
+ * line. */
+static bool must_escape(uint32_t cp) {
+    return cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == 0x2028 || cp == 0x2029 || cp == 0xfeff || cp == 0xfffe ||
+           cp == 0xffff;
+}
+
 void gal_buf_json(gal_buf *b, const char *s, size_t n) {
     gal_buf_putc(b, '"');
     for (size_t i = 0; i < n;) {
@@ -79,7 +86,7 @@ void gal_buf_json(gal_buf *b, const char *s, size_t n) {
             gal_buf_puts(b, "\\n");
         } else if (cp == '\t') {
             gal_buf_puts(b, "\\t");
-        } else if (cp < 0x20) {
+        } else if (must_escape(cp)) {
             gal_buf_printf(b, "\\u%04x", (unsigned)cp);
         } else {
             gal_buf_add(b, s + i, (size_t)len);

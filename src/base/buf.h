@@ -19,7 +19,8 @@ void gal_buf_printf(gal_buf *b, const char *fmt, ...) GAL_PRINTF(2, 3);
 void gal_buf_drop(gal_buf *b, size_t n); /* removes the first n bytes */
 void gal_buf_clear(gal_buf *b);          /* keeps the memory */
 void gal_buf_free(gal_buf *b);           /* leaves {0} */
-/* s as a JSON string with its quotes; invalid UTF-8 becomes U+FFFD, U+0000 becomes \u0000. */
+/* s as a JSON string with its quotes, which YAML reads to the same text; invalid UTF-8 becomes U+FFFD, control
+ * characters become \u0000 and the like. */
 void gal_buf_json(gal_buf *b, const char *s, size_t n);
 
 #endif

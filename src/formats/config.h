@@ -8,7 +8,7 @@
 #ifndef GAL_FORMATS_CONFIG_H
 #define GAL_FORMATS_CONFIG_H
 
-#include "base/err.h"
+#include "base/buf.h"
 
 enum { GAL_MAX_EOS = 8 };
 
@@ -48,7 +48,11 @@ gal_err gal_config_copy(gal_config *out, const gal_config *c, gal_diag *diag);
 /* The checks of sizes that reading does, for configs made in other ways. where: a file or "model" for the message. */
 gal_err gal_config_check(const gal_config *c, const char *where, gal_diag *diag);
 gal_err gal_config_read(gal_config *out, const char *path, gal_diag *diag);
+/* The same from the bytes of a file; path is for messages. */
+gal_err gal_config_parse(gal_config *out, const char *bytes, size_t n, const char *path, gal_diag *diag);
 gal_err gal_config_write(const gal_config *c, const char *path, gal_diag *diag);
+/* Appends what that would write. */
+gal_err gal_config_print(const gal_config *c, gal_buf *out, const char *path, gal_diag *diag);
 
 /* Default sampling of a model. A negative number: the file does not say. */
 typedef struct gal_generation {
@@ -60,6 +64,8 @@ typedef struct gal_generation {
 
 void gal_generation_defaults(gal_generation *g); /* says nothing */
 gal_err gal_generation_read(gal_generation *out, const char *path, gal_diag *diag);
+gal_err gal_generation_parse(gal_generation *out, const char *bytes, size_t n, const char *path, gal_diag *diag);
 gal_err gal_generation_write(const gal_generation *g, const char *path, gal_diag *diag);
+gal_err gal_generation_print(const gal_generation *g, gal_buf *out, const char *path, gal_diag *diag);
 
 #endif

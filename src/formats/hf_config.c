@@ -2,6 +2,7 @@
  * wrappers, experts, quantised weights, other activations, other kinds of rope, biases. Invariant: what it returns
  * has passed gal_config_check(). Messages name the file, the key, what was expected and what was found.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
 #include "base/mem.h"
 #include "formats/config.h"
 #include "formats/json.h"
@@ -10,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_FILE = 16 << 20 };
+enum { MAX_FILE = 1 << 20 };
 
 /* One object being read; the first error sticks. prefix: where the object lies, for messages ("rope_parameters."). */
 typedef struct reader {
@@ -406,9 +407,9 @@ static void read_rope(reader *r, gal_config *c) {
     if (!r->err) read_query_scale(r, c);
 }
 
-gal_err gal_config_read(gal_config *out, const char *path, gal_diag *diag) {
+gal_err gal_config_parse(gal_config *out, const char *bytes, size_t n, const char *path, gal_diag *diag) {
     json_t *root = NULL;
-    gal_err err = gal__json_read(&root, path, MAX_FILE, diag);
+    gal_err err = gal__json_parse(&root, bytes, n, path, 0, diag);
     if (err) return err;
     gal_config c;
     gal_config_defaults(&c);
@@ -428,6 +429,14 @@ gal_err gal_config_read(gal_config *out, const char *path, gal_diag *diag) {
     return r.err;
 }
 
+gal_err gal_config_read(gal_config *out, const char *path, gal_diag *diag) {
+    gal_buf b = { 0 };
+    gal_err err = gal_read_file(&b, path, MAX_FILE, diag);
+    if (!err) err = gal_config_parse(out, b.data ? b.data : "", b.len, path, diag);
+    gal_buf_free(&b);
+    return err;
+}
+
 void gal_generation_defaults(gal_generation *g) {
     *g = (gal_generation){ .bos = -1,
                            .pad = -1,
@@ -439,9 +448,9 @@ void gal_generation_defaults(gal_generation *g) {
                            .max_new_tokens = -1 };
 }
 
-gal_err gal_generation_read(gal_generation *out, const char *path, gal_diag *diag) {
+gal_err gal_generation_parse(gal_generation *out, const char *bytes, size_t n, const char *path, gal_diag *diag) {
     json_t *root = NULL;
-    gal_err err = gal__json_read(&root, path, MAX_FILE, diag);
+    gal_err err = gal__json_parse(&root, bytes, n, path, 0, diag);
     if (err) return err;
     gal_generation g;
     gal_generation_defaults(&g);
@@ -458,4 +467,12 @@ gal_err gal_generation_read(gal_generation *out, const char *path, gal_diag *dia
     json_decref(root);
     if (!r.err) *out = g;
     return r.err;
+}
+
+gal_err gal_generation_read(gal_generation *out, const char *path, gal_diag *diag) {
+    gal_buf b = { 0 };
+    gal_err err = gal_read_file(&b, path, MAX_FILE, diag);
+    if (!err) err = gal_generation_parse(out, b.data ? b.data : "", b.len, path, diag);
+    gal_buf_free(&b);
+    return err;
 }

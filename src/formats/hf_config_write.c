@@ -1,6 +1,7 @@
 /* hf_config_write.c - gal_config as config.json that transformers loads, releases before and from 5 on: the newer
  * keys (rope_parameters, dtype) with the older ones beside them (rope_theta, rope_scaling, torch_dtype), holding the
  * same values. SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
 #include "formats/config.h"
 #include "formats/json.h"
 
@@ -63,7 +64,7 @@ static const char *architecture(const char *model_type) {
     return "MistralForCausalLM";
 }
 
-gal_err gal_config_write(const gal_config *c, const char *path, gal_diag *diag) {
+gal_err gal_config_print(const gal_config *c, gal_buf *out, const char *path, gal_diag *diag) {
     gal_err err = gal_config_check(c, path, diag);
     if (err) return err;
     static const char *const DTYPES[GAL_DTYPES] = { "float32", "bfloat16", "float16", "float64", "int32" };
@@ -97,12 +98,12 @@ gal_err gal_config_write(const gal_config *c, const char *path, gal_diag *diag) 
     put_text(&w, "dtype", DTYPES[c->dtype]);
     put_text(&w, "torch_dtype", DTYPES[c->dtype]);
     err = w.oom ? gal_fail(diag, GAL_ENOMEM, "%s: out of memory while writing JSON", path)
-                : gal__json_write(w.obj, path, diag);
+                : gal__json_print(w.obj, out, path, diag);
     json_decref(w.obj);
     return err;
 }
 
-gal_err gal_generation_write(const gal_generation *g, const char *path, gal_diag *diag) {
+gal_err gal_generation_print(const gal_generation *g, gal_buf *out, const char *path, gal_diag *diag) {
     writer w = { .obj = json_object() };
     put_id(&w, "bos_token_id", g->bos);
     put_eos(&w, g->eos, g->n_eos);
@@ -114,7 +115,23 @@ gal_err gal_generation_write(const gal_generation *g, const char *path, gal_diag
     if (g->top_k >= 0) put_int(&w, "top_k", g->top_k);
     if (g->max_new_tokens >= 0) put_int(&w, "max_new_tokens", g->max_new_tokens);
     gal_err err = w.oom ? gal_fail(diag, GAL_ENOMEM, "%s: out of memory while writing JSON", path)
-                        : gal__json_write(w.obj, path, diag);
+                        : gal__json_print(w.obj, out, path, diag);
     json_decref(w.obj);
+    return err;
+}
+
+gal_err gal_config_write(const gal_config *c, const char *path, gal_diag *diag) {
+    gal_buf b = { 0 };
+    gal_err err = gal_config_print(c, &b, path, diag);
+    if (!err) err = gal_write_file(path, b.data, b.len, diag);
+    gal_buf_free(&b);
+    return err;
+}
+
+gal_err gal_generation_write(const gal_generation *g, const char *path, gal_diag *diag) {
+    gal_buf b = { 0 };
+    gal_err err = gal_generation_print(g, &b, path, diag);
+    if (!err) err = gal_write_file(path, b.data, b.len, diag);
+    gal_buf_free(&b);
     return err;
 }

@@ -42,8 +42,35 @@ const char *gal__json_kind(const json_t *v) {
     }
 }
 
+/* A parsed value takes far more memory than its text: an empty object of two bytes some 300, an empty list 130. So
+ * the text is counted first, and what holds values more densely than any model's files, or more of them, is refused:
+ * a file of n bytes can ask for 40 n at most, and for less than 400 MB. (Depth needs no count: jansson ends it at
+ * 2048.) */
+enum { MOST_OBJECTS = 1 << 18, MOST_VALUES = 1 << 21 };
+
+static bool too_dense(const char *s, size_t n) {
+    size_t objects = 0, values = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < n; i++) {
+        if (quoted && s[i] == '\\')
+            i++;
+        else if (s[i] == '"')
+            quoted = !quoted;
+        else if (!quoted && s[i] == '{')
+            objects++;
+        else if (!quoted && s[i] == ',')
+            values++;
+    }
+    return objects > GAL_MIN(n / 32 + 64, (size_t)MOST_OBJECTS) ||
+           values > GAL_MIN(n / 4 + 1024, (size_t)MOST_VALUES);
+}
+
 gal_err gal__json_parse(json_t **out, const char *bytes, size_t n, const char *path, size_t base, gal_diag *diag) {
     json_error_t e;
+    if (too_dense(bytes, n))
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: byte %zu: expected the JSON of a model, found far too many values in %zu bytes", path,
+                        base, n);
     json_t *v = json_loadb(bytes, n, JSON_REJECT_DUPLICATES, &e);
     if (!v) {
         if (json_error_code(&e) == json_error_out_of_memory)
@@ -70,19 +97,13 @@ gal_err gal__json_read(json_t **out, const char *path, size_t max_bytes, gal_dia
     return err;
 }
 
-gal_err gal__json_write(const json_t *v, const char *path, gal_diag *diag) {
+gal_err gal__json_print(const json_t *v, gal_buf *out, const char *path, gal_diag *diag) {
     char *text = v ? json_dumps(v, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
-    gal_buf b = { 0 };
-    gal_err err;
     if (text) {
-        gal_buf_puts(&b, text);
-        gal_buf_putc(&b, '\n');
+        gal_buf_puts(out, text);
+        gal_buf_putc(out, '\n');
     }
-    if (!text || b.oom)
-        err = gal_fail(diag, GAL_ENOMEM, "%s: out of memory while writing JSON", path);
-    else
-        err = gal_write_file(path, b.data, b.len, diag);
+    bool oom = !text || out->oom;
     free(text); /* jansson's own allocation */
-    gal_buf_free(&b);
-    return err;
+    return oom ? gal_fail(diag, GAL_ENOMEM, "%s: out of memory while writing JSON", path) : GAL_OK;
 }

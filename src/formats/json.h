@@ -4,7 +4,7 @@
 #ifndef GAL_FORMATS_JSON_H
 #define GAL_FORMATS_JSON_H
 
-#include "base/err.h"
+#include "base/buf.h"
 
 #include <jansson.h>
 
@@ -17,7 +17,7 @@ enum { GAL__SHOW = 96 };
 const char *gal__show(char buf[GAL__SHOW], const char *s);
 /* "a string", "null", ... for messages. */
 const char *gal__json_kind(const json_t *v);
-/* Writes v with two-space indentation and a newline at the end, atomically. */
-gal_err gal__json_write(const json_t *v, const char *path, gal_diag *diag);
+/* Appends v with two-space indentation and a newline at the end. */
+gal_err gal__json_print(const json_t *v, gal_buf *out, const char *path, gal_diag *diag);
 
 #endif

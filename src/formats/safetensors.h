@@ -97,5 +97,8 @@ typedef struct gal_st_item {
  */
 gal_err gal_safetensors_write(const char *path, const gal_st_item *items, size_t count, const char *const *meta,
                               size_t n_meta, gal_diag *diag);
+/* Appends the same bytes to out; path is for messages. */
+gal_err gal_safetensors_print(gal_buf *out, const gal_st_item *items, size_t count, const char *const *meta,
+                              size_t n_meta, const char *path, gal_diag *diag);
 
 #endif

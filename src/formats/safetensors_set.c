@@ -79,7 +79,7 @@ static gal_err open_shards(gal_st_set *s, const char *dir, const char *index, js
         if (s->n_shards == MAX_SHARDS)
             return gal_fail(diag, GAL_EINPUT, "%s: expected at most %d files, found more", index, MAX_SHARDS);
         gal_buf path = { 0 };
-        bool there = gal_path_join(&path, dir, file) && gal_is_file(path.data);
+        bool there = gal_path_join(&path, dir, file) && gal_exists(path.data);
         gal_buf_free(&path);
         if (!there)
             return gal_fail(diag, GAL_EINPUT, "%s: the file \"%s\" that it names for tensor \"%s\" is missing", index,
@@ -151,9 +151,9 @@ gal_err gal_st_set_open(gal_st_set **out, const char *dir, gal_diag *diag) {
     if (!s || !gal_path_join(&single, dir, "model.safetensors") ||
         !gal_path_join(&index, dir, "model.safetensors.index.json"))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
-    else if (gal_is_file(single.data))
+    else if (gal_exists(single.data))
         err = open_single(s, dir, diag);
-    else if (gal_is_file(index.data))
+    else if (gal_exists(index.data))
         err = open_index(s, dir, index.data, diag);
     else
         err = gal_fail(diag, GAL_EINPUT,

@@ -135,8 +135,9 @@ static gal_err refuse_twins(const plan *p, gal_diag *diag) {
     return err;
 }
 
-gal_err gal_safetensors_write(const char *path, const gal_st_item *items, size_t count, const char *const *meta,
-                              size_t n_meta, gal_diag *diag) {
+/* Into a file, or appended to `out`. */
+static gal_err write_to(gal_buf *out, const char *path, const gal_st_item *items, size_t count,
+                        const char *const *meta, size_t n_meta, gal_diag *diag) {
     plan p = { .path = path, .count = count, .meta = meta, .n_meta = n_meta };
     p.order = gal_alloc_array(count, sizeof(void *));
     if (!p.order) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for the list of %zu tensors", path, count);
@@ -144,8 +145,18 @@ gal_err gal_safetensors_write(const char *path, const gal_st_item *items, size_t
     if (count) qsort(p.order, count, sizeof(void *), order_of);
     gal_err err = refuse_twins(&p, diag);
     if (!err) err = make_header(&p, diag);
-    if (!err) err = gal_write_atomic(path, emit, &p, diag);
+    if (!err) err = out ? gal_write_memory(out, path, emit, &p, diag) : gal_write_atomic(path, emit, &p, diag);
     gal_buf_free(&p.header);
     gal_free(p.order);
     return err;
+}
+
+gal_err gal_safetensors_write(const char *path, const gal_st_item *items, size_t count, const char *const *meta,
+                              size_t n_meta, gal_diag *diag) {
+    return write_to(NULL, path, items, count, meta, n_meta, diag);
+}
+
+gal_err gal_safetensors_print(gal_buf *out, const gal_st_item *items, size_t count, const char *const *meta,
+                              size_t n_meta, const char *path, gal_diag *diag) {
+    return write_to(out, path, items, count, meta, n_meta, diag);
 }
