@@ -68,6 +68,11 @@ typedef gal_err (*gal_logits_fn)(void *user, const float *rows, int64_t n_rows, 
 GAL_API gal_err gal_lm_logits(gal_lm *lm, const int32_t *ids, size_t count, gal_logits_fn fn, void *user,
                               gal_diag *diag);
 
+/* What is wrong with the model's weights although it opened: a line for each tensor with numbers that are not finite
+ * (which, how many, where the first is); NULL after the last. Small models are looked at when they open, larger ones
+ * when a logit turns out not to be finite. Valid until the next call with lm. */
+GAL_API const char *gal_lm_warning(const gal_lm *lm, size_t i);
+
 #ifdef __cplusplus
 }
 #endif

@@ -147,7 +147,8 @@ static gal_err run(gal_cli *cli) {
             print_text(&f);
             if (gal_cli_given(cli, "tensors")) print_tensors(m);
         }
-        for (size_t i = 0; i < m->n_notes && !cli->quiet; i++) fprintf(stderr, "%s\n", m->notes[i]);
+        if (!err) err = gal_model_check_finite(m, &cli->diag); /* after the report: it reads the whole file */
+        gal_cli_warn(cli, m);
     }
     gal_tokenizer_free(t);
     gal_model_free(m);

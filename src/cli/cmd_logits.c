@@ -17,10 +17,12 @@ typedef struct job {
     int64_t vocab;
     gal_buf header;
     gal_sink *sink;
+    bool bad; /* a logit was not finite */
 } job;
 
 static gal_err write_rows(void *user, const float *rows, int64_t n_rows, gal_diag *diag) {
-    const job *j = user;
+    job *j = user;
+    j->bad = j->bad || !gal_all_finite(rows, n_rows * j->vocab);
     if (gal_cli_interrupted()) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted; no file was written");
     /* gal_write_atomic() says what else failed */
     return gal_sink_write(j->sink, rows, (size_t)n_rows * (size_t)j->vocab * sizeof *rows);
@@ -42,7 +44,7 @@ static int64_t rows_at_once(const gal_cli *cli, int64_t T, int64_t V) {
     return GAL_MIN(T, GAL_MAX(FEWEST_ROWS, GAL_MIN(rows, MOST_ROWS)));
 }
 
-static gal_err write_logits(gal_cli *cli, gal_dev *dev, const gal_model *m, const gal_ids *ids) {
+static gal_err write_logits(gal_cli *cli, gal_dev *dev, gal_model *m, const gal_ids *ids) {
     int64_t T = (int64_t)ids->len, V = m->config.V;
     gal_dtype compute = strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0 ? GAL_BF16 : GAL_F32;
     /* Keys and values stay f32, so that the result does not depend on how the ids were cut. */
@@ -60,6 +62,8 @@ static gal_err write_logits(gal_cli *cli, gal_dev *dev, const gal_model *m, cons
         err = j.header.oom ? gal_fail(&cli->diag, GAL_ENOMEM, "no memory for a header")
                            : gal_write_atomic(gal_cli_string(cli, "output"), emit, &j, &cli->diag);
     }
+    if (!err && j.bad) err = gal_model_check_finite(m, &cli->diag);
+    if (!err) gal_cli_warn(cli, m);
     if (!err && cli->json) {
         printf("{\"tokens\": %lld, \"vocab\": %lld, \"dtype\": \"%s\", \"level\": \"%s\"}\n", (long long)T,
                (long long)V, gal_dtype_name(compute), dev->name);

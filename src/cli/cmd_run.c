@@ -206,6 +206,7 @@ static gal_err run(gal_cli *cli) {
     gal_generate_options o = { 0 };
     if (!err) err = generate_options(cli, lm, &o, stops);
     if (!err) {
+        gal_cli_warn(cli, lm->model);
         lm->stop = interrupted;
         const char *p = gal_cli_string(cli, "prompt");
         if (from_ids) {

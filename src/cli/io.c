@@ -105,3 +105,8 @@ int gal_cli_show_reading(void *user, uint64_t done, uint64_t total) {
     }
     return gal_cli_interrupted() > 0;
 }
+
+void gal_cli_warn(const gal_cli *cli, const gal_model *m) {
+    for (size_t i = 0; i < m->n_warnings; i++) fprintf(stderr, "warning: %s\n", m->warnings[i]);
+    for (size_t i = 0; i < m->n_notes && !cli->quiet; i++) fprintf(stderr, "%s\n", m->notes[i]);
+}

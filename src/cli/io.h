@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "cli/cli.h"
+#include "models/model.h"
 #include "text/tokenizer.h"
 
 /* All of standard input into b. GAL_EINPUT if it cannot be read or holds more than 1 GiB. */
@@ -23,6 +24,8 @@ typedef struct gal_reading {
     double began_s, shown_s;
 } gal_reading;
 int gal_cli_show_reading(void *user, uint64_t done, uint64_t total);
+/* What a model's files gave rise to: warnings always, notes (of tensors that nobody asked for) unless --quiet. */
+void gal_cli_warn(const gal_cli *cli, const gal_model *m);
 
 /* Lines from a person at a terminal, with editing and history where the build has a library for it. */
 typedef struct gal_lines gal_lines;

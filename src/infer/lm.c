@@ -54,7 +54,7 @@ static gal_err load_defaults(gal_lm *lm, gal_diag *diag) {
     gal_err err = GAL_OK;
     if (!gal_path_join(&path, lm->dir.data, "generation_config.json")) {
         err = gal_fail(diag, GAL_ENOMEM, "no memory for a path");
-    } else if (gal_is_file(path.data)) {
+    } else if (gal_exists(path.data)) {
         err = gal_generation_read(&lm->defaults, path.data, diag);
     }
     gal_buf_free(&path);
@@ -202,7 +202,12 @@ static gal_err generate(gal_lm *lm, const int32_t *ids, size_t n, const gal_gene
                         .n_eos = gal_lm_eos(lm, eos),
                         .stop = lm->stop,
                         .user = lm->stop_user };
-    return gal_generate(&g, ids, (int64_t)n, true, options, fn, user, result, diag);
+    gal_diag why = { 0 };
+    gal_err err = gal_generate(&g, ids, (int64_t)n, true, options, fn, user, result, &why);
+    /* EFAIL: logits that are no numbers. Weights of that kind are the file's fault. */
+    if (err == GAL_EFAIL && !gal_model_check_finite(lm->model, NULL) && lm->model->n_warnings)
+        return gal_fail(diag, GAL_EINPUT, "%s, because of %s", why.text, lm->model->warnings[0]);
+    return err ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
 }
 
 gal_err gal_lm_generate_ids(gal_lm *lm, const int32_t *ids, size_t count, const gal_generate_options *options,
@@ -220,8 +225,28 @@ gal_err gal_lm_generate(gal_lm *lm, const char *prompt, size_t bytes, const gal_
     return err;
 }
 
+/* A caller's function, and whether all that went through was finite. */
+typedef struct watch {
+    gal_logits_fn fn;
+    void *user;
+    int64_t vocab;
+    bool bad;
+} watch;
+
+static gal_err pass_on(void *user, const float *rows, int64_t n_rows, gal_diag *diag) {
+    watch *w = user;
+    w->bad = w->bad || !gal_all_finite(rows, n_rows * w->vocab);
+    return w->fn(w->user, rows, n_rows, diag);
+}
+
 gal_err gal_lm_logits(gal_lm *lm, const int32_t *ids, size_t count, gal_logits_fn fn, void *user, gal_diag *diag) {
     if (count == 0) return gal_fail(diag, GAL_EUSAGE, "no ids were given");
+    watch w = { .fn = fn, .user = user, .vocab = lm->model->config.V };
     (void)gal_engine_truncate(lm->engine, 0, 0);
-    return gal_engine_logits(lm->engine, 0, ids, (int64_t)count, fn, user, diag);
+    gal_err err = gal_engine_logits(lm->engine, 0, ids, (int64_t)count, pass_on, &w, diag);
+    return err || !w.bad ? err : gal_model_check_finite(lm->model, diag);
+}
+
+const char *gal_lm_warning(const gal_lm *lm, size_t i) {
+    return i < lm->model->n_warnings ? lm->model->warnings[i] : NULL;
 }

@@ -7,10 +7,12 @@
 #include "formats/safetensors.h"
 #include "models/model.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { MAX_NOTES = 32, SHAPE_TEXT = 128 };
 
@@ -125,13 +127,16 @@ static gal_err take_all(gal_model *m, const char *dir, const gal_st_set *set, ga
 
 /* GAL_OK if dir is a folder with a config.json, whose path is left in b. */
 static gal_err find_config(const char *dir, gal_buf *b, gal_diag *diag) {
-    if (!gal_is_dir(dir))
-        return gal_fail(diag, GAL_EINPUT,
-                        gal_is_file(dir) ? "%s: expected a model's folder (config.json and weights), found a file"
-                                         : "%s: no such folder",
-                        dir);
+    struct stat st;
+    if (stat(dir, &st) != 0)
+        return errno == ENOENT
+                   ? gal_fail(diag, GAL_EINPUT, "%s: no such folder", dir)
+                   : gal_fail(diag, GAL_EINPUT, "%s: expected a model's folder: %s", dir, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return gal_fail(diag, GAL_EINPUT, "%s: expected a model's folder (config.json and weights), found %s", dir,
+                        S_ISREG(st.st_mode) ? "a file" : "no folder");
     if (!gal_path_join(b, dir, "config.json")) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
-    if (gal_is_file(b->data)) return GAL_OK;
+    if (gal_exists(b->data)) return GAL_OK; /* if it is no file, reading it will say what it is */
     if (!gal_path_join(b, dir, "params.json")) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (gal_is_file(b->data))
         return gal_fail(diag, GAL_EINPUT,
@@ -139,6 +144,13 @@ static gal_err find_config(const char *dir, gal_buf *b, gal_diag *diag) {
                         "expected config.json",
                         dir);
     return gal_fail(diag, GAL_EINPUT, "%s: not a model: looked for config.json and checkpoints/step-N in it", dir);
+}
+
+/* Few enough weights that reading them all at once is not felt. */
+static bool small(const gal_model *m) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < m->n_weights; i++) bytes += gal_wbytes(&m->weights[i]);
+    return bytes <= GAL_FINITE_BYTES;
 }
 
 gal_err gal_model_load(gal_model **out, const char *dir, gal_diag *diag) {
@@ -157,6 +169,7 @@ gal_err gal_model_load(gal_model **out, const char *dir, gal_diag *diag) {
         m->files_bring = bring_set;
         err = take_all(m, dir, set, diag);
     }
+    if (!err && small(m)) err = gal_model_check_finite(m, diag);
     gal_buf_free(&path);
     gal_config_free(&config);
     if (err)

@@ -54,6 +54,8 @@ void gal_model_free(gal_model *m) {
     if (m->files) m->files_free(m->files);
     for (size_t i = 0; i < m->n_notes; i++) gal_free(m->notes[i]);
     gal_free(m->notes);
+    for (size_t i = 0; i < m->n_warnings; i++) gal_free(m->warnings[i]);
+    gal_free(m->warnings);
     gal_config_free(&m->config);
     gal_free(m);
 }

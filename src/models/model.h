@@ -35,13 +35,16 @@ struct gal_model {
     gal_w *weights; /* [n_weights], in the order of the family's table; never moves once reserved */
     size_t n_weights, weights_room;
     void *net;       /* the family's own structure; its gal_w pointers point into weights */
-    void *files;     /* mapped files that weights lie in, or NULL */
+    void *files;     /* the gal_st_set that weights lie in, or NULL */
     bool files_read; /* they have been read into memory; otherwise they are mapped */
     void (*files_free)(void *files);
     gal_err (*files_bring)(void *files, gal_bring *how, gal_diag *diag); /* where files is set */
     gal_dev *dev; /* a far device that holds the weights' data; NULL: the host does */
     char **notes; /* [n_notes] what a loader wants to say without failing: tensors nobody asked for */
     size_t n_notes;
+    char **warnings; /* [n_warnings] weights that are not finite, once gal_model_check_finite() looked */
+    size_t n_warnings;
+    bool finite_checked;
 };
 
 /* Declares the weights of a config (names, shapes, roles; data NULL). Takes over *config on success. */
@@ -90,6 +93,12 @@ gal_err gal_model_bring(gal_model *m, gal_bring *how, gal_diag *diag);
 /* The folder that a MODEL operand means: path itself, or the newest checkpoint of a run directory of ours (best if
  * there is no step-N). */
 gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag);
+/* finite.c  Reads every weight (once in a model's life) and leaves a warning for each that holds NaN or infinities:
+ * which, how many, where the first is. Loading does it for models of at most GAL_FINITE_BYTES; for larger ones
+ * whoever meets a number that is not finite asks. */
+#define GAL_FINITE_BYTES ((size_t)64 << 20)
+gal_err gal_model_check_finite(gal_model *m, gal_diag *diag);
+bool gal_all_finite(const float *x, int64_t n);
 /* save.c    Writes config.json, generation_config.json and model.safetensors (dtype per weight as given) into an
  * existing folder. */
 gal_err gal_model_save(const gal_model *m, const char *dir, gal_diag *diag);

@@ -209,6 +209,8 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
     gal_err err = GAL_OK;
     if (!from && g->init[0]) {
         err = gal_model_load(&t->model, g->init, diag);
+        if (!err) err = gal_model_check_finite(t->model, diag); /* every weight is read below anyway */
+        if (!err && t->model->n_warnings) err = gal_fail(diag, GAL_EINPUT, "%s", t->model->warnings[0]);
         if (!err) err = gal_model_own(t->model, diag); /* loaded ones lie read-only in files */
     } else {
         err = fresh_model(t, from, diag);

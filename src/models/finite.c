@@ -1,0 +1,76 @@
+/* finite.c - weights that are no numbers: NaN and infinities, which a damaged file or a training gone wrong leaves.
+ * Says so and refuses nothing: a weight that is never read does no harm. SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "formats/safetensors.h"
+#include "models/model.h"
+
+#include <inttypes.h>
+#include <math.h>
+
+enum { MOST_NAMED = 16 };
+
+typedef struct found {
+    int64_t nan, infinite, first; /* first: index of the first of either */
+} found;
+
+/* The bits of the exponent are all ones in NaN and infinities and nowhere else; NaN has a fraction, too. Counting
+ * comes first: it is all that a sound weight costs. */
+#define SCAN(type, exponent, fraction)                                                                               \
+    do {                                                                                                             \
+        const type *x = w->data;                                                                                     \
+        int64_t bad = 0;                                                                                             \
+        for (int64_t i = 0; i < n; i++) bad += (x[i] & (exponent)) == (exponent);                                    \
+        for (int64_t i = 0; bad && i < n; i++) {                                                                     \
+            if ((x[i] & (exponent)) != (exponent)) continue;                                                         \
+            if (f.nan + f.infinite == 0) f.first = i;                                                                \
+            *((x[i] & (fraction)) ? &f.nan : &f.infinite) += 1;                                                      \
+        }                                                                                                            \
+    } while (0)
+
+static found scan(const gal_w *w) {
+    found f = { 0, 0, -1 };
+    int64_t n = gal_wcount(w);
+    if (w->dtype == GAL_F32) SCAN(uint32_t, 0x7f800000u, 0x7fffffu);
+    if (w->dtype == GAL_BF16) SCAN(uint16_t, 0x7f80u, 0x7fu);
+    if (w->dtype == GAL_F16) SCAN(uint16_t, 0x7c00u, 0x3ffu);
+    return f;
+}
+
+static void print(const gal_model *m, const gal_w *w, const found *f, gal_buf *out) {
+    const gal_st_tensor *t = m->files ? gal_st_set_find(m->files, w->name) : NULL;
+    gal_buf_printf(out, "%s: tensor \"%s\": expected finite numbers, found ", t ? t->file : "model", w->name);
+    if (f->nan) gal_buf_printf(out, "%" PRId64 " NaN%s", f->nan, f->infinite ? " and " : "");
+    if (f->infinite) gal_buf_printf(out, "%" PRId64 " infinite", f->infinite);
+    gal_buf_printf(out, " among %" PRId64 ", the first at index %" PRId64, gal_wcount(w), f->first);
+}
+
+gal_err gal_model_check_finite(gal_model *m, gal_diag *diag) {
+    if (m->finite_checked) return GAL_OK;
+    if (!m->warnings) m->warnings = gal_alloc_array(MOST_NAMED + 1, sizeof *m->warnings);
+    if (!m->warnings) return gal_fail(diag, GAL_ENOMEM, "no memory for warnings");
+    size_t more = 0;
+    for (size_t i = 0; i <= m->n_weights; i++) {
+        gal_buf text = { 0 };
+        if (i < m->n_weights) {
+            found f = scan(&m->weights[i]);
+            if (f.nan + f.infinite == 0) continue;
+            more += m->n_warnings == MOST_NAMED;
+            if (m->n_warnings == MOST_NAMED) continue;
+            print(m, &m->weights[i], &f, &text);
+        } else if (more) {
+            gal_buf_printf(&text, "%zu more tensors hold numbers that are not finite", more);
+        } else {
+            break;
+        }
+        if (text.oom) return gal_fail(diag, GAL_ENOMEM, "no memory for a warning");
+        m->warnings[m->n_warnings++] = text.data;
+    }
+    m->finite_checked = true;
+    return GAL_OK;
+}
+
+bool gal_all_finite(const float *x, int64_t n) {
+    int64_t bad = 0;
+    for (int64_t i = 0; i < n; i++) bad += !isfinite(x[i]);
+    return bad == 0;
+}
