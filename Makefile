@@ -7,13 +7,13 @@ JOBS    ?= $(shell nproc 2>/dev/null || echo 2)
 CUDA_OPTION = $(if $(CUDA),-DGAL_CUDA=$(if $(filter 0 OFF off no,$(CUDA)),OFF,ON))
 # A make inside this one need not tell which folder it enters.
 QUIET    = MAKEFLAGS=--no-print-directory
-SOURCES  = $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh' 2>/dev/null || find src include tests bench examples -name '*.[ch]')
+SOURCES  = $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh' 2>/dev/null || find src include tests fuzz bench examples -name '*.[ch]')
 
 # Tests that run no code of ours, or not as the build made it.
 CHECKS   = includes|budgets|banned|text|headers|self|symbols|install|faults
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build build-cuda demo test test-full test-aarch64 test-tsan test-valgrind bench bench-train lint format install clean
+.PHONY: help deps build build-cuda demo test test-full test-aarch64 test-tsan test-valgrind fuzz bench bench-train lint format install clean
 
 help: ## print this list
 	@echo "galerne: train, run and study models of the Mistral family. Targets:"
@@ -67,6 +67,11 @@ test-valgrind: ## the quick tests under valgrind, but for those of the kernels
 	@$(QUIET) cmake --build build-valgrind -j $(JOBS)
 	@sh tools/run-tests.sh quick -E '^(kernels.*|ops_gradcheck|ops_composite|parity|$(CHECKS))$$' build-valgrind
 
+fuzz: ## libFuzzer on every parser, FUZZ_SECONDS=600 each (clang; sh tools/deps.sh --fuzz)
+	@CC=clang cmake -S . -B build-fuzz -DGAL_FUZZ=ON -DGAL_SANITIZE=ON -DGAL_TESTS=OFF >/dev/null
+	@$(QUIET) cmake --build build-fuzz -j $(JOBS) --target fuzz_targets
+	@sh tools/fuzz.sh build-fuzz "$(or $(FUZZ_SECONDS),600)" $(FUZZ)
+
 bench: build ## time the kernels on this machine
 	@sh tools/bench.sh build
 
@@ -85,4 +90,4 @@ install: build ## into PREFIX (/usr/local), below DESTDIR if set
 	@DESTDIR="$(DESTDIR)" cmake --install build
 
 clean: ## remove what was built
-	@rm -rf build build-asan build-clang build-lint build-cuda build-aarch64 build-tsan build-valgrind
+	@rm -rf build build-asan build-clang build-lint build-cuda build-aarch64 build-tsan build-valgrind build-fuzz

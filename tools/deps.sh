@@ -1,21 +1,30 @@
 #!/bin/sh
-# deps.sh [--ci | --aarch64 | --valgrind | --list]: installs the packages that galerne needs and this machine lacks.
-# Says nothing when none is missing.
-# --ci adds the second compiler and the linters, --aarch64 the cross compiler and the emulator of tools/aarch64.sh;
-# --list only prints the packages. SPDX-License-Identifier: Apache-2.0
+# deps.sh [--ci | --fuzz | --aarch64 | --valgrind | --list]: installs the packages that galerne needs and this machine
+# lacks. Says nothing when none is missing.
+# --ci adds the second compiler and the linters, --fuzz that compiler with its libFuzzer, --aarch64 the cross compiler and
+# the emulator of tools/aarch64.sh; --list only prints the packages. SPDX-License-Identifier: Apache-2.0
 set -eu
 
 # libc6-dev: gcc only recommends it. g++: one test compiles the public headers as C++. zlib, cmocka: tests only.
 packages='gcc libc6-dev g++ make cmake pkg-config libjansson-dev libyaml-dev libsqlite3-dev libzstd-dev libplplot-dev
 plplot-driver-cairo libedit-dev libcmocka-dev zlib1g-dev'
-if [ "${1:-}" = --ci ]; then packages="$packages clang clang-format clang-tidy cppcheck"; fi
-if [ "${1:-}" = --valgrind ]; then packages="$packages valgrind"; fi
-if [ "${1:-}" = --aarch64 ]; then packages="$packages gcc-aarch64-linux-gnu qemu-user-static"; fi
-if [ "${1:-}" = --list ]; then
-    # shellcheck disable=SC2086 # a list of words
-    echo $packages
-    exit 0
-fi
+for option; do
+    case $option in
+    --ci) packages="$packages clang clang-format clang-tidy cppcheck" ;;
+    --fuzz) packages="$packages clang libclang-rt-dev" ;;
+    --valgrind) packages="$packages valgrind" ;;
+    --aarch64) packages="$packages gcc-aarch64-linux-gnu qemu-user-static" ;;
+    --list)
+        # shellcheck disable=SC2086 # a list of words
+        echo $packages
+        exit 0
+        ;;
+    *)
+        echo "galerne: deps.sh: unknown option $option" >&2
+        exit 2
+        ;;
+    esac
+done
 
 if ! command -v apt-get >/dev/null 2>&1; then
     missing=

@@ -3,7 +3,7 @@
 # program may do: print, exit, read the environment. Comments and strings do not count. SPDX-License-Identifier: Apache-2.0
 set -eu
 cd "${1:-.}"
-files=$(find src include tests bench examples -name '*.[ch]' -o -name '*.cu' 2>/dev/null | LC_ALL=C sort)
+files=$(find src include tests fuzz bench examples -name '*.[ch]' -o -name '*.cu' 2>/dev/null | LC_ALL=C sort)
 # shellcheck disable=SC2086 # file names here hold no blanks
 awk '
     function strip(s,    out, c, two, i, quote) {

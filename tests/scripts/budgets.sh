@@ -3,7 +3,7 @@
 # model 400, a public header 500, the heart (src/core and the arena) under 1,500 in all. SPDX-License-Identifier: Apache-2.0
 set -eu
 cd "${1:-.}"
-files=$(find src include tests bench examples -name '*.[ch]' -o -name '*.cu' 2>/dev/null | LC_ALL=C sort)
+files=$(find src include tests fuzz bench examples -name '*.[ch]' -o -name '*.cu' 2>/dev/null | LC_ALL=C sort)
 # shellcheck disable=SC2086 # file names here hold no blanks
 awk '
     function say(limit, never, n, what) {

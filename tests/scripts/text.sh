@@ -4,7 +4,7 @@
 set -eu
 cd "${1:-.}"
 bad=0
-files=$(find src include tests bench examples tools cmake dev .ci \( -name '*.[ch]' -o -name '*.cu' -o -name '*.sh' -o \
+files=$(find src include tests fuzz bench examples tools cmake dev .ci \( -name '*.[ch]' -o -name '*.cu' -o -name '*.sh' -o \
     -name '*.py' -o -name '*.cmake' -o -path '.ci/*' \) -type f 2>/dev/null | LC_ALL=C sort)
 for f in $files Makefile CMakeLists.txt; do
     [ -f "$f" ] || continue
