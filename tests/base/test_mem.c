@@ -226,8 +226,13 @@ static void buf_writes_json(void **state) {
     gal_buf b = { 0 };
     static const char RAW[] = "q\"\\\n\x01\0\x7f\xC3\xA9\xED\xA0\x80\xF0\x9F\x98\x80\xC3";
     gal_buf_json(&b, RAW, sizeof RAW - 1);
-    assert_string_equal(b.data, "\"q\\\"\\\\\\n\\u0001\\u0000\x7f\xC3\xA9\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"
+    assert_string_equal(b.data, "\"q\\\"\\\\\\n\\u0001\\u0000\\u007f\xC3\xA9\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"
                                 "\xF0\x9F\x98\x80\xEF\xBF\xBD\"");
+    /* Next line, line separator, byte order mark and a non-character: YAML would read them as something else. */
+    static const char BREAKS[] = "\xC2\x85\xE2\x80\xA8\xEF\xBB\xBF\xEF\xBF\xBE\xC2\xA0";
+    gal_buf_clear(&b);
+    gal_buf_json(&b, BREAKS, sizeof BREAKS - 1);
+    assert_string_equal(b.data, "\"\\u0085\\u2028\\ufeff\\ufffe\xC2\xA0\"");
     gal_buf_free(&b);
 }
 
