@@ -36,8 +36,11 @@ static gal_err next(walker *w) {
     if (!yaml_parser_parse(&w->parser, &w->ev)) {
         gal__place at = place_of(w, w->parser.problem_mark);
         if (w->parser.error == YAML_MEMORY_ERROR) return gal_fail(w->diag, GAL_ENOMEM, "%s: no memory", at.text);
-        return gal_fail(w->diag, at.err, "%s: no YAML: %s", at.text,
-                        w->parser.problem ? w->parser.problem : "bad text");
+        const char *why = w->parser.problem ? w->parser.problem : "bad text";
+        /* What is no text at all has a place in bytes only. */
+        if (w->parser.error == YAML_READER_ERROR)
+            return gal_fail(w->diag, at.err, "%.300s: byte %zu: no YAML: %s", w->name, w->parser.problem_offset, why);
+        return gal_fail(w->diag, at.err, "%s: no YAML: %s", at.text, why);
     }
     w->have_ev = true;
     const unsigned char *anchor = NULL, *tag = NULL;

@@ -89,8 +89,8 @@ static gal_err open_folder(gal_tokenizer **out, const char *dir, gal_diag *diag)
         err = gal_fail(diag, GAL_EINPUT, "%s: no vocabulary in this folder; expected tokenizer.model", dir);
     else if (!gal_path_join(&path, dir, best))
         err = gal_fail(diag, GAL_ENOMEM, "no memory for a path");
-    else if (!gal_is_file(path.data))
-        err = gal_fail(diag, GAL_EINPUT, "%s: not a file", path.data);
+    else if (gal_is_dir(path.data))
+        err = gal_fail(diag, GAL_EINPUT, "%s: is a folder, expected a file", path.data);
     else
         err = gal_tokenizer_open(out, path.data, diag);
     gal_buf_free(&path);

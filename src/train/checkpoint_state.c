@@ -97,9 +97,12 @@ static gal_err read_json(json_t **out, const char *path, gal_diag *diag) {
 /* ---- taking up a run ---------------------------------------------------------------------------------------------
  */
 
+/* Far above any run, and far enough from 2^63 that what is added to it later fits. */
+#define MOST_COUNT ((json_int_t)1 << 53)
+
 static gal_err get_count(const json_t *root, const char *key, const char *path, int64_t *out, gal_diag *diag) {
     const json_t *v = json_object_get(root, key);
-    if (!json_is_integer(v) || json_integer_value(v) < 0)
+    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > MOST_COUNT)
         return gal_fail(diag, GAL_EINPUT, "%s: %s: expected a count", path, key);
     *out = json_integer_value(v);
     return GAL_OK;

@@ -2,6 +2,7 @@
  */
 #include "base/bring.h"
 #include "base/file.h"
+#include "base/maps.h"
 #include "base/mem.h"
 #include "support/test.h"
 
@@ -262,8 +263,45 @@ static void folders_are_made_listed_and_removed(void **state) {
     gal_buf_free(&b);
 }
 
+static void maps_know_their_files(void **state) {
+    (void)state;
+    gal_map a = { 0 }, b = { 0 };
+    gal_map_place place;
+    assert_int_equal(gal_write_file(at("a"), "0123456789", 10, &diag), GAL_OK);
+    assert_int_equal(gal_write_file(at("b"), "0123", 4, &diag), GAL_OK);
+    assert_int_equal(gal_map_open(&a, at("a"), &diag), GAL_OK);
+    assert_int_equal(gal_map_open(&b, at("b"), &diag), GAL_OK);
+    assert_true(gal_maps_find(a.data + 7, &place));
+    assert_string_equal(place.path, at("a"));
+    assert_int_equal(place.offset, 7);
+    assert_int_equal(place.bytes, 10);
+    assert_true(gal_maps_find(b.data, &place));
+    assert_string_equal(place.path, at("b"));
+    assert_false(gal_maps_find(a.data + 10, &place));
+    assert_false(gal_maps_find(&place, &place));
+    assert_false(gal_maps_find(NULL, &place));
+    const uint8_t *was = a.data;
+    gal_map_close(&a);
+    assert_false(gal_maps_find(was, &place));
+    assert_true(gal_maps_find(b.data + 3, &place));
+    gal_map_close(&b);
+}
+
+/* Opening a pipe that nobody writes to would wait for ever. */
+static void pipes_are_refused(void **state) {
+    (void)state;
+    gal_map m = { 0 };
+    gal_buf b = { 0 };
+    assert_int_equal(mkfifo(at("p"), 0666), 0);
+    assert_int_equal(gal_map_open(&m, at("p"), &diag), GAL_EINPUT);
+    assert_non_null(strstr(diag.text, "is a pipe, expected a regular file"));
+    assert_int_equal(gal_read_file(&b, at("p"), 10, NULL), GAL_EINPUT);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(maps_know_their_files, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(pipes_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(write_then_map_and_read, set_up, tear_down),
         cmocka_unit_test_setup_teardown(maps_are_brought_into_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(folders_and_missing_files_are_named, set_up, tear_down),
