@@ -21,7 +21,9 @@ static void round_trip(const gal_safetensors *s) {
     GAL_ASSERT(items);
     for (size_t i = 0; i < n; i++) {
         const gal_st_tensor *t = gal_safetensors_at(s, i);
-        items[i] = (gal_st_item){ t->name, t->dtype, t->dtype, t->ndim, t->dim, t->data };
+        items[i] = (gal_st_item){
+            .name = t->name, .dtype = t->dtype, .from = t->dtype, .ndim = t->ndim, .dim = t->dim, .data = t->data
+        };
     }
     gal_buf out = { 0 };
     gal_safetensors *again = NULL;
