@@ -86,25 +86,27 @@ static void test_cut_and_flipped(void **state) {
                                          "config.yaml",
                                          "metrics.sqlite" };
     gal_buf b = { 0 };
+    char what[100];
     for (size_t f = 0; f < GAL_LEN(FILES); f++) {
         const char *name = strrchr(FILES[f], '/');
         const char *const says[MOST_SAYS] = { name ? name + 1 : FILES[f] };
         slurp(&b, good, FILES[f]);
         const size_t cuts[] = { 0, 1, b.len / 3, b.len - 1 };
         for (size_t i = 0; i < GAL_LEN(cuts); i++) {
-            /* A shorter configuration is a configuration, and a database without bytes a new one; the last byte of
-             * JSON of ours is a newline. */
-            if (strcmp(FILES[f], "config.yaml") == 0 || (strcmp(FILES[f], "metrics.sqlite") == 0 && i != 2)) continue;
+            /* A shorter configuration is a configuration; torn metrics, as of a folder copied while it is written,
+             * are put aside; the last byte of JSON of ours is a newline. */
+            if (strcmp(FILES[f], "config.yaml") == 0 || strcmp(FILES[f], "metrics.sqlite") == 0) continue;
             if (strcmp(says[0], "manifest.json") == 0 && i == 3) continue;
             renew();
             put_file(bad, FILES[f], b.data, cuts[i]);
-            resume_refused("cut short", says);
+            (void)snprintf(what, sizeof what, "%s cut to %zu bytes", FILES[f], cuts[i]);
+            resume_refused(what, says);
         }
         renew();
         b.data[b.len / 2] ^= 0x40;
         b.data[0] ^= 0x40;
         put_file(bad, FILES[f], b.data, b.len);
-        resume_refused("changed", says);
+        if (strcmp(FILES[f], "metrics.sqlite") != 0) resume_refused("changed", says);
         renew();
         char path[700];
         (void)snprintf(path, sizeof path, "%s/%s", bad, FILES[f]);
