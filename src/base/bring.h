@@ -16,9 +16,9 @@ typedef struct gal_bring {
     uint64_t done, total; /* bytes */
 } gal_bring;
 
-/* Without `read`, a file of which nearly all is in memory already is left alone: entering its pages ahead of their use
- * costs more than the faults do (dev/LOG.md). path: of m's file. On failure m is still a mapping that may be closed, its contents undefined where `read` is set.
- */
+/* Without `read`, a file of which nearly all is in memory already is left alone: entering its pages ahead of their
+ * use costs more than the faults do (dev/LOG.md). path: of m's file. On failure m is still a mapping that may be
+ * closed, its contents undefined where `read` is set. */
 gal_err gal_map_bring(gal_map *m, const char *path, gal_bring *how, gal_diag *diag);
 
 #endif

@@ -47,7 +47,7 @@ static int ascending(const void *a, const void *b) {
 
 /* amount: bytes or operations of one repetition. */
 static void repeat(gal_machine_figure *f, gal_pool *pool, const job *j, int64_t pieces, double amount, int repeats) {
-    double s[MAX_REPEATS];
+    double s[MAX_REPEATS] = { 0 };
     repeats = GAL_MIN(repeats, (int)MAX_REPEATS);
     for (int i = 0; i < repeats; i++) s[i] = time_of(pool, j, pieces);
     qsort(s, (size_t)repeats, sizeof *s, ascending);

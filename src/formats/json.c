@@ -8,7 +8,7 @@
 
 const char *gal__show(char buf[GAL__SHOW], const char *s) {
     size_t n = 0;
-    for (; s[n] && n < GAL__SHOW - 4; n++) buf[n] = (unsigned char)s[n] < 0x20 || s[n] == 0x7F ? '?' : s[n];
+    for (; n < GAL__SHOW - 4 && s[n]; n++) buf[n] = (unsigned char)s[n] < 0x20 || s[n] == 0x7F ? '?' : s[n];
     if (s[n]) {
         while (n && ((unsigned char)s[n] & 0xC0) == 0x80) n--; /* never half a character */
         memcpy(buf + n, "...", 3);
