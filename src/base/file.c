@@ -68,6 +68,14 @@ gal_err gal_map_open(gal_map *out, const char *path, gal_diag *diag) {
     return GAL_OK;
 }
 
+void gal_map_forget(const gal_map *m, size_t from, size_t n) {
+#ifdef MADV_DONTNEED /* posix_madvise() of the GNU library does nothing here */
+    (void)madvise((char *)(uintptr_t)m->data + from, n, MADV_DONTNEED);
+#else
+    (void)m, (void)from, (void)n;
+#endif
+}
+
 void gal_map_close(gal_map *m) {
     if (m->data) {
         gal__maps_remove(m->data); /* before its addresses can become another map's */
