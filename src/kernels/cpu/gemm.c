@@ -57,26 +57,26 @@ static cut cut_few_rows(const gal_gemm *g) {
     return (cut){ 1, ceil_div(g->n, strip) };
 }
 
-/* Tiles of r x c cost, for each step of k, r c / rate cycles to multiply and (r pa + c pb) cycles to pack. Large
- * tiles pack less, small tiles spread better over threads: the cut with the smallest sum over some numbers of threads
- * of (longest thread x threads) wins. Units: 1/64 of a cycle. */
+/* Tiles of r x c cost, for each step of k, r c / rate cycles to multiply and (r + c) pack cycles to pack: about one
+ * a number, because packing waits for memory. Large tiles pack less, small tiles spread better over threads: the cut
+ * with the smallest sum over some numbers of threads of (longest thread x threads) wins, few threads counting double
+ * since most launches hold more than one product. Units: 1/64 of a cycle. */
 static cut cut_tiles(const gal_gemm *g, const gal__gemm_level *lv) {
-    static const unsigned rows[] = { 48, 64, 96, 128, 160, 192, 256, 336, 512, 1024 };
-    static const unsigned cols[] = { 64, 96, 128, 160, 192, 256, 320, 512 };
-    const unsigned mul = g->compute == GAL_BF16 && lv->pairs ? 2 : 4, pa = 20, pb = g->b.rs == 1 ? 32 : 20;
+    static const unsigned rows[] = { 48, 64, 96, 128, 160, 192, 256, 336, 512, GAL__GEMM_MT };
+    static const unsigned cols[] = { 64, 96, 128, 160, 192, 256, 320, 384, GAL__GEMM_NT };
+    const unsigned mul = g->compute == GAL_BF16 && lv->pairs ? 2 : 4, pack = 64;
+    const unsigned widest = lv->nr > 16 ? 320 : GAL__GEMM_NT; /* a high block of registers streams B from L2 */
     const int64_t nr = lv->nr, panels = ceil_div(g->n, nr);
     cut best = { 1, 1 };
     uint64_t best_cost = UINT64_MAX;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (rows[i] > (unsigned)lv->mt) break;
         int64_t tm = ceil_div(g->m, rows[i]);
         uint64_t r = (uint64_t)ceil_div(g->m, tm);
-        for (size_t j = 0; j < sizeof cols / sizeof *cols; j++) {
-            if (cols[j] > (unsigned)lv->nt) break;
+        for (size_t j = 0; j < sizeof cols / sizeof *cols && cols[j] <= widest; j++) {
             int64_t tn = ceil_div(panels, smaller(panels, cols[j] / nr));
-            uint64_t c = (uint64_t)(ceil_div(panels, tn) * nr), tile = r * c * mul + r * pa + c * pb, cost = 0;
-            for (int threads = 2; threads <= 16; threads *= 2)
-                cost += (uint64_t)ceil_div(tm * tn, threads) * (uint64_t)threads * tile;
+            uint64_t c = (uint64_t)(ceil_div(panels, tn) * nr), tile = r * c * mul + (r + c) * pack, cost = 0;
+            for (int threads = 2; threads <= 8; threads *= 2)
+                cost += (uint64_t)ceil_div(tm * tn, threads) * (uint64_t)threads * tile * (threads == 2 ? 2 : 1);
             if (cost >= best_cost) continue;
             best_cost = cost;
             best = (cut){ tm, tn };

@@ -15,6 +15,8 @@
 #endif
 
 enum {
+    GAL__GEMM_MT = 1024,       /* most rows of a tile */
+    GAL__GEMM_NT = 512,        /* most columns of a tile */
     GAL__GEMM_ROWS = 8,        /* up to so many rows of A the product is bound by reading B: no packing */
     GAL__GEMM_ROWS_K = 1 << 16 /* ... and A's rows as f32 must fit the scratch: 2 MiB */
 };
@@ -30,7 +32,6 @@ typedef struct gal__gemm_level {
     int nr;     /* columns of the block of C held in registers */
     bool pairs; /* bf16 products take half the time of f32's */
     gal__tile_fn tile, rows;
-    int mt, nt; /* most rows and columns of a tile (GAL__GEMM_TILE) */
 } gal__gemm_level;
 
 int64_t gal__gemm_chunks(const gal_k_gemm *args, const gal__gemm_level *level);

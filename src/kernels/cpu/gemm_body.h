@@ -6,9 +6,8 @@
  *   unit_k(p, dt, n, round)      words of UNIT consecutive numbers: n <= VW * UNIT of them, zero beyond
  *   unit_n(p0, p1, dt, n, round) words of (p0[i], p1[i]), n <= VW; p1 only if UNIT is 2, NULL: zero
  *   mac(acc, a, b) acc + the product(s) of the words
- *   MR, NR = 2 VW  block of C in registers
- *   B_STAYS        1 where the block is low (6 x 16): a panel of B stays in L1 while the panels of A pass. 0 where it
- *                  is high (14 x 32): a panel of A stays.
+ *   MR, NR = 2 VW  block of C in registers. Low (6 x 16): a panel of B stays in L1 while the panels of A pass
+ *                  (B_STAYS). High (14 x 32): a panel of A stays.
  *
  * Blocking: a tile is at most MT x NT, taken MB rows at a time; k is walked in blocks of KC words:
  *
@@ -29,19 +28,19 @@
 #include "base/pool.h"
 #include "kernels/cpu/gemm.h"
 
-#ifndef B_STAYS
-#define B_STAYS 0
-#endif
+#define B_STAYS (MR < 8)
 #if B_STAYS /* KC NR numbers are 20 of 32 KiB L1; KC MB are 322 of 512 KiB L2, what a processor with AVX2 may have   \
              */
-enum { MT = 1024, NT = 512, KC = 320, MB = 252 };
-#else /* KC MR numbers are 21 of 32 KiB L1; KC NT are 480 KiB of 1 MiB L2 */
-enum { MT = 336, NT = 320, KC = 384, MB = MT };
+enum { KC = 320, MB = 252 };
+#else /* KC MR numbers are 21 of 32 KiB L1; KC columns are 480 KiB of 1 MiB L2 in tiles of 320 (gemm.c) */
+enum { KC = 384, MB = 336 };
 #endif
 enum {
     PACK_WORDS = 8,     /* steps of k that all strips take together; the next ones are fetched meanwhile */
     PACK_AHEAD = 2,     /* rows ahead to fetch */
     A_STRIDE = KC + 16, /* words; an odd number of cache lines, so that rows do not share sets */
+    MT = GAL__GEMM_MT,
+    NT = GAL__GEMM_NT,
     A_WORDS = MB * A_STRIDE + 64,
     B_WORDS = KC * NT,
     SUM_WORDS = MT * NT
@@ -357,7 +356,5 @@ static void tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
         if (words == 0) break;
     }
 }
-
-#define GAL__GEMM_TILE MT, NT
 
 #endif
