@@ -15,6 +15,6 @@ for p in "$@"; do
         grep -vE '/(ld-linux|libc|libm|libdl|librt|libpthread|libgcc_s|libstdc\+\+|libcublasLt|libcuda)[.-]' |
         while read -r l; do cp -L "$l" "$dir/lib/"; done
 done
-strip --strip-debug "$dir"/[a-z]*_* 2>/dev/null || true
+(cd "$dir" && strip --strip-debug "$@")
 cp "$(dirname "$0")/cuda-check.sh" "$dir/"
 du -sh "$dir" | awk '{ print "bundle: " $2 ", " $1 }'
