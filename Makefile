@@ -36,7 +36,7 @@ demo: deps ## train a small model on real text, plot its loss, let it write; und
 	@sh tools/demo.sh $(if $(TEXT),--text "$(TEXT)")
 
 build-asan: deps
-	@cmake -S . -B build-asan -DGAL_SANITIZE=ON >/dev/null
+	@cmake -S . -B build-asan -DGAL_SANITIZE=ON -DGAL_FAULTS=ON >/dev/null
 	@$(QUIET) cmake --build build-asan -j $(JOBS)
 
 .PHONY: build-asan

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 
+#include "base/fault.h"
 #include "base/maps.h"
 #include "base/mem.h"
 
@@ -26,13 +27,13 @@ static const char *kind_of(mode_t mode) {
 static int open_file(const char *path, struct stat *st, gal_diag *diag) {
     int fd;
     /* Without O_NONBLOCK a pipe that nobody writes to would be waited for. Reading files is not changed by it. */
-    do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    do fd = gal_fault(GAL_FAULT_OPEN) ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         (void)gal_fail(diag, GAL_EINPUT, "%s: %s", path, strerror(errno));
         return -1;
     }
-    if (fstat(fd, st) != 0) {
+    if (gal_fault(GAL_FAULT_LOOK) || fstat(fd, st) != 0) {
         (void)gal_fail(diag, GAL_EINPUT, "%s: %s", path, strerror(errno));
     } else if (S_ISDIR(st->st_mode)) {
         (void)gal_fail(diag, GAL_EINPUT, "%s: is a folder, expected a file", path);
@@ -53,7 +54,7 @@ gal_err gal_map_open(gal_map *out, const char *path, gal_diag *diag) {
     if (fd < 0) return GAL_EINPUT;
     size_t bytes = (size_t)st.st_size;
     void *p = NULL;
-    if (bytes) p = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (bytes) p = gal_fault(GAL_FAULT_MAP) ? MAP_FAILED : mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     int why = errno;
     (void)close(fd); /* the mapping stays */
     if (p == MAP_FAILED) {
@@ -93,7 +94,8 @@ gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *
     gal_err err = GAL_OK;
     char part[8192];
     for (;;) {
-        ssize_t n = read(fd, part, sizeof part);
+        size_t room = sizeof part;
+        ssize_t n = gal_fault_move(GAL_FAULT_READ, &room) ? -1 : read(fd, part, room);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) err = gal_fail(diag, GAL_EINPUT, "%s: cannot read: %s", path, strerror(errno));
         if (n <= 0) break;
@@ -113,12 +115,12 @@ gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *
 
 bool gal_is_file(const char *path) {
     struct stat st;
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    return !gal_fault(GAL_FAULT_LOOK) && stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
 bool gal_is_dir(const char *path) {
     struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    return !gal_fault(GAL_FAULT_LOOK) && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 bool gal_exists(const char *path) {
@@ -136,7 +138,7 @@ gal_err gal_make_dirs(const char *path, gal_diag *diag) {
         char kept = *s;
         *s = 0;
         /* EEXIST may be a file; and other reasons come before EEXIST on read-only parents. */
-        if (*copy && mkdir(copy, 0777) != 0) {
+        if (*copy && (gal_fault(GAL_FAULT_MKDIR) || mkdir(copy, 0777) != 0)) {
             int why = errno;
             if (!gal_is_dir(copy)) {
                 if (why == EEXIST)
@@ -154,15 +156,16 @@ gal_err gal_make_dirs(const char *path, gal_diag *diag) {
 
 /* Removes `name` inside the open folder `at`, never following a symbolic link. 0, or -1 with errno. */
 static int remove_at(int at, const char *name) {
+    if (gal_fault(GAL_FAULT_REMOVE)) return -1;
     if (unlinkat(at, name, 0) == 0 || errno == ENOENT) return 0;
     if (errno != EISDIR && errno != EPERM) return -1;
     int why = errno;
-    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = gal_fault(GAL_FAULT_OPEN) ? -1 : openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
         if (errno == ENOTDIR || errno == ELOOP) errno = why; /* a file that may not be removed */
         return -1;
     }
-    DIR *d = fdopendir(fd);
+    DIR *d = gal_fault(GAL_FAULT_LIST) ? NULL : fdopendir(fd);
     if (!d) {
         why = errno;
         (void)close(fd);
@@ -172,7 +175,7 @@ static int remove_at(int at, const char *name) {
     int bad = 0;
     for (;;) {
         errno = 0;
-        struct dirent *e = readdir(d);
+        struct dirent *e = gal_fault(GAL_FAULT_LIST) ? NULL : readdir(d);
         if (!e) {
             bad = errno != 0;
             break;
@@ -184,7 +187,7 @@ static int remove_at(int at, const char *name) {
     why = errno;
     (void)closedir(d);
     errno = why;
-    return bad ? -1 : unlinkat(at, name, AT_REMOVEDIR);
+    return bad || gal_fault(GAL_FAULT_REMOVE) ? -1 : unlinkat(at, name, AT_REMOVEDIR);
 }
 
 gal_err gal_remove_tree(const char *path, gal_diag *diag) {
@@ -208,14 +211,14 @@ void gal_free_names(char **names, size_t count) {
 }
 
 gal_err gal_list_dir(const char *dir, char ***names, size_t *count, gal_diag *diag) {
-    DIR *d = opendir(dir);
+    DIR *d = gal_fault(GAL_FAULT_LIST) ? NULL : opendir(dir);
     if (!d) return gal_fail(diag, GAL_EINPUT, "%s: %s", dir, strerror(errno));
     void *list = NULL;
     size_t n = 0, cap = 0;
     gal_err err = GAL_OK;
     while (!err) {
         errno = 0;
-        struct dirent *e = readdir(d);
+        struct dirent *e = gal_fault(GAL_FAULT_LIST) ? NULL : readdir(d);
         if (!e) {
             if (errno) err = gal_fail(diag, GAL_EINPUT, "%s: cannot list: %s", dir, strerror(errno));
             break;

@@ -11,6 +11,7 @@
 #include "base/pool.h"
 
 #include "base/cgroup.h"
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/util.h"
 
@@ -237,7 +238,7 @@ static int start_workers(gal_pool *p, int *why) {
     int started = 1;
     for (; started < p->threads; started++) {
         worker *w = &p->worker[started];
-        *why = pthread_create(&w->thread, NULL, work, w);
+        *why = gal_fault(GAL_FAULT_THREAD) ? errno : pthread_create(&w->thread, NULL, work, w);
         if (*why) break;
     }
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -2,6 +2,7 @@
  * unless only the folder's sync failed. SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 
+#include "base/fault.h"
 #include "base/mem.h"
 #include "base/util.h"
 
@@ -34,7 +35,8 @@ static void write_out(gal_sink *s, const char *bytes, size_t n) {
         return;
     }
     while (n && !s->why) {
-        ssize_t done = write(s->fd, bytes, n);
+        size_t part = n;
+        ssize_t done = gal_fault_move(GAL_FAULT_WRITE, &part) ? -1 : write(s->fd, bytes, part);
         if (done < 0 && errno == EINTR) continue;
         if (done < 0) s->why = errno;
         if (done == 0) s->why = EIO;
@@ -98,13 +100,13 @@ gal_err gal_fail_write(gal_diag *diag, const char *path, int why, uint64_t neede
 
 static int sync_fd(int fd) {
     int bad;
-    do bad = fsync(fd);
+    do bad = gal_fault(GAL_FAULT_SYNC) ? -1 : fsync(fd);
     while (bad && errno == EINTR);
     return bad;
 }
 
 gal_err gal_sync_dir(const char *dir, gal_diag *diag) {
-    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = gal_fault(GAL_FAULT_OPEN) ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return gal_fail(diag, GAL_EIO, "%s: %s", dir, strerror(errno));
     /* EINVAL: some file systems cannot sync a folder. */
     int why = sync_fd(fd) && errno != EINVAL ? errno : 0;
@@ -121,7 +123,7 @@ static int open_beside(char tmp[TMP_MAX_BYTES], const char *path) {
             errno = ENAMETOOLONG;
             return -1;
         }
-        int fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        int fd = gal_fault(GAL_FAULT_CREATE) ? -1 : open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0 || (errno != EEXIST && errno != EINTR)) return fd;
     }
     return -1;
@@ -140,8 +142,9 @@ static gal_err emit_to(gal_sink *s, const char *path, const char *replace,
     flush_sink(s);
     int why = s->why;
     if (!err && !why && replace && sync_fd(s->fd)) why = errno;
-    if (close(s->fd) && !why) why = errno; /* some network file systems report a full disk only here */
-    if (!err && !why && replace && rename(replace, path)) why = errno;
+    bool bad = gal_fault(GAL_FAULT_CLOSE); /* asked first: the file is closed all the same */
+    if ((close(s->fd) || bad) && !why) why = errno; /* some network file systems report a full disk only here */
+    if (!err && !why && replace && (gal_fault(GAL_FAULT_RENAME) || rename(replace, path))) why = errno;
     /* The cause first; what emit says then only follows from it. */
     if (why) {
         if (replace) (void)unlink(replace); /* first, so that what it took counts as available */
@@ -157,7 +160,7 @@ gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *us
     struct stat st;
     bool device = false;
     /* A link stays a link: what it points at is replaced. */
-    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && realpath(path, target)) path = target;
+    if (!gal_fault(GAL_FAULT_LOOK) && lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && realpath(path, target)) path = target;
     if (stat(path, &st) == 0) {
         if (S_ISDIR(st.st_mode)) return gal_fail(diag, GAL_EIO, "%s: is a folder, expected a file", path);
         device = !S_ISREG(st.st_mode); /* a terminal, a pipe, /dev/null: written to, never replaced */

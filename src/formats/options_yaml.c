@@ -2,6 +2,7 @@
  * nesting, anchors, tags, second documents. SPDX-License-Identifier: Apache-2.0 */
 #include "formats/options_internal.h"
 
+#include "base/fault.h"
 #include "base/mem.h"
 
 #include <limits.h>
@@ -190,7 +191,7 @@ gal_err gal_settings_parse(const gal_settings *t, void *config, const char *text
 /* A folder's path from the root: a configuration that is written elsewhere must still name the same files. */
 static char *absolute(const char *dir) {
     char full[PATH_MAX];
-    return realpath(dir, full) ? gal_strdup(full) : NULL;
+    return !gal_fault(GAL_FAULT_LOOK) && realpath(dir, full) ? gal_strdup(full) : NULL;
 }
 
 gal_err gal_settings_read(const gal_settings *t, void *config, const char *path, gal_diag *diag) {
