@@ -20,12 +20,12 @@ enum { TEXT = 8192 };
 
 /* The beginning of a small file as a string; false if it cannot be read. */
 static bool read_text(char text[TEXT], const char *path) {
-    int fd = gal_fault(GAL_FAULT_OPEN) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    int fd = gal_fault(GAL_FAULT_HINT) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return false;
     size_t len = 0;
     while (len < TEXT - 1) {
         size_t room = TEXT - 1 - len;
-        ssize_t n = gal_fault_move(GAL_FAULT_READ, &room) ? -1 : read(fd, text + len, room);
+        ssize_t n = gal_fault_move(GAL_FAULT_HINT, &room) ? -1 : read(fd, text + len, room);
         if (n < 0 && errno == EINTR) continue;
         if (n <= 0) break;
         len += (size_t)n;

@@ -13,7 +13,7 @@ void gal_set_fault_hook(gal_fault_hook hook, void *user) {
 
 bool gal_fault_move(gal_fault_kind kind, size_t *n) {
     int why = the_hook ? the_hook(the_user, kind) : 0;
-    if (why == GAL_FAULT_SHORT && *n > 1) *n = 1;
+    if (why == GAL_FAULT_SHORT && *n > 1) *n /= 2;
     if (why <= 0) return false;
     errno = why;
     return true;

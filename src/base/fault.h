@@ -21,10 +21,11 @@ typedef enum gal_fault_kind {
     GAL_FAULT_MKDIR,
     GAL_FAULT_REMOVE, /* unlink, rmdir */
     GAL_FAULT_THREAD,
+    GAL_FAULT_HINT, /* reads and writes that nobody depends on: limits of a container, lines of a log */
     GAL_FAULTS_COUNT
 } gal_fault_kind;
 
-/* What a hook says besides an errno: a read or write moves a single byte. */
+/* What a hook says besides an errno: a read or write moves half of what it could. */
 enum { GAL_FAULT_SHORT = -1 };
 
 #ifdef GAL_FAULTS
@@ -34,7 +35,7 @@ void gal_set_fault_hook(gal_fault_hook hook, void *user);
 
 /* True, with errno set: the caller behaves as if the call had failed so. */
 bool gal_fault(gal_fault_kind kind);
-/* The same for a read or write of *n bytes, which may be cut to 1. */
+/* The same for a read or write of *n bytes, which may be halved. */
 bool gal_fault_move(gal_fault_kind kind, size_t *n);
 #else
 #define gal_fault(kind) false

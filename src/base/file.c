@@ -23,18 +23,22 @@ static const char *kind_of(mode_t mode) {
                             : "something else";
 }
 
-/* Opens a file that is not a folder and tells its size. -1 with the diagnostic written. */
-static int open_file(const char *path, struct stat *st, gal_diag *diag) {
+/* Whose fault it is that a file cannot be read: the file's, unless this process or machine ran out of something. */
+static gal_err class_of(int why) {
+    if (why == ENOMEM) return GAL_ENOMEM;
+    return why == EMFILE || why == ENFILE ? GAL_EFAIL : GAL_EINPUT;
+}
+
+/* Opens a file that is not a folder and tells its size. */
+static gal_err open_file(int *out, const char *path, struct stat *st, gal_diag *diag) {
     int fd;
+    gal_err err = GAL_EINPUT;
     /* Without O_NONBLOCK a pipe that nobody writes to would be waited for. Reading files is not changed by it. */
     do fd = gal_fault(GAL_FAULT_OPEN) ? -1 : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     while (fd < 0 && errno == EINTR);
-    if (fd < 0) {
-        (void)gal_fail(diag, GAL_EINPUT, "%s: %s", path, strerror(errno));
-        return -1;
-    }
+    if (fd < 0) return gal_fail(diag, class_of(errno), "%s: %s", path, strerror(errno));
     if (gal_fault(GAL_FAULT_LOOK) || fstat(fd, st) != 0) {
-        (void)gal_fail(diag, GAL_EINPUT, "%s: %s", path, strerror(errno));
+        err = gal_fail(diag, class_of(errno), "%s: %s", path, strerror(errno));
     } else if (S_ISDIR(st->st_mode)) {
         (void)gal_fail(diag, GAL_EINPUT, "%s: is a folder, expected a file", path);
     } else if (!S_ISREG(st->st_mode)) {
@@ -42,25 +46,25 @@ static int open_file(const char *path, struct stat *st, gal_diag *diag) {
     } else if (st->st_size < 0 || (uint64_t)st->st_size > SIZE_MAX / 2) {
         (void)gal_fail(diag, GAL_EINPUT, "%s: too large for this machine's addresses", path);
     } else {
-        return fd;
+        *out = fd;
+        return GAL_OK;
     }
     (void)close(fd);
-    return -1;
+    return err;
 }
 
 gal_err gal_map_open(gal_map *out, const char *path, gal_diag *diag) {
     struct stat st;
-    int fd = open_file(path, &st, diag);
-    if (fd < 0) return GAL_EINPUT;
+    int fd = -1;
+    gal_err err = open_file(&fd, path, &st, diag);
+    if (err) return err;
     size_t bytes = (size_t)st.st_size;
     void *p = NULL;
     if (bytes) p = gal_fault(GAL_FAULT_MAP) ? MAP_FAILED : mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     int why = errno;
     (void)close(fd); /* the mapping stays */
-    if (p == MAP_FAILED) {
-        if (why == ENOMEM) return gal_fail(diag, GAL_ENOMEM, "%s: no room to map %zu bytes", path, bytes);
-        return gal_fail(diag, GAL_EINPUT, "%s: cannot map: %s", path, strerror(why));
-    }
+    if (p == MAP_FAILED)
+        return gal_fail(diag, class_of(why), "%s: cannot map %zu bytes: %s", path, bytes, strerror(why));
     if (bytes && !gal__maps_add(p, bytes, path)) {
         (void)munmap(p, bytes);
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory for its name", path);
@@ -89,15 +93,15 @@ void gal_map_close(gal_map *m) {
 gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *diag) {
     gal_buf_clear(b);
     struct stat st;
-    int fd = open_file(path, &st, diag);
-    if (fd < 0) return GAL_EINPUT;
-    gal_err err = GAL_OK;
+    int fd = -1;
+    gal_err err = open_file(&fd, path, &st, diag);
+    if (err) return err;
     char part[8192];
     for (;;) {
         size_t room = sizeof part;
         ssize_t n = gal_fault_move(GAL_FAULT_READ, &room) ? -1 : read(fd, part, room);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) err = gal_fail(diag, GAL_EINPUT, "%s: cannot read: %s", path, strerror(errno));
+        if (n < 0) err = gal_fail(diag, class_of(errno), "%s: cannot read: %s", path, strerror(errno));
         if (n <= 0) break;
         if ((size_t)n > max_bytes - b->len) {
             err = gal_fail(diag, GAL_EINPUT, "%s: more than %zu bytes, which is the limit here", path, max_bytes);
@@ -115,7 +119,8 @@ gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *
 
 bool gal_is_file(const char *path) {
     struct stat st;
-    return !gal_fault(GAL_FAULT_LOOK) && stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    if (!gal_fault(GAL_FAULT_LOOK) && stat(path, &st) == 0) return S_ISREG(st.st_mode);
+    return errno != ENOENT && errno != ENOTDIR;
 }
 
 bool gal_is_dir(const char *path) {
@@ -160,7 +165,9 @@ static int remove_at(int at, const char *name) {
     if (unlinkat(at, name, 0) == 0 || errno == ENOENT) return 0;
     if (errno != EISDIR && errno != EPERM) return -1;
     int why = errno;
-    int fd = gal_fault(GAL_FAULT_OPEN) ? -1 : openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd;
+    do fd = gal_fault(GAL_FAULT_OPEN) ? -1 : openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         if (errno == ENOTDIR || errno == ELOOP) errno = why; /* a file that may not be removed */
         return -1;
@@ -212,7 +219,7 @@ void gal_free_names(char **names, size_t count) {
 
 gal_err gal_list_dir(const char *dir, char ***names, size_t *count, gal_diag *diag) {
     DIR *d = gal_fault(GAL_FAULT_LIST) ? NULL : opendir(dir);
-    if (!d) return gal_fail(diag, GAL_EINPUT, "%s: %s", dir, strerror(errno));
+    if (!d) return gal_fail(diag, class_of(errno), "%s: %s", dir, strerror(errno));
     void *list = NULL;
     size_t n = 0, cap = 0;
     gal_err err = GAL_OK;
@@ -220,7 +227,7 @@ gal_err gal_list_dir(const char *dir, char ***names, size_t *count, gal_diag *di
         errno = 0;
         struct dirent *e = gal_fault(GAL_FAULT_LIST) ? NULL : readdir(d);
         if (!e) {
-            if (errno) err = gal_fail(diag, GAL_EINPUT, "%s: cannot list: %s", dir, strerror(errno));
+            if (errno) err = gal_fail(diag, class_of(errno), "%s: cannot list: %s", dir, strerror(errno));
             break;
         }
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;

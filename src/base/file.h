@@ -12,7 +12,7 @@ typedef struct gal_map {
     size_t bytes;
 } gal_map;
 
-/* GAL_EINPUT if path is missing, a folder, or unreadable. */
+/* GAL_EINPUT if path is missing, a folder, or unreadable; GAL_EFAIL if too many files are open. */
 gal_err gal_map_open(gal_map *out, const char *path, gal_diag *diag);
 void gal_map_close(gal_map *m); /* leaves {0}; {0} is allowed */
 /* Bytes [from, from + n) will not be read soon: they no longer count as resident. from: a multiple of the page. */
@@ -21,6 +21,7 @@ void gal_map_forget(const gal_map *m, size_t from, size_t n);
 /* Reads a whole regular file into b (cleared first); refuses more than max_bytes. */
 gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *diag);
 
+/* True also if nobody can tell (an input or output error): whoever then opens it learns why. */
 bool gal_is_file(const char *path);
 bool gal_is_dir(const char *path);
 /* Something has that name: a file of any kind, a folder, a link to nowhere. */

@@ -106,7 +106,9 @@ static int sync_fd(int fd) {
 }
 
 gal_err gal_sync_dir(const char *dir, gal_diag *diag) {
-    int fd = gal_fault(GAL_FAULT_OPEN) ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd;
+    do fd = gal_fault(GAL_FAULT_OPEN) ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    while (fd < 0 && errno == EINTR);
     if (fd < 0) return gal_fail(diag, GAL_EIO, "%s: %s", dir, strerror(errno));
     /* EINVAL: some file systems cannot sync a folder. */
     int why = sync_fd(fd) && errno != EINVAL ? errno : 0;
@@ -142,7 +144,7 @@ static gal_err emit_to(gal_sink *s, const char *path, const char *replace,
     flush_sink(s);
     int why = s->why;
     if (!err && !why && replace && sync_fd(s->fd)) why = errno;
-    bool bad = gal_fault(GAL_FAULT_CLOSE); /* asked first: the file is closed all the same */
+    bool bad = gal_fault(GAL_FAULT_CLOSE);          /* asked first: the file is closed all the same */
     if ((close(s->fd) || bad) && !why) why = errno; /* some network file systems report a full disk only here */
     if (!err && !why && replace && (gal_fault(GAL_FAULT_RENAME) || rename(replace, path))) why = errno;
     /* The cause first; what emit says then only follows from it. */
@@ -154,14 +156,31 @@ static gal_err emit_to(gal_sink *s, const char *path, const char *replace,
     return GAL_OK;
 }
 
+/* What path is, following links, in st; target: the name of the regular file that a link leads to, else "". 0 or an
+ * errno, ENOENT if there is nothing yet. */
+static int look(const char *path, char target[PATH_MAX], struct stat *st) {
+    target[0] = 0;
+    if (gal_fault(GAL_FAULT_LOOK) || lstat(path, st) != 0) return errno;
+    if (!S_ISLNK(st->st_mode)) return 0;
+    if (gal_fault(GAL_FAULT_LOOK) || stat(path, st) != 0) return errno;
+    if (!S_ISREG(st->st_mode)) return 0;
+    if (!gal_fault(GAL_FAULT_LOOK) && realpath(path, target)) return 0;
+    target[0] = 0;
+    return errno == ENOENT ? ESTALE : errno; /* it has no name any more */
+}
+
 gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag), void *user,
                          gal_diag *diag) {
     char target[PATH_MAX], tmp[TMP_MAX_BYTES];
     struct stat st;
     bool device = false;
     /* A link stays a link: what it points at is replaced. */
-    if (!gal_fault(GAL_FAULT_LOOK) && lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && realpath(path, target)) path = target;
-    if (stat(path, &st) == 0) {
+    int why = look(path, target, &st);
+    if (why == ENOMEM) return gal_fail(diag, GAL_ENOMEM, "%s: %s", path, strerror(why));
+    /* Whoever does not know what is there must not replace it. */
+    if (why && why != ENOENT) return gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(why));
+    if (target[0]) path = target;
+    if (!why) {
         if (S_ISDIR(st.st_mode)) return gal_fail(diag, GAL_EIO, "%s: is a folder, expected a file", path);
         device = !S_ISREG(st.st_mode); /* a terminal, a pipe, /dev/null: written to, never replaced */
     }
