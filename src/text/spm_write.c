@@ -21,6 +21,12 @@ static void put_bytes(gal_buf *b, uint32_t field, const void *s, size_t n) {
     gal_buf_add(b, s, n);
 }
 
+/* A message made in tmp becomes a field of out; a lack of memory there is one here. */
+static void put_message(gal_buf *out, uint32_t field, const gal_buf *tmp) {
+    put_bytes(out, field, tmp->data, tmp->len);
+    out->oom = out->oom || tmp->oom;
+}
+
 static void put_text(gal_buf *b, uint32_t field, const char *s) { put_bytes(b, field, s, strlen(s)); }
 
 static void put_float(gal_buf *b, uint32_t field, float v) {
@@ -35,8 +41,7 @@ static void put_piece(gal_buf *out, gal_buf *tmp, const char *s, size_t n, float
     put_bytes(tmp, 1, s, n);
     put_float(tmp, 2, score);
     if (type != GAL_PIECE_NORMAL) put_number(tmp, 3, type);
-    put_bytes(out, 1, tmp->data, tmp->len);
-    out->oom = out->oom || tmp->oom;
+    put_message(out, 1, tmp);
 }
 
 /* Field numbers are those of the format's definition (sentencepiece_model.proto). */
@@ -80,15 +85,14 @@ gal_err gal__spm_write(gal_buf *out, const gal_bpe_options *o, const gal__pieces
     }
     gal_buf_clear(&tmp);
     put_trainer(&tmp, o, 3 + o->control_count + 256 + p->len);
-    put_bytes(out, 2, tmp.data, tmp.len);
+    put_message(out, 2, &tmp);
     gal_buf_clear(&tmp);
     put_text(&tmp, 1, "identity");
     put_bytes(&tmp, 2, "", 0); /* precompiled_charsmap */
     put_number(&tmp, 3, 1);    /* add_dummy_prefix */
     put_number(&tmp, 4, 0);    /* remove_extra_whitespaces */
     put_number(&tmp, 5, 1);    /* escape_whitespaces */
-    put_bytes(out, 3, tmp.data, tmp.len);
-    bool oom = out->oom || tmp.oom;
+    put_message(out, 3, &tmp);
     gal_buf_free(&tmp);
-    return oom ? gal_fail(diag, GAL_ENOMEM, "no memory for the model file") : GAL_OK;
+    return out->oom ? gal_fail(diag, GAL_ENOMEM, "no memory for the model file") : GAL_OK;
 }
