@@ -205,32 +205,40 @@ static int64_t step_of(const char *name) {
     return n;
 }
 
-static bool has_config(const char *dir, gal_buf *b) {
-    return gal_path_join(b, dir, "config.json") && gal_is_file(b->data);
-}
-
-static bool newest_checkpoint(const char *checkpoints, gal_buf *dir, gal_diag *diag) {
-    char **names = NULL;
-    size_t count = 0;
-    int64_t newest = -1;
+/* Takes checkpoints/name for dir if it holds a config.json; *taken tells. */
+static gal_err consider(gal_buf *dir, bool *taken, const char *checkpoints, const char *name, gal_diag *diag) {
     gal_buf at = { 0 }, config = { 0 };
-    if (!gal_is_dir(checkpoints) || gal_list_dir(checkpoints, &names, &count, diag)) return false;
-    for (size_t i = 0; i < count; i++) {
-        int64_t n = step_of(names[i]);
-        if (n <= newest || !gal_path_join(&at, checkpoints, names[i]) || !has_config(at.data, &config)) continue;
-        newest = n;
+    bool fits = gal_path_join(&at, checkpoints, name) && gal_path_join(&config, at.data, "config.json");
+    gal_err err = fits ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "%s: no memory", checkpoints);
+    *taken = !err && gal_is_file(config.data);
+    if (*taken) {
         gal_buf_clear(dir);
         gal_buf_add(dir, at.data, at.len);
+        if (dir->oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", checkpoints);
     }
-    if (newest < 0 && gal_path_join(&at, checkpoints, "best") && has_config(at.data, &config)) {
-        newest = 0;
-        gal_buf_clear(dir);
-        gal_buf_add(dir, at.data, at.len);
-    }
-    gal_free_names(names, count);
     gal_buf_free(&at);
     gal_buf_free(&config);
-    return newest >= 0;
+    return err;
+}
+
+/* Into dir, which is empty if there is none. */
+static gal_err newest_checkpoint(gal_buf *dir, const char *checkpoints, gal_diag *diag) {
+    char **names = NULL;
+    size_t count = 0;
+    gal_buf_clear(dir);
+    if (!gal_is_dir(checkpoints)) return GAL_OK;
+    gal_err err = gal_list_dir(checkpoints, &names, &count, diag);
+    int64_t newest = -1;
+    bool taken = false;
+    for (size_t i = 0; !err && i < count; i++) {
+        int64_t n = step_of(names[i]);
+        if (n <= newest) continue;
+        err = consider(dir, &taken, checkpoints, names[i], diag);
+        if (taken) newest = n;
+    }
+    gal_free_names(names, count);
+    if (!err && newest < 0) err = consider(dir, &taken, checkpoints, "best", diag);
+    return err;
 }
 
 gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag) {
@@ -240,12 +248,15 @@ gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag) {
     if (!err) {
         gal_buf_clear(dir);
         gal_buf_puts(dir, path);
-    } else if (gal_path_join(&b, path, "checkpoints") && newest_checkpoint(b.data, dir, NULL)) {
-        err = GAL_OK;
-    } else {
-        (void)gal_fail(diag, err, "%s", why.text);
+        if (dir->oom) err = gal_fail(&why, GAL_ENOMEM, "%s: no memory", path);
+    } else if (err == GAL_EINPUT) {
+        gal_diag looking = { 0 };
+        gal_err looked = gal_path_join(&b, path, "checkpoints")
+                             ? newest_checkpoint(dir, b.data, &looking)
+                             : gal_fail(&looking, GAL_ENOMEM, "%s: no memory", path);
+        if (looked) why = looking;
+        err = looked ? looked : dir->len ? GAL_OK : err;
     }
     gal_buf_free(&b);
-    if (!err && dir->oom) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
-    return err;
+    return err ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
 }
