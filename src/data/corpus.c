@@ -7,6 +7,7 @@
 
 #include <string.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 /* Appends the decompressed frames of a file. */
 static gal_err add_zstd(gal_buf *text, const gal_map *m, const char *path, gal_diag *diag) {
@@ -20,7 +21,9 @@ static gal_err add_zstd(gal_buf *text, const gal_map *m, const char *path, gal_d
         ZSTD_outBuffer out = { piece, room, 0 };
         size_t before = in.pos;
         left = ZSTD_decompressStream(d, &out, &in);
-        if (ZSTD_isError(left)) {
+        if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation) {
+            err = gal_fail(diag, GAL_ENOMEM, "%s: no memory to decompress", path);
+        } else if (ZSTD_isError(left)) {
             err = gal_fail(diag, GAL_EINPUT, "%s: damaged Zstandard data near byte %zu: %s", path, before,
                            ZSTD_getErrorName(left));
         } else if (out.pos == 0 && in.pos == before && left != 0) {

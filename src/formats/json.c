@@ -65,6 +65,14 @@ static bool too_dense(const char *s, size_t n) {
            values > GAL_MIN(n / 4 + 1024, (size_t)MOST_VALUES);
 }
 
+bool gal_json_no_memory(const json_error_t *e, const char *bytes, size_t n) {
+    if (json_error_code(e) == json_error_out_of_memory || !e->text[0]) return true;
+    /* A string for which there was no memory is called a bad token; one that is really bad has a message of its own.
+     */
+    bool token = strncmp(e->text, "invalid token", 13) == 0 || strncmp(e->text, "string or '}' expected", 22) == 0;
+    return token && e->position > 0 && (size_t)e->position <= n && bytes[e->position - 1] == '"';
+}
+
 gal_err gal__json_parse(json_t **out, const char *bytes, size_t n, const char *path, size_t base, gal_diag *diag) {
     json_error_t e;
     if (too_dense(bytes, n))
@@ -73,7 +81,7 @@ gal_err gal__json_parse(json_t **out, const char *bytes, size_t n, const char *p
                         base, n);
     json_t *v = json_loadb(bytes, n, JSON_REJECT_DUPLICATES, &e);
     if (!v) {
-        if (json_error_code(&e) == json_error_out_of_memory)
+        if (gal_json_no_memory(&e, bytes, n))
             return gal_fail(diag, GAL_ENOMEM, "%s: out of memory while reading JSON", path);
         char shown[GAL__SHOW];
         size_t at = base + (e.position > 0 ? (size_t)e.position : 0);
@@ -104,6 +112,9 @@ gal_err gal__json_print(const json_t *v, gal_buf *out, const char *path, gal_dia
         gal_buf_putc(out, '\n');
     }
     bool oom = !text || out->oom;
-    free(text); /* jansson's own allocation */
+    json_malloc_t take;
+    json_free_t give;
+    json_get_alloc_funcs(&take, &give); /* whoever uses us may have given jansson an allocator */
+    if (text) give(text);
     return oom ? gal_fail(diag, GAL_ENOMEM, "%s: out of memory while writing JSON", path) : GAL_OK;
 }

@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -189,9 +190,12 @@ gal_err gal_settings_parse(const gal_settings *t, void *config, const char *text
 }
 
 /* A folder's path from the root: a configuration that is written elsewhere must still name the same files. */
-static char *absolute(const char *dir) {
+static gal_err absolute(char **out, const char *dir, gal_diag *diag) {
     char full[PATH_MAX];
-    return !gal_fault(GAL_FAULT_LOOK) && realpath(dir, full) ? gal_strdup(full) : NULL;
+    if (gal_fault(GAL_FAULT_LOOK) || !realpath(dir, full))
+        return gal_fail(diag, GAL_EINPUT, "%s: %s", dir, strerror(errno));
+    *out = gal_strdup(full);
+    return *out ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
 }
 
 gal_err gal_settings_read(const gal_settings *t, void *config, const char *path, gal_diag *diag) {
@@ -200,8 +204,8 @@ gal_err gal_settings_read(const gal_settings *t, void *config, const char *path,
     if (!err) {
         const char *slash = strrchr(path, '/');
         char *dir = slash ? gal_strndup(path, (size_t)(slash - path) + (slash == path)) : gal_strdup(".");
-        char *full = dir ? absolute(dir) : NULL;
-        if (!full) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory, or its folder is gone", path);
+        char *full = NULL;
+        err = dir ? absolute(&full, dir, diag) : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
         if (!err) err = gal_settings_parse(t, config, text.data, text.len, path, full, diag);
         gal_free(full);
         gal_free(dir);
@@ -239,9 +243,9 @@ static gal_err set_in(const gal_settings *t, void *config, const char *assignmen
 }
 
 gal_err gal_settings_set(const gal_settings *t, void *config, const char *assignment, gal_diag *diag) {
-    char *here = absolute(".");
-    if (!here) return gal_fail(diag, GAL_EFAIL, "--set: the current folder is gone");
-    gal_err err = set_in(t, config, assignment, here, diag);
+    char *here = NULL;
+    gal_err err = absolute(&here, ".", diag);
+    if (!err) err = set_in(t, config, assignment, here, diag);
     gal_free(here);
     return err;
 }

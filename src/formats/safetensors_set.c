@@ -79,8 +79,10 @@ static gal_err open_shards(gal_st_set *s, const char *dir, const char *index, js
         if (s->n_shards == MAX_SHARDS)
             return gal_fail(diag, GAL_EINPUT, "%s: expected at most %d files, found more", index, MAX_SHARDS);
         gal_buf path = { 0 };
-        bool there = gal_path_join(&path, dir, file) && gal_exists(path.data);
+        const char *full = gal_path_join(&path, dir, file);
+        bool there = full && gal_exists(full);
         gal_buf_free(&path);
+        if (!full) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
         if (!there)
             return gal_fail(diag, GAL_EINPUT, "%s: the file \"%s\" that it names for tensor \"%s\" is missing", index,
                             gal__show(shown2, file), gal__show(shown, name));
