@@ -12,9 +12,9 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/util.h"
+#include "formats/json.h"
 #include "formats/safetensors.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -184,6 +184,8 @@ gal_err gal__checkpoint_check(const char *dir, gal_diag *diag) {
                       : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     json_error_t je;
     json_t *root = err ? NULL : json_loadb(text.data ? text.data : "", text.len, 0, &je);
+    if (!err && !root && gal_json_no_memory(&je, text.data ? text.data : "", text.len))
+        err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", path.data);
     const json_t *files = json_object_get(root, "files");
     if (!err && json_array_size(files) == 0)
         err = gal_fail(diag, GAL_EINPUT, "%s: expected a list of files, found none", path.data);
@@ -361,7 +363,11 @@ gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, g
         gal_buf_clear(path);
         gal_buf_printf(path, "%s/step-%lld", dir.data, (long long)steps[i]);
         if (path->oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", run);
-        if (err || !gal__checkpoint_check(path->data, &why)) break;
+        if (err) break;
+        gal_err found = gal__checkpoint_check(path->data, &why);
+        if (!found) break;
+        /* Only what is wrong with the checkpoint itself is a reason to go back to an older one. */
+        if (found != GAL_EINPUT) err = gal_fail(diag, found, "%s", why.text);
         gal_buf_printf(notes, "passed over step-%lld: %s\n", (long long)steps[i], why.text);
     }
     if (!err && i == n && n)

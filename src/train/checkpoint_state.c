@@ -4,8 +4,8 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "formats/json.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
@@ -73,13 +73,18 @@ gal_err gal__checkpoint_write_state(const gal_trainer *t, const char *path, gal_
     gal_hex(train, t->train.contents, 32);
     gal_hex(valid, t->valid.contents, 32);
     json_t *settings = settings_json(t->config);
-    json_t *root = json_pack("{s:i, s:I, s:I, s:I, s:I, s:{s:f, s:I, s:I, s:f}, s:{s:s, s:s}, s:o}", "version", 1,
-                             "step", (json_int_t)t->step, "tokens", (json_int_t)t->tokens, "epoch",
+    json_t *root = json_pack("{s:i, s:I, s:I, s:I, s:I, s:{s:f, s:I, s:I, s:f}, s:{s:s, s:s}}", "version", 1, "step",
+                             (json_int_t)t->step, "tokens", (json_int_t)t->tokens, "epoch",
                              (json_int_t)t->place.epoch, "row", (json_int_t)t->place.row, "schedule", "lr",
                              t->schedule.lr, "warmup", (json_int_t)t->schedule.warmup, "steps",
                              (json_int_t)t->schedule.steps, "final_fraction", t->schedule.final_fraction, "shards",
-                             "train", train, "valid", valid, "settings", settings ? settings : json_object());
-    return write_json(settings ? root : NULL, path, diag);
+                             "train", train, "valid", valid);
+    /* Not through json_pack(), which loses what it is given when memory runs out before it comes to it. */
+    if (json_object_set_new(root, "settings", settings)) {
+        json_decref(root);
+        root = NULL;
+    }
+    return write_json(root, path, diag);
 }
 
 static gal_err read_json(json_t **out, const char *path, gal_diag *diag) {
@@ -88,7 +93,8 @@ static gal_err read_json(json_t **out, const char *path, gal_diag *diag) {
     gal_err err = gal_read_file(&text, path, STATE_MAX_BYTES, diag);
     if (!err) {
         *out = json_loadb(text.data ? text.data : "", text.len, 0, &je);
-        if (!*out) err = gal_fail(diag, GAL_EINPUT, "%s:%d: %s", path, je.line, je.text);
+        bool oom = !*out && gal_json_no_memory(&je, text.data ? text.data : "", text.len);
+        if (!*out) err = gal_fail(diag, oom ? GAL_ENOMEM : GAL_EINPUT, "%s:%d: %s", path, je.line, je.text);
     }
     gal_buf_free(&text);
     return err;

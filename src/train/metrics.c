@@ -35,6 +35,7 @@ static gal_err refuse(gal_metrics *m, gal_err err, gal_diag *diag) {
         return gal_fail_write(diag, m->path, why == EDQUOT ? why : ENOSPC, 0);
     if (code == SQLITE_BUSY || code == SQLITE_LOCKED) err = GAL_EBUSY;
     if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) err = GAL_EINPUT;
+    if (code == SQLITE_NOMEM || (m->db && sqlite3_extended_errcode(m->db) == SQLITE_IOERR_NOMEM)) err = GAL_ENOMEM;
     return gal_fail(diag, err, "%s: %s", m->path, m->db ? sqlite3_errmsg(m->db) : "no memory");
 }
 

@@ -46,12 +46,18 @@ static gal_err read_tokenizer(gal_trainer *t, const char *path, gal_diag *diag) 
                                          "tokenizer.model.v1", "tokenizer.model" };
     if (!gal_is_dir(path)) return gal_read_file(&t->tok_bytes, path, TOKENIZER_MAX_BYTES, diag);
     gal_buf file = { 0 };
-    gal_err err = gal_fail(NULL, GAL_EINPUT, "not found");
-    for (size_t i = 0; err && i < GAL_LEN(NAMES); i++)
-        if (gal_path_join(&file, path, NAMES[i]) && gal_is_file(file.data))
-            err = gal_read_file(&t->tok_bytes, file.data, TOKENIZER_MAX_BYTES, diag);
+    gal_err err = GAL_OK;
+    bool found = false;
+    for (size_t i = 0; !err && !found && i < GAL_LEN(NAMES); i++) {
+        if (!gal_path_join(&file, path, NAMES[i])) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+        found = !err && gal_is_file(file.data);
+    }
+    if (found)
+        err = gal_read_file(&t->tok_bytes, file.data, TOKENIZER_MAX_BYTES, diag);
+    else if (!err)
+        err = gal_fail(diag, GAL_EINPUT, "%s: expected a tokenizer.model in this folder, found none", path);
     gal_buf_free(&file);
-    return err ? gal_fail(diag, err, "%s: expected a tokenizer.model in this folder, found none", path) : GAL_OK;
+    return err;
 }
 
 static gal_err setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
