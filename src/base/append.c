@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/append.h"
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/mem.h"
 
@@ -24,12 +25,12 @@ static void cut(int fd, off_t size) {
 /* The end of the last whole line. Devices and pipes have none. */
 static void drop_half_line(int fd) {
     struct stat st;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return;
+    if (gal_fault(GAL_FAULT_HINT) || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) return;
     char part[512];
     off_t end = st.st_size;
     while (end > 0) {
         off_t from = end > (off_t)sizeof part ? end - (off_t)sizeof part : 0;
-        ssize_t n = pread(fd, part, (size_t)(end - from), from);
+        ssize_t n = gal_fault(GAL_FAULT_HINT) ? -1 : pread(fd, part, (size_t)(end - from), from);
         if (n <= 0) return;
         while (n > 0 && part[n - 1] != '\n') n--;
         end = from + n;
@@ -42,7 +43,10 @@ gal_err gal_append_open(gal_append **out, const char *path, gal_diag *diag) {
     gal_append *a = gal_alloc(sizeof *a);
     if (!a) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
     a->path = gal_strdup(path);
-    a->fd = a->path ? open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666) : -1;
+    do
+        a->fd = a->path && !gal_fault(GAL_FAULT_CREATE) ? open(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0666)
+                                                        : -1;
+    while (a->path && a->fd < 0 && errno == EINTR);
     if (a->fd < 0) {
         gal_err err = a->path ? gal_fail_write(diag, path, errno, 0)
                               : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
@@ -58,7 +62,8 @@ gal_err gal_append_open(gal_append **out, const char *path, gal_diag *diag) {
 gal_err gal_append_line(gal_append *a, const char *text, size_t n, gal_diag *diag) {
     off_t before = lseek(a->fd, 0, SEEK_END);
     for (size_t done = 0; done < n;) {
-        ssize_t w = write(a->fd, text + done, n - done);
+        size_t part = n - done;
+        ssize_t w = gal_fault_move(GAL_FAULT_WRITE, &part) ? -1 : write(a->fd, text + done, part);
         if (w < 0 && errno == EINTR) continue;
         if (w <= 0) {
             int why = w < 0 ? errno : EIO;

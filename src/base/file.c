@@ -117,16 +117,15 @@ gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *
     return err;
 }
 
-bool gal_is_file(const char *path) {
+/* What path is; kind itself if nobody can tell, and 0 if there is nothing. */
+static mode_t look(const char *path, mode_t kind) {
     struct stat st;
-    if (!gal_fault(GAL_FAULT_LOOK) && stat(path, &st) == 0) return S_ISREG(st.st_mode);
-    return errno != ENOENT && errno != ENOTDIR;
+    if (!gal_fault(GAL_FAULT_LOOK) && stat(path, &st) == 0) return st.st_mode & S_IFMT;
+    return errno == ENOENT || errno == ENOTDIR ? 0 : kind;
 }
 
-bool gal_is_dir(const char *path) {
-    struct stat st;
-    return !gal_fault(GAL_FAULT_LOOK) && stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
+bool gal_is_file(const char *path) { return look(path, S_IFREG) == S_IFREG; }
+bool gal_is_dir(const char *path) { return look(path, S_IFDIR) == S_IFDIR; }
 
 bool gal_exists(const char *path) {
     struct stat st;

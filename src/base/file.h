@@ -21,7 +21,8 @@ void gal_map_forget(const gal_map *m, size_t from, size_t n);
 /* Reads a whole regular file into b (cleared first); refuses more than max_bytes. */
 gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *diag);
 
-/* True also if nobody can tell (an input or output error): whoever then opens it learns why. */
+/* True also if nobody can tell (an input or output error): whoever then opens it learns why, and nothing is taken for
+ * absent that is there. */
 bool gal_is_file(const char *path);
 bool gal_is_dir(const char *path);
 /* Something has that name: a file of any kind, a folder, a link to nowhere. */

@@ -4,6 +4,7 @@
 #define _GNU_SOURCE /* F_OFD_SETLK: POSIX 2008 has only locks that any close() of the file drops */
 #include "base/lock.h"
 
+#include "base/fault.h"
 #include "base/util.h"
 
 #include <errno.h>
@@ -38,7 +39,7 @@ static void write_holder(int fd) {
     if (gmtime_r(&now, &utc)) (void)strftime(at, sizeof at, "%Y-%m-%d %H:%M:%S UTC", &utc);
     int n = snprintf(text, sizeof text, "process %ld on %s since %s\n", (long)getpid(), host, at);
     /* Only for people: the lock is whole without it. */
-    if (n > 0 && empty(fd) && pwrite(fd, text, (size_t)n, 0) != n) (void)empty(fd);
+    if (n > 0 && empty(fd) && !gal_fault(GAL_FAULT_HINT) && pwrite(fd, text, (size_t)n, 0) != n) (void)empty(fd);
 }
 
 static bool no_locks_here(int why) { return why == ENOLCK || why == EOPNOTSUPP || why == ENOSYS || why == EINVAL; }
@@ -46,11 +47,13 @@ static bool no_locks_here(int why) { return why == ENOLCK || why == EOPNOTSUPP |
 gal_err gal_lock_take(gal_lock *l, const char *path, const char *what, gal_diag *diag) {
     *l = (gal_lock){ 0 };
     for (int i = 0; i < TRIES; i++) {
-        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        int fd;
+        do fd = gal_fault(GAL_FAULT_CREATE) ? -1 : open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        while (fd < 0 && errno == EINTR);
         if (fd < 0) return gal_fail(diag, GAL_EIO, "%s: cannot make the lock: %s", path, strerror(errno));
         struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
         struct stat st;
-        if (fcntl(fd, F_OFD_SETLK, &whole) != 0) {
+        if (gal_fault(GAL_FAULT_LOCK) || fcntl(fd, F_OFD_SETLK, &whole) != 0) {
             int why = errno;
             char holder[HOLDER];
             read_holder(fd, holder);
@@ -62,7 +65,7 @@ gal_err gal_lock_take(gal_lock *l, const char *path, const char *what, gal_diag 
         }
         /* A holder that gave up may have removed the file after it was opened here: then the lock keeps nobody out.
          */
-        if (fstat(fd, &st) == 0 && st.st_nlink > 0) {
+        if (!gal_fault(GAL_FAULT_LOOK) && fstat(fd, &st) == 0 && st.st_nlink > 0) {
             write_holder(fd);
             *l = (gal_lock){ true, fd };
             return GAL_OK;

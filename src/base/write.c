@@ -216,7 +216,7 @@ gal_err gal_write_file(const char *path, const void *bytes, size_t n, gal_diag *
 }
 
 gal_err gal_rename(const char *from, const char *to, gal_diag *diag) {
-    if (rename(from, to) != 0)
+    if (gal_fault(GAL_FAULT_RENAME) || rename(from, to) != 0)
         return gal_fail(diag, GAL_EIO, "%s: cannot rename to %s: %s", from, to, strerror(errno));
     return sync_parent(to, diag);
 }
