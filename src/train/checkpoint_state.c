@@ -210,13 +210,17 @@ gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag) {
 /* ---- the best one ------------------------------------------------------------------------------------------------
  */
 
-void gal__checkpoint_read_best(gal_trainer *t) {
+gal_err gal__checkpoint_read_best(gal_trainer *t, gal_diag *diag) {
     gal_buf path = { 0 };
     json_t *root = NULL;
+    gal_diag why = { 0 };
     t->best_step = -1;
     t->best_nats = -1.0;
-    /* Without the file there is no best one yet: not an error. */
-    if (gal_path_join(&path, t->dir, "checkpoints/best.json") && !read_json(&root, path.data, NULL)) {
+    gal_err err = gal_path_join(&path, t->dir, "checkpoints/best.json")
+                      ? GAL_OK
+                      : gal_fail(&why, GAL_ENOMEM, "%s: no memory", t->dir);
+    if (!err && gal_is_file(path.data)) err = read_json(&root, path.data, &why);
+    if (root) {
         int64_t step = json_integer_value(json_object_get(root, "step"));
         /* Evaluations that the resumed run will make again do not count yet. */
         if (step <= t->step) {
@@ -226,6 +230,9 @@ void gal__checkpoint_read_best(gal_trainer *t) {
     }
     json_decref(root);
     gal_buf_free(&path);
+    if (err != GAL_EINPUT) return err ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
+    gal__train_note(t, "the best checkpoint is taken from the metrics: %s", why.text);
+    return GAL_OK;
 }
 
 gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_diag *diag) {

@@ -125,7 +125,7 @@ static gal_err recall_evaluations(gal_trainer *t, bool *owed, gal_diag *diag) {
     size_t n = 0;
     gal_err err = gal_metrics_evals(t->metrics, &rows, &n, diag);
     if (err) return err;
-    gal__checkpoint_read_best(t);
+    err = gal__checkpoint_read_best(t, diag);
     bool known = t->best_nats >= 0, made = false;
     for (size_t i = 0; i < n; i++) {
         made = made || rows[i].step == t->step;
@@ -134,6 +134,7 @@ static gal_err recall_evaluations(gal_trainer *t, bool *owed, gal_diag *diag) {
         t->best_nats = rows[i].nats;
     }
     gal_free(rows);
+    if (err) return err;
     *owed = t->step > 0 && evaluation_due(t) && !made;
     return GAL_OK;
 }
@@ -278,6 +279,7 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     if (!err || err == GAL_EINTERRUPTED) {
         gal_err end = gal_metrics_fact(t->metrics, "state", err ? "stopped" : "finished", diag);
         if (!end) end = draw(t, diag);
+        if (!end && t->log_diag.err) end = gal_fail(diag, t->log_diag.err, "%s", t->log_diag.text);
         if (!err) err = end;
     }
     close_run(t, err && !born); /* a run that was refused leaves nothing */

@@ -101,8 +101,8 @@ gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, g
 gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag);
 uint64_t gal__checkpoint_bytes(const gal_trainer *t);
 int64_t gal__checkpoint_count(const char *dir); /* in the folder of checkpoints; 0 if it cannot be read */
-void gal__checkpoint_read_best(
-    gal_trainer *t); /* of the evaluations up to t->step; best_nats < 0 if it is not known */
+/* Of the evaluations up to t->step; best_nats < 0 if it is not known (no best.json, or a damaged one). */
+gal_err gal__checkpoint_read_best(gal_trainer *t, gal_diag *diag);
 gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_diag *diag);
 
 /* rehearse.c: memory and disk against what there is, one step, one evaluation, one save. */
