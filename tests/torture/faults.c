@@ -164,8 +164,9 @@ static int gal_call(void *user, gal_fault_kind kind) {
 }
 
 static bool sql_strike(gal_fault_kind kind) {
-    if (!strike(FAULT_CALL, OWNER_SQLITE, (int)kind)) return false;
-    errno = plan.why > 0 ? plan.why : EINTR; /* short transfers are tried on our own calls */
+    /* Short transfers are tried on our own calls. */
+    if (plan.why <= 0 || !strike(FAULT_CALL, OWNER_SQLITE, (int)kind)) return false;
+    errno = plan.why;
     return true;
 }
 

@@ -45,13 +45,15 @@ static const struct {
     [GAL_FAULT_RENAME] = { "rename", { GAL_EIO, GAL_EIO }, NULL },
     [GAL_FAULT_MKDIR] = { "mkdir", { GAL_EIO, GAL_EIO }, "the folder is there" },
     [GAL_FAULT_REMOVE] = { "remove", { GAL_EIO, GAL_EIO }, NULL },
+    [GAL_FAULT_LOCK] = { "lock", { GAL_EIO, GAL_EIO }, NULL },
     [GAL_FAULT_THREAD] = { "thread", { GAL_ENOMEM, GAL_ENOMEM }, NULL },
     [GAL_FAULT_HINT] = { "hint", { GAL_OK, GAL_OK }, "nobody depends on it" },
 };
 
 #define BIT(kind) (1u << GAL_FAULT_##kind)
 #define READING (BIT(OPEN) | BIT(READ) | BIT(MAP) | BIT(LIST) | BIT(LOOK) | BIT(HINT))
-#define WRITING (BIT(CREATE) | BIT(WRITE) | BIT(SYNC) | BIT(CLOSE) | BIT(RENAME) | BIT(MKDIR) | BIT(REMOVE))
+#define WRITING                                                                                                      \
+    (BIT(CREATE) | BIT(WRITE) | BIT(SYNC) | BIT(CLOSE) | BIT(RENAME) | BIT(MKDIR) | BIT(REMOVE) | BIT(LOCK))
 
 /* How calls fail: why, alone or with all later ones, and which of them. */
 static const struct {
@@ -75,6 +77,7 @@ static const struct {
 static const char *judge(const fault_plan *p, const fault_report *r, gal_err err, const gal_diag *diag) {
     if (err && (diag->err != err || !diag->text[0])) return "an error without its message";
     if (!r->hits) return err ? "an error though nothing failed" : NULL;
+    if (!err && stages_got_over) return NULL;
     if (p->what == FAULT_ALLOCATION) {
         if (err) return err == GAL_ENOMEM ? NULL : "expected the error of a lack of memory";
         /* SQLite goes on without some of its memory (caches). */
@@ -119,6 +122,7 @@ static fault_report once(const stage *s, fault_plan p, bool again) {
     gal_diag diag = { 0 };
     holdings before = now();
     s->prepare();
+    stages_got_over = NULL;
     faults_arm(p);
     gal_err err = s->run(&diag);
     fault_report r = faults_disarm();
