@@ -293,12 +293,13 @@ static gal_err list_steps(const char *dir, int64_t **steps, size_t *count, gal_d
     return GAL_OK;
 }
 
-int64_t gal__checkpoint_count(const char *dir) {
+gal_err gal__checkpoint_count(const char *dir, int64_t *count, gal_diag *diag) {
     int64_t *steps = NULL;
     size_t n = 0;
-    if (!dir || list_steps(dir, &steps, &n, NULL)) return 0;
+    gal_err err = list_steps(dir, &steps, &n, diag);
+    if (!err) *count = (int64_t)n;
     gal_free(steps);
-    return (int64_t)n;
+    return err;
 }
 
 /* Only checkpoints up to this step count: later ones were passed over because they are not whole, and a later save

@@ -59,11 +59,14 @@ gal_err gal__train_check_disk(gal_trainer *t, gal_diag *diag) {
     int64_t count = GAL_MIN(most, c->save.keep + 2);
     gal_buf dir = { 0 };
     uint64_t available = 0;
-    bool known = gal_path_join(&dir, t->dir, "checkpoints") && gal_disk_available(dir.data, &available);
-    /* Those of a run that is taken up are replaced in the end, one at a time. */
-    count = GAL_MAX(count - gal__checkpoint_count(dir.data), (int64_t)1);
+    int64_t there = 0;
+    gal_err err = gal_path_join(&dir, t->dir, "checkpoints") ? gal__checkpoint_count(dir.data, &there, diag)
+                                                             : gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    bool known = !err && gal_disk_available(dir.data, &available);
     gal_buf_free(&dir);
-    if (!known) return GAL_OK;
+    if (err || !known) return err;
+    /* Those of a run that is taken up are replaced in the end, one at a time. */
+    count = GAL_MAX(count - there, (int64_t)1);
     uint64_t need = gal__checkpoint_bytes(t) * (uint64_t)count;
     if (need > available)
         return gal_fail(

@@ -100,7 +100,7 @@ gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, g
 /* Compares the settings and the schedule, then fills weights, moments and place. */
 gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag);
 uint64_t gal__checkpoint_bytes(const gal_trainer *t);
-int64_t gal__checkpoint_count(const char *dir); /* in the folder of checkpoints; 0 if it cannot be read */
+gal_err gal__checkpoint_count(const char *dir, int64_t *count, gal_diag *diag); /* in the folder of checkpoints */
 /* Of the evaluations up to t->step; best_nats < 0 if it is not known (no best.json, or a damaged one). */
 gal_err gal__checkpoint_read_best(gal_trainer *t, gal_diag *diag);
 gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_diag *diag);
