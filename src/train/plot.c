@@ -192,10 +192,11 @@ gal_err gal_plot_run(const char *run, gal_diag *diag) {
         err = gal_fail(diag, GAL_EINPUT, "%s: expected at least one step, found none", path.data);
     if (!err && !(curve_new(&p.raw, n_steps) && curve_new(&p.smooth, n_steps) && curve_new(&p.valid, n_evals)))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for %zu points", run, n_steps);
+    const char *slash = strrchr(run, '/');
+    gal_buf_printf(&title, "%s: loss", slash && slash[1] ? slash + 1 : run);
+    if (!err && title.oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", run);
     if (!err) {
-        const char *slash = strrchr(run, '/');
-        gal_buf_printf(&title, "%s: loss", slash && slash[1] ? slash + 1 : run);
-        p.title = title.data ? title.data : "loss";
+        p.title = title.data;
         take_steps(&p, steps, n_steps);
         for (size_t i = 0; i < n_evals; i++) curve_add(&p.valid, (double)evals[i].step, evals[i].nats);
         range_of(&p);
