@@ -3,6 +3,8 @@
  * changes, so pointers into it stay good. SPDX-License-Identifier: Apache-2.0 */
 #include "base/bring.h"
 
+#include "base/fault.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
@@ -54,7 +56,8 @@ static void populate(const parts *p, uint8_t *at, size_t n) {
 
 static void read_part(const parts *p, uint8_t *at, size_t n, size_t offset) {
     while (n) {
-        ssize_t got = pread(p->fd, at, n, (off_t)offset);
+        size_t room = n;
+        ssize_t got = gal_fault_move(GAL_FAULT_READ, &room) ? -1 : pread(p->fd, at, room, (off_t)offset);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) atomic_store(p->why, errno);
         if (got == 0) atomic_store(p->shrunk, 1);
@@ -98,12 +101,13 @@ static gal_err all_parts(const gal_map *m, int fd, const char *path, gal_bring *
 /* Replaces the mapping by memory and fills it from the file. */
 static gal_err read_all(gal_map *m, const char *path, gal_bring *how, gal_diag *diag) {
     int fd;
-    do fd = open(path, O_RDONLY | O_CLOEXEC);
+    do fd = gal_fault(GAL_FAULT_OPEN) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
     while (fd < 0 && errno == EINTR);
     if (fd < 0) return gal_fail(diag, GAL_EINPUT, "%s: %s", path, strerror(errno));
     void *at = (void *)(uintptr_t)m->data;
     gal_err err = GAL_OK;
-    if (mmap(at, m->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+    if (gal_fault(GAL_FAULT_MAP) ||
+        mmap(at, m->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for its %zu bytes", path, m->bytes);
     if (!err) {
 #if defined(MADV_HUGEPAGE)
