@@ -331,6 +331,7 @@ static gal_err speak(gal_diag *diag) {
 
 static gal_err run_open(gal_diag *diag) {
     gal_lm_options o = lm_options();
+    o.no_mmap = 1; /* maps, too, before it reads */
     lm = UNTOUCHED;
     gal_err err = gal_lm_open(&lm, in("ref"), &o, diag);
     if (err) assert_ptr_equal(lm, UNTOUCHED);

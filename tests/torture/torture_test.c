@@ -33,7 +33,7 @@ static const struct {
 } CALLS[GAL_FAULTS_COUNT] = {
     [GAL_FAULT_OPEN] = { "open", { GAL_EINPUT, GAL_EIO }, NULL },
     [GAL_FAULT_READ] = { "read", { GAL_EINPUT, GAL_EINPUT }, NULL },
-    [GAL_FAULT_MAP] = { "map", { GAL_EINPUT, GAL_EINPUT }, NULL },
+    [GAL_FAULT_MAP] = { "map", { GAL_EINPUT, GAL_ENOMEM }, NULL },
     [GAL_FAULT_LIST] = { "list", { GAL_EINPUT, GAL_EIO }, NULL },
     [GAL_FAULT_LOOK] = { "look",
                          { GAL_EINPUT, GAL_EIO },
