@@ -7,7 +7,7 @@
 
 typedef struct stage {
     const char *name;
-    int quick; /* runs in the quick suite for each way of failing, at most */
+    int quick; /* runs in the quick suite for each way in which allocations fail, at most; a part for calls */
     /* Without failures: brings the folder (and the stage's objects) to its known state. */
     void (*prepare)(void);
     /* Under failures. */

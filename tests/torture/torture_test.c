@@ -16,7 +16,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { AGAIN_EVERY = 8 }; /* how often the slow half of after() runs */
+enum {
+    AGAIN_EVERY = 8, /* how often the slow half of after() runs */
+    CALLS_SHARE = 4  /* there are more ways in which calls fail */
+};
 
 static bool full;
 static int64_t seed = -1;
@@ -145,11 +148,13 @@ static long all_runs;
 
 static void torture(const stage *s, fault_plan p) {
     p.at = -1;
-    long count = once(s, p, false).counted, runs = full ? count : GAL_MIN((long)s->quick, count);
+    long share = p.what == FAULT_ALLOCATION ? s->quick : s->quick / CALLS_SHARE;
+    long count = once(s, p, false).counted, runs = full ? count : GAL_MIN(share, count);
     long first = GAL_MIN(runs / 2, count), rest = runs - first;
     double stride = rest ? (double)(count - first) / (double)rest : 1.0;
-    double offset = runs < count ? stride * (double)((seed * 2654435761 + p.sticky * 77 + p.why * 13) % 1000) / 1000
-                                 : 0;
+    /* Another place in each stride for each seed and each way. */
+    uint64_t mix = (uint64_t)seed * 2654435761u + (uint64_t)p.sticky * 77 + (uint64_t)(p.why + 1) * 13;
+    double offset = runs < count ? stride * (double)(mix % 1000) / 1000 : 0;
     for (long i = 0; i < runs; i++) {
         p.at = i < first ? i : first + (long)((double)(i - first) * stride + offset);
         (void)once(s, p, i % AGAIN_EVERY == 0);
