@@ -129,7 +129,8 @@ bool gal_is_dir(const char *path) { return look(path, S_IFDIR) == S_IFDIR; }
 
 bool gal_exists(const char *path) {
     struct stat st;
-    return lstat(path, &st) == 0;
+    if (!gal_fault(GAL_FAULT_LOOK) && lstat(path, &st) == 0) return true;
+    return errno != ENOENT && errno != ENOTDIR;
 }
 
 gal_err gal_make_dirs(const char *path, gal_diag *diag) {

@@ -149,6 +149,9 @@ static long all_runs;
 static void torture(const stage *s, fault_plan p) {
     p.at = -1;
     long share = p.what == FAULT_ALLOCATION ? s->quick : s->quick / CALLS_SHARE;
+#ifdef GAL_THIN_TESTS
+    share = GAL_MAX(share / 8, 2);
+#endif
     long count = once(s, p, false).counted, runs = full ? count : GAL_MIN(share, count);
     long first = GAL_MIN(runs / 2, count), rest = runs - first;
     double stride = rest ? (double)(count - first) / (double)rest : 1.0;
