@@ -271,7 +271,7 @@ static const char *model_folder(void) { return in("ref/checkpoints/step-2"); }
 static gal_lm_options lm_options(void) {
     gal_lm_options o;
     gal_lm_options_init(&o);
-    o.device = (gal_device_options){ "ref", 1 };
+    o.device = (gal_device_options){ .cpu = "ref", .threads = 1 };
     o.chunk = 3;
     return o;
 }
@@ -370,7 +370,9 @@ static void make_shards(void) {
         for (size_t i = part; i < gal_st_set_count(set); i += 2) {
             const gal_st_tensor *t = gal_st_set_at(set, i);
             assert_in_range(n, 0, GAL_LEN(items) - 1);
-            items[n++] = (gal_st_item){ t->name, t->dtype, t->dtype, t->ndim, t->dim, t->data };
+            items[n++] = (gal_st_item){
+                .name = t->name, .dtype = t->dtype, .from = t->dtype, .ndim = t->ndim, .dim = t->dim, .data = t->data
+            };
             gal_buf_printf(&index, "%s\"%s\": \"part-%zu.safetensors\"", part + i ? ", " : "", t->name, part);
         }
         CHECK_OK(gal_safetensors_write(in(part ? "sharded/part-1.safetensors" : "sharded/part-0.safetensors"), items,

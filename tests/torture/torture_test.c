@@ -53,6 +53,7 @@ static const struct {
     [GAL_FAULT_HINT] = { "hint", { GAL_OK, GAL_OK }, "nobody depends on it" },
 };
 
+#ifdef GAL_FAULTS
 #define BIT(kind) (1u << GAL_FAULT_##kind)
 #define READING (BIT(OPEN) | BIT(READ) | BIT(MAP) | BIT(LIST) | BIT(LOOK) | BIT(HINT))
 #define WRITING                                                                                                      \
@@ -76,6 +77,7 @@ static const struct {
     { GAL_FAULT_SHORT, false, BIT(READ) | BIT(WRITE) | BIT(HINT) },
     { GAL_FAULT_SHORT, true, BIT(READ) | BIT(WRITE) | BIT(HINT) },
 };
+#endif
 
 static const char *judge(const fault_plan *p, const fault_report *r, gal_err err, const gal_diag *diag) {
     if (err && (diag->err != err || !diag->text[0])) return "an error without its message";
