@@ -18,7 +18,7 @@ done
 LD_LIBRARY_PATH=$paths${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 export LD_LIBRARY_PATH
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader 2>/dev/null
-missing=$(ldd "$dir/test_kernels_cuda" | grep 'not found')
+missing=$(ldd "$dir/test_kernels_cuda" "$dir/test_parity" 2>/dev/null | grep "not found")
 if [ -n "$missing" ]; then
     echo "cuda-check: libraries are missing: $missing"
     find / -name 'libcublasLt.so*' -not -path '/proc/*' 2>/dev/null | head -5
