@@ -47,9 +47,10 @@ class TooLong(Exception):
 
 
 def run(command, limit):
-    """Standard output of a command; its whole session ends with it."""
+    """Standard output of a command; what it started ends with it."""
     begin = time.monotonic()
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             preexec_fn=os.setpgrp)
     try:
         out, err = child.communicate(timeout=limit)
     except BaseException as why:
@@ -120,8 +121,8 @@ def find_python(o):
 
 
 def contestants(o):
-    ours = [("galerne " + p, lambda shape, p=p: run_ours(o, shape, p)) for p in o.precisions.split(",")]
-    theirs = [("torch " + m, lambda shape, m=m: run_peer(o, shape, m)) for m in o.modes.split(",")] if o.python else []
+    ours = [("galerne " + p, lambda shape, p=p: run_ours(o, shape, p)) for p in o.precisions.split(",") if p]
+    theirs = [("torch " + m, lambda shape, m=m: run_peer(o, shape, m)) for m in o.modes.split(",") if m] if o.python else []
     # One of ours, one of theirs, and so on.
     mixed = []
     for i in range(max(len(ours), len(theirs))):

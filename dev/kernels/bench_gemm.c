@@ -220,7 +220,7 @@ static void race(const shape *s, bool decode) {
     /* Large products need fewer turns. */
     double giga = (double)(s->m * s->n * s->k) * 2e-9;
     int turns = GAL_MIN(giga > 10 ? (bench.turns + 1) / 2 : bench.turns, (int)MAX_TURNS);
-    printf("%-30s", s->name);
+    printf("%-34s", s->name);
     race_type(s, decode, GAL_F32, turns);
     printf("  |");
     race_type(s, decode, GAL_BF16, turns);
@@ -243,7 +243,7 @@ static bool measure_peaks(void) {
 }
 
 static void heading(const char *unit) {
-    printf("\n%-30s", unit);
+    printf("\n%-34s", unit);
     for (int i = 0; i < 2; i++)
         printf(" %8s %8s %8s %5s %5s%s", i ? "bf16" : "f32", "openblas", "onednn", "ratio", "peak", i ? "\n" : "  |");
 }

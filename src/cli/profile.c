@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_EVENTS = 200000, PEAK_REPEATS = 7 };
+enum { MAX_EVENTS = 200000, PEAK_REPEATS = 5 };
 
 typedef struct row {
     gal_kernel_id id;
