@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+enum { RETRIES = 5 };
+
 void gal_lm_options_init(gal_lm_options *options) {
     *options = (gal_lm_options){ .compute = GAL_F32, .cache = GAL_F32, .chunk = 512 };
 }
@@ -61,6 +63,28 @@ static gal_err load_defaults(gal_lm *lm, gal_diag *diag) {
     return err;
 }
 
+static gal_err open_folder(gal_lm *lm, const char *path, gal_diag *diag) {
+    gal_err err = gal_lm_load(&lm->model, &lm->dir, path, diag);
+    if (!err) err = gal_lm_load_tokenizer(&lm->tokenizer, lm->dir.data, diag);
+    return err ? err : load_defaults(lm, diag);
+}
+
+/* A training may remove the checkpoint between finding it and reading it; then there is a newer one. */
+static gal_err open_newest(gal_lm *lm, const char *path, gal_diag *diag) {
+    for (int left = RETRIES;; left--) {
+        gal_diag why = { 0 };
+        gal_err err = open_folder(lm, path, &why);
+        if (!err) return GAL_OK;
+        bool gone = lm->dir.len && !gal_is_dir(lm->dir.data);
+        if (!gone || left == 0) return gal_fail(diag, err, "%s", why.text);
+        gal_tokenizer_free(lm->tokenizer);
+        gal_model_free(lm->model);
+        lm->tokenizer = NULL;
+        lm->model = NULL;
+        gal_buf_clear(&lm->dir);
+    }
+}
+
 static gal_err check_options(const gal_lm_options *o, gal_diag *diag) {
     if ((o->compute != GAL_F32 && o->compute != GAL_BF16) || (o->cache != GAL_F32 && o->cache != GAL_BF16)) {
         return gal_fail(diag, GAL_EUSAGE, "compute and cache: expected f32 or bf16");
@@ -76,9 +100,7 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
     if (options) lm->options = *options;
     gal_err err = check_options(&lm->options, diag);
     if (!err) err = gal_dev_open(&lm->dev, &lm->options.device, diag);
-    if (!err) err = gal_lm_load(&lm->model, &lm->dir, path, diag);
-    if (!err) err = gal_lm_load_tokenizer(&lm->tokenizer, lm->dir.data, diag);
-    if (!err) err = load_defaults(lm, diag);
+    if (!err) err = open_newest(lm, path, diag);
     if (!err) err = gal_lm_bring(lm->model, lm->dev, &lm->options, diag);
     if (!err) {
         gal_engine_options eo = { .compute = lm->options.compute,

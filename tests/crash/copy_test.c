@@ -80,6 +80,7 @@ static void copied(void **state) {
     assert_int_equal(run("train c.yaml -o whole " SETTINGS "--set save.keep=1000"), 0);
     pid_t pid = start("train c.yaml -o busy-1 " SETTINGS "--set save.keep=3");
     char busy[40] = "busy-1", words[300];
+    wait_for_log(pid, busy, "step 2:");
     for (long i = 0; i < copies; i++) {
         sleep_s((double)gal_rng_below(seed, 1, (uint64_t)i, 1000) / 1000 * 0.1);
         siginfo_t info = { 0 };

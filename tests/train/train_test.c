@@ -14,6 +14,7 @@
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -344,6 +345,34 @@ static void too_small(void **state) {
     assert_non_null(strstr(diag0.text, "available"));
 }
 
+/* What a rehearsal forecasts for a batch is what the batch takes, within a quarter: few logits, and more than exist
+ * at once. */
+static void forecast(void **state) {
+    (void)state;
+    static const char *const SETTINGS[] = {
+        "steps=1 schedule.warmup=0 batch.rows=5",
+        "steps=1 schedule.warmup=0 batch.rows=16 model.vocab=100000 model.width=8 model.heads=1 model.tied=true",
+        "steps=1 schedule.warmup=0 batch.rows=6 recompute=true",
+    };
+    for (size_t i = 0; i < GAL_LEN(SETTINGS); i++) {
+        char name[40], path[500];
+        gal_buf log = { 0 };
+        (void)snprintf(name, sizeof name, "forecast-%zu", i);
+        CHECK_OK(train(name, SETTINGS[i], false, false, NULL, diag));
+        (void)snprintf(path, sizeof path, "%s/%s/log.txt", folder, name);
+        CHECK_OK(gal_read_file(&log, path, 1 << 20, diag));
+        gal_buf_putc(&log, 0);
+        static const char TOOK[] = "rehearsal: activations took ", FORECAST[] = " MB, the forecast was ";
+        char *end = strstr(log.data, TOOK);
+        assert_non_null(end);
+        double took = strtod(end + strlen(TOOK), &end);
+        assert_memory_equal(end, FORECAST, strlen(FORECAST));
+        double said = strtod(end + strlen(FORECAST), NULL);
+        if (!(fabs(said - took) <= 0.25 * took)) fail_msg("%s: forecast %g MB, took %g MB", SETTINGS[i], said, took);
+        gal_buf_free(&log);
+    }
+}
+
 static void what_is_written(void **state) {
     (void)state;
     static const char *const FILES[] = { "config.yaml",          "metrics.sqlite", "log.txt",
@@ -381,7 +410,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(far_device),         cmocka_unit_test(cuda),
         cmocka_unit_test(damaged_checkpoint), cmocka_unit_test(extending),
         cmocka_unit_test(accumulation),       cmocka_unit_test(too_small),
-        cmocka_unit_test(what_is_written),
+        cmocka_unit_test(what_is_written),    cmocka_unit_test(forecast),
     };
     return cmocka_run_group_tests_name("train", tests, setup, teardown);
 }
