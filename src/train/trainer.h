@@ -19,7 +19,7 @@ typedef struct gal_trainer {
     const gal_train_config *config; /* borrowed */
     const gal_train_options *options;
     const gal_watch *watch; /* NULL: nobody is told of launches */
-    const char *dir; /* the run directory */
+    const char *dir;        /* the run directory */
     bool resuming;
 
     gal_tokenizer *tok;
