@@ -220,11 +220,15 @@ static void test_npy(void **state) {
             gal_buf_add(&b, "\0\0\0\0\0\0\0", 8);
             npy_refused(NPY[i].header, b.data, b.len, NPY[i].says);
         }
-    static const char *const HEADS[] = { "\x93NUMPX\x01\x00", "\x93NUMPY\x03\x00\xff\xff",
-                                         "\x93NUMPY\x02\x00\xff\xff\xff\xff", "\x93NUMPY\x01\x01\x02\x00" };
-    static const char *const SAYS[] = { "expected a .npy file", "version", "4294967295 bytes, the file only",
-                                        "version" };
-    for (size_t i = 0; i < GAL_LEN(HEADS); i++) npy_refused("a head", HEADS[i], 12, SAYS[i]);
+    static const struct {
+        const char *bytes;
+        size_t n;
+        const char *says;
+    } HEADS[] = { { "\x93NUMPX\x01\x00\x02\x00", 10, "expected a .npy file" },
+                  { "\x93NUMPY\x03\x00\xff\xff", 10, "version" },
+                  { "\x93NUMPY\x02\x00\xff\xff\xff\xff", 12, "4294967295 bytes, the file only" },
+                  { "\x93NUMPY\x01\x01\x02\x00", 10, "version" } };
+    for (size_t i = 0; i < GAL_LEN(HEADS); i++) npy_refused("a head", HEADS[i].bytes, HEADS[i].n, HEADS[i].says);
     /* every prefix of a good one */
     gal_buf_clear(&b);
     gal_npy_header(&b, GAL_NPY_F32, 1, (const int64_t[]){ 2 });
