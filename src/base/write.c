@@ -89,7 +89,9 @@ static const char *parent_of(char dir[PATH_MAX], const char *path) {
 gal_err gal_fail_write(gal_diag *diag, const char *path, int why, uint64_t needed_bytes) {
     uint64_t available = 0;
     char dir[PATH_MAX];
-    bool full = why == ENOSPC || why == EDQUOT;
+    struct stat st;
+    /* What is no regular file fills no disk. */
+    bool full = (why == ENOSPC || why == EDQUOT) && (stat(path, &st) != 0 || S_ISREG(st.st_mode));
     if (!full || !(gal_disk_available(path, &available) || gal_disk_available(parent_of(dir, path), &available)))
         return gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(why));
     char needed[40] = "";

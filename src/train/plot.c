@@ -1,6 +1,6 @@
 /* plot.c - the loss curve of a run, by PLplot. One thread at a time: PLplot keeps its state in globals.
- * Its ways of ending the program or printing are replaced: an abort() becomes GAL_EFAIL.
- * SPDX-License-Identifier: Apache-2.0 */
+ * It would end the program when it cannot go on, and ask at the terminal where it lacks a driver: drivers are looked
+ * up first, and its exit becomes GAL_EFAIL. SPDX-License-Identifier: Apache-2.0 */
 #include "train/plot.h"
 
 #include "base/buf.h"
@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <plplot.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -17,12 +18,26 @@ enum { WIDTH = 900, HEIGHT = 600, SMOOTH = 40, MAX_POINTS = 4000 };
 enum { BLACK = 1, GRID = 2, LIGHT = 3, BLUE = 4, RED = 5 };
 
 static char abort_text[160];
+static jmp_buf escape; /* to draw() */
 
+static void on_abort(const char *why) { (void)snprintf(abort_text, sizeof abort_text, "%s", why ? why : ""); }
+/* PLplot ends the program whatever its handler returns. */
 static int on_exit_wish(const char *why) {
-    (void)snprintf(abort_text, sizeof abort_text, "%s", why ? why : "");
-    return 0;
+    on_abort(why && why[0] ? why : "the plotting library gave up");
+    longjmp(escape, 1);
 }
-static void on_abort(const char *why) { (void)on_exit_wish(why); }
+
+/* Whether PLplot has a driver of this name; without its drivers' folder it has none. */
+static bool has_driver(const char *name) {
+    enum { MOST = 128 };
+    const char *menus[MOST] = { NULL }, *names[MOST] = { NULL };
+    const char **menu = menus, **found = names;
+    int n = MOST;
+    plgDevs(&menu, &found, &n);
+    for (int i = 0; i < n && names[i]; i++)
+        if (strcmp(names[i], name) == 0) return true;
+    return false;
+}
 
 typedef struct curve {
     PLFLT *x, *y;
@@ -133,6 +148,9 @@ static gal_err draw(const picture *p, const char *driver, const char *path, gal_
     abort_text[0] = 0;
     plsexit(on_exit_wish);
     plsabort(on_abort);
+    if (setjmp(escape)) return gal_fail(diag, GAL_EFAIL, "%s: %s", path, abort_text);
+    if (!has_driver(driver))
+        return gal_fail(diag, GAL_EFAIL, "%s: the plotting library has no driver \"%s\" here", path, driver);
     plsdev(driver);
     plsfnam(path);
     plspage(0, 0, WIDTH, HEIGHT, 0, 0);
