@@ -95,6 +95,15 @@ static bool forget(const char *path) {
     return !(in & 1);
 }
 
+/* qemu's user mode says yes to any advice and follows few. */
+static bool advice_is_heard(void) {
+    void *page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(page != MAP_FAILED);
+    bool heard = madvise(page, 4096, 9999) != 0;
+    (void)munmap(page, 4096);
+    return heard;
+}
+
 /* A file of several parts, mapped or read: the same bytes at the same address. Cut short meanwhile: an error. */
 static void maps_are_brought_into_memory(void **state) {
     (void)state;
@@ -124,7 +133,7 @@ static void maps_are_brought_into_memory(void **state) {
             GAL_EINTERRUPTED);
         gal_map_close(&m);
     }
-    for (int read = 0; read < 2; read++) {
+    for (int read = advice_is_heard() ? 0 : 1; read < 2; read++) {
         gal_map m = { 0 };
         gal_diag why = { 0 };
         assert_int_equal(gal_map_open(&m, at("big"), &diag), GAL_OK);
