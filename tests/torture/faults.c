@@ -154,6 +154,12 @@ static int sql_init(void *user) {
 
 static void sql_shutdown(void *user) { (void)user; }
 
+/* SQLite takes some failures for another process's lock and waits seconds for that to go. */
+static int no_sleep(sqlite3_vfs *vfs, int us) {
+    (void)vfs;
+    return us;
+}
+
 /* ---- calls -------------------------------------------------------------------------------------------------------
  */
 
@@ -185,7 +191,7 @@ static ssize_t sql_pwrite(int fd, const void *bytes, size_t n, off_t at) {
 static int sql_truncate(int fd, off_t bytes) { return sql_strike(GAL_FAULT_WRITE) ? -1 : ftruncate(fd, bytes); }
 static int sql_unlink(const char *path) { return sql_strike(GAL_FAULT_REMOVE) ? -1 : unlink(path); }
 
-static void install_calls(void) {
+static void install_calls(sqlite3_vfs *vfs) {
     static const struct {
         const char *name;
         sqlite3_syscall_ptr call;
@@ -194,7 +200,6 @@ static void install_calls(void) {
                   { "pwrite64", (sqlite3_syscall_ptr)sql_pwrite }, { "ftruncate", (sqlite3_syscall_ptr)sql_truncate },
                   { "unlink", (sqlite3_syscall_ptr)sql_unlink } };
     gal_set_fault_hook(gal_call, NULL);
-    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
     for (size_t i = 0; vfs && i < GAL_LEN(CALLS); i++) (void)vfs->xSetSystemCall(vfs, CALLS[i].name, CALLS[i].call);
 }
 #endif
@@ -205,8 +210,10 @@ void faults_install(void) {
     gal_set_alloc_hook(gal_hook, NULL);
     json_set_alloc_funcs(json_take, json_give);
     if (sqlite3_config(SQLITE_CONFIG_MALLOC, &METHODS) != SQLITE_OK || sqlite3_initialize() != SQLITE_OK) abort();
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    if (vfs) vfs->xSleep = no_sleep;
 #ifdef GAL_FAULTS
-    install_calls();
+    install_calls(vfs);
 #endif
     void *warm[4];
     (void)backtrace(warm, 4); /* loads its library now, not at the first failure */
