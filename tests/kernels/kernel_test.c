@@ -306,7 +306,7 @@ void kt_each(const kt_family *f, void (*check)(kt *t)) {
             for (int w = 0; w < (c->vary & KT_WDT ? 3 : 1); w++)
                 for (int acc = 0; acc < (c->vary & KT_ACC ? 2 : 1); acc++)
                     for (int s = 0; s < (c->vary & KT_SCALE ? 3 : 1); s++) {
-                        if (w + acc + s > 0 && THIN_SKIP(others++, 11)) continue;
+                        if (w + acc + s > 0 && thin_skip(others++, 11)) continue;
                         kt t = { .c = c, .dt = dt ? GAL_BF16 : GAL_F32, .accumulate = acc, .scale = SCALES[s] };
                         t.wdt = c->vary & KT_WDT ? WDT[w] : t.dt;
                         t.shift = SHIFTS[(i + (size_t)(dt + w + acc + s)) % GAL_LEN(SHIFTS)];

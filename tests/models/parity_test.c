@@ -373,7 +373,7 @@ static void add(const char *folder, const char *level, const char *device) {
     };
     for (size_t k = 0; k < KINDS; k++) {
         if (k >= 4 && !has_gradients(folder)) continue;
-        if (k > 0 && THIN_SKIP(combination++, 3)) continue;
+        if (k > 0 && thin_skip(combination++, 3)) continue;
         (void)snprintf(names[n_tests], sizeof names[0], "%s %s %s", folder, level ? level : device, kinds[k].name);
         places[n_tests] = (place){ folder, level, device };
         tests[n_tests] = (struct CMUnitTest){ names[n_tests], kinds[k].run, NULL, NULL, &places[n_tests] };

@@ -48,7 +48,7 @@ static void composites(void **state) {
     for (size_t i = 0; i < OP_CASE_COUNT; i++)
         if (OP_CASES[i].has_composite) {
             bool large = OP_CASES[i].step & OP_LARGE;
-            if (!large || !THIN_SKIP(1, 2)) check(&OP_CASES[i], GAL_F64);
+            if (!large || !thin_skip(1, 2)) check(&OP_CASES[i], GAL_F64);
             if (!large) check(&OP_CASES[i], GAL_F32);
             count++;
         }

@@ -30,7 +30,7 @@ static double check_weight(op *o, int w, double *worst_at) {
     double *data = o->w[w].data, worst = 0, floor_of = 1e-3 * op_grad_max(o, w) + 1e-9;
     int64_t step = GAL_MAX(1, n / samples);
     for (int64_t i = 0; i < n; i += step) {
-        if (THIN_SKIP(i / step, 8)) continue;
+        if (thin_skip((size_t)(i / step), 8)) continue;
         double have = op_grad(o, w, i), want = difference(o, &data[i]);
         double error = fabs(have - want) / fmax(floor_of, fmax(fabs(have), fabs(want)));
         if (!(error <= worst)) {
@@ -60,7 +60,7 @@ static void check(const op_case *c) {
 static void gradients(void **state) {
     (void)state;
     for (size_t i = 0; i < OP_CASE_COUNT; i++)
-        if (!(OP_CASES[i].step & OP_LARGE) || !THIN_SKIP(1, 2)) check(&OP_CASES[i]);
+        if (!(OP_CASES[i].step & OP_LARGE) || !thin_skip(1, 2)) check(&OP_CASES[i]);
 }
 
 static void recompute(void **state) {

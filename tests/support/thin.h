@@ -3,11 +3,18 @@
 #ifndef TESTS_SUPPORT_THIN_H
 #define TESTS_SUPPORT_THIN_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 /* Whether to leave out combination i of a sweep: never, or all but every `keep`-th where the sweeps are thin. */
+static inline bool thin_skip(size_t i, size_t keep) {
 #ifdef GAL_THIN_TESTS
-#define THIN_SKIP(i, keep) ((i) % (keep) != 0)
+    return i % keep != 0;
 #else
-#define THIN_SKIP(i, keep) ((void)(i), 0)
+    (void)i;
+    (void)keep;
+    return false;
 #endif
+}
 
 #endif
