@@ -7,7 +7,6 @@
 typedef V F;
 enum { VW = VL, NR = 2 * VL }; /* 6 x 2 sums of two registers each, 4 registers of B and 1 of A: 29 of 32 */
 #define MR 6
-#define B_STAYS 1
 #define UNIT 1
 #define mac(acc, a, b) v_fma(a, b, acc)
 #define f_zero v_zero
@@ -47,7 +46,7 @@ GAL__INLINE F unit_n(const void *p0, const void *p1, gal_dtype dt, int64_t n, bo
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
-static const gal__gemm_level level = { NR, false, tile, few_rows, GAL__GEMM_TILE };
+static const gal__gemm_level level = { NR, false, tile, few_rows };
 
 static int64_t chunks(const void *args) { return gal__gemm_chunks(args, &level); }
 static void run(const void *args, int64_t chunk, void *scratch) { gal__gemm_run(args, chunk, scratch, &level); }
