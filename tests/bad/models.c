@@ -162,7 +162,15 @@ static void test_headers(void **state) {
 /* ---- cut short ---------------------------------------------------------------------------------------------------
  */
 
-/* Every byte of the header, and 200 places after it; the program tries one in 50. */
+/* The weights alone, without a device: thousands of times. */
+static void weights_refused(const char *what, const char *dir, const char *const *says) {
+    gal_model *m = NULL;
+    gal_diag diag = { 0 };
+    library_begin();
+    library_refused(what, gal_model_load(&m, dir, &diag), &diag, says);
+}
+
+/* Every byte of the header, and 200 places after it; the program tries a few of them. */
 static void test_truncated(void **state) {
     (void)state;
     const char *dir = copy_of(GOOD, "model");
@@ -178,12 +186,12 @@ static void test_truncated(void **state) {
         at -= 1 + gal_rng_below(5, 1, i, (b.len - header) / 100);
         if (at <= header || at > b.len) break;
         assert_int_equal(truncate(path, (off_t)at), 0);
-        model_refused("cut in the data", dir, SAYS);
+        weights_refused("cut in the data", dir, SAYS);
         if (i % 50 == 0) program("cut in the data", dir, 3, SAYS, INSPECT);
     }
     for (size_t n = header + 1; n-- > 0;) {
         assert_int_equal(truncate(path, (off_t)n), 0);
-        model_refused("cut in the header", dir, SAYS);
+        weights_refused("cut in the header", dir, SAYS);
         if (n % 211 == 0) program("cut in the header", dir, 3, SAYS, INSPECT);
     }
     gal_buf_free(&b);
