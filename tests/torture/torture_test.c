@@ -216,12 +216,6 @@ static int teardown(void **state) {
     return 0;
 }
 
-#ifdef __SANITIZE_ADDRESS__
-/* What the plotting library's font and module loaders keep until the process ends is not ours to free. */
-GAL_API const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) { return "leak:libfontconfig\nleak:libltdl\nleak:libplplot\n"; }
-#endif
-
 int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--full") == 0) full = true;

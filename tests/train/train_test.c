@@ -395,12 +395,6 @@ static void what_is_written(void **state) {
     gal_free(steps);
 }
 
-#ifdef __SANITIZE_ADDRESS__
-/* What the plotting library's font and module loaders keep until the process ends is not ours to free. */
-GAL_API const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) { return "leak:libfontconfig\nleak:libltdl\nleak:libplplot\n"; }
-#endif
-
 /* With an argument, only the tests whose names fit it. */
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
