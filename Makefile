@@ -10,7 +10,7 @@ QUIET    = MAKEFLAGS=--no-print-directory
 SOURCES  = $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh' 2>/dev/null || find src include tests fuzz bench examples -name '*.[ch]')
 
 # Tests that run no code of ours, or not as the build made it.
-CHECKS   = includes|budgets|banned|text|headers|self|symbols|install|faults
+CHECKS   = includes|budgets|banned|text|headers|self|levels|symbols|install|faults
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build build-cuda demo test test-full test-aarch64 test-tsan test-valgrind fuzz bench bench-train lint format install clean

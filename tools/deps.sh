@@ -1,7 +1,7 @@
 #!/bin/sh
 # deps.sh [--ci | --fuzz | --aarch64 | --valgrind | --list]: installs the packages that galerne needs and this machine
 # lacks. Says nothing when none is missing.
-# --ci adds the second compiler and the linters, --fuzz that compiler with its libFuzzer, --aarch64 the cross compiler and
+# --ci adds the other compilers and the linters, --fuzz clang with its libFuzzer, --aarch64 the cross compiler and
 # the emulator of tools/aarch64.sh; --list only prints the packages. SPDX-License-Identifier: Apache-2.0
 set -eu
 
@@ -10,10 +10,10 @@ packages='gcc libc6-dev g++ make cmake pkg-config libjansson-dev libyaml-dev lib
 plplot-driver-cairo libedit-dev libcmocka-dev zlib1g-dev'
 for option; do
     case $option in
-    --ci) packages="$packages clang clang-format clang-tidy cppcheck" ;;
+    --ci) packages="$packages clang clang-format clang-tidy cppcheck gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
     --fuzz) packages="$packages clang libclang-rt-dev" ;;
     --valgrind) packages="$packages valgrind" ;;
-    --aarch64) packages="$packages gcc-aarch64-linux-gnu qemu-user-static" ;;
+    --aarch64) packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static" ;;
     --list)
         # shellcheck disable=SC2086 # a list of words
         echo $packages

@@ -97,6 +97,7 @@ void gal_replay(gal_ctx *cx, const gal_plan *plan) {
         gal_pool_run_list(cx->dev->pool, plan->jobs, plan->count);
         return;
     }
+    GAL_ASSERT(plan->list || !plan->count);
     for (size_t i = 0; !cx->err && i < plan->count; i++) {
         const gal_launched *l = &plan->list[i];
         cx->dev->place = l->place;
