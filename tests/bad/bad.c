@@ -108,11 +108,12 @@ typedef struct outcome {
 
 static void child(const char *const *argv, const char *err, bool limited) {
     int null = open("/dev/null", O_RDWR), to = open(err, O_WRONLY | O_CREAT | O_TRUNC, 0666);
-    const struct rlimit none = { 0, 0 }, data = { MOST_DATA, MOST_DATA };
+    const struct rlimit none = { 0, 0 }, data = { MOST_DATA, MOST_DATA }, cpu = { MOST_CPU_S, MOST_CPU_S + 1 };
     (void)setrlimit(RLIMIT_CORE, &none);
     if (limited && !GAL_ASAN) (void)setrlimit(RLIMIT_DATA, &data); /* sanitizers map what they like */
     if (null < 0 || to < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(to, 2) < 0) _exit(125);
-    (void)alarm(MOST_SECONDS); /* outlives exec, and ends whoever waits for a pipe */
+    (void)setrlimit(RLIMIT_CPU, &cpu);
+    (void)alarm(MOST_WAIT_S); /* outlives exec, and ends whoever waits for a pipe */
     (void)execv(GAL_PROGRAM, (char *const *)(uintptr_t)argv);
     _exit(126);
 }
@@ -147,7 +148,8 @@ static void must_say(const char *what, const char *who, const char *text, const 
 void program(const char *what, const char *dir, int code, const char *const *says, const char *const *args) {
     outcome o;
     run(&o, dir, args, true);
-    if (o.signal == SIGALRM) fail_msg("%s: longer than %d s", what, MOST_SECONDS);
+    if (o.signal == SIGXCPU) fail_msg("%s: more than %d s of processor time", what, MOST_CPU_S);
+    if (o.signal == SIGALRM) fail_msg("%s: waits", what);
     if (o.signal) fail_msg("%s: ended by signal %d: %s", what, o.signal, o.err);
     if (o.code != code) fail_msg("%s: code %d, expected %d: %s", what, o.code, code, o.err);
     must_say(what, "the program", o.err, says);
