@@ -348,6 +348,7 @@ static gal_err grow_pairs(gal_bpe_trainer *t, gal_diag *diag) {
     if (err) return err;
     if (t->slots) t->held -= (t->mask + 1) * sizeof *t->slots + BLOCK_BYTES;
     gal_free(t->slots);
+    GAL_ASSERT(slots); /* want is never 0 */
     t->slots = slots;
     memset(t->slots, 0, want * sizeof *t->slots);
     t->mask = want - 1;
