@@ -521,15 +521,15 @@ static void after_resume(gal_err err, bool again) {
 
 const stage STAGES[] = {
     { "config", 400, nothing, run_config, nothing_after },
-    { "tokenizer", 40, nothing, run_tokenizer, nothing_after },
+    { "tokenizer", 24, nothing, run_tokenizer, nothing_after },
     { "data", 100, nothing, run_data, nothing_after },
     { "files", 400, prepare_files, run_files, after_files },
     { "threads", 100, nothing, run_threads, nothing_after },
-    { "open", 100, nothing, run_open, nothing_after },
-    { "generate", 100, prepare_speak, speak, after_speak },
-    { "save", 100, prepare_save, run_save, after_save },
-    { "train", 24, prepare_train, run_train, after_train },
-    { "resume", 24, prepare_resume, run_resume, after_resume },
+    { "open", 60, nothing, run_open, nothing_after },
+    { "generate", 60, prepare_speak, speak, after_speak },
+    { "save", 60, prepare_save, run_save, after_save },
+    { "train", 16, prepare_train, run_train, after_train },
+    { "resume", 16, prepare_resume, run_resume, after_resume },
 };
 const size_t N_STAGES = GAL_LEN(STAGES);
 
