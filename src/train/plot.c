@@ -8,11 +8,14 @@
 #include "base/mem.h"
 #include "train/metrics.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <plplot.h>
 #include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { WIDTH = 900, HEIGHT = 600, SMOOTH = 40, MAX_POINTS = 4000 };
 enum { BLACK = 1, GRID = 2, LIGHT = 3, BLUE = 4, RED = 5 };
@@ -185,6 +188,11 @@ static gal_err draw_both(const picture *p, const char *run, gal_diag *diag) {
     static const struct {
         const char *driver, *name;
     } KINDS[] = { { "pngcairo", "plots/loss.png" }, { "svg", "plots/loss.svg" } };
+    char here[PATH_MAX];
+    /* Looking for its drivers, PLplot reads through the NULL that getcwd() gives when the current folder was removed.
+     */
+    if (!getcwd(here, sizeof here))
+        return gal_fail(diag, GAL_EFAIL, "%s: cannot plot: the current folder: %s", run, strerror(errno));
     gal_buf path = { 0 };
     gal_err err = gal_path_join(&path, run, "plots") ? gal_make_dirs(path.data, diag)
                                                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", run);

@@ -9,7 +9,9 @@
 #include "base/rng.h"
 #include "train/loop.h"
 #include "train/metrics.h"
+#include "train/plot.h"
 
+#include <fcntl.h>
 #include <float.h>
 #include <math.h>
 #include <signal.h>
@@ -373,6 +375,24 @@ static void forecast(void **state) {
     }
 }
 
+/* The plotting library would crash. */
+static void plot_without_a_current_folder(void **state) {
+    (void)state;
+    char gone[256], run[400];
+    gal_diag diag0 = { 0 };
+    int back = open(".", O_RDONLY | O_DIRECTORY);
+    assert_true(back >= 0);
+    (void)snprintf(run, sizeof run, "%s/eager", folder);
+    make_folder(gone);
+    assert_int_equal(chdir(gone), 0);
+    remove_folder(gone);
+    gal_err err = gal_plot_run(run, &diag0);
+    assert_int_equal(fchdir(back), 0);
+    assert_int_equal(close(back), 0);
+    assert_int_equal(err, GAL_EFAIL);
+    assert_non_null(strstr(diag0.text, "current folder"));
+}
+
 static void what_is_written(void **state) {
     (void)state;
     static const char *const FILES[] = { "config.yaml",          "metrics.sqlite", "log.txt",
@@ -404,7 +424,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(far_device),         cmocka_unit_test(cuda),
         cmocka_unit_test(damaged_checkpoint), cmocka_unit_test(extending),
         cmocka_unit_test(accumulation),       cmocka_unit_test(too_small),
-        cmocka_unit_test(what_is_written),    cmocka_unit_test(forecast),
+        cmocka_unit_test(what_is_written),    cmocka_unit_test(plot_without_a_current_folder),
+        cmocka_unit_test(forecast),
     };
     return cmocka_run_group_tests_name("train", tests, setup, teardown);
 }
