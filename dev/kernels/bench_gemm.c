@@ -107,7 +107,7 @@ static void open_libraries(void) {
 }
 
 static void run_ours(const shape *s, gal_dtype dt) {
-    gal_k_gemm g = { .count = s->count };
+    gal_k_gemm g = { .count = s->count, .threads = bench.threads };
     gal_mat a = { bench.a, dt, s->ta ? 1 : s->k, s->ta ? s->m : 1 };
     gal_mat b = { bench.b, dt, s->tb ? 1 : s->n, s->tb ? s->k : 1 };
     gal_dtype out = s->ta ? GAL_F32 : dt; /* gradients of weights are f32 */

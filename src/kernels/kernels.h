@@ -1,8 +1,8 @@
 /* kernels.h - the list of kernels and the arguments of each. A kernel is a pure function of its arguments on plain
  * pointers: no allocation, no globals, no environment, no logging.
  *
- * A kernel is cut into chunks by its arguments alone, never by the number of threads; chunks write disjoint bytes,
- * and sums that cross chunks are added in a fixed order. Levels (ref, avx2, avx512, neon) fill a table of these; what
+ * A kernel is cut into chunks by its arguments alone; chunks write disjoint bytes, and sums that cross chunks are
+ * added in a fixed order. Only a product is told the number of threads, and gives the same bytes for any. Levels (ref, avx2, avx512, neon) fill a table of these; what
  * a level leaves out is taken from ref, which is the definition: plain C, every sum in double.
  *
  * Types: "dt" is the type of the activations (f32, bf16, or f64 on ref). Statistics and weight gradients are
@@ -105,6 +105,7 @@ typedef struct gal_gemm {
 } gal_gemm;
 typedef struct gal_k_gemm {
     int count;
+    int threads; /* that share the launch; 0: nobody knows. A hint for the cut */
     gal_gemm p[GAL_GEMM_MAX];
 } gal_k_gemm;
 

@@ -35,7 +35,7 @@ gal_t *gal_swiglu(gal_ctx *cx, gal_t *x, const gal_w *gate, const gal_w *up) {
                              .b = gal__mat_t(w[i]->data, w[i]->dtype, d),
                              .c = gal__mat(out[i]->data, x->dtype, f),
                              .compute = x->dtype };
-    gal_launch(cx, GAL_K_GEMM, &p, sizeof p);
+    gal__products(cx, &p);
     GAL_LAUNCH(cx, GAL_K_SWIGLU, gal_k_swiglu, .y = y->data, .g = g->data, .u = u->data, .dt = y->dtype,
                .count = n * f);
     gal_tape_push(cx, swiglu_vjp, y, &(swiglu_saved){ x, g, u, gate, up }, sizeof(swiglu_saved), &x, 1);

@@ -12,6 +12,8 @@ static inline gal_mat gal__mat(void *p, gal_dtype dt, int64_t cols) { return (ga
 static inline gal_mat gal__mat_t(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, 1, cols }; }
 
 /* dx (+)= dy w and dw += dy^T x for y = x w^T; dy [N, O] of type dy_dt. dx may be NULL. */
+/* Launches the products, if there are any. */
+void gal__products(gal_ctx *cx, gal_k_gemm *g);
 void gal__linear_grad(gal_ctx *cx, gal_t *x, const gal_w *w, void *dy, gal_dtype dy_dt);
 /* to (+)= from, of the same type and count. */
 void gal__accumulate(gal_ctx *cx, gal_t *to, const gal_t *from, bool accumulate);

@@ -45,10 +45,15 @@ static int grad_products(gal_ctx *cx, gal_gemm *p, gal_t *x, const gal_w *w, voi
     return (int)(next - p);
 }
 
+void gal__products(gal_ctx *cx, gal_k_gemm *g) {
+    g->threads = gal_pool_threads(gal_ctx_dev(cx)->pool);
+    if (g->count) gal_launch(cx, GAL_K_GEMM, g, sizeof *g);
+}
+
 void gal__linear_grad(gal_ctx *cx, gal_t *x, const gal_w *w, void *dy, gal_dtype dy_dt) {
     gal_k_gemm g = { 0 };
     g.count = grad_products(cx, g.p, x, w, dy, dy_dt);
-    if (g.count) gal_launch(cx, GAL_K_GEMM, &g, sizeof g);
+    gal__products(cx, &g);
 }
 
 void gal__accumulate(gal_ctx *cx, gal_t *to, const gal_t *from, bool accumulate) {
@@ -80,7 +85,7 @@ static gal_t *linear(gal_ctx *cx, gal_t *x, const gal_w *w, gal_t *add, gal_dtyp
     if (!y) return NULL;
     if (add) GAL_SHAPES(gal_count(add) == gal_count(y) && add->dtype == y->dtype, "linear_add", add, y);
     gal_k_gemm g = { .count = 1, .p = { product(x, w, y, add) } };
-    gal_launch(cx, GAL_K_GEMM, &g, sizeof g);
+    gal__products(cx, &g);
     gal_tape_push(cx, linear_vjp, y, &(linear_saved){ x, add, w }, sizeof(linear_saved), &x, 1);
     return y;
 }
@@ -108,7 +113,7 @@ void gal_qkv(gal_ctx *cx, gal_t *x, const gal_w *wq, const gal_w *wk, const gal_
         if (!*out[i]) return;
         g.p[i] = product(x, w[i], *out[i], NULL);
     }
-    gal_launch(cx, GAL_K_GEMM, &g, sizeof g);
+    gal__products(cx, &g);
     for (int i = 0; i < 3; i++)
         gal_tape_push(cx, linear_vjp, *out[i], &(linear_saved){ x, NULL, w[i] }, sizeof(linear_saved), &x, 1);
 }
@@ -148,7 +153,7 @@ static void matmul_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
                                                          : gal__mat(db->data, y->dtype, n),
                                      .compute = y->dtype,
                                      .accumulate = has };
-    if (g.count) gal_launch(cx, GAL_K_GEMM, &g, sizeof g);
+    gal__products(cx, &g);
 }
 
 gal_t *gal_matmul(gal_ctx *cx, gal_t *a, gal_t *b, bool transpose_b) {
@@ -165,7 +170,7 @@ gal_t *gal_matmul(gal_ctx *cx, gal_t *a, gal_t *b, bool transpose_b) {
                               .b = transpose_b ? gal__mat_t(b->data, b->dtype, k) : gal__mat(b->data, b->dtype, n),
                               .c = gal__mat(y->data, y->dtype, n),
                               .compute = a->dtype } } };
-    gal_launch(cx, GAL_K_GEMM, &g, sizeof g);
+    gal__products(cx, &g);
     gal_tape_push(cx, matmul_vjp, y, &(matmul_saved){ a, b, transpose_b }, sizeof(matmul_saved), (gal_t *[]){ a, b },
                   2);
     return y;

@@ -32,7 +32,7 @@ static void logits_of(gal_ctx *cx, const gal_t *x, const gal_w *head, gal_t *log
                               .b = gal__mat_t(head->data, head->dtype, d),
                               .c = gal__mat(logits->data, logits->dtype, v),
                               .compute = x->dtype } } };
-    gal_launch(cx, GAL_K_GEMM, &g, sizeof g);
+    gal__products(cx, &g);
 }
 
 /* The gradient of rows r0 .. r0+rows-1, whose logits are overwritten. */
@@ -61,7 +61,7 @@ static void chunk_grad(gal_ctx *cx, const xent_saved *s, gal_t *logits, const ga
                                      .c = gal__mat(dw, stat, d),
                                      .compute = s->x->dtype,
                                      .accumulate = true };
-    if (g.count) gal_launch(cx, GAL_K_GEMM, &g, sizeof g);
+    gal__products(cx, &g);
 }
 
 static void xent_vjp(gal_ctx *cx, gal_t *loss, const void *saved) {

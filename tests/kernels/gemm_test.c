@@ -267,6 +267,43 @@ static void three_at_once(void **state) {
     free(a.m.p);
 }
 
+/* However many threads a launch is cut for, the bytes are the same. */
+static void any_cut(void **state) {
+    (void)state;
+    const int64_t m = 523, n = 611, k = 331; /* several tiles, blocks of k, and a last panel that is not full */
+    const int threads[] = { 1, 2, 3, 8, 64 };
+    block a = block_new(m, k, GAL_F32, BY_COL, 0), b = block_new(k, n, GAL_F32, BY_COL, 0);
+    for (int narrow = 0; narrow < 2; narrow++) {
+        block one = block_new(m, n, narrow ? GAL_BF16 : GAL_F32, BY_ROW, 0), other = one;
+        void *before = malloc(one.bytes);
+        assert_non_null(before);
+        memcpy(before, one.m.p, one.bytes);
+        other.m.p = malloc(one.bytes);
+        assert_non_null(other.m.p);
+        for (size_t l = 1; l < sizeof levels / sizeof *levels; l++) {
+            if (!levels[l].here) continue;
+            int64_t fewest = INT64_MAX, most = 0;
+            for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
+                gal_k_gemm args = { .count = 1, .threads = threads[t] };
+                block *c = t ? &other : &one;
+                memcpy(c->m.p, before, one.bytes);
+                args.p[0] = (gal_gemm){ m, n, k, a.m, b.m, c->m, NULL, narrow ? GAL_BF16 : GAL_F32, true };
+                const gal_kernel *kernel = &levels[l].table.k[GAL_K_GEMM];
+                run_all(kernel, &args, t % 2);
+                if (t) assert_memory_equal(one.m.p, other.m.p, one.bytes);
+                fewest = fewest < kernel->chunks(&args) ? fewest : kernel->chunks(&args);
+                most = most > kernel->chunks(&args) ? most : kernel->chunks(&args);
+            }
+            assert_true(fewest < most);
+        }
+        free(one.m.p);
+        free(other.m.p);
+        free(before);
+    }
+    free(a.m.p);
+    free(b.m.p);
+}
+
 /* An infinity or NaN reaches exactly the sums that it belongs to. */
 static void not_finite(void **state) {
     (void)state;
@@ -295,7 +332,8 @@ static void not_finite(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small),   cmocka_unit_test(blocks),        cmocka_unit_test(no_products),
-        cmocka_unit_test(doubles), cmocka_unit_test(three_at_once), cmocka_unit_test(not_finite),
+        cmocka_unit_test(doubles), cmocka_unit_test(three_at_once), cmocka_unit_test(any_cut),
+        cmocka_unit_test(not_finite),
     };
     return cmocka_run_group_tests(tests, open_levels, NULL);
 }

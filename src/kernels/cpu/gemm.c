@@ -1,5 +1,5 @@
-/* gemm.c - cuts matrix products into chunks: tiles of C. The cut is a function of shapes, types and level, never of
- * threads, so that results repeat whatever runs them. Refuses nothing: products in f64 (and types that the levels do
+/* gemm.c - cuts matrix products into chunks: tiles of C. Every number of C is summed in the same order however C is
+ * cut, so the cut may follow the number of threads and results repeat all the same. Refuses nothing: products in f64 (and types that the levels do
  * not have) go to ref with ref's chunks. SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cpu/gemm.h"
 
@@ -57,26 +57,26 @@ static cut cut_few_rows(const gal_gemm *g) {
     return (cut){ 1, ceil_div(g->n, strip) };
 }
 
-/* Tiles of r x c cost, for each step of k, r c / rate cycles to multiply and (r + c) pack cycles to pack: about one
- * a number, because packing waits for memory. Large tiles pack less, small tiles spread better over threads: the cut
- * with the smallest sum over some numbers of threads of (longest thread x threads) wins, few threads counting double
- * since most launches hold more than one product. Units: 1/64 of a cycle. */
-static cut cut_tiles(const gal_gemm *g, const gal__gemm_level *lv) {
-    static const unsigned rows[] = { 48, 64, 96, 128, 160, 192, 256, 336, 512, GAL__GEMM_MT };
-    static const unsigned cols[] = { 64, 96, 128, 160, 192, 256, 320, 384, GAL__GEMM_NT };
-    const unsigned mul = g->compute == GAL_BF16 && lv->pairs ? 2 : 4, pack = 64;
-    const unsigned widest = lv->nr > 16 ? 320 : GAL__GEMM_NT; /* a high block of registers streams B from L2 */
+/* Tiles of r x c cost, for each step of k, r c multiply-adds and (r + c) numbers to pack: about a cycle each, because
+ * packing waits for memory. Large tiles pack less; small ones spread better over threads, and the last to end is
+ * waited for a shorter time, a quarter of a tile. The cut with the smallest time of a launch of `count` such products
+ * wins; where nobody says how many threads there are, some numbers of them are weighed. */
+static cut cut_tiles(const gal_gemm *g, int count, int threads, const gal__gemm_level *lv) {
+    static const unsigned rows[] = { 48, 64, 96, 128, 160, 192, 256, 336, 512, 688, GAL__GEMM_MT };
+    static const unsigned cols[] = { 64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768 };
+    const unsigned mul = (unsigned)(g->compute == GAL_BF16 ? lv->bf16 : lv->f32), pack = 64;
     const int64_t nr = lv->nr, panels = ceil_div(g->n, nr);
+    const int few = threads > 0 ? threads : 2, many = threads > 0 ? threads : 8;
     cut best = { 1, 1 };
     uint64_t best_cost = UINT64_MAX;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         int64_t tm = ceil_div(g->m, rows[i]);
         uint64_t r = (uint64_t)ceil_div(g->m, tm);
-        for (size_t j = 0; j < sizeof cols / sizeof *cols && cols[j] <= widest; j++) {
+        for (size_t j = 0; j < sizeof cols / sizeof *cols && (int)cols[j] <= lv->nt; j++) {
             int64_t tn = ceil_div(panels, smaller(panels, cols[j] / nr));
             uint64_t c = (uint64_t)(ceil_div(panels, tn) * nr), tile = r * c * mul + (r + c) * pack, cost = 0;
-            for (int threads = 2; threads <= 8; threads *= 2)
-                cost += (uint64_t)ceil_div(tm * tn, threads) * (uint64_t)threads * tile * (threads == 2 ? 2 : 1);
+            for (int t = few; t <= many; t *= 2)
+                cost += ((uint64_t)ceil_div(tm * tn * count, t) * tile + tile / 4) * (uint64_t)t;
             if (cost >= best_cost) continue;
             best_cost = cost;
             best = (cut){ tm, tn };
@@ -85,9 +85,9 @@ static cut cut_tiles(const gal_gemm *g, const gal__gemm_level *lv) {
     return best;
 }
 
-static cut cut_of(const gal_gemm *g, const gal__gemm_level *lv) {
+static cut cut_of(const gal_gemm *g, const gal_k_gemm *args, const gal__gemm_level *lv) {
     if (g->m <= 0 || g->n <= 0) return (cut){ 0, 0 };
-    return few_rows(g) ? cut_few_rows(g) : cut_tiles(g, lv);
+    return few_rows(g) ? cut_few_rows(g) : cut_tiles(g, args->count, args->threads, lv);
 }
 
 int64_t gal__gemm_chunks(const gal_k_gemm *args, const gal__gemm_level *lv) {
@@ -95,7 +95,7 @@ int64_t gal__gemm_chunks(const gal_k_gemm *args, const gal__gemm_level *lv) {
     int64_t chunks = 0;
     for (int i = 0; i < args->count; i++) {
         gal_gemm g = with_dense_rows(&args->p[i]);
-        cut c = cut_of(&g, lv);
+        cut c = cut_of(&g, args, lv);
         chunks += c.tm * c.tn;
     }
     return chunks;
@@ -108,7 +108,7 @@ void gal__gemm_run(const gal_k_gemm *args, int64_t chunk, void *scratch, const g
     }
     for (int i = 0; i < args->count; i++) {
         gal_gemm g = with_dense_rows(&args->p[i]);
-        cut c = cut_of(&g, lv);
+        cut c = cut_of(&g, args, lv);
         if (chunk >= c.tm * c.tn) {
             chunk -= c.tm * c.tn;
             continue;

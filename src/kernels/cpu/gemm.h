@@ -1,5 +1,5 @@
-/* gemm.h - private to kernels/cpu: what the levels' matrix products share. gemm.c cuts a launch into tiles of C by
- * the shapes, types and level alone and finds the tile of a chunk; a level computes one tile (gemm_body.h) or one
+/* gemm.h - private to kernels/cpu: what the levels' matrix products share. gemm.c cuts a launch into tiles of C and
+ * finds the tile of a chunk; a level computes one tile (gemm_body.h) or one
  * strip of a product with few rows (gemm_rows.h). SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_GEMM_H
 #define GAL_KERNELS_CPU_GEMM_H
@@ -15,8 +15,7 @@
 #endif
 
 enum {
-    GAL__GEMM_MT = 1024,       /* most rows of a tile */
-    GAL__GEMM_NT = 512,        /* most columns of a tile */
+    GAL__GEMM_MT = 960,        /* most rows of a tile */
     GAL__GEMM_ROWS = 8,        /* up to so many rows of A the product is bound by reading B: no packing */
     GAL__GEMM_ROWS_K = 1 << 16 /* ... and A's rows as f32 must fit the scratch: 2 MiB */
 };
@@ -29,8 +28,9 @@ typedef struct gal__tile {
 typedef void (*gal__tile_fn)(const gal_gemm *g, const gal__tile *t, void *scratch);
 
 typedef struct gal__gemm_level {
-    int nr;     /* columns of the block of C held in registers */
-    bool pairs; /* bf16 products take half the time of f32's */
+    int nr;        /* columns of the block of C held in registers */
+    int nt;        /* most columns of a tile */
+    int f32, bf16; /* 64ths of a cycle that a multiply-add takes */
     gal__tile_fn tile, rows;
 } gal__gemm_level;
 

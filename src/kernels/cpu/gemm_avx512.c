@@ -18,7 +18,7 @@ GAL__INLINE F unit_n(const void *p0, const void *p1, gal_dtype dt, int64_t n, bo
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
-const gal__gemm_level gal__gemm_avx512 = { NR, false, tile, few_rows };
+const gal__gemm_level gal__gemm_avx512 = { NR, NT, 2, 2, tile, few_rows };
 
 static int64_t chunks(const void *args) { return gal__gemm_chunks(args, &gal__gemm_avx512); }
 static void run(const void *args, int64_t chunk, void *scratch) {

@@ -32,7 +32,7 @@ static void any_tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
 }
 static void any_rows(const gal_gemm *g, const gal__tile *t, void *scratch) { gal__gemm_avx512.rows(g, t, scratch); }
 
-static const gal__gemm_level level = { NR, true, any_tile, any_rows };
+static const gal__gemm_level level = { NR, NT, 2, 1, any_tile, any_rows };
 
 static int64_t chunks(const void *args) { return gal__gemm_chunks(args, &level); }
 static void run(const void *args, int64_t chunk, void *scratch) { gal__gemm_run(args, chunk, scratch, &level); }

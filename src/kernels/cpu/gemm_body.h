@@ -29,24 +29,23 @@
 #include "kernels/cpu/gemm.h"
 
 #define B_STAYS (MR < 8)
-#if B_STAYS /* KC NR numbers are 20 of 32 KiB L1; KC MB are 322 of 512 KiB L2, what a processor with AVX2 may have   \
-             */
-enum { KC = 320, MB = 252 };
-#else /* KC MR numbers are 21 of 32 KiB L1; KC columns are 480 KiB of 1 MiB L2 in tiles of 320 (gemm.c) */
-enum { KC = 384, MB = 336 };
+#if B_STAYS /* KC NR numbers are 20 of 32 KiB L1; twice KC MB are 330 of 512 KiB L2, what AVX2 may come with */
+enum { KC = 320, MB = 126, NT = 512 };
+#else /* KC MR numbers are 14 of 32 KiB L1; KC NT are 768 KiB of L2, which has 1 MiB and more with AVX-512 */
+enum { KC = 256, MB = 112, NT = 768 };
 #endif
 enum {
     PACK_WORDS = 8,     /* steps of k that all strips take together; the next ones are fetched meanwhile */
     PACK_AHEAD = 2,     /* rows ahead to fetch */
+    B_AHEAD = 8,        /* words ahead to fetch */
     A_STRIDE = KC + 16, /* words; an odd number of cache lines, so that rows do not share sets */
     MT = GAL__GEMM_MT,
-    NT = GAL__GEMM_NT,
-    A_WORDS = MB * A_STRIDE + 64,
+    A_WORDS = MB * A_STRIDE + 64, /* of one part; there are two */
     B_WORDS = KC * NT,
     SUM_WORDS = MT * NT
 };
-_Static_assert((A_WORDS + B_WORDS + SUM_WORDS) * 4 <= GAL_SCRATCH_BYTES, "a tile must fit the scratch");
-_Static_assert(KC % VW == 0 && NT % NR == 0, "whole vectors");
+_Static_assert((2 * A_WORDS + B_WORDS + SUM_WORDS) * 4 <= GAL_SCRATCH_BYTES, "a tile must fit the scratch");
+_Static_assert(KC % VW == 0 && NT % NR == 0 && MB % MR == 0, "whole vectors and panels");
 _Static_assert(A_STRIDE >= KC + VW, "panels [word][MR] store whole vectors");
 
 /* The running block of k: words [0, words), numbers [k0, k0 + n). */
@@ -84,21 +83,19 @@ GAL__INLINE void pack_row(float *dst, const char *p, size_t ahead, gal_dtype dt,
     if (k < n) f_store(dst + k / UNIT, unit_k(p + (size_t)k * size, dt, n - k, round));
 }
 
-static void pack_a_rows(float *dst, const gal_mat *a, const gal__tile *t, const kblock *kb, bool round) {
+static void pack_a_row(float *dst, const gal_mat *a, int64_t i, const kblock *kb, bool round) {
     const size_t ahead = (size_t)(PACK_AHEAD * a->rs) * bytes_of(a->dt);
-    for (int64_t i = t->i0; i < t->i1; i++, dst += A_STRIDE) {
-        const char *p = at(a, i, kb->k0);
-        if (a->cs != 1) {
-            for (int64_t k = 0; k < kb->n; k += VW * UNIT)
-                f_store(dst + k / UNIT, unit_strided(p + (size_t)(k * a->cs) * bytes_of(a->dt), a->dt, a->cs,
-                                                     min64(kb->n - k, VW * UNIT), round));
-        } else if (a->dt == GAL_F32) {
-            pack_row(dst, p, ahead, GAL_F32, kb->n, round);
-        } else if (a->dt == GAL_BF16) {
-            pack_row(dst, p, ahead, GAL_BF16, kb->n, round);
-        } else {
-            pack_row(dst, p, ahead, GAL_F16, kb->n, round);
-        }
+    const char *p = at(a, i, kb->k0);
+    if (a->cs != 1) {
+        for (int64_t k = 0; k < kb->n; k += VW * UNIT)
+            f_store(dst + k / UNIT, unit_strided(p + (size_t)(k * a->cs) * bytes_of(a->dt), a->dt, a->cs,
+                                                 min64(kb->n - k, VW * UNIT), round));
+    } else if (a->dt == GAL_F32) {
+        pack_row(dst, p, ahead, GAL_F32, kb->n, round);
+    } else if (a->dt == GAL_BF16) {
+        pack_row(dst, p, ahead, GAL_BF16, kb->n, round);
+    } else {
+        pack_row(dst, p, ahead, GAL_F16, kb->n, round);
     }
 }
 #endif
@@ -117,43 +114,35 @@ GAL__INLINE void pack_across(float *dst, int64_t width, const char *p, size_t st
     }
 }
 
-/* All strips advance together, some words at a time: lines of the matrix are read whole. p: number 0 of step k 0,
- * the next step of k is `step` bytes on. */
+/* All strips advance together, PACK_WORDS words at a time: lines of the matrix are read whole. p: number 0 of step 0
+ * of k, the next step is `step` bytes on. Numbers [k, k + PACK_WORDS UNIT) of the block. */
 static void pack_strips(const strip *s, int64_t count, int64_t width, const char *p, size_t step, gal_dtype dt,
-                        const kblock *kb, bool round) {
-    for (int64_t k = 0; k < kb->n; k += PACK_WORDS * UNIT)
-        for (int64_t i = 0; i < count; i++) {
-            const char *q = p + (size_t)k * step + (size_t)s[i].from * bytes_of(dt);
-            float *dst = s[i].dst + k / UNIT * width;
-            int64_t n = min64(kb->n - k, PACK_WORDS * UNIT);
-            if (s[i].n == VW && dt == GAL_F32)
-                pack_across(dst, width, q, step, GAL_F32, VW, n, round);
-            else if (s[i].n == VW && dt == GAL_BF16)
-                pack_across(dst, width, q, step, GAL_BF16, VW, n, round);
-            else
-                pack_across(dst, width, q, step, dt, s[i].n, n, round);
-        }
-}
-
-static void pack_a_panels(float *dst, const gal_mat *a, const gal__tile *t, const kblock *kb, bool round) {
-    const int64_t rows = t->i1 - t->i0, panels = (rows + MR - 1) / MR;
-    strip s[MB / MR + 1];
-    for (int64_t p = 0; p < panels; p++) {
-        int64_t from = rows * p / panels;
-        s[p] = (strip){ dst + p * MR * A_STRIDE, from, rows * (p + 1) / panels - from };
+                        const kblock *kb, int64_t k, bool round) {
+    for (int64_t i = 0; i < count; i++) {
+        const char *q = p + (size_t)k * step + (size_t)s[i].from * bytes_of(dt);
+        float *dst = s[i].dst + k / UNIT * width;
+        int64_t n = min64(kb->n - k, PACK_WORDS * UNIT);
+        if (s[i].n == VW && dt == GAL_F32)
+            pack_across(dst, width, q, step, GAL_F32, VW, n, round);
+        else if (s[i].n == VW && dt == GAL_BF16)
+            pack_across(dst, width, q, step, GAL_BF16, VW, n, round);
+        else
+            pack_across(dst, width, q, step, dt, s[i].n, n, round);
     }
-    pack_strips(s, panels, MR, at(a, t->i0, kb->k0), (size_t)a->cs * bytes_of(a->dt), a->dt, kb, round);
 }
 
-/* Columns of a matrix with k contiguous (or strided), VW at a time: transposed to [word][width]. */
+/* Columns of a matrix with k contiguous (or strided), VW at a time: transposed to [word][width]. Those `ahead` columns
+ * on are fetched meanwhile. */
 GAL__INLINE void pack_block(float *dst, int64_t width, const gal_mat *b, gal_dtype dt, int64_t j, int64_t cols,
-                            int64_t k0, int64_t n, bool round) {
+                            int64_t ahead, int64_t k0, int64_t n, bool round) {
     F r[VW];
     for (int i = 0; i < VW; i++) {
         if (i >= cols)
             r[i] = f_zero();
-        else if (b->rs == 1)
+        else if (b->rs == 1) {
+            __builtin_prefetch(at(b, k0, j + i + ahead));
             r[i] = unit_k(at(b, k0, j + i), dt, n, round);
+        }
         else
             r[i] = unit_strided(at(b, k0, j + i), dt, b->rs, n, round);
     }
@@ -167,11 +156,11 @@ static void pack_down(float *dst, int64_t width, const gal_mat *b, int64_t j, in
     for (int64_t k = 0; k < kb->n; k += step, dst += VW * width) {
         int64_t n = min64(step, kb->n - k);
         if (cols == VW && n == step && b->rs == 1 && b->dt == GAL_F32)
-            pack_block(dst, width, b, GAL_F32, j, VW, kb->k0 + k, VW * UNIT, round);
+            pack_block(dst, width, b, GAL_F32, j, VW, VW, kb->k0 + k, VW * UNIT, round);
         else if (cols == VW && n == step && b->rs == 1 && b->dt == GAL_BF16)
-            pack_block(dst, width, b, GAL_BF16, j, VW, kb->k0 + k, VW * UNIT, round);
+            pack_block(dst, width, b, GAL_BF16, j, VW, VW, kb->k0 + k, VW * UNIT, round);
         else
-            pack_block(dst, width, b, b->dt, j, cols, kb->k0 + k, n, round);
+            pack_block(dst, width, b, b->dt, j, cols, VW, kb->k0 + k, n, round);
     }
 }
 
@@ -182,27 +171,12 @@ GAL__INLINE void pack_a_panel(float *dst, const gal_mat *t, gal_dtype dt, int64_
     const int64_t step = VW * UNIT;
     int64_t k = 0;
     if (t->rs == 1)
-        for (; k + step <= kb->n; k += step, dst += VW * MR) {
-            for (int c = 0; c < n; c++) __builtin_prefetch(at(t, kb->k0 + k, i + n + c));
-            pack_block(dst, MR, t, dt, i, n, kb->k0 + k, step, round);
-        }
+        for (; k + step <= kb->n; k += step, dst += VW * MR)
+            pack_block(dst, MR, t, dt, i, n, n, kb->k0 + k, step, round);
     for (; k < kb->n; k += step, dst += VW * MR)
-        pack_block(dst, MR, t, t->dt, i, n, kb->k0 + k, min64(step, kb->n - k), round);
+        pack_block(dst, MR, t, t->dt, i, n, n, kb->k0 + k, min64(step, kb->n - k), round);
 }
 
-static void pack_a_rows(float *dst, const gal_mat *a, const gal__tile *t, const kblock *kb, bool round) {
-    const gal_mat flip = { a->p, a->dt, a->cs, a->rs };
-    const int64_t rows = t->i1 - t->i0, panels = (rows + MR - 1) / MR;
-    for (int64_t p = 0; p < panels; p++, dst += MR * A_STRIDE) {
-        const int64_t from = rows * p / panels, n = rows * (p + 1) / panels - from;
-        if (n == MR && a->dt == GAL_F32)
-            pack_a_panel(dst, &flip, GAL_F32, t->i0 + from, MR, kb, round);
-        else if (n == MR && a->dt == GAL_BF16)
-            pack_a_panel(dst, &flip, GAL_BF16, t->i0 + from, MR, kb, round);
-        else
-            pack_a_panel(dst, &flip, a->dt, t->i0 + from, (int)n, kb, round);
-    }
-}
 #endif
 
 /* dst: panels of NR columns, each room for whole vectors of words. */
@@ -218,7 +192,66 @@ static void pack_b(float *dst, const gal_mat *b, const gal__tile *t, const kbloc
         else
             pack_down(half, NR, b, t->j0 + j, n, kb, round);
     }
-    if (count > 0) pack_strips(s, count, NR, at(b, kb->k0, t->j0), (size_t)b->rs * bytes_of(b->dt), b->dt, kb, round);
+    for (int64_t k = 0; count > 0 && k < kb->n; k += PACK_WORDS * UNIT)
+        pack_strips(s, count, NR, at(b, kb->k0, t->j0), (size_t)b->rs * bytes_of(b->dt), b->dt, kb, k, round);
+}
+
+/* Up to MB rows of A, packed a unit at a time: that happens between the products of the part before, so that the lines
+ * that a unit asks for ahead have come when the next one reads them. */
+typedef struct part {
+    const gal_mat *a;
+    kblock kb;
+    float *dst;
+    int64_t i0, rows, panels; /* row i0 + rows p / panels begins panel p */
+    int64_t units, done;
+    bool rowwise, round; /* rowwise: dst is [i][word], else panels [word][MR] */
+    strip strips[MB / MR];
+} part;
+
+static int64_t panel_row(const part *p, int64_t panel) { return p->rows * panel / p->panels; }
+
+static bool across(const gal_mat *a) { return a->rs == 1 && a->cs != 1; }
+
+static part part_of(const gal_gemm *g, const kblock *kb, int64_t i0, int64_t rows, float *dst) {
+    part p = { .a = &g->a, .kb = *kb, .dst = dst, .i0 = i0, .rows = rows, .panels = (rows + MR - 1) / MR };
+    p.round = g->compute == GAL_BF16;
+    p.rowwise = !B_STAYS && !across(&g->a);
+    if (across(&g->a)) {
+        p.units = (kb->n + PACK_WORDS * UNIT - 1) / (PACK_WORDS * UNIT);
+        for (int64_t i = 0; i < p.panels; i++) {
+            int64_t from = panel_row(&p, i);
+            p.strips[i] = (strip){ dst + i * MR * A_STRIDE, from, panel_row(&p, i + 1) - from };
+        }
+    } else {
+        p.units = B_STAYS ? p.panels : rows;
+    }
+    return p;
+}
+
+static void pack_unit(const part *p, int64_t unit) {
+    const gal_mat *a = p->a;
+    if (across(a)) {
+        pack_strips(p->strips, p->panels, MR, at(a, p->i0, p->kb.k0), (size_t)a->cs * bytes_of(a->dt), a->dt, &p->kb,
+                    unit * PACK_WORDS * UNIT, p->round);
+        return;
+    }
+#if B_STAYS
+    const gal_mat flip = { a->p, a->dt, a->cs, a->rs };
+    const int64_t from = panel_row(p, unit), n = panel_row(p, unit + 1) - from;
+    float *dst = p->dst + unit * MR * A_STRIDE;
+    if (n == MR && a->dt == GAL_F32)
+        pack_a_panel(dst, &flip, GAL_F32, p->i0 + from, MR, &p->kb, p->round);
+    else if (n == MR && a->dt == GAL_BF16)
+        pack_a_panel(dst, &flip, GAL_BF16, p->i0 + from, MR, &p->kb, p->round);
+    else
+        pack_a_panel(dst, &flip, a->dt, p->i0 + from, (int)n, &p->kb, p->round);
+#else
+    pack_a_row(p->dst + unit * A_STRIDE, a, p->i0 + unit, &p->kb, p->round);
+#endif
+}
+
+static void pack_until(part *p, int64_t unit) {
+    for (; p->done < unit; p->done++) pack_unit(p, p->done);
 }
 
 /* R x NR sums over the block's words; added to out or stored there. ROWS: A lies as [i][word], else [word][MR]. */
@@ -234,6 +267,10 @@ GAL__INLINE void micro(const int R, const bool ROWS, int64_t words, const float 
     }
     for (int64_t w = 0; w < words; w++, a += next, b += NR) {
         F b0 = f_load(b), b1 = f_load(b + VW);
+        if (!B_STAYS) { /* B comes from L2 */
+            __builtin_prefetch(b + B_AHEAD * NR);
+            __builtin_prefetch(b + B_AHEAD * NR + VW);
+        }
         GAL__UNROLL
         for (int i = 0; i < R; i++) {
             F x = f_set1(a[i * row]);
@@ -296,64 +333,67 @@ static void finish(const gal_gemm *g, const float *sum, int64_t lds, int64_t i0,
         }
 }
 
-/* The running block of a tile: rows [i0, i0 + rows) of C. */
+/* The running block of a tile. */
 typedef struct block {
     const gal_gemm *g;
     const gal__tile *t;
-    const kblock *kb;
-    int64_t i0, rows, room; /* room: words of a panel of B */
-    const float *a, *b;     /* packed */
-    bool a_rows;            /* A lies as [i][word] */
+    const part *a;
+    int64_t room; /* words of a panel of B */
+    const float *b;
     float *sums;
 } block;
 
 /* One block of registers: rows of panel p, columns [j, j + NR). */
-static void multiply_panel(const block *k, int64_t p, int64_t panels, int64_t j) {
+static void multiply_panel(const block *k, int64_t p, int64_t j) {
     const gal_gemm *g = k->g;
-    const kblock *kb = k->kb;
+    const kblock *kb = &k->a->kb;
     const bool dense = g->c.dt == GAL_F32 && g->c.cs == 1, in_place = g->add == g->c.p && !g->accumulate;
-    const int64_t first = k->rows * p / panels, r = k->rows * (p + 1) / panels - first, i = k->i0 + first;
+    const int64_t first = panel_row(k->a, p), r = panel_row(k->a, p + 1) - first, i = k->a->i0 + first;
     const int64_t cols = min64(NR, k->t->j1 - j);
-    const float *b = k->b + (j - k->t->j0) / NR * k->room, *a = k->a + (k->a_rows ? first : p * MR) * A_STRIDE;
+    const bool rowwise = k->a->rowwise;
+    const float *b = k->b + (j - k->t->j0) / NR * k->room, *a = k->a->dst + (rowwise ? first : p * MR) * A_STRIDE;
     if (dense && cols == NR && (!g->add || in_place || !kb->first)) {
         float *c = (float *)g->c.p + i * g->c.rs + j;
-        micro_any(r, k->a_rows, kb->words, a, b, c, g->c.rs, !kb->first || g->accumulate || in_place);
+        micro_any(r, rowwise, kb->words, a, b, c, g->c.rs, !kb->first || g->accumulate || in_place);
         return;
     }
     float *s = k->sums + (i - k->t->i0) * NT + (j - k->t->j0);
     const bool direct = dense && cols == NR; /* later blocks add to C */
-    micro_any(r, k->a_rows, kb->words, a, b, s, NT, !kb->first);
+    micro_any(r, rowwise, kb->words, a, b, s, NT, !kb->first);
     if (kb->last || direct) finish(g, s, NT, i, r, j, cols);
 }
 
-static void multiply(const block *k) {
-    const int64_t panels = (k->rows + MR - 1) / MR;
-#if B_STAYS
-    for (int64_t j = k->t->j0; j < k->t->j1; j += NR)
-        for (int64_t p = 0; p < panels; p++) multiply_panel(k, p, panels, j);
-#else
-    for (int64_t p = 0; p < panels; p++)
-        for (int64_t j = k->t->j0; j < k->t->j1; j += NR) multiply_panel(k, p, panels, j);
-#endif
+/* Meanwhile the next part (if any) is packed. */
+static void multiply(const block *k, part *next) {
+    const int64_t panels = k->a->panels, columns = (k->t->j1 - k->t->j0 + NR - 1) / NR, all = panels * columns;
+    for (int64_t n = 0; n < all; n++) {
+        const int64_t p = B_STAYS ? n % panels : n / columns, j = B_STAYS ? n / panels : n % columns;
+        multiply_panel(k, p, k->t->j0 + j * NR);
+        if (next) pack_until(next, next->units * (n + 1) / all);
+    }
 }
 
 static void tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
-    float *pa = scratch, *pb = pa + A_WORDS, *sums = pb + B_WORDS;
+    float *pa[2] = { scratch, (float *)scratch + A_WORDS }, *pb = pa[1] + A_WORDS, *sums = pb + B_WORDS;
     const int64_t words = (g->k + UNIT - 1) / UNIT, blocks = words > KC ? (words - 1) / KC + 1 : 1;
     const int64_t each = ((words + blocks - 1) / blocks + VW - 1) / VW * VW;
-    const int64_t rows = t->i1 - t->i0, parts = (rows + MB - 1) / MB;
-    const bool round = g->compute == GAL_BF16, across = g->a.rs == 1 && g->a.cs != 1;
-    for (int64_t w = 0, n = 0; w == 0 || w < words; w += n) {
-        n = min64(each, words - w);
-        kblock kb = { w * UNIT, min64(n * UNIT, g->k - w * UNIT), n, w == 0, w + n >= words };
-        pack_b(pb, &g->b, t, &kb, round);
-        for (int64_t part = 0; part < parts; part++) {
-            const gal__tile sub = { t->i0 + rows * part / parts, t->i0 + rows * (part + 1) / parts, t->j0, t->j1 };
-            (across ? pack_a_panels : pack_a_rows)(pa, &g->a, &sub, &kb, round);
-            multiply(&(block){ g, t, &kb, sub.i0, sub.i1 - sub.i0, (n + VW - 1) / VW * VW * NR, pa, pb,
-                               !B_STAYS && !across, sums });
+    const int64_t rows = t->i1 - t->i0, panels = (rows + MR - 1) / MR, parts = (rows + MB - 1) / MB;
+    part next = { 0 };
+    for (int64_t n = 0; n <= blocks * parts; n++) { /* part n is packed while part n - 1 is multiplied */
+        const part now = next;
+        const int64_t w = n / parts * each, of = n % parts;
+        const bool more = n < blocks * parts;
+        if (more) {
+            const int64_t count = min64(each, words - w);
+            const kblock kb = { w * UNIT, min64(count * UNIT, g->k - w * UNIT), count, w == 0, w + count >= words };
+            const int64_t from = rows * (panels * of / parts) / panels, to = rows * (panels * (of + 1) / parts) / panels;
+            next = part_of(g, &kb, t->i0 + from, to - from, pa[n % 2]);
         }
-        if (words == 0) break;
+        if (n > 0)
+            multiply(&(block){ g, t, &now, (now.kb.words + VW - 1) / VW * VW * NR, pb, sums }, more ? &next : NULL);
+        else
+            pack_until(&next, next.units);
+        if (more && of == 0) pack_b(pb, &g->b, t, &next.kb, next.round);
     }
 }
 

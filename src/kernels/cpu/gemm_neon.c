@@ -46,7 +46,7 @@ GAL__INLINE F unit_n(const void *p0, const void *p1, gal_dtype dt, int64_t n, bo
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
-static const gal__gemm_level level = { NR, false, tile, few_rows };
+static const gal__gemm_level level = { NR, NT, 4, 4, tile, few_rows };
 
 static int64_t chunks(const void *args) { return gal__gemm_chunks(args, &level); }
 static void run(const void *args, int64_t chunk, void *scratch) { gal__gemm_run(args, chunk, scratch, &level); }
