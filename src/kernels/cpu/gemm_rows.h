@@ -5,7 +5,7 @@
 #ifndef GAL_KERNELS_CPU_GEMM_ROWS_H
 #define GAL_KERNELS_CPU_GEMM_ROWS_H
 
-enum { COLS = 4 };
+enum { COLS = 4, AHEAD = 1024 }; /* AHEAD: bytes of B to fetch ahead of each column */
 
 /* sums[r][c]: rows r < R of A (lda apart) with columns c of B, p[c] of type dt. */
 GAL__INLINE void dots(const int R, float sums[4][COLS], const float *a, int64_t lda, const char *const p[COLS],
@@ -25,6 +25,7 @@ GAL__INLINE void dots(const int R, float sums[4][COLS], const float *a, int64_t 
         GAL__UNROLL
         for (int c = 0; c < COLS; c++) {
             const char *q = p[c] + (size_t)i * size;
+            __builtin_prefetch(q + AHEAD);
             F w = n == VW ? ld(q, dt, VW) : ld(q, dt, n);
             if (round) w = f_round(w);
             GAL__UNROLL
