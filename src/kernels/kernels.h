@@ -2,8 +2,9 @@
  * pointers: no allocation, no globals, no environment, no logging.
  *
  * A kernel is cut into chunks by its arguments alone; chunks write disjoint bytes, and sums that cross chunks are
- * added in a fixed order. Only a product is told the number of threads, and gives the same bytes for any. Levels (ref, avx2, avx512, neon) fill a table of these; what
- * a level leaves out is taken from ref, which is the definition: plain C, every sum in double.
+ * added in a fixed order. Only a product is told the number of threads, and gives the same bytes for any. Levels
+ * (ref, avx2, avx512, neon) fill a table of these; what a level leaves out is taken from ref, which is the
+ * definition: plain C, every sum in double.
  *
  * Types: "dt" is the type of the activations (f32, bf16, or f64 on ref). Statistics and weight gradients are
  * gal_stat_dtype(dt): f32, or f64 where dt is f64. All arrays are row-major and dense unless strides are given.

@@ -331,8 +331,8 @@ static void not_finite(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(small),   cmocka_unit_test(blocks),        cmocka_unit_test(no_products),
-        cmocka_unit_test(doubles), cmocka_unit_test(three_at_once), cmocka_unit_test(any_cut),
+        cmocka_unit_test(small),      cmocka_unit_test(blocks),        cmocka_unit_test(no_products),
+        cmocka_unit_test(doubles),    cmocka_unit_test(three_at_once), cmocka_unit_test(any_cut),
         cmocka_unit_test(not_finite),
     };
     return cmocka_run_group_tests(tests, open_levels, NULL);

@@ -1,6 +1,6 @@
 /* gemm.c - cuts matrix products into chunks: tiles of C. Every number of C is summed in the same order however C is
- * cut, so the cut may follow the number of threads and results repeat all the same. Refuses nothing: products in f64 (and types that the levels do
- * not have) go to ref with ref's chunks. SPDX-License-Identifier: Apache-2.0 */
+ * cut, so the cut may follow the number of threads and results repeat all the same. Refuses nothing: products in f64
+ * (and types that the levels do not have) go to ref with ref's chunks. SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cpu/gemm.h"
 
 #include "base/pool.h"

@@ -131,8 +131,8 @@ static void pack_strips(const strip *s, int64_t count, int64_t width, const char
     }
 }
 
-/* Columns of a matrix with k contiguous (or strided), VW at a time: transposed to [word][width]. Those `ahead` columns
- * on are fetched meanwhile. */
+/* Columns of a matrix with k contiguous (or strided), VW at a time: transposed to [word][width]. Those `ahead`
+ * columns on are fetched meanwhile. */
 GAL__INLINE void pack_block(float *dst, int64_t width, const gal_mat *b, gal_dtype dt, int64_t j, int64_t cols,
                             int64_t ahead, int64_t k0, int64_t n, bool round) {
     F r[VW];
@@ -142,8 +142,7 @@ GAL__INLINE void pack_block(float *dst, int64_t width, const gal_mat *b, gal_dty
         else if (b->rs == 1) {
             __builtin_prefetch(at(b, k0, j + i + ahead));
             r[i] = unit_k(at(b, k0, j + i), dt, n, round);
-        }
-        else
+        } else
             r[i] = unit_strided(at(b, k0, j + i), dt, b->rs, n, round);
     }
     transpose(r);
@@ -196,8 +195,8 @@ static void pack_b(float *dst, const gal_mat *b, const gal__tile *t, const kbloc
         pack_strips(s, count, NR, at(b, kb->k0, t->j0), (size_t)b->rs * bytes_of(b->dt), b->dt, kb, k, round);
 }
 
-/* Up to MB rows of A, packed a unit at a time: that happens between the products of the part before, so that the lines
- * that a unit asks for ahead have come when the next one reads them. */
+/* Up to MB rows of A, packed a unit at a time: that happens between the products of the part before, so that the
+ * lines that a unit asks for ahead have come when the next one reads them. */
 typedef struct part {
     const gal_mat *a;
     kblock kb;
@@ -386,7 +385,8 @@ static void tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
         if (more) {
             const int64_t count = min64(each, words - w);
             const kblock kb = { w * UNIT, min64(count * UNIT, g->k - w * UNIT), count, w == 0, w + count >= words };
-            const int64_t from = rows * (panels * of / parts) / panels, to = rows * (panels * (of + 1) / parts) / panels;
+            const int64_t from = rows * (panels * of / parts) / panels,
+                          to = rows * (panels * (of + 1) / parts) / panels;
             next = part_of(g, &kb, t->i0 + from, to - from, pa[n % 2]);
         }
         if (n > 0)
