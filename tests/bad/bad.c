@@ -106,11 +106,18 @@ typedef struct outcome {
     char err[4096];
 } outcome;
 
+/* Sanitizers map shadows of all memory. */
+#if GAL_ASAN || defined(__SANITIZE_THREAD__)
+#define MAPS_AT_WILL true
+#else
+#define MAPS_AT_WILL false
+#endif
+
 static void child(const char *const *argv, const char *err, bool limited) {
     int null = open("/dev/null", O_RDWR), to = open(err, O_WRONLY | O_CREAT | O_TRUNC, 0666);
     const struct rlimit none = { 0, 0 }, data = { MOST_DATA, MOST_DATA }, cpu = { MOST_CPU_S, MOST_CPU_S + 1 };
     (void)setrlimit(RLIMIT_CORE, &none);
-    if (limited && !GAL_ASAN) (void)setrlimit(RLIMIT_DATA, &data); /* sanitizers map what they like */
+    if (limited && !MAPS_AT_WILL) (void)setrlimit(RLIMIT_DATA, &data);
     if (null < 0 || to < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(to, 2) < 0) _exit(125);
     (void)setrlimit(RLIMIT_CPU, &cpu);
     (void)alarm(MOST_WAIT_S); /* outlives exec, and ends whoever waits for a pipe */
