@@ -31,8 +31,8 @@
 #define B_STAYS (MR < 8)
 #if B_STAYS /* KC NR numbers are 20 of 32 KiB L1; twice KC MB are 330 of 512 KiB L2, what AVX2 may come with */
 enum { KC = 320, MB = 126, NT = 512 };
-#else /* KC MR numbers are 14 of 32 KiB L1; KC NT are 768 KiB of L2, which has 1 MiB and more with AVX-512 */
-enum { KC = 256, MB = 112, NT = 768 };
+#else /* KC MR numbers are 12 of 32 KiB L1; KC NT and twice KC MB are 882 KiB of L2, which has 1 MiB with AVX-512 */
+enum { KC = 224, MB = 112, NT = 768 };
 #endif
 enum {
     PACK_WORDS = 8,     /* steps of k that all strips take together; the next ones are fetched meanwhile */
