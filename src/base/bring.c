@@ -4,6 +4,7 @@
 #include "base/bring.h"
 
 #include "base/fault.h"
+#include "base/maps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -114,6 +115,7 @@ static gal_err read_all(gal_map *m, const char *path, gal_bring *how, gal_diag *
         (void)madvise(at, m->bytes, MADV_HUGEPAGE);
 #endif
         err = all_parts(m, fd, path, how, diag);
+        gal__maps_remove(m->data); /* a copy: the file may change now */
         (void)mprotect(at, m->bytes, PROT_READ);
     }
     (void)close(fd);

@@ -65,7 +65,7 @@ gal_err gal_map_open(gal_map *out, const char *path, gal_diag *diag) {
     (void)close(fd); /* the mapping stays */
     if (p == MAP_FAILED)
         return gal_fail(diag, class_of(why), "%s: cannot map %zu bytes: %s", path, bytes, strerror(why));
-    if (bytes && !gal__maps_add(p, bytes, path)) {
+    if (bytes && !gal__maps_add(p, bytes, path, &st)) {
         (void)munmap(p, bytes);
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory for its name", path);
     }
@@ -121,6 +121,7 @@ gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *
 static mode_t look(const char *path, mode_t kind) {
     struct stat st;
     if (!gal_fault(GAL_FAULT_LOOK) && stat(path, &st) == 0) return st.st_mode & S_IFMT;
+    if (errno == ELOOP) return S_IFLNK; /* opening it says so */
     return errno == ENOENT || errno == ENOTDIR ? 0 : kind;
 }
 

@@ -16,18 +16,29 @@ typedef struct slot {
     _Atomic uintptr_t begin;
     _Atomic size_t bytes;
     char *path;
+    dev_t device; /* and inode: which file it is, whatever has its name later */
+    ino_t inode;
 } slot;
 
 static slot slots[SLOTS];
 static _Atomic size_t used; /* slots beyond it were never taken */
 
-bool gal__maps_add(const void *data, size_t bytes, const char *path) {
+/* The first map that was closed after its file had shrunk. */
+static struct {
+    atomic_flag taken;
+    char *path;
+    size_t bytes, left;
+} gone = { .taken = ATOMIC_FLAG_INIT };
+
+bool gal__maps_add(const void *data, size_t bytes, const char *path, const struct stat *st) {
     char *copy = gal_strdup(path);
     if (!copy) return false;
     for (size_t i = 0; i < SLOTS; i++) {
         uintptr_t expected = FREE;
         if (!atomic_compare_exchange_strong(&slots[i].begin, &expected, CHANGING)) continue;
         slots[i].path = copy;
+        slots[i].device = st->st_dev;
+        slots[i].inode = st->st_ino;
         atomic_store(&slots[i].bytes, bytes);
         size_t most = atomic_load(&used);
         while (most < i + 1 && !atomic_compare_exchange_weak(&used, &most, i + 1)) {}
@@ -38,12 +49,42 @@ bool gal__maps_add(const void *data, size_t bytes, const char *path) {
     return true;
 }
 
+static bool shrunk(const slot *s, size_t *left) {
+    struct stat st;
+    if (stat(s->path, &st) != 0 || st.st_dev != s->device || st.st_ino != s->inode || st.st_size < 0) return false;
+    *left = (size_t)st.st_size;
+    return *left < atomic_load(&s->bytes);
+}
+
+static gal_err tell(const char *path, size_t bytes, size_t left, gal_diag *diag) {
+    return gal_fail(
+        diag, GAL_EINPUT,
+        "%s: expected the %zu bytes that the file had when it was opened, found %zu: what was read is not whole",
+        path, bytes, left);
+}
+
+gal_err gal_maps_check(gal_diag *diag) {
+    size_t n = atomic_load(&used), left;
+    if (gone.path) return tell(gone.path, gone.bytes, gone.left, diag);
+    for (size_t i = 0; i < n; i++)
+        if (atomic_load(&slots[i].begin) > CHANGING && shrunk(&slots[i], &left))
+            return tell(slots[i].path, atomic_load(&slots[i].bytes), left, diag);
+    return GAL_OK;
+}
+
 void gal__maps_remove(const void *data) {
     size_t n = atomic_load(&used);
     for (size_t i = 0; i < n; i++) {
         uintptr_t expected = (uintptr_t)data;
         if (!atomic_compare_exchange_strong(&slots[i].begin, &expected, CHANGING)) continue;
-        gal_free(slots[i].path);
+        size_t left;
+        if (shrunk(&slots[i], &left) && !atomic_flag_test_and_set(&gone.taken)) {
+            gone.bytes = atomic_load(&slots[i].bytes);
+            gone.left = left;
+            gone.path = slots[i].path;
+        } else {
+            gal_free(slots[i].path);
+        }
         slots[i].path = NULL;
         atomic_store(&slots[i].begin, FREE);
         return;

@@ -3,11 +3,13 @@
 #ifndef GAL_BASE_MAPS_H
 #define GAL_BASE_MAPS_H
 
+#include <sys/stat.h>
+
 #include "base/err.h"
 
-/* Of file.c: a map that was made, one that will be closed. False: no memory for the path. Beyond 4,096 live maps a
- * new one is not noted, and true. */
-bool gal__maps_add(const void *data, size_t bytes, const char *path);
+/* Of file.c: a map that was made, st: of its file; one that will be closed or no longer is the file. False: no memory
+ * for the path. Beyond 4,096 live maps a new one is not noted, and true. */
+bool gal__maps_add(const void *data, size_t bytes, const char *path, const struct stat *st);
 void gal__maps_remove(const void *data);
 
 typedef struct gal_map_place {
@@ -17,5 +19,10 @@ typedef struct gal_map_place {
 
 /* The live map that holds an address; false: none. Only loads, no lock: a signal handler may call it. */
 bool gal_maps_find(const void *address, gal_map_place *out);
+
+/* GAL_EINPUT if the file of a live map, or of one that was closed, became shorter while it was mapped: a cut within
+ * the last page raises no signal, its bytes just read as 0. A file that another one replaced is whole where it is
+ * mapped. To be called where no other thread opens or closes maps. */
+gal_err gal_maps_check(gal_diag *diag);
 
 #endif

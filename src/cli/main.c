@@ -1,5 +1,6 @@
 /* main.c - entry of the program: parse, run the command, report, leave with the right code.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/maps.h"
 #include "cli/cli.h"
 
 #include <errno.h>
@@ -31,6 +32,7 @@ int main(int argc, char **argv) {
     gal_err err = gal_cli_parse(&cli, argc - 1, argv + 1);
     if (err == GAL_OK && cli.command) {
         err = cli.command->run(&cli);
+        if (err == GAL_OK) err = gal_maps_check(&cli.diag);
     } else if (err == GAL_OK) {
         gal_cli_print_commands(stdout);
     }

@@ -3,6 +3,7 @@
 
 #include "base/file.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,6 +74,45 @@ bool gal_json_no_memory(const json_error_t *e, const char *bytes, size_t n) {
     return token && e->position > 0 && (size_t)e->position <= n && bytes[e->position - 1] == '"';
 }
 
+/* The path of the first number beyond 64 bits as "tensor"."shape"[1], into shown[GAL__SHOW]; false: none found. */
+static bool find_too_big(gal_buf *where, const json_t *v, int depth) {
+    const char *key;
+    json_t *child;
+    size_t i, kept = where->len;
+    if (json_is_real(v)) return !(fabs(json_real_value(v)) < 0x1p63);
+    if (depth == 0) return false;
+    json_object_foreach((json_t *)(uintptr_t)v, key, child) {
+        gal_buf_printf(where, "%s\"%.40s\"", kept ? "." : "", key);
+        if (find_too_big(where, child, depth - 1)) return true;
+        where->len = kept;
+    }
+    json_array_foreach(v, i, child) {
+        gal_buf_printf(where, "[%zu]", i);
+        if (find_too_big(where, child, depth - 1)) return true;
+        where->len = kept;
+    }
+    return false;
+}
+
+/* jansson stops at such a number and does not say whose it is. */
+static bool name_too_big(char shown[GAL__SHOW], const char *bytes, size_t n) {
+    json_t *v = json_loadb(bytes, n, JSON_DECODE_INT_AS_REAL, NULL);
+    gal_buf where = { 0 };
+    bool found = v && find_too_big(&where, v, 8) && where.data && !where.oom;
+    if (found) (void)gal__show(shown, where.data);
+    gal_buf_free(&where);
+    json_decref(v);
+    return found;
+}
+
+/* "too big integer near '123'": the number. */
+static const char *number_in(char text[]) {
+    char *number = strpbrk(text, "-0123456789");
+    if (!number) return "a larger one";
+    number[strspn(number, "-0123456789")] = 0;
+    return number;
+}
+
 gal_err gal__json_parse(json_t **out, const char *bytes, size_t n, const char *path, size_t base, gal_diag *diag) {
     json_error_t e;
     if (too_dense(bytes, n))
@@ -85,6 +125,9 @@ gal_err gal__json_parse(json_t **out, const char *bytes, size_t n, const char *p
             return gal_fail(diag, GAL_ENOMEM, "%s: out of memory while reading JSON", path);
         char shown[GAL__SHOW];
         size_t at = base + (e.position > 0 ? (size_t)e.position : 0);
+        if (json_error_code(&e) == json_error_numeric_overflow && name_too_big(shown, bytes, n))
+            return gal_fail(diag, GAL_EINPUT, "%s: byte %zu: %s: expected a number below 2^63, found %s", path, at,
+                            shown, number_in(e.text));
         return gal_fail(diag, GAL_EINPUT, "%s: byte %zu (line %d): expected valid JSON, found: %s", path, at, e.line,
                         gal__show(shown, e.text));
     }

@@ -87,8 +87,10 @@ static bool ends_with(const char *s, const char *tail) {
     return n >= k && strcmp(s + n - k, tail) == 0;
 }
 
-/* Tensors that no weight asked for: said, not refused. Rotary frequencies of old files follow from the config. */
-static gal_err note_extra(gal_model *m, const gal_st_set *set, gal_diag *diag) {
+/* Refuses a tensor that no weight asked for: a model without it would be another one (fewer layers than the file has,
+ * biases that are left out). Not needed: rotary frequencies of old files, which follow from the config; a head beside
+ * a config that ties it to the embedding, which is said. */
+static gal_err refuse_extra(gal_model *m, const gal_st_set *set, gal_diag *diag) {
     gal_err err = GAL_OK;
     for (size_t i = 0; !err && i < gal_st_set_notes(set); i++) err = add_note(m, gal_st_set_note(set, i), "", diag);
     gal_w **sorted = gal_alloc_array(m->n_weights, sizeof(void *));
@@ -97,15 +99,22 @@ static gal_err note_extra(gal_model *m, const gal_st_set *set, gal_diag *diag) {
     qsort(sorted, m->n_weights, sizeof(void *), by_name);
     for (size_t i = 0; !err && i < gal_st_set_count(set); i++) {
         const gal_st_tensor *t = gal_st_set_at(set, i);
-        char name[128], what[192];
+        char name[128];
         (void)snprintf(name, sizeof name, "%.120s", t->name);
         gal_w key = { .name = name }, *p = &key;
         if (strlen(t->name) < sizeof name - 8 && bsearch(&p, sorted, m->n_weights, sizeof(void *), by_name)) continue;
         if (ends_with(t->name, ".rotary_emb.inv_freq")) continue;
         for (char *c = name; *c; c++)
             if ((unsigned char)*c < 0x20) *c = '?';
-        (void)snprintf(what, sizeof what, ": tensor \"%s\" belongs to no weight of the model; it is not used", name);
-        err = add_note(m, t->file, what, diag);
+        if (strcmp(name, "lm_head.weight") == 0)
+            err = add_note(m, t->file,
+                           ": tensor \"lm_head.weight\" is not used: config.json ties it to the embedding", diag);
+        else
+            err = gal_fail(
+                diag, GAL_EINPUT,
+                "%s: tensor \"%s\" belongs to no weight of the model: expected the %zu tensors that config.json "
+                "asks for",
+                t->file, name, m->n_weights);
     }
     gal_free(sorted);
     return err;
@@ -122,7 +131,7 @@ static gal_err take_all(gal_model *m, const char *dir, const gal_st_set *set, ga
         gal_err err = take(w, t, diag);
         if (err) return err;
     }
-    return note_extra(m, set, diag);
+    return refuse_extra(m, set, diag);
 }
 
 /* GAL_OK if dir is a folder with a config.json, whose path is left in b. */

@@ -138,6 +138,7 @@ typedef struct spec {
     size_t charsmap_bytes, denormalizer_bytes;
     const char *normalizer;
     size_t normalizer_bytes;
+    bool has_trainer, has_normalizer;
 } spec;
 
 static gal_err read_trainer(gal__spm *m, spec *s, reader *r) {
@@ -188,7 +189,7 @@ static gal_err read_normalizer(spec *s, reader *r) {
 
 static gal_err check_spec(const spec *s, const reader *r) {
     static const char *const KINDS[] = { "unknown", "unigram", "BPE", "word", "char" };
-    if (s->model_type != 2)
+    if (s->has_trainer && s->model_type != 2)
         return gal_fail(r->diag, GAL_EINPUT, "%s: a SentencePiece %s model (model_type %llu); only BPE is supported",
                         r->name, KINDS[s->model_type < GAL_LEN(KINDS) ? s->model_type : 0],
                         (unsigned long long)s->model_type);
@@ -203,6 +204,11 @@ static gal_err check_spec(const spec *s, const reader *r) {
                         r->name);
     if (!s->escape)
         return gal_fail(r->diag, GAL_EINPUT, "%s: escape_whitespaces is off, which is not supported", r->name);
+    /* Every trainer writes both, after the pieces; without one the format's defaults would give other ids. */
+    if (!s->has_trainer || !s->has_normalizer)
+        return gal_fail(r->diag, GAL_EINPUT,
+                        "%s: expected a %s after the pieces, found the end: the file is cut short", r->name,
+                        s->has_trainer ? "normalizer_spec" : "trainer_spec");
     return GAL_OK;
 }
 
@@ -222,6 +228,8 @@ gal_err gal__spm_read(gal__spm *m, const uint8_t *bytes, size_t n, const char *n
         if (f.number == 1) err = read_piece(m, &sub);
         if (f.number == 2) err = read_trainer(m, &s, &sub);
         if (f.number == 3) err = read_normalizer(&s, &sub);
+        s.has_trainer |= f.number == 2;
+        s.has_normalizer |= f.number == 3;
         if (f.number == 5) {
             spec d = { 0 };
             err = read_normalizer(&d, &sub);

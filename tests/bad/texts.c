@@ -12,7 +12,7 @@
 /* ---- vocabularies ------------------------------------------------------------------------------------------------
  */
 
-/* A prefix that ends between two fields may be a whole model of its own; every other one is refused. */
+/* Also a prefix that ends between two fields is refused. */
 static void test_vocabulary_cut(void **state) {
     (void)state;
     static const char *const FILES[] = { "rules-bytes.model", "rules-unknown.model" };
@@ -42,7 +42,7 @@ static void test_vocabulary_cut(void **state) {
                     (const char *const[]){ "tokenize", "%", "x", NULL });
         }
     }
-    if (whole > 4) fail_msg("%zu prefixes were taken for whole vocabularies", whole);
+    if (whole > 0) fail_msg("%zu prefixes were taken for whole vocabularies", whole);
     gal_buf_free(&b);
 }
 

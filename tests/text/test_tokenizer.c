@@ -158,7 +158,8 @@ static void changed_bytes(void **state) {
     "\x0a\x09\x0a\x05<unk>\x18\x02"                                                                                  \
     "\x0a\x03\x0a\x01"                                                                                               \
     "a"
-#define BPE "\x12\x02\x18\x02"
+#define TRAINER "\x12\x02\x18\x02"
+#define BPE TRAINER "\x1a\x00" /* and a normalizer_spec with its defaults */
 
 static void refused_by_name(void **state) {
     (void)state;
@@ -172,12 +173,14 @@ static void refused_by_name(void **state) {
         { FILE_OF("{\"config\": {\"default_vocab_size\": 1}}"), "Tekken" },
         { FILE_OF("GGUF\3\0\0\0"), "GGUF" },
         { FILE_OF("hello"), "not a SentencePiece model" },
-        { FILE_OF(HEAD), "unigram" },
+        { FILE_OF(HEAD), "trainer_spec" },
+        { FILE_OF(HEAD TRAINER), "normalizer_spec" },
+        { FILE_OF(HEAD "\x12\x02\x18\x01"), "unigram" },
         { FILE_OF(HEAD "\x12\x02\x18\x03"), "word" },
         { FILE_OF(HEAD BPE "\x1a\x0b\x0a\x04nfkc\x12\x03xyz"), "'nfkc'" },
         { FILE_OF(HEAD "\x12\x05\x18\x02\xc0\x01\x01"), "treat_whitespace_as_suffix" },
         { FILE_OF(HEAD BPE "\x1a\x02\x28\x00"), "escape_whitespaces" },
-        { FILE_OF(HEAD "\x12\x05\x18\x02\x98\x02\x01"), "<0x00>" },
+        { FILE_OF(HEAD "\x12\x05\x18\x02\x98\x02\x01\x1a\x00"), "<0x00>" },
         { FILE_OF(HEAD HEAD BPE), "both" },
         { FILE_OF("\x0a\x03\x0a\x01"
                   "a" BPE),
