@@ -137,7 +137,7 @@ bool log_holds(const char *run, const char *text) {
 }
 
 void wait_for_log(pid_t pid, const char *run, const char *text) {
-    for (double end = gal_now_s() + 60; gal_now_s() < end;) {
+    for (double end = gal_now_s() + 300; gal_now_s() < end;) {
         if (log_holds(run, text)) return;
         siginfo_t info = { 0 };
         if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == pid)
