@@ -216,6 +216,11 @@ static gal_err take_up(gal_trainer *t, gal_diag *diag) {
                        t->dir, (long long)t->step, (long long)t->config->steps);
     if (!err && from && t->step < t->config->steps) err = gal__train_check_disk(t, diag);
     if (!err) err = gal_metrics_cut(t->metrics, t->step, diag);
+    char version[32] = "";
+    gal_metrics_get_fact(t->metrics, "version", version, sizeof version);
+    if (!err && from && !version[0])
+        gal__train_note(t, "%s/metrics.sqlite: expected the losses of %lld steps, found none; they begin anew",
+                        t->dir, (long long)t->step);
     if (!err)
         gal__train_note(t, from ? "going on from %s" : "no checkpoint in %s yet: from the beginning",
                         from ? from : t->dir);
