@@ -299,6 +299,9 @@ static void read_window(reader *r, gal_config *c) {
         if (w) c->window = w;
         c->layer_full[l] = w == 0;
     }
+    if (c->window) return;
+    gal_free(c->layer_full); /* no layer has a window */
+    c->layer_full = NULL;
 }
 
 static void read_layer_types(reader *r, gal_config *c) {
