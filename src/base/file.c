@@ -81,6 +81,8 @@ void gal_map_forget(const gal_map *m, size_t from, size_t n) {
 #endif
 }
 
+gal_err gal_map_check(const gal_map *m, gal_diag *diag) { return gal__maps_check_one(m->data, diag); }
+
 void gal_map_close(gal_map *m) {
     if (m->data) {
         gal__maps_remove(m->data); /* before its addresses can become another map's */

@@ -72,6 +72,14 @@ gal_err gal_maps_check(gal_diag *diag) {
     return GAL_OK;
 }
 
+gal_err gal__maps_check_one(const void *data, gal_diag *diag) {
+    size_t n = atomic_load(&used), left;
+    for (size_t i = 0; i < n; i++)
+        if (atomic_load(&slots[i].begin) == (uintptr_t)data && data && shrunk(&slots[i], &left))
+            return tell(slots[i].path, atomic_load(&slots[i].bytes), left, diag);
+    return GAL_OK;
+}
+
 void gal__maps_remove(const void *data) {
     size_t n = atomic_load(&used);
     for (size_t i = 0; i < n; i++) {

@@ -11,6 +11,8 @@
  * for the path. Beyond 4,096 live maps a new one is not noted, and true. */
 bool gal__maps_add(const void *data, size_t bytes, const char *path, const struct stat *st);
 void gal__maps_remove(const void *data);
+/* Of the caller's own live map: GAL_EINPUT as in gal_maps_check(). */
+gal_err gal__maps_check_one(const void *data, gal_diag *diag);
 
 typedef struct gal_map_place {
     const char *path;     /* as it was opened; valid while the map is */
@@ -22,7 +24,8 @@ bool gal_maps_find(const void *address, gal_map_place *out);
 
 /* GAL_EINPUT if the file of a live map, or of one that was closed, became shorter while it was mapped: a cut within
  * the last page raises no signal, its bytes just read as 0. A file that another one replaced is whole where it is
- * mapped. To be called where no other thread opens or closes maps. */
+ * mapped. For a program at its end: it looks at all maps that the process ever had, and no other thread may open or
+ * close one meanwhile. */
 gal_err gal_maps_check(gal_diag *diag);
 
 #endif

@@ -82,7 +82,7 @@ static bool find_too_big(gal_buf *where, const json_t *v, int depth) {
     if (json_is_real(v)) return !(fabs(json_real_value(v)) < 0x1p63);
     if (depth == 0) return false;
     json_object_foreach((json_t *)(uintptr_t)v, key, child) {
-        gal_buf_printf(where, "%s\"%.40s\"", kept ? "." : "", key);
+        gal_buf_printf(where, "%s\"%.64s\"", kept ? "." : "", key);
         if (find_too_big(where, child, depth - 1)) return true;
         where->len = kept;
     }

@@ -4,7 +4,6 @@
 #include "train/loop.h"
 
 #include "base/file.h"
-#include "base/maps.h"
 #include "base/mem.h"
 #include "base/util.h"
 #include "train/plot.h"
@@ -87,7 +86,7 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
     int64_t tokens = t->tokens;
     double begin = gal_now_s();
     gal_err err = gal__train_step(t, &n, diag);
-    if (!err) err = gal_maps_check(diag); /* before anything learnt from half a file is saved */
+    if (!err) err = gal_map_check(&t->train.map, diag); /* before anything learnt from half a file is saved */
     if (err) return err;
     double speed = (double)(t->tokens - tokens) / GAL_MAX(gal_now_s() - begin, 1e-9);
     bool first = !(t->shown_tokens_per_s > 0);

@@ -1,6 +1,7 @@
 #!/bin/sh
 # shrink.sh GALERNE: a model's weights are cut short while the program writes from them, within the last page (whose rest
-# then reads as zeros, without a signal) and beyond. It must end with code 3 and one line that names the file; SIGBUS for another reason ends it as ever. SPDX-License-Identifier: Apache-2.0
+# then reads as zeros, without a signal) and beyond; and a training's shard. It must end with code 3 and one line that
+# names the file; SIGBUS for another reason ends it as ever. SPDX-License-Identifier: Apache-2.0
 set -eu
 GALERNE=$1
 dir=$(mktemp -d)
@@ -36,6 +37,29 @@ cp m/model.safetensors whole
 cut 5000 $((size - 4)) "expected the $size bytes .* found $((size - 4)): what was read is not whole"
 cp whole m/model.safetensors
 cut 1000000 4096 "byte [0-9]* cannot be read any more: expected the $size bytes .* found 4096"
+
+yes 'a line of text' | head -n 4000 >t.txt
+cat >t.yaml <<END
+model: { width: 32, layers: 1, heads: 2, hidden: 64 }
+data: { text: t.txt, valid_fraction: 0 }
+tokenizer: { train_size: 300 }
+batch: { rows: 1, sequence: 16 }
+steps: 100000000
+END
+"$GALERNE" train t.yaml -o r --quiet >/dev/null 2>err &
+run=$!
+n=0
+while ! grep -q '^step 3:' r/log.txt 2>/dev/null && [ $n -lt 600 ] && kill -0 $run; do
+    sleep 0.1
+    n=$((n + 1))
+done
+truncate -s -4 r/data/train.shard
+code=0
+wait $run || code=$?
+cat err
+[ $code -eq 3 ] || { echo "code $code, expected 3"; exit 1; }
+grep -q '^galerne: r/data/train.shard: expected the .* is not whole$' err || { echo "expected the shard's sizes"; exit 1; }
+
 # Where no mapped file is at fault, the signal does what it always did.
 mkfifo pipe
 "$GALERNE" tokenize "$OLDPWD/tests/golden/text/tiny.model" <pipe >/dev/null 2>err &
