@@ -137,8 +137,7 @@ static gal_err run(gal_cli *cli) {
     gal_model *m = NULL;
     gal_tokenizer *t = NULL;
     gal_buf dir = { 0 };
-    gal_err err = gal_lm_load(&m, &dir, cli->operands[0], &cli->diag);
-    if (!err) err = gal_lm_load_tokenizer(&t, dir.data, &cli->diag);
+    gal_err err = gal_lm_load(&m, &t, NULL, &dir, cli->operands[0], &cli->diag);
     if (!err) {
         facts f = facts_of(cli, m, t);
         if (cli->json) {

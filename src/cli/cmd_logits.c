@@ -81,7 +81,7 @@ static gal_err run(gal_cli *cli) {
     gal_buf dir = { 0 };
     gal_cli_catch_interrupts(); /* so that half a file is removed */
     gal_err err = gal_cli_ids_option(cli, "ids", &ids);
-    if (!err) err = gal_lm_load(&m, &dir, cli->operands[0], &cli->diag);
+    if (!err) err = gal_lm_load(&m, NULL, NULL, &dir, cli->operands[0], &cli->diag);
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
     gal_reading reading = { .cli = cli };
     gal_lm_options lo = { .no_mmap = gal_cli_given(cli, "no-mmap"),

@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/io.h"
-#include "models/model.h"
+#include "infer/lm.h"
 #include "text/bpe_train.h"
 
 #include <errno.h>
@@ -23,13 +23,9 @@ static gal_err open_tokenizer(gal_tokenizer **out, const char *path, gal_diag *d
     gal_err err = gal_tokenizer_open(out, path, &first);
     if (!err || !gal_is_dir(path)) return err ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
     gal_buf dir = { 0 };
-    gal_err found = gal_model_find(path, &dir, &second);
-    if (!found && strcmp(dir.data, path) != 0)
-        found = gal_tokenizer_open(out, dir.data, &second);
-    else
-        found = GAL_EINPUT;
+    gal_err found = gal_lm_load(NULL, out, NULL, &dir, path, &second);
     gal_buf_free(&dir);
-    return found ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
+    return found || !*out ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
 }
 
 static void print_ids(const gal_cli *cli, const gal_ids *ids) {

@@ -8,15 +8,10 @@
 
 #include <string.h>
 
-enum { RETRIES = 5 };
+enum { TRIES = 100 };
 
 void gal_lm_options_init(gal_lm_options *options) {
     *options = (gal_lm_options){ .compute = GAL_F32, .cache = GAL_F32, .chunk = 512 };
-}
-
-gal_err gal_lm_load(gal_model **model, gal_buf *dir, const char *path, gal_diag *diag) {
-    gal_err err = gal_model_find(path, dir, diag);
-    return err ? err : gal_model_load(model, dir->data, diag);
 }
 
 static bool on_progress(void *user, uint64_t done, uint64_t total) {
@@ -43,45 +38,53 @@ static bool holds_tokenizer(const char *dir, gal_err *err, gal_diag *diag) {
     return found;
 }
 
-gal_err gal_lm_load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *diag) {
+static gal_err load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *diag) {
     gal_err err = GAL_OK;
-    *out = NULL;
     if (!holds_tokenizer(dir, &err, diag) || err) return err;
     return gal_tokenizer_open(out, dir, diag);
 }
 
-static gal_err load_defaults(gal_lm *lm, gal_diag *diag) {
-    gal_generation_defaults(&lm->defaults);
+static gal_err load_defaults(gal_generation *g, const char *dir, gal_diag *diag) {
+    gal_generation_defaults(g);
     gal_buf path = { 0 };
     gal_err err = GAL_OK;
-    if (!gal_path_join(&path, lm->dir.data, "generation_config.json")) {
+    if (!gal_path_join(&path, dir, "generation_config.json")) {
         err = gal_fail(diag, GAL_ENOMEM, "no memory for a path");
     } else if (gal_exists(path.data)) {
-        err = gal_generation_read(&lm->defaults, path.data, diag);
+        err = gal_generation_read(g, path.data, diag);
     }
     gal_buf_free(&path);
     return err;
 }
 
-static gal_err open_folder(gal_lm *lm, const char *path, gal_diag *diag) {
-    gal_err err = gal_lm_load(&lm->model, &lm->dir, path, diag);
-    if (!err) err = gal_lm_load_tokenizer(&lm->tokenizer, lm->dir.data, diag);
-    return err ? err : load_defaults(lm, diag);
+/* One try; parts that were loaded stay, also on failure. */
+static gal_err load_parts(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, const char *dir,
+                          gal_diag *diag) {
+    gal_err err = model ? gal_model_load(model, dir, diag) : GAL_OK;
+    if (!err && tokenizer) err = load_tokenizer(tokenizer, dir, diag);
+    if (!err && defaults) err = load_defaults(defaults, dir, diag);
+    /* What seems to be absent may be so because the folder is being removed. */
+    if (!err && !gal_is_dir(dir)) err = gal_fail(diag, GAL_EINPUT, "%s: removed while it was read", dir);
+    return err;
 }
 
-/* A training may remove the checkpoint between finding it and reading it; then there is a newer one. */
-static gal_err open_newest(gal_lm *lm, const char *path, gal_diag *diag) {
-    for (int left = RETRIES;; left--) {
+gal_err gal_lm_load(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, gal_buf *dir,
+                    const char *path, gal_diag *diag) {
+    for (int left = TRIES;; left--) {
+        gal_model *m = NULL;
+        gal_tokenizer *t = NULL;
+        gal_err err = gal_model_find(path, dir, diag);
+        if (err) return err;
         gal_diag why = { 0 };
-        gal_err err = open_folder(lm, path, &why);
-        if (!err) return GAL_OK;
-        bool gone = lm->dir.len && !gal_is_dir(lm->dir.data);
-        if (!gone || left == 0) return gal_fail(diag, err, "%s", why.text);
-        gal_tokenizer_free(lm->tokenizer);
-        gal_model_free(lm->model);
-        lm->tokenizer = NULL;
-        lm->model = NULL;
-        gal_buf_clear(&lm->dir);
+        err = load_parts(model ? &m : NULL, tokenizer ? &t : NULL, defaults, dir->data, &why);
+        if (!err) {
+            if (model) *model = m;
+            if (tokenizer) *tokenizer = t;
+            return GAL_OK;
+        }
+        gal_tokenizer_free(t);
+        gal_model_free(m);
+        if (gal_is_dir(dir->data) || left == 1) return gal_fail(diag, err, "%s", why.text);
     }
 }
 
@@ -100,7 +103,7 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
     if (options) lm->options = *options;
     gal_err err = check_options(&lm->options, diag);
     if (!err) err = gal_dev_open(&lm->dev, &lm->options.device, diag);
-    if (!err) err = open_newest(lm, path, diag);
+    if (!err) err = gal_lm_load(&lm->model, &lm->tokenizer, &lm->defaults, &lm->dir, path, diag);
     if (!err) err = gal_lm_bring(lm->model, lm->dev, &lm->options, diag);
     if (!err) {
         gal_engine_options eo = { .compute = lm->options.compute,

@@ -20,10 +20,11 @@ struct gal_lm {
  * all at once, unless the model is larger than memory; then they come as they are needed. Then to where dev computes.
  */
 gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, gal_diag *diag);
-/* The parts of opening, for commands that need less. The folder that a MODEL operand means goes into dir. */
-gal_err gal_lm_load(gal_model **model, gal_buf *dir, const char *path, gal_diag *diag);
-/* The tokenizer of a folder, or NULL in *out if it has none. */
-gal_err gal_lm_load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *diag);
+/* Of the folder that a MODEL operand means: the model, the tokenizer (NULL where there is none) and what
+ * generation_config.json says, each unless its place is NULL. The folder's path goes into dir. All are of one folder:
+ * a training may remove a checkpoint while it is read; then they are those of a newer one. */
+gal_err gal_lm_load(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, gal_buf *dir,
+                    const char *path, gal_diag *diag);
 /* The ids that end a text: generation_config.json's, else config.json's, else the tokenizer's. Returns how many. */
 int32_t gal_lm_eos(const gal_lm *lm, int32_t out[GAL_MAX_EOS]);
 

@@ -1,13 +1,21 @@
 /* lm_test.c - the public handle: opening, information, text, greedy continuations of the golden models, refusals.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
+#include "base/util.h"
 #include "galerne/infer.h"
+#include "infer/lm.h"
 #include "models/golden.h"
 #include "support/check.h"
 #include "support/far.h"
 
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 typedef struct taken {
     int32_t ids[64];
@@ -134,8 +142,92 @@ static void test_logits(void **state) {
     gal_lm_close(lm);
 }
 
+static const char *const PARTS[][2] = { { "tests/golden/mistral-base", "config.json" },
+                                        { "tests/golden/mistral-base", "model.safetensors" },
+                                        { "tests/golden/mistral-base", "generation_config.json" },
+                                        { "tests/golden/text", "tiny.model" } };
+
+/* A model with a tokenizer, to be linked from. */
+static void put_source(const char *run) {
+    char path[300];
+    gal_buf b = { 0 };
+    for (size_t i = 0; i < GAL_LEN(PARTS); i++) {
+        (void)snprintf(path, sizeof path, "%s/%s", PARTS[i][0], PARTS[i][1]);
+        CHECK_OK(gal_read_file(&b, path, 1 << 26, diag));
+        put_file(run, PARTS[i][1], b.data, b.len);
+    }
+    gal_buf_free(&b);
+}
+
+static void put_checkpoint(const char *run, int step) {
+    char part[300], whole[300], from[300], to[400];
+    (void)snprintf(part, sizeof part, "%s/run/checkpoints/.part", run);
+    (void)snprintf(whole, sizeof whole, "%s/run/checkpoints/step-%d", run, step);
+    CHECK_OK(gal_make_dirs(part, diag));
+    for (size_t i = 0; i < GAL_LEN(PARTS); i++) {
+        (void)snprintf(from, sizeof from, "%s/%s", run, PARTS[i][1]);
+        (void)snprintf(to, sizeof to, "%s/%s", part, i == 3 ? "tokenizer.model" : PARTS[i][1]);
+        assert_int_equal(link(from, to), 0);
+    }
+    assert_int_equal(rename(part, whole), 0);
+}
+
+/* As a training that keeps one checkpoint. */
+static void replace_checkpoints(const char *run, double every_s) {
+    struct timespec t = { .tv_sec = (time_t)every_s, .tv_nsec = (long)((every_s - (double)(time_t)every_s) * 1e9) };
+    char old[300], gone[300];
+    for (int step = 1;; step++) {
+        put_checkpoint(run, step + 1);
+        (void)snprintf(old, sizeof old, "%s/run/checkpoints/step-%d", run, step);
+        (void)snprintf(gone, sizeof gone, "%s/run/checkpoints/.removed", run);
+        assert_int_equal(rename(old, gone), 0);
+        CHECK_OK(gal_remove_tree(gone, diag));
+        (void)nanosleep(&t, NULL);
+    }
+}
+
+static double load_all(const char *run) {
+    gal_model *m = NULL;
+    gal_tokenizer *t = NULL;
+    gal_generation g;
+    gal_buf dir = { 0 };
+    double begin = gal_now_s();
+    CHECK_OK(gal_lm_load(&m, &t, &g, &dir, run, diag));
+    double end = gal_now_s();
+    assert_non_null(m);
+    assert_non_null(t);
+    assert_true(g.n_eos > 0);
+    gal_tokenizer_free(t);
+    gal_model_free(m);
+    gal_buf_free(&dir);
+    return end - begin;
+}
+
+/* A run that is read while its checkpoints come and go: always all parts of one of them. */
+static void test_read_while_trained(void **state) {
+    (void)state;
+    char at[256], run[300];
+    make_folder(at);
+    put_source(at);
+    put_checkpoint(at, 1);
+    (void)snprintf(run, sizeof run, "%s/run", at);
+    double typical = GAL_MAX(load_all(run), load_all(run));
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        replace_checkpoints(at, typical);
+        _exit(1);
+    }
+    for (double end = gal_now_s() + 0.5; gal_now_s() < end;) (void)load_all(run);
+    assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+    (void)kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    remove_folder(at);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_greedy), cmocka_unit_test(test_info_and_refusals),
-                                        cmocka_unit_test(test_logits) };
+                                        cmocka_unit_test(test_logits), cmocka_unit_test(test_read_while_trained) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
