@@ -10,8 +10,10 @@
 /* Loops over registers must disappear whatever the optimisation level's own limits. */
 #if defined(__clang__)
 #define GAL__UNROLL _Pragma("clang loop unroll(full)")
+#define GAL__UNROLL_4 _Pragma("clang loop unroll_count(4)")
 #else
 #define GAL__UNROLL _Pragma("GCC unroll 16")
+#define GAL__UNROLL_4 _Pragma("GCC unroll 4")
 #endif
 
 enum {

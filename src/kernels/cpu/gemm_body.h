@@ -264,6 +264,9 @@ GAL__INLINE void micro(const int R, const bool ROWS, int64_t words, const float 
         __builtin_prefetch(out + i * ldo, 1);
         __builtin_prefetch(out + i * ldo + NR - 1, 1);
     }
+#if B_STAYS /* twelve products a word leave the loop's own work in sight */
+    GAL__UNROLL_4
+#endif
     for (int64_t w = 0; w < words; w++, a += next, b += NR) {
         F b0 = f_load(b), b1 = f_load(b + VW);
         if (!B_STAYS) { /* B comes from L2 */
