@@ -186,6 +186,27 @@ static void kill_and_resume(void **state) {
     same_end("plain", "killed");
 }
 
+/* The losses of before are told to be lost, or set aside if the file is no database; the run itself is whole. */
+static void lost_metrics(void **state) {
+    (void)state;
+    static const char *const LEFT[][2] = { { "", "metrics.sqlite: expected the losses of 4 steps, found none" },
+                                           { "no database", "metrics.sqlite.damaged" } };
+    for (size_t i = 0; i < GAL_LEN(LEFT); i++) {
+        char name[20], dir[400];
+        gal_diag diag0 = { 0 };
+        listener before = { .stop_at = 4 }, after = { 0 };
+        (void)snprintf(name, sizeof name, "lost-%zu", i);
+        (void)snprintf(dir, sizeof dir, "%s/%s", folder, name);
+        assert_int_equal(train(name, "", false, false, &before, &diag0), GAL_EINTERRUPTED);
+        put_file(dir, "metrics.sqlite", LEFT[i][0], strlen(LEFT[i][0]));
+        CHECK_OK(train(name, "", true, false, &after, diag));
+        if (!strstr(after.notes.data, LEFT[i][1])) fail_msg("%s: not told: %s", LEFT[i][1], after.notes.data);
+        same_end("plain", name);
+        gal_buf_free(&before.notes);
+        gal_buf_free(&after.notes);
+    }
+}
+
 /* A damaged newest checkpoint is named and passed over; the one before it is taken. */
 static void damaged_checkpoint(void **state) {
     (void)state;
@@ -419,12 +440,19 @@ static void what_is_written(void **state) {
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_bytes),         cmocka_unit_test(stop_and_resume),
-        cmocka_unit_test(kill_and_resume),    cmocka_unit_test(bf16),
-        cmocka_unit_test(far_device),         cmocka_unit_test(cuda),
-        cmocka_unit_test(damaged_checkpoint), cmocka_unit_test(extending),
-        cmocka_unit_test(accumulation),       cmocka_unit_test(too_small),
-        cmocka_unit_test(what_is_written),    cmocka_unit_test(plot_without_a_current_folder),
+        cmocka_unit_test(same_bytes),
+        cmocka_unit_test(stop_and_resume),
+        cmocka_unit_test(kill_and_resume),
+        cmocka_unit_test(bf16),
+        cmocka_unit_test(far_device),
+        cmocka_unit_test(cuda),
+        cmocka_unit_test(damaged_checkpoint),
+        cmocka_unit_test(lost_metrics),
+        cmocka_unit_test(extending),
+        cmocka_unit_test(accumulation),
+        cmocka_unit_test(too_small),
+        cmocka_unit_test(what_is_written),
+        cmocka_unit_test(plot_without_a_current_folder),
         cmocka_unit_test(forecast),
     };
     return cmocka_run_group_tests_name("train", tests, setup, teardown);
