@@ -46,7 +46,7 @@ static bool enter_namespace(void) {
         (void)snprintf(map, sizeof map, "0 %lu 1", (unsigned long)gid);
         if (!put("/proc/self/gid_map", map)) return false;
     }
-    return mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+    return mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0;
 }
 
 static bool mount_small(const char *path, const char *size) {
