@@ -60,7 +60,7 @@ test-tsan: deps ## the quick tests that use threads, under ThreadSanitizer
 # Left out: kernels, gradients and whole models number by number (minutes each at a fiftieth of the speed; their reads
 # and writes are AddressSanitizer's in `make test`, and ops_levels, infer_* and train run the same kernels here), and
 # checks of the sources.
-MEMCHECK = valgrind;--quiet;--error-exitcode=99;--leak-check=full;--show-leak-kinds=definite;--errors-for-leak-kinds=definite;--fair-sched=yes;--suppressions=$(CURDIR)/tests/valgrind.supp
+MEMCHECK = valgrind;--quiet;--vgdb=no;--error-exitcode=99;--leak-check=full;--show-leak-kinds=definite;--errors-for-leak-kinds=definite;--fair-sched=yes;--suppressions=$(CURDIR)/tests/valgrind.supp
 test-valgrind: ## the quick tests under valgrind, but for those of the kernels
 	@sh tools/deps.sh --valgrind
 	@cmake -S . -B build-valgrind -DGAL_THIN_TESTS=ON '-DGAL_TEST_LAUNCHER=$(MEMCHECK)' >/dev/null
