@@ -57,10 +57,11 @@ test-tsan: deps ## the quick tests that use threads, under ThreadSanitizer
 	@TSAN_OPTIONS="suppressions=$(CURDIR)/tests/tsan.supp exitcode=66 history_size=4" sh tools/run-tests.sh quick \
 	  -E '^(kernels.*|ops_gradcheck|ops_composite|convert|safetensors.*|hf_config|npy|text_tokenizer|$(CHECKS))$$' build-tsan
 
+# --keep-debuginfo: so that tests/valgrind.supp knows libraries that are unloaded by then.
 # Left out: kernels, gradients and whole models number by number (minutes each at a fiftieth of the speed; their reads
 # and writes are AddressSanitizer's in `make test`, and ops_levels, infer_* and train run the same kernels here), and
 # checks of the sources.
-MEMCHECK = valgrind;--quiet;--vgdb=no;--error-exitcode=99;--leak-check=full;--show-leak-kinds=definite;--errors-for-leak-kinds=definite;--fair-sched=yes;--suppressions=$(CURDIR)/tests/valgrind.supp
+MEMCHECK = valgrind;--quiet;--vgdb=no;--keep-debuginfo=yes;--error-exitcode=99;--leak-check=full;--show-leak-kinds=definite;--errors-for-leak-kinds=definite;--fair-sched=yes;--suppressions=$(CURDIR)/tests/valgrind.supp
 test-valgrind: ## the quick tests under valgrind, but for those of the kernels
 	@sh tools/deps.sh --valgrind
 	@cmake -S . -B build-valgrind -DGAL_THIN_TESTS=ON '-DGAL_TEST_LAUNCHER=$(MEMCHECK)' >/dev/null

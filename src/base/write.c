@@ -180,10 +180,11 @@ gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *us
     int why = look(path, target, &st);
     if (why == ENOMEM) return gal_fail(diag, GAL_ENOMEM, "%s: %s", path, strerror(why));
     /* Whoever does not know what is there must not replace it. */
-    if (why && why != ENOENT) return gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(why));
+    if (why && why != ENOENT)
+        return gal_fail(diag, why == ELOOP ? GAL_EINPUT : GAL_EIO, "%s: cannot write: %s", path, strerror(why));
     if (target[0]) path = target;
     if (!why) {
-        if (S_ISDIR(st.st_mode)) return gal_fail(diag, GAL_EIO, "%s: is a folder, expected a file", path);
+        if (S_ISDIR(st.st_mode)) return gal_fail(diag, GAL_EINPUT, "%s: is a folder, expected a file", path);
         device = !S_ISREG(st.st_mode); /* a terminal, a pipe, /dev/null: written to, never replaced */
     }
     gal_sink *s = gal_alloc(sizeof *s);

@@ -292,7 +292,8 @@ static void read_window(reader *r, gal_config *c) {
         const json_t *e = json_array_get(v, l % n);
         int64_t w = json_is_integer(e) ? json_integer_value(e) : 0;
         if ((!json_is_integer(e) && !json_is_null(e)) || w < 0 || w > GAL_MAX_POSITIONS)
-            fail(r, "sliding_window", "expected windows or null, found %s at place %zu", gal__json_kind(e), l % n);
+            fail(r, "sliding_window", "expected windows of 0 to %ld or null, found %s at place %zu",
+                 (long)GAL_MAX_POSITIONS, gal__json_kind(e), l % n);
         else if (w && c->window && w != c->window)
             fail(r, "sliding_window",
                  "expected one window for all layers that have one, found %" PRId64 " and %" PRId64, c->window, w);

@@ -67,22 +67,24 @@ static bool too_dense(const char *s, size_t n) {
 }
 
 bool gal_json_no_memory(const json_error_t *e, const char *bytes, size_t n) {
-    if (json_error_code(e) == json_error_out_of_memory || !e->text[0]) return true;
+    /* Without a text there is no code either: jansson fails before it sets one. */
+    if (!e->text[0] || json_error_code(e) == json_error_out_of_memory) return true;
     /* A string for which there was no memory is called a bad token; one that is really bad has a message of its own.
      */
     bool token = strncmp(e->text, "invalid token", 13) == 0 || strncmp(e->text, "string or '}' expected", 22) == 0;
     return token && e->position > 0 && (size_t)e->position <= n && bytes[e->position - 1] == '"';
 }
 
-/* The path of the first number beyond 64 bits as "tensor"."shape"[1], into shown[GAL__SHOW]; false: none found. */
+/* The path of the first number beyond 64 bits, as "tensor"."shape"[1]; false: none found. */
 static bool find_too_big(gal_buf *where, const json_t *v, int depth) {
     const char *key;
+    char shown[GAL__SHOW];
     json_t *child;
     size_t i, kept = where->len;
     if (json_is_real(v)) return !(fabs(json_real_value(v)) < 0x1p63);
     if (depth == 0) return false;
     json_object_foreach((json_t *)(uintptr_t)v, key, child) {
-        gal_buf_printf(where, "%s\"%.64s\"", kept ? "." : "", key);
+        gal_buf_printf(where, "%s\"%s\"", kept ? "." : "", gal__show(shown, key));
         if (find_too_big(where, child, depth - 1)) return true;
         where->len = kept;
     }
@@ -95,12 +97,9 @@ static bool find_too_big(gal_buf *where, const json_t *v, int depth) {
 }
 
 /* jansson stops at such a number and does not say whose it is. */
-static bool name_too_big(char shown[GAL__SHOW], const char *bytes, size_t n) {
+static bool name_too_big(gal_buf *where, const char *bytes, size_t n) {
     json_t *v = json_loadb(bytes, n, JSON_DECODE_INT_AS_REAL, NULL);
-    gal_buf where = { 0 };
-    bool found = v && find_too_big(&where, v, 8) && where.data && !where.oom;
-    if (found) (void)gal__show(shown, where.data);
-    gal_buf_free(&where);
+    bool found = v && find_too_big(where, v, 8) && where->data && !where->oom;
     json_decref(v);
     return found;
 }
@@ -125,11 +124,15 @@ gal_err gal__json_parse(json_t **out, const char *bytes, size_t n, const char *p
             return gal_fail(diag, GAL_ENOMEM, "%s: out of memory while reading JSON", path);
         char shown[GAL__SHOW];
         size_t at = base + (e.position > 0 ? (size_t)e.position : 0);
-        if (json_error_code(&e) == json_error_numeric_overflow && name_too_big(shown, bytes, n))
-            return gal_fail(diag, GAL_EINPUT, "%s: byte %zu: %s: expected a number below 2^63, found %s", path, at,
-                            shown, number_in(e.text));
-        return gal_fail(diag, GAL_EINPUT, "%s: byte %zu (line %d): expected valid JSON, found: %s", path, at, e.line,
-                        gal__show(shown, e.text));
+        gal_buf where = { 0 };
+        if (json_error_code(&e) == json_error_numeric_overflow && name_too_big(&where, bytes, n))
+            (void)gal_fail(diag, GAL_EINPUT, "%s: byte %zu: %s: expected a number below 2^63, found %s", path, at,
+                           where.data, number_in(e.text));
+        else
+            (void)gal_fail(diag, GAL_EINPUT, "%s: byte %zu (line %d): expected valid JSON, found: %s", path, at,
+                           e.line, gal__show(shown, e.text));
+        gal_buf_free(&where);
+        return GAL_EINPUT;
     }
     if (!json_is_object(v)) {
         const char *kind = gal__json_kind(v);

@@ -214,26 +214,22 @@ static int64_t step_of(const char *name) {
     return n;
 }
 
-/* Takes checkpoints/name for dir if it holds a config.json; else *gone tells whether it is no folder (any more). */
-static gal_err consider(gal_buf *dir, bool *taken, bool *gone, const char *checkpoints, const char *name,
-                        gal_diag *diag) {
-    gal_buf at = { 0 }, config = { 0 };
-    bool fits = gal_path_join(&at, checkpoints, name) && gal_path_join(&config, at.data, "config.json");
-    gal_err err = fits ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "%s: no memory", checkpoints);
-    *taken = !err && gal_is_file(config.data);
+/* Takes checkpoints/name for dir if it is a folder (any more); *taken tells. */
+static gal_err consider(gal_buf *dir, bool *taken, const char *checkpoints, const char *name, gal_diag *diag) {
+    gal_buf at = { 0 };
+    bool fits = gal_path_join(&at, checkpoints, name);
+    *taken = fits && gal_is_dir(at.data);
     if (*taken) {
         gal_buf_clear(dir);
         gal_buf_add(dir, at.data, at.len);
-        if (dir->oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", checkpoints);
-    } else if (!err) {
-        *gone = !gal_is_dir(at.data);
+        fits = !dir->oom;
     }
     gal_buf_free(&at);
-    gal_buf_free(&config);
-    return err;
+    return fits ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "%s: no memory", checkpoints);
 }
 
-/* Into dir, which is empty if there is none. *again: one that is newer was removed meanwhile. */
+/* Into dir, which is empty if there is none. *again: one that is newer was removed meanwhile. What the newest lacks
+ * is for loading to say: an older one in its place would be no answer. */
 static gal_err look_for_newest(gal_buf *dir, bool *again, const char *checkpoints, gal_diag *diag) {
     char **names = NULL;
     size_t count = 0;
@@ -242,11 +238,13 @@ static gal_err look_for_newest(gal_buf *dir, bool *again, const char *checkpoint
     int64_t newest = -1, lost = -1;
     for (size_t i = 0; !err && i < count; i++) {
         int64_t n = step_of(names[i]);
-        bool taken = false, gone = false;
+        bool taken = false;
         if (n <= newest) continue;
-        err = consider(dir, &taken, &gone, checkpoints, names[i], diag);
-        if (taken) newest = n;
-        if (gone) lost = GAL_MAX(lost, n);
+        err = consider(dir, &taken, checkpoints, names[i], diag);
+        if (taken)
+            newest = n;
+        else
+            lost = GAL_MAX(lost, n);
     }
     *again = lost > newest;
     gal_free_names(names, count);
@@ -255,12 +253,12 @@ static gal_err look_for_newest(gal_buf *dir, bool *again, const char *checkpoint
 
 /* Into dir, which is empty if there is none. A training that removes a checkpoint has written a newer one before. */
 static gal_err newest_checkpoint(gal_buf *dir, const char *checkpoints, gal_diag *diag) {
-    bool again = true, ignored;
+    bool again = true;
     gal_err err = GAL_OK;
     gal_buf_clear(dir);
     if (!gal_is_dir(checkpoints)) return GAL_OK;
     for (int left = TRIES; !err && again && left > 0; left--) err = look_for_newest(dir, &again, checkpoints, diag);
-    return err || dir->len ? err : consider(dir, &ignored, &ignored, checkpoints, "best", diag);
+    return err || dir->len ? err : consider(dir, &again, checkpoints, "best", diag);
 }
 
 gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag) {

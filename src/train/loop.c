@@ -64,6 +64,7 @@ static gal_err save(gal_trainer *t, gal_buf *path, gal_diag *diag) {
 static gal_err evaluate(gal_trainer *t, const char *checkpoint, gal_diag *diag) {
     gal__train_score s;
     gal_err err = gal__train_evaluate(t, t->config->eval.rows, &s, diag);
+    if (!err) err = gal_map_check(&t->valid.map, diag); /* before a score of half a file is kept */
     if (err) return err;
     gal_metric_eval row = { t->step, s.tokens, s.bytes, s.nats, s.bits_per_byte, (double)gal_unix_time_s() };
     bool best = t->best_nats < 0 || s.nats < t->best_nats;

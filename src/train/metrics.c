@@ -67,6 +67,10 @@ gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_di
         gal_free(m);
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
     }
+    if (gal_exists(path) && !gal_is_file(path)) {
+        gal_metrics_close(m);
+        return gal_fail(diag, GAL_EINPUT, "%s: expected a database, found no regular file", path);
+    }
     /* A reader too must be able to write: what a killed program left half done is undone by whoever opens next. */
     int flags = SQLITE_OPEN_READWRITE | (write ? SQLITE_OPEN_CREATE : 0);
     gal_err err = GAL_OK;

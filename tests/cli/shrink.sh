@@ -1,11 +1,12 @@
 #!/bin/sh
 # shrink.sh GALERNE: a model's weights are cut short while the program writes from them, within the last page (whose rest
-# then reads as zeros, without a signal) and beyond; and a training's shard. It must end with code 3 and one line that
+# then reads as zeros, without a signal) and beyond; and a training's shards. It must end with code 3 and one line that
 # names the file; SIGBUS for another reason ends it as ever. SPDX-License-Identifier: Apache-2.0
 set -eu
 GALERNE=$1
 dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+run=
+trap '[ -z "$run" ] || kill -9 $run 2>/dev/null || true; rm -rf "$dir"' EXIT
 cd "$dir"
 ulimit -c 0
 cat >c.yaml <<END
@@ -41,24 +42,29 @@ cut 1000000 4096 "byte [0-9]* cannot be read any more: expected the $size bytes 
 yes 'a line of text' | head -n 4000 >t.txt
 cat >t.yaml <<END
 model: { width: 32, layers: 1, heads: 2, hidden: 64 }
-data: { text: t.txt, valid_fraction: 0 }
+data: { text: t.txt, valid_fraction: 0.2 }
 tokenizer: { train_size: 300 }
 batch: { rows: 1, sequence: 16 }
+eval: { every: 50, rows: 4 }
 steps: 100000000
 END
-"$GALERNE" train t.yaml -o r --quiet >/dev/null 2>err &
-run=$!
-n=0
-while ! grep -q '^step 3:' r/log.txt 2>/dev/null && [ $n -lt 600 ] && kill -0 $run; do
-    sleep 0.1
-    n=$((n + 1))
-done
-truncate -s -4 r/data/train.shard
-code=0
-wait $run || code=$?
-cat err
-[ $code -eq 3 ] || { echo "code $code, expected 3"; exit 1; }
-grep -q '^galerne: r/data/train.shard: expected the .* is not whole$' err || { echo "expected the shard's sizes"; exit 1; }
+cut_shard() { # NAME
+    "$GALERNE" train t.yaml -o "$1" --quiet >/dev/null 2>err &
+    run=$!
+    n=0
+    while ! grep -q '^step 60:' "$1/log.txt" 2>/dev/null && [ $n -lt 600 ] && kill -0 $run; do
+        sleep 0.1
+        n=$((n + 1))
+    done
+    truncate -c -s -4 "$1/data/$1.shard"
+    code=0
+    wait $run || code=$?
+    cat err
+    [ $code -eq 3 ] || { echo "code $code, expected 3"; exit 1; }
+    grep -q "^galerne: $1/data/$1.shard: expected the .* is not whole\$" err || { echo "expected the shard's sizes"; exit 1; }
+}
+cut_shard train
+cut_shard valid
 
 # Where no mapped file is at fault, the signal does what it always did.
 mkfifo pipe

@@ -186,21 +186,26 @@ static void kill_and_resume(void **state) {
     same_end("plain", "killed");
 }
 
-/* The losses of before are told to be lost, or set aside if the file is no database; the run itself is whole. */
+/* The losses of before are told to be lost, or set aside if there is no database; the run itself is whole. */
 static void lost_metrics(void **state) {
     (void)state;
-    static const char *const LEFT[][2] = { { "", "metrics.sqlite: expected the losses of 4 steps, found none" },
-                                           { "no database", "metrics.sqlite.damaged" } };
-    for (size_t i = 0; i < GAL_LEN(LEFT); i++) {
-        char name[20], dir[400];
+    enum { EMPTIED, REMOVED, OVERWRITTEN, A_FOLDER, WAYS };
+    for (int way = 0; way < WAYS; way++) {
+        char name[20], dir[400], path[500];
+        const char *told = way < OVERWRITTEN ? "metrics.sqlite: expected the losses of 4 steps, found none"
+                                             : "metrics.sqlite.damaged";
         gal_diag diag0 = { 0 };
         listener before = { .stop_at = 4 }, after = { 0 };
-        (void)snprintf(name, sizeof name, "lost-%zu", i);
+        (void)snprintf(name, sizeof name, "lost-%d", way);
         (void)snprintf(dir, sizeof dir, "%s/%s", folder, name);
+        (void)snprintf(path, sizeof path, "%s/metrics.sqlite", dir);
         assert_int_equal(train(name, "", false, false, &before, &diag0), GAL_EINTERRUPTED);
-        put_file(dir, "metrics.sqlite", LEFT[i][0], strlen(LEFT[i][0]));
+        CHECK_OK(gal_remove_tree(path, diag));
+        if (way == EMPTIED) put_file(dir, "metrics.sqlite", "", 0);
+        if (way == OVERWRITTEN) put_file(dir, "metrics.sqlite", "no database", 11);
+        if (way == A_FOLDER) CHECK_OK(gal_make_dirs(path, diag));
         CHECK_OK(train(name, "", true, false, &after, diag));
-        if (!strstr(after.notes.data, LEFT[i][1])) fail_msg("%s: not told: %s", LEFT[i][1], after.notes.data);
+        if (!strstr(after.notes.data, told)) fail_msg("%s: not told: %s", told, after.notes.data);
         same_end("plain", name);
         gal_buf_free(&before.notes);
         gal_buf_free(&after.notes);
