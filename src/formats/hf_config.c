@@ -300,9 +300,6 @@ static void read_window(reader *r, gal_config *c) {
         if (w) c->window = w;
         c->layer_full[l] = w == 0;
     }
-    if (c->window) return;
-    gal_free(c->layer_full); /* no layer has a window */
-    c->layer_full = NULL;
 }
 
 static void read_layer_types(reader *r, gal_config *c) {
@@ -313,7 +310,6 @@ static void read_layer_types(reader *r, gal_config *c) {
              gal__json_kind(v), json_array_size(v));
         return;
     }
-    bool any_full = false;
     if (!need_layers(r, c, "layer_types")) return;
     for (size_t l = 0; l < (size_t)c->L && !r->err; l++) {
         const char *s = json_string_value(json_array_get(v, l));
@@ -325,12 +321,14 @@ static void read_layer_types(reader *r, gal_config *c) {
         else if (!full && !c->window)
             fail(r, "layer_types", "layer %zu is \"sliding_attention\", but sliding_window gives no window", l);
         c->layer_full[l] = full;
-        any_full |= full;
     }
-    if (!any_full || !c->window) { /* nothing that the window alone does not say */
-        gal_free(c->layer_full);
-        c->layer_full = NULL;
-    }
+}
+
+/* No list where the window alone says the same. */
+static void drop_plain_layers(gal_config *c) {
+    if (!c->layer_full || (c->window && memchr(c->layer_full, true, (size_t)c->L))) return;
+    gal_free(c->layer_full);
+    c->layer_full = NULL;
 }
 
 /* "llama_4_scaling": {"beta", "original_max_position_embeddings"}: the query scaling as earlier files spelled it. */
@@ -423,6 +421,7 @@ gal_err gal_config_parse(gal_config *out, const char *bytes, size_t n, const cha
     if (!r.err) read_sizes(&r, &c);
     if (!r.err) read_window(&r, &c);
     if (!r.err) read_layer_types(&r, &c);
+    if (!r.err) drop_plain_layers(&c);
     if (!r.err) read_rope(&r, &c);
     if (!r.err) r.err = gal_config_check(&c, path, diag);
     json_decref(root);
