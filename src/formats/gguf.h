@@ -110,4 +110,49 @@ double gal_gguf_float_at(const gal_gguf_value *v, uint64_t i);
 bool gal_gguf_bool_at(const gal_gguf_value *v, uint64_t i);
 const char *gal_gguf_string_at(const gal_gguf_value *v, uint64_t i, size_t *n);
 
+/* ---- writing -----------------------------------------------------------------------------------------------------
+ * Keys, then tensors, then the file at once. What the reader would refuse is refused here: the first such thing, or a
+ * lack of memory, sticks and comes out of gal_gguf_write(). The same calls give the same bytes: version 3, everything
+ * in the order of the calls, aligned to 32 bytes or to what the key general.alignment says.
+ */
+
+typedef struct gal_gguf_writer gal_gguf_writer;
+gal_err gal_gguf_writer_new(gal_gguf_writer **out, gal_diag *diag);
+void gal_gguf_writer_free(gal_gguf_writer *w);
+
+/* Everything is copied. */
+void gal_gguf_put_u32(gal_gguf_writer *w, const char *key, uint32_t x);
+void gal_gguf_put_u64(gal_gguf_writer *w, const char *key, uint64_t x);
+void gal_gguf_put_i32(gal_gguf_writer *w, const char *key, int32_t x);
+void gal_gguf_put_f32(gal_gguf_writer *w, const char *key, float x);
+void gal_gguf_put_bool(gal_gguf_writer *w, const char *key, bool x);
+void gal_gguf_put_string(gal_gguf_writer *w, const char *key, const char *s, size_t n);
+/* A number or bool of any type, and arrays of them: little-endian at x, back to back. */
+void gal_gguf_put_number(gal_gguf_writer *w, const char *key, gal_gguf_type type, const void *x);
+void gal_gguf_put_numbers(gal_gguf_writer *w, const char *key, gal_gguf_type type, const void *x, size_t count);
+/* n: their lengths; NULL: they end with a NUL. */
+void gal_gguf_put_strings(gal_gguf_writer *w, const char *key, const char *const *s, const size_t *n, size_t count);
+/* As another file has it. Keys that begin with "split." say of a file that it is one of several. */
+void gal_gguf_put_value(gal_gguf_writer *w, const gal_gguf_value *v);
+
+typedef struct gal_gguf_item {
+    const char *name; /* copied, as dim is */
+    uint32_t type;
+    int ndim;           /* at most GAL_GGUF_DIMS */
+    const int64_t *dim; /* in our order, the last one contiguous */
+    const void *data;   /* all bytes of it, valid until the file is written; or, NULL, ... */
+    /* ... what writes exactly those bytes, in as many pieces as it likes; called once for each file written. */
+    gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag);
+    void *user;
+} gal_gguf_item;
+void gal_gguf_put_tensor(gal_gguf_writer *w, const gal_gguf_item *item);
+/* The bytes that such a tensor has; GAL_EINPUT if there can be none. path and name: for the message. */
+gal_err gal_gguf_tensor_bytes(uint32_t type, int ndim, const int64_t *dim, uint64_t *bytes, const char *path,
+                              const char *name, gal_diag *diag);
+
+/* Whole or not at all (gal_write_atomic). */
+gal_err gal_gguf_write(const gal_gguf_writer *w, const char *path, gal_diag *diag);
+/* Appends the same bytes to out; path is for messages. */
+gal_err gal_gguf_print(const gal_gguf_writer *w, gal_buf *out, const char *path, gal_diag *diag);
+
 #endif
