@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/io.h"
+#include "formats/gguf.h"
 #include "infer/lm.h"
 #include "text/bpe_train.h"
 
@@ -17,9 +18,10 @@ static unsigned encode_flags(const gal_cli *cli) {
            (gal_cli_given(cli, "eos") ? (unsigned)GAL_ENCODE_EOS : 0u);
 }
 
-/* A file or folder with a vocabulary, or a run directory, whose newest checkpoint has one. */
+/* A file or folder with a vocabulary, a GGUF file, or a run directory, whose newest checkpoint has one. */
 static gal_err open_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag) {
     gal_diag first = { 0 }, second = { 0 };
+    if (gal_is_gguf(path)) return gal__gguf_tokenizer(out, path, diag);
     gal_err err = gal_tokenizer_open(out, path, &first);
     if (!err || !gal_is_dir(path)) return err ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
     gal_buf dir = { 0 };

@@ -18,6 +18,8 @@ enum { GAL_GGUF_DIMS = 4, GAL_GGUF_NAME = 63 }; /* at most; bytes of a tensor's 
 
 typedef struct gal_gguf gal_gguf;
 
+/* A file that begins as one does. */
+bool gal_is_gguf(const char *path);
 /* Of a split file ("name-00001-of-00003.gguf") any part may be named: all parts are opened. */
 gal_err gal_gguf_open(gal_gguf **out, const char *path, gal_diag *diag);
 /* One file from memory, which is borrowed until closed; a part of a split file stays alone. path is for messages. */
@@ -28,6 +30,10 @@ gal_err gal_gguf_bring(gal_gguf *g, gal_bring *how, gal_diag *diag);
 uint64_t gal_gguf_bytes(const gal_gguf *g); /* of all parts */
 size_t gal_gguf_parts(const gal_gguf *g);
 uint32_t gal_gguf_version(const gal_gguf *g);
+
+/* gguf_config.c: what the metadata say of the model; path is for messages. */
+struct gal_config;
+gal_err gal_gguf_config(struct gal_config *out, const gal_gguf *g, const char *path, gal_diag *diag);
 
 /* ---- tensors -----------------------------------------------------------------------------------------------------
  */

@@ -153,6 +153,14 @@ gal_err gal_gguf_parse(gal_gguf **out, const void *bytes, size_t n, const char *
     return err;
 }
 
+bool gal_is_gguf(const char *path) {
+    gal_map m = { 0 };
+    if (!gal_is_file(path) || gal_map_open(&m, path, NULL)) return false;
+    bool is = m.bytes >= 4 && memcmp(m.data, "GGUF", 4) == 0;
+    gal_map_close(&m);
+    return is;
+}
+
 gal_err gal_gguf_open(gal_gguf **out, const char *path, gal_diag *diag) {
     gal_gguf *g;
     gal_err err = begin(&g, path, diag);

@@ -40,6 +40,7 @@ static bool holds_tokenizer(const char *dir, gal_err *err, gal_diag *diag) {
 
 static gal_err load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *diag) {
     gal_err err = GAL_OK;
+    if (gal_is_file(dir)) return gal__gguf_tokenizer(out, dir, diag);
     if (!holds_tokenizer(dir, &err, diag) || err) return err;
     return gal_tokenizer_open(out, dir, diag);
 }
@@ -64,7 +65,7 @@ static gal_err load_parts(gal_model **model, gal_tokenizer **tokenizer, gal_gene
     if (!err && tokenizer) err = load_tokenizer(tokenizer, dir, diag);
     if (!err && defaults) err = load_defaults(defaults, dir, diag);
     /* What seems to be absent may be so because the folder is being removed. */
-    if (!err && !gal_is_dir(dir)) err = gal_fail(diag, GAL_EINPUT, "%s: removed while it was read", dir);
+    if (!err && !gal_exists(dir)) err = gal_fail(diag, GAL_EINPUT, "%s: removed while it was read", dir);
     return err;
 }
 
@@ -84,7 +85,7 @@ gal_err gal_lm_load(gal_model **model, gal_tokenizer **tokenizer, gal_generation
         }
         gal_tokenizer_free(t);
         gal_model_free(m);
-        if (gal_is_dir(dir->data) || left == 1) return gal_fail(diag, err, "%s", why.text);
+        if (gal_exists(dir->data) || left == 1) return gal_fail(diag, err, "%s", why.text);
     }
 }
 

@@ -57,7 +57,7 @@ gal_err gal_model_declare(gal_model *m, const gal_wspec *table, size_t count, in
     for (size_t i = 0; i < count && !err; i++) {
         int64_t dim[GAL_MAX_DIMS];
         int ndim = resolve(&m->config, table[i].shape, dim);
-        const char *n = layer_name(&name, table[i].name, layer);
+        const char *n = layer_name(&name, table[i].name[m->config.layout], layer);
         gal_w *w = n ? gal_model_add_weight(m, n, table[i].role, ndim, dim, diag) : NULL;
         if (w)
             memcpy((char *)fields + table[i].offset, &w, sizeof w);

@@ -1,7 +1,6 @@
 /* finite.c - weights that are no numbers: NaN and infinities, which a damaged file or a training gone wrong leaves.
  * Says so and refuses nothing: a weight that is never read does no harm. SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
-#include "formats/safetensors.h"
 #include "models/model.h"
 
 #include <inttypes.h>
@@ -36,9 +35,8 @@ static found scan(const gal_w *w) {
     return f;
 }
 
-static void print(const gal_model *m, const gal_w *w, const found *f, gal_buf *out) {
-    const gal_st_tensor *t = m->files ? gal_st_set_find(m->files, w->name) : NULL;
-    gal_buf_printf(out, "%s: tensor \"%s\": expected finite numbers, found ", t ? t->file : "model", w->name);
+static void print(const gal_w *w, const found *f, gal_buf *out) {
+    gal_buf_printf(out, "%s: tensor \"%s\": expected finite numbers, found ", w->file ? w->file : "model", w->name);
     if (f->nan) gal_buf_printf(out, "%" PRId64 " NaN%s", f->nan, f->infinite ? " and " : "");
     if (f->infinite) gal_buf_printf(out, "%" PRId64 " infinite", f->infinite);
     gal_buf_printf(out, " among %" PRId64 ", the first at index %" PRId64, gal_wcount(w), f->first);
@@ -56,7 +54,7 @@ gal_err gal_model_check_finite(gal_model *m, gal_diag *diag) {
             if (f.nan + f.infinite == 0) continue;
             more += m->n_warnings == MOST_NAMED;
             if (m->n_warnings == MOST_NAMED) continue;
-            print(m, &m->weights[i], &f, &text);
+            print(&m->weights[i], &f, &text);
         } else if (more) {
             gal_buf_printf(&text, "%zu more tensors hold numbers that are not finite", more);
         } else {

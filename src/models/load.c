@@ -1,11 +1,11 @@
 /* load.c - a model from a folder in Hugging Face layout (formats.md 2). Refuses folders that lack a weight or hold
  * one of another shape or of a type that we do not compute with. Weights stay in the mapped files, read-only; what
  * lies there unaligned, or in f64, is copied. SPDX-License-Identifier: Apache-2.0 */
+#include "models/load.h"
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/util.h"
 #include "formats/safetensors.h"
-#include "models/model.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -29,19 +29,25 @@ static const char *shape_text(char buf[SHAPE_TEXT], int ndim, const int64_t *dim
     return buf;
 }
 
+gal_err gal__check_shape(const gal_w *w, const char *file, int ndim, const int64_t *dim, gal_diag *diag) {
+    char want[SHAPE_TEXT], have[SHAPE_TEXT];
+    bool same = ndim == w->ndim;
+    for (int i = 0; same && i < w->ndim; i++) same = dim[i] == w->dim[i];
+    if (same) return GAL_OK;
+    return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": expected shape %s, found %s", file, w->name,
+                    shape_text(want, w->ndim, w->dim), shape_text(have, ndim, dim));
+}
+
 /* Points w at the tensor's place in the mapped file, or copies it where it cannot be used as it lies. */
 static gal_err take(gal_w *w, const gal_st_tensor *t, gal_diag *diag) {
-    char want[SHAPE_TEXT], have[SHAPE_TEXT];
-    bool same = t->ndim == w->ndim;
-    for (int i = 0; same && i < w->ndim; i++) same = t->dim[i] == w->dim[i];
-    if (!same)
-        return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": expected shape %s, found %s", t->file, w->name,
-                        shape_text(want, w->ndim, w->dim), shape_text(have, t->ndim, t->dim));
+    gal_err err = gal__check_shape(w, t->file, t->ndim, t->dim, diag);
+    if (err) return err;
     gal_dtype dtype;
     if (!gal_st_dtype_ours(t->dtype, &dtype))
         return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": expected F32, F16, BF16 or F64, found %s", t->file,
                         w->name, gal_st_dtype_name(t->dtype));
     bool wide = dtype == GAL_F64;
+    w->file = t->file;
     w->dtype = wide ? GAL_F32 : dtype;
     if (!wide && (uintptr_t)t->data % gal_dtype_bytes(dtype) == 0) {
         w->data = (void *)(uintptr_t)t->data; /* read-only; gal_w has one pointer for both kinds of memory */
@@ -139,7 +145,7 @@ static gal_err find_config(const char *dir, gal_buf *b, gal_diag *diag) {
     struct stat st;
     if (stat(dir, &st) != 0)
         return errno == ENOENT
-                   ? gal_fail(diag, GAL_EINPUT, "%s: no such folder", dir)
+                   ? gal_fail(diag, GAL_EINPUT, "%s: no such file or folder", dir)
                    : gal_fail(diag, GAL_EINPUT, "%s: expected a model's folder: %s", dir, strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return gal_fail(diag, GAL_EINPUT, "%s: expected a model's folder (config.json and weights), found %s", dir,
@@ -162,7 +168,7 @@ static bool small(const gal_model *m) {
     return bytes <= GAL_FINITE_BYTES;
 }
 
-gal_err gal_model_load(gal_model **out, const char *dir, gal_diag *diag) {
+static gal_err load_folder(gal_model **out, const char *dir, gal_diag *diag) {
     gal_buf path = { 0 };
     gal_config config;
     gal_config_defaults(&config);
@@ -178,9 +184,19 @@ gal_err gal_model_load(gal_model **out, const char *dir, gal_diag *diag) {
         m->files_bring = bring_set;
         err = take_all(m, dir, set, diag);
     }
-    if (!err && small(m)) err = gal_model_check_finite(m, diag);
     gal_buf_free(&path);
     gal_config_free(&config);
+    if (err)
+        gal_model_free(m);
+    else
+        *out = m;
+    return err;
+}
+
+gal_err gal_model_load(gal_model **out, const char *path, gal_diag *diag) {
+    gal_model *m = NULL;
+    gal_err err = gal_is_file(path) ? gal__load_gguf(&m, path, diag) : load_folder(&m, path, diag);
+    if (!err && small(m)) err = gal_model_check_finite(m, diag);
     if (err)
         gal_model_free(m);
     else
@@ -264,7 +280,7 @@ static gal_err newest_checkpoint(gal_buf *dir, const char *checkpoints, gal_diag
 gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag) {
     gal_buf b = { 0 };
     gal_diag why = { 0 };
-    gal_err err = find_config(path, &b, &why);
+    gal_err err = gal_is_file(path) ? GAL_OK : find_config(path, &b, &why);
     if (!err) {
         gal_buf_clear(dir);
         gal_buf_puts(dir, path);

@@ -4,8 +4,8 @@
  *     y = h + Wdown (silu(Wgate m) * (Wup m)),          m = rms_norm(h)
  *
  * Grouped key-value heads, sliding window, rotary positions (YaRN and query scaling in Ministral 3). The same code
- * trains (no cache, tape on), prefills and decodes. Weights have the names and the row order of Hugging Face folders,
- * so rotary pairs are (j, j + K/2). SPDX-License-Identifier: Apache-2.0 */
+ * trains (no cache, tape on), prefills and decodes. Weights have the names and the row order of the layout that they
+ * lie in. SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "models/model.h"
 
@@ -28,21 +28,28 @@ typedef struct run {
     gal_rope_angles angles;
 } run;
 
+#define LAYER_LINE(field, hf, own, gguf, shape, role)                                                                \
+    { offsetof(layer, field), { "model.layers.%d." hf, "layers.%d." own, "blk.%d." gguf }, shape, role }
+
 static const gal_wspec LAYER[] = {
-    { offsetof(layer, attn_norm), "model.layers.%d.input_layernorm.weight", "D", GAL_W_NORM },
-    { offsetof(layer, wq), "model.layers.%d.self_attn.q_proj.weight", "H*K,D", GAL_W_LINEAR },
-    { offsetof(layer, wk), "model.layers.%d.self_attn.k_proj.weight", "G*K,D", GAL_W_LINEAR },
-    { offsetof(layer, wv), "model.layers.%d.self_attn.v_proj.weight", "G*K,D", GAL_W_LINEAR },
-    { offsetof(layer, wo), "model.layers.%d.self_attn.o_proj.weight", "D,H*K", GAL_W_RESIDUAL },
-    { offsetof(layer, mlp_norm), "model.layers.%d.post_attention_layernorm.weight", "D", GAL_W_NORM },
-    { offsetof(layer, gate), "model.layers.%d.mlp.gate_proj.weight", "F,D", GAL_W_LINEAR },
-    { offsetof(layer, up), "model.layers.%d.mlp.up_proj.weight", "F,D", GAL_W_LINEAR },
-    { offsetof(layer, down), "model.layers.%d.mlp.down_proj.weight", "D,F", GAL_W_RESIDUAL },
+    LAYER_LINE(attn_norm, "input_layernorm.weight", "attention_norm.weight", "attn_norm.weight", "D", GAL_W_NORM),
+    LAYER_LINE(wq, "self_attn.q_proj.weight", "attention.wq.weight", "attn_q.weight", "H*K,D", GAL_W_LINEAR),
+    LAYER_LINE(wk, "self_attn.k_proj.weight", "attention.wk.weight", "attn_k.weight", "G*K,D", GAL_W_LINEAR),
+    LAYER_LINE(wv, "self_attn.v_proj.weight", "attention.wv.weight", "attn_v.weight", "G*K,D", GAL_W_LINEAR),
+    LAYER_LINE(wo, "self_attn.o_proj.weight", "attention.wo.weight", "attn_output.weight", "D,H*K", GAL_W_RESIDUAL),
+    LAYER_LINE(mlp_norm, "post_attention_layernorm.weight", "ffn_norm.weight", "ffn_norm.weight", "D", GAL_W_NORM),
+    LAYER_LINE(gate, "mlp.gate_proj.weight", "feed_forward.w1.weight", "ffn_gate.weight", "F,D", GAL_W_LINEAR),
+    LAYER_LINE(up, "mlp.up_proj.weight", "feed_forward.w3.weight", "ffn_up.weight", "F,D", GAL_W_LINEAR),
+    LAYER_LINE(down, "mlp.down_proj.weight", "feed_forward.w2.weight", "ffn_down.weight", "D,F", GAL_W_RESIDUAL),
 };
 static const gal_wspec OUTER[] = {
-    { offsetof(net, embed), "model.embed_tokens.weight", "V,D", GAL_W_EMBED },
-    { offsetof(net, norm), "model.norm.weight", "D", GAL_W_NORM },
-    { offsetof(net, head), "lm_head.weight", "V,D", GAL_W_LINEAR }, /* absent if tied: the last line */
+    { offsetof(net, embed),
+      { "model.embed_tokens.weight", "tok_embeddings.weight", "token_embd.weight" },
+      "V,D",
+      GAL_W_EMBED },
+    { offsetof(net, norm), { "model.norm.weight", "norm.weight", "output_norm.weight" }, "D", GAL_W_NORM },
+    /* absent if tied: the last line */
+    { offsetof(net, head), { "lm_head.weight", "output.weight", "output.weight" }, "V,D", GAL_W_LINEAR },
 };
 
 static gal_t *block(gal_ctx *cx, const void *model, int l, gal_t *x, const gal_step *st) {

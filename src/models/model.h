@@ -11,8 +11,8 @@
 /* One line of a family's weight table. shape: letters of tensor.h joined by ',' for dimensions and '*' for products,
  * as "H*K,D"; resolved by the family. */
 typedef struct gal_wspec {
-    size_t offset;    /* of the gal_w * field in the layer (or in the model when name has no %d) */
-    const char *name; /* name pattern in Hugging Face layout */
+    size_t offset;                 /* of the gal_w * field in the layer (or in the model when name has no %d) */
+    const char *name[GAL_LAYOUTS]; /* patterns: Hugging Face's, Mistral's own, GGUF's */
     const char *shape;
     gal_role role;
 } gal_wspec;
@@ -84,8 +84,9 @@ void gal_rope_spec_free(gal_rope_spec *s); /* leaves {0} */
 extern const gal_family gal_mistral;
 gal_err gal_mistral_declare(gal_model *m, gal_diag *diag);
 
-/* load.c    Hugging Face folder (formats.md 2). Weights of f32, f16 and bf16 stay in the mapped files (read-only). */
-gal_err gal_model_load(gal_model **out, const char *dir, gal_diag *diag);
+/* load.c    A folder in Hugging Face layout (formats.md 2) or a GGUF file (4). Weights of f32, f16 and bf16 stay in
+ * the mapped files (read-only). */
+gal_err gal_model_load(gal_model **out, const char *path, gal_diag *diag);
 /* Bytes of the weights that lie in mapped files. */
 uint64_t gal_model_mapped_bytes(const gal_model *m);
 /* Brings mapped weights into memory before they are needed (base/bring.h); without any, nothing. */

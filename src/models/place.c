@@ -27,6 +27,7 @@ gal_err gal_model_to_device(gal_model *m, gal_dev *dev, gal_diag *diag) {
         }
         if (w->owned) gal_free(w->data);
         w->data = far[i];
+        w->file = NULL;
         w->owned = true;
     }
     gal_free(far);

@@ -114,6 +114,21 @@ def older_config(folder):
         json.dump(config, f, indent=2)
 
 
+def answers(model, ids):
+    """What golden.npz holds of every model."""
+    gold = {"ids": ids.numpy()}
+    with torch.no_grad():
+        out = model(ids, output_hidden_states=True, use_cache=False)
+        gold["logits"] = out.logits.numpy()
+        for i, h in enumerate(out.hidden_states):
+            gold[f"hidden_{i}"] = h.numpy()
+        gold["loss"] = loss_of(model, ids).numpy()
+        gold["greedy"] = greedy(model, ids[:, :12], 24).numpy()
+        gold["inv_freq"] = model.model.rotary_emb.inv_freq.numpy()
+        gold["rope_scale"] = np.array(model.model.rotary_emb.attention_scaling, np.float32)
+    return gold
+
+
 def make(root, name):
     config_class, model_class, changes, seed, batch, length, options = MODELS[name]
     torch.manual_seed(seed)
@@ -132,16 +147,7 @@ def make(root, name):
     if "older" in options:
         older_config(folder)
     ids = torch.randint(3, model.config.vocab_size, (batch, length), generator=torch.Generator().manual_seed(seed + 1))
-    gold = {"ids": ids.numpy()}
-    with torch.no_grad():
-        out = model(ids, output_hidden_states=True, use_cache=False)
-        gold["logits"] = out.logits.numpy()
-        for i, h in enumerate(out.hidden_states):
-            gold[f"hidden_{i}"] = h.numpy()
-        gold["loss"] = loss_of(model, ids).numpy()
-        gold["greedy"] = greedy(model, ids[:, :12], 24).numpy()
-        gold["inv_freq"] = model.model.rotary_emb.inv_freq.numpy()
-        gold["rope_scale"] = np.array(model.model.rotary_emb.attention_scaling, np.float32)
+    gold = answers(model, ids)
     if "train" in options:
         gold.update(train(model, ids, folder))
     np.savez_compressed(os.path.join(folder, "golden.npz"), **gold)

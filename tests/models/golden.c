@@ -1,6 +1,7 @@
 /* golden.c - see golden.h. SPDX-License-Identifier: Apache-2.0 */
 #include "golden.h"
 
+#include "base/file.h"
 #include "support/check.h"
 
 #include <math.h>
@@ -10,7 +11,8 @@
 void golden_open(golden *g, const char *folder) {
     char path[512];
     *g = (golden){ 0 };
-    CHECK_OK(gal_model_load(&g->m, folder, diag));
+    (void)snprintf(path, sizeof path, "%s/model.gguf", folder);
+    CHECK_OK(gal_model_load(&g->m, gal_is_file(path) ? path : folder, diag));
     (void)snprintf(path, sizeof path, "%s/golden.npz", folder);
     CHECK_OK(npz_open(&g->z, path, diag));
     const gal_npy *ids = npz_find(&g->z, "ids");

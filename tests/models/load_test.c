@@ -181,7 +181,7 @@ static void test_refused(void **state) {
     char folder[256], path[512];
     make_folder(folder);
     (void)snprintf(path, sizeof path, "%s/gone", folder);
-    refuse(path, "no such folder", "gone");
+    refuse(path, "no such file or folder", "gone");
     put_file(folder, "file", "x", 1);
     (void)snprintf(path, sizeof path, "%s/file", folder);
     refuse(path, "found a file", "file");

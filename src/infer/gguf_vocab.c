@@ -1,0 +1,118 @@
+/* gguf_vocab.c - the vocabulary that a GGUF file carries (formats.md 4.2). SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "formats/gguf.h"
+#include "infer/lm.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Memory for the arrays of a gal_vocab. */
+typedef struct arrays {
+    const char **pieces;
+    size_t *lengths;
+    float *scores;
+    uint8_t *types;
+    gal_buf control[3]; /* bos, eos, pad: text of the pieces */
+} arrays;
+
+static void forget(arrays *a) {
+    gal_free(a->pieces);
+    gal_free(a->lengths);
+    gal_free(a->scores);
+    gal_free(a->types);
+    for (int i = 0; i < 3; i++) gal_buf_free(&a->control[i]);
+}
+
+/* An array of `count` entries; absent is as bad as another length. */
+static gal_err array_of(const gal_gguf *g, const char *path, const char *key, gal_gguf_want want, uint64_t count,
+                        const gal_gguf_value **out, gal_diag *diag) {
+    gal_err err = gal_gguf_array(g, key, want, out, NULL, diag);
+    if (!err && (*out)->count != count)
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: %s: expected %" PRIu64 " entries, as tokenizer.ggml.tokens has, found %" PRIu64, path,
+                       key, count, (*out)->count);
+    return err;
+}
+
+static gal_err fill(arrays *a, const gal_gguf *g, const char *path, size_t *count, gal_diag *diag) {
+    const gal_gguf_value *tokens, *scores, *types;
+    gal_err err = gal_gguf_array(g, "tokenizer.ggml.tokens", GAL_GGUF_STRINGS, &tokens, NULL, diag);
+    if (err) return err;
+    err = array_of(g, path, "tokenizer.ggml.scores", GAL_GGUF_FLOATS, tokens->count, &scores, diag);
+    if (!err) err = array_of(g, path, "tokenizer.ggml.token_type", GAL_GGUF_INTS, tokens->count, &types, diag);
+    if (err) return err;
+    *count = (size_t)tokens->count;
+    a->pieces = gal_alloc_array(*count + 1, sizeof *a->pieces);
+    a->lengths = gal_alloc_array(*count + 1, sizeof *a->lengths);
+    a->scores = gal_alloc_array(*count + 1, sizeof *a->scores);
+    a->types = gal_alloc(*count + 1);
+    if (!a->pieces || !a->lengths || !a->scores || !a->types)
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for a vocabulary of %zu pieces", path, *count);
+    for (size_t i = 0; i < *count; i++) {
+        int64_t type = gal_gguf_int_at(types, i);
+        a->pieces[i] = gal_gguf_string_at(tokens, i, &a->lengths[i]);
+        a->scores[i] = (float)gal_gguf_float_at(scores, i);
+        if (type < GAL_PIECE_NORMAL || type > GAL_PIECE_BYTE)
+            return gal_fail(diag, GAL_EINPUT,
+                            "%s: tokenizer.ggml.token_type: entry %zu: expected 1 to 6, found %" PRId64, path, i,
+                            type);
+        a->types[i] = (uint8_t)type;
+    }
+    return GAL_OK;
+}
+
+/* The text of the piece that a key names by id; NULL: the key is absent. */
+static gal_err control_piece(arrays *a, int i, const char **out, const gal_gguf *g, const char *path, const char *key,
+                             size_t count, gal_diag *diag) {
+    uint64_t id = 0;
+    bool found = false;
+    gal_err err = gal_gguf_uint(g, key, &id, &found, diag);
+    *out = NULL;
+    if (err || !found) return err;
+    if (id >= count)
+        return gal_fail(diag, GAL_EINPUT, "%s: %s: expected an id below %zu, found %" PRIu64, path, key, count, id);
+    gal_buf_add(&a->control[i], a->pieces[id], a->lengths[id]);
+    gal_buf_putc(&a->control[i], 0);
+    if (a->control[i].oom) return gal_fail(diag, GAL_ENOMEM, "%s: %s: no memory", path, key);
+    *out = a->control[i].data;
+    return GAL_OK;
+}
+
+static gal_err flag(const gal_gguf *g, const char *key, bool *out, gal_diag *diag) {
+    bool found = false;
+    return gal_gguf_bool(g, key, out, &found, diag);
+}
+
+static gal_err from_file(gal_tokenizer **out, const gal_gguf *g, const char *path, gal_diag *diag) {
+    arrays a = { 0 };
+    const char *kind = NULL;
+    size_t n = 0;
+    gal_vocab v = { .byte_fallback = true, .add_dummy_prefix = true };
+    gal_err err = gal_gguf_string(g, "tokenizer.ggml.model", &kind, &n, NULL, diag);
+    if (!err && (n != 5 || memcmp(kind, "llama", 5) != 0))
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: tokenizer.ggml.model: expected \"llama\", found \"%.*s\", which is not supported yet",
+                       path, (int)(n < 40 ? n : 40), kind);
+    if (!err) err = fill(&a, g, path, &v.count, diag);
+    if (!err) err = control_piece(&a, 0, &v.bos, g, path, "tokenizer.ggml.bos_token_id", v.count, diag);
+    if (!err) err = control_piece(&a, 1, &v.eos, g, path, "tokenizer.ggml.eos_token_id", v.count, diag);
+    if (!err) err = control_piece(&a, 2, &v.pad, g, path, "tokenizer.ggml.padding_token_id", v.count, diag);
+    if (!err) err = flag(g, "tokenizer.ggml.add_space_prefix", &v.add_dummy_prefix, diag);
+    if (!err) err = flag(g, "tokenizer.ggml.remove_extra_whitespaces", &v.remove_extra_whitespaces, diag);
+    v.pieces = a.pieces;
+    v.lengths = a.lengths;
+    v.scores = a.scores;
+    v.types = a.types;
+    if (!err) err = gal_tokenizer_from_vocab(out, &v, path, diag);
+    forget(&a);
+    return err;
+}
+
+gal_err gal__gguf_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag) {
+    gal_gguf *g = NULL;
+    gal_err err = gal_gguf_open(&g, path, diag);
+    /* A file of weights alone is one too. */
+    if (!err && gal_gguf_get(g, "tokenizer.ggml.model")) err = from_file(out, g, path, diag);
+    gal_gguf_close(g);
+    return err;
+}
