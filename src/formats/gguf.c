@@ -5,33 +5,15 @@
 #include "base/util.h"
 #include "formats/gguf_internal.h"
 #include "formats/json.h"
+#include "tensor/blocks.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* This table and gal__gguf_block_of() stand in for tensor/blocks.h; gal__gguf_block has the same fields. */
-static const gal__gguf_block BLOCKS[] = {
-    { 0, "F32", 1, 4 },         { 1, "F16", 1, 2 },         { 2, "Q4_0", 32, 18 },      { 3, "Q4_1", 32, 20 },
-    { 6, "Q5_0", 32, 22 },      { 7, "Q5_1", 32, 24 },      { 8, "Q8_0", 32, 34 },      { 9, "Q8_1", 32, 36 },
-    { 10, "Q2_K", 256, 84 },    { 11, "Q3_K", 256, 110 },   { 12, "Q4_K", 256, 144 },   { 13, "Q5_K", 256, 176 },
-    { 14, "Q6_K", 256, 210 },   { 15, "Q8_K", 256, 292 },   { 16, "IQ2_XXS", 256, 66 }, { 17, "IQ2_XS", 256, 74 },
-    { 18, "IQ3_XXS", 256, 98 }, { 19, "IQ1_S", 256, 50 },   { 20, "IQ4_NL", 32, 18 },   { 21, "IQ3_S", 256, 110 },
-    { 22, "IQ2_S", 256, 82 },   { 23, "IQ4_XS", 256, 136 }, { 24, "I8", 1, 1 },         { 25, "I16", 1, 2 },
-    { 26, "I32", 1, 4 },        { 27, "I64", 1, 8 },        { 28, "F64", 1, 8 },        { 29, "IQ1_M", 256, 56 },
-    { 30, "BF16", 1, 2 },       { 34, "TQ1_0", 256, 54 },   { 35, "TQ2_0", 256, 66 },   { 39, "MXFP4", 32, 17 },
-    { 40, "NVFP4", 64, 36 },    { 41, "Q1_0", 128, 18 },    { 42, "Q2_0", 64, 18 },
-};
-
-const gal__gguf_block *gal__gguf_block_of(uint32_t type) {
-    for (size_t i = 0; i < GAL_LEN(BLOCKS); i++)
-        if (BLOCKS[i].type == type) return &BLOCKS[i];
-    return NULL;
-}
-
 const char *gal_gguf_type_name(uint32_t type) {
-    const gal__gguf_block *b = gal__gguf_block_of(type);
+    const gal_block_info *b = gal_block_info_of(type);
     return b ? b->name : "?";
 }
 
@@ -76,7 +58,7 @@ const char *gal__gguf_bad_name(const char *s, uint64_t n, uint64_t most) {
 
 const char *gal__gguf_tensor_bytes(uint32_t type, int ndim, const int64_t *dim, uint64_t *bytes,
                                    char why[GAL__GGUF_WHY]) {
-    const gal__gguf_block *b = gal__gguf_block_of(type);
+    const gal_block_info *b = gal_block_info_of(type);
     uint64_t count = 1, row = ndim ? (uint64_t)dim[ndim - 1] : 1;
     if (!b) {
         bool gone = type == 4 || type == 5 || (type >= 31 && type <= 33) || (type >= 36 && type <= 38);

@@ -51,14 +51,6 @@ uint64_t gal__gguf_load(const uint8_t *p, size_t n); /* n <= 8 bytes, little-end
 size_t gal__gguf_width(gal_gguf_type type); /* bytes of one number; 0: strings and arrays have no fixed one */
 const char *gal__gguf_value_name(gal_gguf_type type);
 
-/* One kind of block that tensors are made of. */
-typedef struct gal__gguf_block {
-    uint32_t type;
-    const char *name;
-    uint32_t elements, bytes;
-} gal__gguf_block;
-const gal__gguf_block *gal__gguf_block_of(uint32_t type); /* NULL: unknown, or no longer used */
-
 /* The bytes of a tensor with these dimensions in our order; NULL, or what is wrong, written into why. */
 enum { GAL__GGUF_WHY = 200 };
 const char *gal__gguf_tensor_bytes(uint32_t type, int ndim, const int64_t *dim, uint64_t *bytes,

@@ -49,7 +49,7 @@ enum gal_block {
 
 typedef struct gal_block_info {
     const char *name;        /* as the files' tools write it, "Q4_K" */
-    int32_t elements, bytes; /* of one block */
+    uint32_t elements, bytes; /* of one block */
     bool reads, writes;      /* whether gal_block_dequantise() and gal_block_quantise() know it */
 } gal_block_info;
 

@@ -47,7 +47,7 @@ static void check_write(uint32_t type, const float *x, const void *want, int64_t
     gal_block_quantise(type, x, odd + 1, n);
     for (size_t i = 0; i < bytes; i++)
         if (odd[1 + i] != ((const uint8_t *)want)[i])
-            fail_msg("%s: byte %d of block %d is %02x, expected %02x", f->name, (int)i % f->bytes, (int)i / f->bytes,
+            fail_msg("%s: byte %zu of block %zu is %02x, expected %02x", f->name, i % f->bytes, i / f->bytes,
                      odd[1 + i], ((const uint8_t *)want)[i]);
     gal_free(odd);
 }
@@ -73,8 +73,8 @@ static bool check_line(const char *line) {
     const json_t *text = json_object_get(j, "block"), *numbers = json_object_get(j, reads ? "values" : "input");
     assert_int_equal(json_string_length(text), 2 * f->bytes);
     assert_int_equal(json_array_size(numbers), f->elements);
-    for (int i = 0; i < f->bytes; i++) block[i] = (uint8_t)hex(json_string_value(text) + 2 * i, 2);
-    for (int i = 0; i < f->elements; i++) bits[i] = hex(json_string_value(json_array_get(numbers, (size_t)i)), 8);
+    for (size_t i = 0; i < f->bytes; i++) block[i] = (uint8_t)hex(json_string_value(text) + 2 * i, 2);
+    for (size_t i = 0; i < f->elements; i++) bits[i] = hex(json_string_value(json_array_get(numbers, i)), 8);
     json_decref(j);
     float x[256];
     memcpy(x, bits, sizeof x);
