@@ -9,6 +9,7 @@
 #include "base/pool.h"
 #include "base/rng.h"
 #include "data/shard.h"
+#include "formats/gguf.h"
 #include "formats/npy.h"
 #include "formats/safetensors.h"
 #include "infer/lm.h"
@@ -257,6 +258,55 @@ static gal_err run_threads(gal_diag *diag) {
     gal_pool_free(p);
     for (int i = 0; i < 64; i++) assert_int_equal(counts[i], 1);
     return GAL_OK;
+}
+
+/* ---- GGUF files --------------------------------------------------------------------------------------------------
+ */
+
+static const char *const PARTS[] = { "m-00001-of-00002.gguf", "m-00002-of-00002.gguf" };
+
+static gal_err write_part(uint32_t no, gal_diag *diag) {
+    static const float NUMBERS[6] = { 1, 2, 3, 4, 5, 6 };
+    static const int64_t DIM[2] = { 2, 3 };
+    static const char *const WORDS[] = { "sea", "wind", "salt" };
+    gal_gguf_writer *w = UNTOUCHED;
+    gal_err err = gal_gguf_writer_new(&w, diag);
+    if (err) {
+        assert_ptr_equal(w, UNTOUCHED);
+        return err;
+    }
+    gal_gguf_put_u32(w, "split.no", no);
+    gal_gguf_put_u32(w, "split.count", 2);
+    gal_gguf_put_i32(w, "split.tensors.count", 2);
+    gal_gguf_put_strings(w, "words", WORDS, NULL, GAL_LEN(WORDS));
+    gal_gguf_put_tensor(
+        w, &(gal_gguf_item){ .name = no ? "b" : "a", .type = 0, .ndim = 2, .dim = DIM, .data = NUMBERS });
+    err = gal_gguf_write(w, in(PARTS[no]), diag);
+    gal_gguf_writer_free(w);
+    return err;
+}
+
+static gal_err run_gguf(gal_diag *diag) {
+    gal_gguf *g = UNTOUCHED;
+    gal_bring how = { .read = true };
+    gal_err err = write_part(0, diag);
+    if (!err) err = write_part(1, diag);
+    if (!err) err = gal_gguf_open(&g, in(PARTS[1]), diag);
+    if (err) {
+        assert_ptr_equal(g, UNTOUCHED);
+        return err;
+    }
+    err = gal_pool_new(&how.pool, 2, diag);
+    if (!err) err = gal_gguf_bring(g, &how, diag);
+    if (!err) {
+        const float *x = (const float *)(const void *)gal_gguf_find(g, "b")->data;
+        size_t n = 0;
+        assert_true(gal_gguf_count(g) == 2 && x[5] == 6);
+        assert_memory_equal(gal_gguf_string_at(gal_gguf_get(g, "words"), 2, &n), "salt", 4);
+    }
+    gal_pool_free(how.pool);
+    gal_gguf_close(g);
+    return err;
 }
 
 /* ---- generating --------------------------------------------------------------------------------------------------
@@ -525,6 +575,7 @@ const stage STAGES[] = {
     { "data", 100, nothing, run_data, nothing_after },
     { "files", 400, prepare_files, run_files, after_files },
     { "threads", 100, nothing, run_threads, nothing_after },
+    { "gguf", 200, nothing, run_gguf, nothing_after },
     { "open", 60, nothing, run_open, nothing_after },
     { "generate", 60, prepare_speak, speak, after_speak },
     { "save", 60, prepare_save, run_save, after_save },
