@@ -337,9 +337,10 @@ static gal_err take_tensors(cursor *c, gal__gguf_part *p, uint64_t n) {
     p->entries = gal_alloc_array((size_t)n, sizeof *p->entries);
     uint64_t *offset = gal_alloc_array((size_t)n, sizeof *offset), align = GAL__GGUF_ALIGNMENT;
     gal_err err = GAL_OK;
+    bool said;
     if (!p->entries || !offset)
         err = gal_fail(c->diag, GAL_ENOMEM, "%s: no memory for the list of %" PRIu64 " tensors", p->path, n);
-    if (!err) err = gal__gguf_part_uint(p, "general.alignment", &align, &(bool){ false }, c->diag);
+    if (!err) err = gal__gguf_part_uint(p, "general.alignment", &align, &said, c->diag);
     if (!err && (!align || align > UINT32_MAX || (align & (align - 1))))
         err = gal_fail(c->diag, GAL_EINPUT,
                        "%s: key \"general.alignment\": expected a power of two below 2^32, found %" PRIu64, p->path,

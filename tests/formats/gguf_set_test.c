@@ -126,6 +126,23 @@ static void test_broken_splits(void **state) {
     remove_folder(folder);
 }
 
+/* Cut after it was opened: whoever brings it in, or asks, hears of it. */
+static void test_shrunk(void **state) {
+    (void)state;
+    gal_gguf *g = NULL;
+    gal_diag why = { 0 };
+    gal_bring how = { .read = true };
+    put_split();
+    CHECK_OK(gal_pool_new(&how.pool, 2, diag));
+    CHECK_OK(gal_gguf_open(&g, in("m-00001-of-00003.gguf"), diag));
+    assert_int_equal(truncate(in("m-00002-of-00003.gguf"), 100), 0);
+    assert_int_equal(gal_gguf_bring(g, &how, &why), GAL_EINPUT);
+    assert_non_null(strstr(why.text, "m-00002-of-00003.gguf"));
+    gal_pool_free(how.pool);
+    gal_gguf_close(g);
+    remove_folder(folder);
+}
+
 /* ---- other people's files ----------------------------------------------------------------------------------------
  */
 
@@ -216,10 +233,8 @@ static void test_long_string(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_split),
-        cmocka_unit_test(test_broken_splits),
-        cmocka_unit_test(test_fixtures),
-        cmocka_unit_test(test_long_string),
+        cmocka_unit_test(test_split),    cmocka_unit_test(test_broken_splits), cmocka_unit_test(test_shrunk),
+        cmocka_unit_test(test_fixtures), cmocka_unit_test(test_long_string),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

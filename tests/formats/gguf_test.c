@@ -42,6 +42,16 @@ static void put_good(gal_buf *b) {
     put_data(b, 130);
 }
 
+static size_t largest;
+
+static void *watch(void *user, void *ptr, size_t old_bytes, size_t bytes) {
+    (void)user, (void)old_bytes;
+    largest = GAL_MAX(largest, bytes);
+    if (bytes) return realloc(ptr, bytes);
+    free(ptr);
+    return NULL;
+}
+
 /* Parses a copy that ends where its bytes end, so that AddressSanitizer sees a read past the file. */
 static gal_err parse(const gal_buf *b, size_t n, gal_diag *diag) {
     uint8_t *copy = gal_alloc(n);
@@ -419,17 +429,46 @@ static const struct bad {
     { "t.floats", 12, 8, 11, { "tensor \"t.floats\" ends at byte 524 but the file has 514", "incomplete" } },
 };
 
+/* delta may be negative: it wraps, and so does the sum. */
+static void change(gal_buf *b, const char *text, size_t delta, size_t width, uint64_t by) {
+    size_t at = 0, n = strlen(text);
+    while (at + n < b->len && memcmp(b->data + at, text, n) != 0) at++;
+    for (size_t k = 0; k < width; k++) b->data[at + delta + k] = (char)(by >> (8 * k));
+}
+
 static void test_broken_rules(void **state) {
     (void)state;
     gal_buf b = { 0 };
     for (size_t i = 0; i < GAL_LEN(BAD); i++) {
         put_good(&b);
-        size_t at = 0, n = strlen(BAD[i].text);
-        while (at + n < b.len && memcmp(b.data + at, BAD[i].text, n) != 0) at++;
-        for (size_t k = 0; k < BAD[i].width; k++)
-            b.data[at + (size_t)BAD[i].delta + k] = (char)(BAD[i].by >> (8 * k));
+        change(&b, BAD[i].text, (size_t)BAD[i].delta, BAD[i].width, BAD[i].by);
         refused(BAD[i].says[0], &b, BAD[i].says);
     }
+    gal_buf_free(&b);
+}
+
+/* Every number of the head and of one tensor at the edges of its type: refused, or a file. */
+static void test_edges(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        size_t delta;
+    } FIELDS[] = { { "GGUF", 8 },     { "GGUF", 16 },     { "a.string", 12 }, { "a.list", 14 },  { "a.words", 15 },
+                   { "a.words", 23 }, { "t.blocks", 12 }, { "t.blocks", 20 }, { "t.floats", 12 } };
+    static const uint64_t EDGES[] = { 0,          1,           0x7fffffff,  0x80000000, 0x80000001,
+                                      0xffffffff, 0x100000000, 0x100000001, INT64_MAX,  (uint64_t)INT64_MAX + 1,
+                                      UINT64_MAX };
+    gal_buf b = { 0 };
+    largest = 0;
+    for (size_t i = 0; i < GAL_LEN(FIELDS); i++)
+        for (size_t k = 0; k < GAL_LEN(EDGES); k++) {
+            gal_diag diag = { 0 };
+            put_good(&b);
+            change(&b, FIELDS[i].text, FIELDS[i].delta, 8, EDGES[k]);
+            gal_err err = parse(&b, b.len, &diag);
+            assert_true(err == GAL_EINPUT || (!err && EDGES[k] < 2));
+        }
+    assert_in_range(largest, 1, 1 << 16);
     gal_buf_free(&b);
 }
 
@@ -539,16 +578,6 @@ static void test_truncation(void **state) {
     gal_buf_free(&b);
 }
 
-static size_t largest;
-
-static void *watch(void *user, void *ptr, size_t old_bytes, size_t bytes) {
-    (void)user, (void)old_bytes;
-    largest = GAL_MAX(largest, bytes);
-    if (bytes) return realloc(ptr, bytes);
-    free(ptr);
-    return NULL;
-}
-
 /* A few bytes of the good file changed: refused, or a file whose tensors lie inside, and never much memory. */
 static void test_noise(void **state) {
     (void)state;
@@ -558,6 +587,7 @@ static void test_noise(void **state) {
     put_good(&good);
     gal_buf_add(&b, good.data, good.len);
     size_t accepted = 0;
+    largest = 0;
     for (uint64_t i = 0; i < ROUNDS; i++) {
         memcpy(b.data, good.data, good.len);
         uint64_t changes = 1 + gal_rng_below(9, 1, i, 4);
@@ -581,12 +611,11 @@ static void test_noise(void **state) {
 int main(void) {
     gal_set_alloc_hook(watch, NULL);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_noise), /* first: it looks at the largest allocation so far */
-        cmocka_unit_test(test_golden_bytes), cmocka_unit_test(test_no_tensors),    cmocka_unit_test(test_alignment),
-        cmocka_unit_test(test_integers),     cmocka_unit_test(test_values),        cmocka_unit_test(test_vocabulary),
-        cmocka_unit_test(test_broken_rules), cmocka_unit_test(test_wrapping_sums), cmocka_unit_test(test_widest),
-        cmocka_unit_test(test_other_files),  cmocka_unit_test(test_truncation),
-
+        cmocka_unit_test(test_noise),         cmocka_unit_test(test_golden_bytes), cmocka_unit_test(test_no_tensors),
+        cmocka_unit_test(test_alignment),     cmocka_unit_test(test_integers),     cmocka_unit_test(test_values),
+        cmocka_unit_test(test_vocabulary),    cmocka_unit_test(test_broken_rules), cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_wrapping_sums), cmocka_unit_test(test_widest),       cmocka_unit_test(test_other_files),
+        cmocka_unit_test(test_truncation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
