@@ -310,7 +310,7 @@ const gal_command gal_cmd_run = {
     .min_operands = 1,
     .max_operands = 1,
     .text =
-        "MODEL is a folder in Hugging Face layout or a run directory of galerne train.\n\n"
+        "MODEL is a folder in Hugging Face layout, a GGUF file, or a run directory of galerne train.\n\n"
         "The prompt comes from -p, from --ids, or from standard input. At a terminal without any of them each line "
         "that "
         "is typed is a prompt of its own.\n\n"
