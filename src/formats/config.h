@@ -18,8 +18,8 @@ enum { GAL_MAX_EOS = 8 };
 #define GAL_MAX_LAYERS ((int64_t)1 << 12)    /* L */
 #define GAL_MAX_POSITIONS ((int64_t)1 << 30) /* context, window: positions are int32 */
 
-/* Whose names and order the stored weights have. In the last two the rows of q and k stand as rotary pairs (2j, 2j + 1),
- * in the first as (j, j + K/2) (formats.md 3). */
+/* Whose names and order the stored weights have. In the last two the rows of q and k stand as rotary pairs (2j, 2j +
+ * 1), in the first as (j, j + K/2) (formats.md 3). */
 typedef enum gal_layout { GAL_LAYOUT_HF, GAL_LAYOUT_OWN, GAL_LAYOUT_GGUF, GAL_LAYOUTS } gal_layout;
 
 /* Sizes and options of a decoder-only transformer of the Mistral family (mistral.md 3; formats.md 2). */

@@ -326,7 +326,7 @@ static void read_layer_types(reader *r, gal_config *c) {
 
 /* No list where the window alone says the same. */
 static void drop_plain_layers(gal_config *c) {
-    if (!c->layer_full || (c->window && memchr(c->layer_full, true, (size_t)c->L))) return;
+    if (!c->layer_full || (c->window && memchr(c->layer_full, 1, (size_t)c->L))) return;
     gal_free(c->layer_full);
     c->layer_full = NULL;
 }

@@ -4,6 +4,8 @@
 #include "base/util.h"
 #include "infer/sample.h"
 
+#include <stdio.h>
+
 gal_err gal_prompt_encode(const gal_tokenizer *t, const char *text, size_t bytes, gal_ids *ids, gal_diag *diag) {
     unsigned flags = gal_tokenizer_bos(t) >= 0 ? GAL_ENCODE_BOS : 0;
     gal_err err = gal_encode(t, NULL, text, bytes, flags, ids, diag);
@@ -106,13 +108,16 @@ gal_err gal_generate(const gal_generator *g, const int32_t *ids, int64_t n, bool
                      const gal_generate_options *options, gal_token_fn fn, void *user, gal_generate_result *result,
                      gal_diag *diag) {
     if (n <= 0) return gal_fail(diag, GAL_EUSAGE, "the prompt is empty");
+    int64_t known = g->tokenizer ? gal_tokenizer_size(g->tokenizer) : g->vocab;
     for (int64_t i = 0; i < n; i++) { /* before the sampler counts them */
         if (ids[i] < 0 || ids[i] >= g->vocab) {
-            return gal_fail(diag, GAL_EINPUT, "token %lld is %d; the model's vocabulary is 0 to %lld", (long long)i,
-                            ids[i], (long long)(g->vocab - 1));
+            char pieces[60] = "";
+            if (known > g->vocab)
+                (void)snprintf(pieces, sizeof pieces, ", its tokenizer has %lld pieces", (long long)known);
+            return gal_fail(diag, GAL_EINPUT, "token %lld is %d; the model's vocabulary is 0 to %lld%s", (long long)i,
+                            ids[i], (long long)(g->vocab - 1), pieces);
         }
     }
-    int64_t known = g->tokenizer ? gal_tokenizer_size(g->tokenizer) : g->vocab;
     run u = { .g = g, .o = options, .fn = fn, .user = user };
     gal_err err = gal_sampler_new(&u.sampler, g->vocab, GAL_MIN(g->vocab, known), &options->sampling, diag);
     if (!err && g->tokenizer) {

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "infer/sample.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { TRIES = 100 };
@@ -58,11 +59,25 @@ static gal_err load_defaults(gal_generation *g, const char *dir, gal_diag *diag)
     return err;
 }
 
+/* Published models often have rows to spare; ids without text are never drawn. Pieces without a row are refused when
+ * a text has one. */
+static gal_err compare_sizes(gal_model *m, const gal_tokenizer *t, const char *dir, gal_diag *diag) {
+    char text[160];
+    int64_t pieces = gal_tokenizer_size(t), rows = m->config.V;
+    if (pieces >= rows) return GAL_OK;
+    (void)snprintf(
+        text, sizeof text,
+        ": the vocabulary has %lld pieces, the embedding %lld rows: the last ids have no text and are never drawn",
+        (long long)pieces, (long long)rows);
+    return gal_model_add_note(m, dir, text, diag);
+}
+
 /* One try; parts that were loaded stay, also on failure. */
 static gal_err load_parts(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, const char *dir,
                           gal_diag *diag) {
     gal_err err = model ? gal_model_load(model, dir, diag) : GAL_OK;
     if (!err && tokenizer) err = load_tokenizer(tokenizer, dir, diag);
+    if (!err && model && tokenizer && *tokenizer) err = compare_sizes(*model, *tokenizer, dir, diag);
     if (!err && defaults) err = load_defaults(defaults, dir, diag);
     /* What seems to be absent may be so because the folder is being removed. */
     if (!err && !gal_exists(dir)) err = gal_fail(diag, GAL_EINPUT, "%s: removed while it was read", dir);

@@ -70,7 +70,7 @@ static gal_err take(gal_w *w, const gal_st_tensor *t, gal_diag *diag) {
     return GAL_OK;
 }
 
-static gal_err add_note(gal_model *m, const char *file, const char *what, gal_diag *diag) {
+gal_err gal_model_add_note(gal_model *m, const char *file, const char *what, gal_diag *diag) {
     if (m->n_notes == MAX_NOTES) return GAL_OK;
     if (!m->notes) m->notes = gal_alloc_array(MAX_NOTES, sizeof *m->notes);
     gal_buf b = { 0 };
@@ -98,7 +98,8 @@ static bool ends_with(const char *s, const char *tail) {
  * a config that ties it to the embedding, which is said. */
 static gal_err refuse_extra(gal_model *m, const gal_st_set *set, gal_diag *diag) {
     gal_err err = GAL_OK;
-    for (size_t i = 0; !err && i < gal_st_set_notes(set); i++) err = add_note(m, gal_st_set_note(set, i), "", diag);
+    for (size_t i = 0; !err && i < gal_st_set_notes(set); i++)
+        err = gal_model_add_note(m, gal_st_set_note(set, i), "", diag);
     gal_w **sorted = gal_alloc_array(m->n_weights, sizeof(void *));
     if (!sorted) return gal_fail(diag, GAL_ENOMEM, "no memory for a table of %zu weights", m->n_weights);
     for (size_t i = 0; i < m->n_weights; i++) sorted[i] = &m->weights[i];
@@ -113,8 +114,8 @@ static gal_err refuse_extra(gal_model *m, const gal_st_set *set, gal_diag *diag)
         for (char *c = name; *c; c++)
             if ((unsigned char)*c < 0x20) *c = '?';
         if (strcmp(name, "lm_head.weight") == 0)
-            err = add_note(m, t->file,
-                           ": tensor \"lm_head.weight\" is not used: config.json ties it to the embedding", diag);
+            err = gal_model_add_note(
+                m, t->file, ": tensor \"lm_head.weight\" is not used: config.json ties it to the embedding", diag);
         else
             err = gal_fail(
                 diag, GAL_EINPUT,

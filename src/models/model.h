@@ -89,6 +89,8 @@ gal_err gal_mistral_declare(gal_model *m, gal_diag *diag);
 gal_err gal_model_load(gal_model **out, const char *path, gal_diag *diag);
 /* Bytes of the weights that lie in mapped files. */
 uint64_t gal_model_mapped_bytes(const gal_model *m);
+/* Adds "file" "what" to m->notes, up to a fixed number. */
+gal_err gal_model_add_note(gal_model *m, const char *file, const char *what, gal_diag *diag);
 /* Brings mapped weights into memory before they are needed (base/bring.h); without any, nothing. */
 gal_err gal_model_bring(gal_model *m, gal_bring *how, gal_diag *diag);
 /* The folder that a MODEL operand means: path itself, or the newest checkpoint of a run directory of ours (best if

@@ -46,10 +46,9 @@ static void yarn(gal_rope_spec *s, const gal_config *c, double original) {
 
 gal_err gal_rope_spec_of(gal_rope_spec *out, const gal_config *c, gal_diag *diag) {
     GAL_ASSERT(c->K > 0 && c->K % 2 == 0 && c->rope_theta > 0);
-    gal_rope_spec s = { .size = c->K,
-                        .interleaved = c->layout != GAL_LAYOUT_HF,
-                        .mscale = 1.0f,
-                        .beta = (float)c->query_beta };
+    gal_rope_spec s = {
+        .size = c->K, .interleaved = c->layout != GAL_LAYOUT_HF, .mscale = 1.0f, .beta = (float)c->query_beta
+    };
     s.inv_freq = gal_alloc_array((size_t)(c->K / 2), sizeof *s.inv_freq);
     if (!s.inv_freq) return gal_fail(diag, GAL_ENOMEM, "no memory for the rotary frequencies");
     int64_t original = c->rope_original ? c->rope_original : c->max_positions;

@@ -48,9 +48,9 @@ enum gal_block {
 };
 
 typedef struct gal_block_info {
-    const char *name;        /* as the files' tools write it, "Q4_K" */
+    const char *name;         /* as the files' tools write it, "Q4_K" */
     uint32_t elements, bytes; /* of one block */
-    bool reads, writes;      /* whether gal_block_dequantise() and gal_block_quantise() know it */
+    bool reads, writes;       /* whether gal_block_dequantise() and gal_block_quantise() know it */
 } gal_block_info;
 
 const gal_block_info *gal_block_info_of(uint32_t type); /* static; NULL: no such format */

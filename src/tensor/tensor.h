@@ -37,7 +37,7 @@ typedef struct gal_w {
     gal_dtype dtype; /* of data */
     int ndim;
     int64_t dim[GAL_MAX_DIMS];
-    void *data; /* [dim...]; in a mapped file (read-only) or owned by the model */
+    void *data;       /* [dim...]; in a mapped file (read-only) or owned by the model */
     const char *file; /* where it was loaded from, for messages; borrowed; NULL: nowhere */
     bool owned;
     uint32_t group; /* sets of weights it belongs to, a bit each; gal_backward() takes a mask */
