@@ -41,10 +41,25 @@ static facts facts_of(const gal_cli *cli, const gal_model *m, const gal_tokenize
     return f;
 }
 
+/* As the file has it. */
+static const char *format_of(const gal_w *w) { return w->stored ? w->stored : gal_dtype_name(w->dtype); }
+
+/* "weights     f32", or every block format that was widened. */
+static void print_formats(const gal_model *m) {
+    size_t named = 0;
+    printf("weights     ");
+    for (size_t i = 0; i < m->n_weights; i++) {
+        bool first = m->weights[i].stored != NULL;
+        for (size_t j = 0; first && j < i; j++) first = m->weights[j].stored != m->weights[i].stored;
+        if (first) printf("%s%s", named++ ? ", " : "", m->weights[i].stored);
+    }
+    printf("%s%s", named ? ", widened to " : "", gal_dtype_name(m->config.dtype));
+}
+
 static void print_tensors(const gal_model *m) {
     for (size_t i = 0; i < m->n_weights; i++) {
         const gal_w *w = &m->weights[i];
-        printf("%-56s %-5s [", w->name, gal_dtype_name(w->dtype));
+        printf("%-56s %-5s [", w->name, format_of(w));
         for (int d = 0; d < w->ndim; d++) printf("%s%lld", d ? ", " : "", (long long)w->dim[d]);
         printf("]\n");
     }
@@ -62,16 +77,21 @@ static void print_text(const facts *f) {
     printf("positions   %lld", (long long)c->max_positions);
     if (c->window) printf(", window %lld", (long long)c->window);
     printf(", rope %s, theta %g\n", c->rope_type, c->rope_theta);
-    printf("weights     %s, %s in %zu tensors\n", gal_dtype_name(c->dtype),
-           gal_cli_bytes_text(a, sizeof a, f->weights), f->m->n_weights);
+    print_formats(f->m);
+    printf(", %s in %zu tensors\n", gal_cli_bytes_text(a, sizeof a, f->weights), f->m->n_weights);
     if (f->t) {
         printf("tokenizer   %s, version %d, %d pieces\n", gal_tokenizer_kind(f->t), gal_tokenizer_version(f->t),
                gal_tokenizer_size(f->t));
     } else {
         printf("tokenizer   none: ids only\n");
     }
-    printf("memory      context %lld: weights %s (mapped)", (long long)f->context,
+    printf("memory      context %lld: weights %s", (long long)f->context,
            gal_cli_bytes_text(a, sizeof a, f->weights));
+    uint64_t mapped = gal_model_mapped_bytes(f->m);
+    if (mapped == f->weights)
+        printf(" (mapped)");
+    else
+        printf(" (%s of them mapped)", gal_cli_bytes_text(a, sizeof a, mapped));
     printf(", keys and values %s", gal_cli_bytes_text(a, sizeof a, f->cache));
     printf(", activations about %s\n", gal_cli_bytes_text(a, sizeof a, f->activations));
     if (f->context > c->max_positions) {
@@ -94,7 +114,7 @@ static void json_tensors(gal_buf *b, const gal_model *m) {
         const gal_w *w = &m->weights[i];
         gal_buf_puts(b, i ? ", {" : "{");
         json_string(b, "name", w->name);
-        gal_buf_printf(b, ", \"dtype\": \"%s\", \"shape\": [", gal_dtype_name(w->dtype));
+        gal_buf_printf(b, ", \"dtype\": \"%s\", \"shape\": [", format_of(w));
         for (int d = 0; d < w->ndim; d++) gal_buf_printf(b, "%s%lld", d ? ", " : "", (long long)w->dim[d]);
         gal_buf_puts(b, "]}");
     }

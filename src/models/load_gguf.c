@@ -37,6 +37,7 @@ static gal_err take(gal_w *w, const gal_gguf_tensor *t, gal_diag *diag) {
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory for tensor \"%s\": %zu bytes", t->file, w->name,
                         gal_wbytes(w));
     w->owned = true;
+    w->stored = info->name;
     gal_block_dequantise(t->type, t->data, w->data, gal_wcount(w));
     return GAL_OK;
 }
