@@ -34,7 +34,7 @@ static gal_err save_weights(const gal_model *m, const char *path, gal_diag *diag
 
 gal_err gal_model_save(const gal_model *m, const char *dir, gal_diag *diag) {
     GAL_ASSERT(m->config.layout == GAL_LAYOUT_HF); /* other layouts have other names and another order of rows */
-    gal_config c = m->config; /* borrows layer_full */
+    gal_config c = m->config;                      /* borrows layer_full */
     c.dtype = m->weights[0].dtype;
     gal_generation g;
     gal_generation_defaults(&g);
