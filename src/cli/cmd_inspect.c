@@ -53,7 +53,7 @@ static void print_formats(const gal_model *m) {
         for (size_t j = 0; first && j < i; j++) first = m->weights[j].stored != m->weights[i].stored;
         if (first) printf("%s%s", named++ ? ", " : "", m->weights[i].stored);
     }
-    printf("%s%s", named ? ", widened to " : "", gal_dtype_name(m->config.dtype));
+    printf("%s%s", named ? ", widened to " : "", gal_dtype_name(m->weights[0].dtype));
 }
 
 static void print_tensors(const gal_model *m) {
@@ -132,7 +132,7 @@ static gal_err print_json(gal_cli *cli, const facts *f) {
     gal_buf_printf(&b, ", \"head_size\": %lld, \"hidden\": %lld, \"vocab\": %lld, \"max_positions\": %lld",
                    (long long)c->K, (long long)c->F, (long long)c->V, (long long)c->max_positions);
     gal_buf_printf(&b, ", \"window\": %lld, \"tied\": %s, \"dtype\": \"%s\"", (long long)c->window,
-                   c->tied ? "true" : "false", gal_dtype_name(c->dtype));
+                   c->tied ? "true" : "false", gal_dtype_name(f->m->weights[0].dtype));
     if (f->t) {
         gal_buf_puts(&b, ", \"tokenizer\": {");
         json_string(&b, "kind", gal_tokenizer_kind(f->t));

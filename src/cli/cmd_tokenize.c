@@ -21,8 +21,12 @@ static unsigned encode_flags(const gal_cli *cli) {
 /* A file or folder with a vocabulary, a GGUF file, or a run directory, whose newest checkpoint has one. */
 static gal_err open_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag) {
     gal_diag first = { 0 }, second = { 0 };
-    if (gal_is_gguf(path)) return gal__gguf_tokenizer(out, path, diag);
-    gal_err err = gal_tokenizer_open(out, path, &first);
+    gal_err err;
+    if (gal_is_gguf(path)) {
+        err = gal_gguf_tokenizer(out, path, diag);
+        return err || *out ? err : gal_fail(diag, GAL_EINPUT, "%s: no vocabulary in this GGUF file", path);
+    }
+    err = gal_tokenizer_open(out, path, &first);
     if (!err || !gal_is_dir(path)) return err ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
     gal_buf dir = { 0 };
     gal_err found = gal_lm_load(NULL, out, NULL, &dir, path, &second);

@@ -108,8 +108,9 @@ static gal_err from_file(gal_tokenizer **out, const gal_gguf *g, const char *pat
     return err;
 }
 
-gal_err gal__gguf_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag) {
+gal_err gal_gguf_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag) {
     gal_gguf *g = NULL;
+    *out = NULL;
     gal_err err = gal_gguf_open(&g, path, diag);
     /* A file of weights alone is one too. */
     if (!err && gal_gguf_get(g, "tokenizer.ggml.model")) err = from_file(out, g, path, diag);

@@ -41,7 +41,7 @@ static bool holds_tokenizer(const char *dir, gal_err *err, gal_diag *diag) {
 
 static gal_err load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *diag) {
     gal_err err = GAL_OK;
-    if (gal_is_file(dir)) return gal__gguf_tokenizer(out, dir, diag);
+    if (gal_is_file(dir)) return gal_gguf_tokenizer(out, dir, diag);
     if (!holds_tokenizer(dir, &err, diag) || err) return err;
     return gal_tokenizer_open(out, dir, diag);
 }

@@ -26,7 +26,7 @@ gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, 
 gal_err gal_lm_load(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, gal_buf *dir,
                     const char *path, gal_diag *diag);
 /* gguf_vocab.c: the vocabulary of a GGUF file; NULL in *out if it has none. */
-gal_err gal__gguf_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag);
+gal_err gal_gguf_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag);
 /* The ids that end a text: generation_config.json's, else config.json's, else the tokenizer's. Returns how many. */
 int32_t gal_lm_eos(const gal_lm *lm, int32_t out[GAL_MAX_EOS]);
 

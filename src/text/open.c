@@ -30,7 +30,7 @@ gal_err gal_tokenizer_open_bytes(gal_tokenizer **out, const void *bytes, size_t 
         return gal_fail(diag, GAL_EINPUT, "%s: %zu bytes; a vocabulary has at most %d", name, n,
                         GAL__MAX_MODEL_BYTES);
     if (n >= 4 && memcmp(p, "GGUF", 4) == 0)
-        return gal_fail(diag, GAL_EINPUT, "%s: a GGUF file; its vocabulary is not supported yet", name);
+        return gal_fail(diag, GAL_EINPUT, "%s: a GGUF file: expected a vocabulary by itself", name);
     if (n && starts_like_json(p, n)) {
         const char *kind = holds(p, n, "\"default_vocab_size\"") || holds(p, n, "\"token_bytes\"")
                                ? "a Tekken vocabulary (tekken.json)"

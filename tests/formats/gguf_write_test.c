@@ -340,6 +340,7 @@ static void test_written_again(void **state) {
     }
     gal_buf_free(&want);
     gal_buf_free(&b);
+    /* Files of others, which a clone of this repository alone lacks. */
     if (missing == GAL_LEN(NAMES)) skip();
 }
 

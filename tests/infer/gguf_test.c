@@ -15,6 +15,7 @@
 #define FOLDER "../shared/fixtures/gguf"
 #define TOLERANCE 2e-4
 
+/* Files of others, which a clone of this repository alone lacks; parity_test.c reads one of our own everywhere. */
 static void need(const char *path) {
     if (gal_exists(path)) return;
     printf("skipped: no %s\n", path);
