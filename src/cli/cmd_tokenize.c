@@ -323,10 +323,11 @@ const gal_command gal_cmd_tokenize = {
     .operands = "MODEL_OR_FILE [TEXT...]",
     .min_operands = 1,
     .max_operands = -1,
-    .text = "MODEL_OR_FILE is a SentencePiece model file, told by its content, or a folder with one. Without TEXT "
-            "(or ids, "
-            "with --decode) standard input is read as it is, newlines included.\n\n"
-            "With --train the operands are text files, and -o says where the vocabulary goes.",
+    .text =
+        "MODEL_OR_FILE is a SentencePiece or a GGUF file, told by its content, or a folder with one. Without TEXT "
+        "(or ids, "
+        "with --decode) standard input is read as it is, newlines included.\n\n"
+        "With --train the operands are text files, and -o says where the vocabulary goes.",
     .examples = "galerne tokenize model \"Once upon a time\"\n"
                 "galerne tokenize tokenizer.model --decode 1 315 837\n"
                 "galerne tokenize model --encode --jsonl < texts.jsonl > ids.jsonl\n"
