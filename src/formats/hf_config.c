@@ -5,112 +5,11 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "formats/config.h"
-#include "formats/json.h"
+#include "formats/json_keys.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
-
-enum { MAX_FILE = 1 << 20 };
-
-/* One object being read; the first error sticks. prefix: where the object lies, for messages ("rope_parameters."). */
-typedef struct reader {
-    const json_t *obj;
-    const char *path, *prefix;
-    gal_diag *diag;
-    gal_err err;
-} reader;
-
-static void fail(reader *r, const char *key, const char *fmt, ...) GAL_PRINTF(3, 4);
-static void fail(reader *r, const char *key, const char *fmt, ...) {
-    char what[400];
-    va_list ap;
-    va_start(ap, fmt);
-    int n = vsnprintf(what, sizeof what, fmt, ap);
-    va_end(ap);
-    if (!r->err)
-        r->err = gal_fail(r->diag, GAL_EINPUT, "%s: %s%s: %s", r->path, r->prefix, key, n < 0 ? "bad value" : what);
-}
-
-/* The value, or NULL when absent or null: transformers treats both alike. */
-static const json_t *get(const reader *r, const char *key) {
-    const json_t *v = json_object_get(r->obj, key);
-    return json_is_null(v) ? NULL : v;
-}
-
-/* lo <= value <= hi, or fallback when absent; without a fallback (fallback < lo) the key is needed. */
-static int64_t whole(reader *r, const char *key, int64_t lo, int64_t hi, int64_t fallback) {
-    const json_t *v = get(r, key);
-    if (!v) {
-        if (fallback < lo)
-            fail(r, key, "expected an integer from %" PRId64 " to %" PRId64 ", the key is missing", lo, hi);
-        return fallback;
-    }
-    if (!json_is_integer(v)) {
-        fail(r, key, "expected an integer, found %s", gal__json_kind(v));
-        return fallback;
-    }
-    int64_t x = json_integer_value(v);
-    if (x < lo || x > hi)
-        fail(r, key, "expected an integer from %" PRId64 " to %" PRId64 ", found %" PRId64, lo, hi, x);
-    return x;
-}
-
-static double real(reader *r, const char *key, double lo, double hi, double fallback) {
-    const json_t *v = get(r, key);
-    if (!v) return fallback;
-    if (!json_is_number(v)) {
-        fail(r, key, "expected a number, found %s", gal__json_kind(v));
-        return fallback;
-    }
-    double x = json_number_value(v);
-    if (!(x >= lo && x <= hi)) fail(r, key, "expected a number from %g to %g, found %g", lo, hi, x);
-    return x;
-}
-
-static bool truth(reader *r, const char *key, bool fallback) {
-    const json_t *v = get(r, key);
-    if (!v) return fallback;
-    if (!json_is_boolean(v)) fail(r, key, "expected true or false, found %s", gal__json_kind(v));
-    return json_is_true(v);
-}
-
-static const char *text(reader *r, const char *key, const char *fallback) {
-    const json_t *v = get(r, key);
-    if (!v) return fallback;
-    if (!json_is_string(v)) {
-        fail(r, key, "expected a string, found %s", gal__json_kind(v));
-        return fallback;
-    }
-    return json_string_value(v);
-}
-
-/* A token id, -1 for none. Some files write -1 themselves. */
-static int32_t token(reader *r, const char *key, int32_t fallback) {
-    if (!json_object_get(r->obj, key)) return fallback;
-    return (int32_t)whole(r, key, -1, INT32_MAX, -1);
-}
-
-static int32_t token_list(reader *r, const char *key, int32_t ids[GAL_MAX_EOS]) {
-    const json_t *v = get(r, key);
-    if (!json_is_array(v)) {
-        ids[0] = v ? token(r, key, -1) : -1;
-        return ids[0] >= 0;
-    }
-    if (json_array_size(v) > GAL_MAX_EOS) {
-        fail(r, key, "expected at most %d token ids, found %zu", GAL_MAX_EOS, json_array_size(v));
-        return 0;
-    }
-    int32_t n = 0;
-    for (size_t i = 0; i < json_array_size(v); i++) {
-        const json_t *e = json_array_get(v, i);
-        if (!json_is_integer(e) || json_integer_value(e) < 0 || json_integer_value(e) > INT32_MAX)
-            fail(r, key, "expected token ids, found %s at place %zu", gal__json_kind(e), i);
-        else
-            ids[n++] = (int32_t)json_integer_value(e);
-    }
-    return n;
-}
 
 void gal_config_defaults(gal_config *c) {
     *c = (gal_config){ .model_type = "mistral",
@@ -196,77 +95,81 @@ gal_err gal_config_check(const gal_config *c, const char *where, gal_diag *diag)
 }
 
 /* Families that are something else, by what they say of themselves. */
-static void read_family(reader *r, gal_config *c) {
+static void read_family(gal__keys *r, gal_config *c) {
     static const char *const OURS[] = { "mistral", "ministral", "ministral3" };
     char shown[GAL__SHOW];
-    const char *type = text(r, "model_type", NULL);
+    const char *type = gal__key_text(r, "model_type", NULL);
     if (!r->err && !type)
-        fail(r, "model_type", "expected \"mistral\", \"ministral\" or \"ministral3\", the key is missing");
+        gal__key_fail(r, "model_type", "expected \"mistral\", \"ministral\" or \"ministral3\", the key is missing");
     if (r->err) return;
-    if (get(r, "text_config")) {
-        fail(r, "text_config",
-             "a wrapper (model_type \"%s\") around a text model is not supported yet: expected the text "
-             "model's own config.json",
-             gal__show(shown, type));
+    if (gal__key_get(r, "text_config")) {
+        gal__key_fail(r, "text_config",
+                      "a wrapper (model_type \"%s\") around a text model is not supported yet: expected the text "
+                      "model's own config.json",
+                      gal__show(shown, type));
         /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): a missing type set r->err above */
     } else if (strcmp(type, "mixtral") == 0) {
-        fail(r, "model_type",
-             "\"mixtral\": experts come later; expected \"mistral\", \"ministral\" or \"ministral3\"");
+        gal__key_fail(r, "model_type",
+                      "\"mixtral\": experts come later; expected \"mistral\", \"ministral\" or \"ministral3\"");
     } else {
         for (size_t i = 0; i < GAL_LEN(OURS); i++)
             if (strcmp(type, OURS[i]) == 0) memcpy(c->model_type, OURS[i], strlen(OURS[i]) + 1);
         if (!c->model_type[0])
-            fail(r, "model_type", "expected \"mistral\", \"ministral\" or \"ministral3\", found \"%s\"",
-                 gal__show(shown, type));
+            gal__key_fail(r, "model_type", "expected \"mistral\", \"ministral\" or \"ministral3\", found \"%s\"",
+                          gal__show(shown, type));
     }
-    const json_t *a = json_array_get(get(r, "architectures"), 0);
+    const json_t *a = json_array_get(gal__key_get(r, "architectures"), 0);
     const char *arch = json_string_value(a), *tail = "ForCausalLM";
     if (arch && (strlen(arch) < strlen(tail) || strcmp(arch + strlen(arch) - strlen(tail), tail) != 0))
-        fail(r, "architectures", "expected a causal language model (\"...ForCausalLM\"), found \"%s\"",
-             gal__show(shown, arch));
-    const json_t *q = get(r, "quantization_config");
+        gal__key_fail(r, "architectures", "expected a causal language model (\"...ForCausalLM\"), found \"%s\"",
+                      gal__show(shown, arch));
+    const json_t *q = gal__key_get(r, "quantization_config");
     if (q) {
         const char *m = json_string_value(json_object_get(q, "quant_method"));
-        fail(r, "quantization_config",
-             "quantised weights (quant_method \"%s\") are not supported yet: expected f32, f16 or "
-             "bf16 weights",
-             m ? gal__show(shown, m) : "?");
+        gal__key_fail(r, "quantization_config",
+                      "quantised weights (quant_method \"%s\") are not supported yet: expected f32, f16 or "
+                      "bf16 weights",
+                      m ? gal__show(shown, m) : "?");
     }
-    const char *act = text(r, "hidden_act", "silu");
+    const char *act = gal__key_text(r, "hidden_act", "silu");
     if (!r->err && strcmp(act, "silu") != 0)
-        fail(r, "hidden_act", "expected \"silu\", found \"%s\"", gal__show(shown, act));
-    if (truth(r, "attention_bias", false)) fail(r, "attention_bias", "expected false: this family has no biases");
-    if (truth(r, "mlp_bias", false)) fail(r, "mlp_bias", "expected false: this family has no biases");
+        gal__key_fail(r, "hidden_act", "expected \"silu\", found \"%s\"", gal__show(shown, act));
+    if (gal__key_truth(r, "attention_bias", false))
+        gal__key_fail(r, "attention_bias", "expected false: this family has no biases");
+    if (gal__key_truth(r, "mlp_bias", false))
+        gal__key_fail(r, "mlp_bias", "expected false: this family has no biases");
 }
 
-static void read_sizes(reader *r, gal_config *c) {
-    c->V = whole(r, "vocab_size", 1, GAL_MAX_VOCAB, 0);
-    c->D = whole(r, "hidden_size", 1, GAL_MAX_WIDTH, 0);
-    c->F = whole(r, "intermediate_size", 1, GAL_MAX_WIDTH, 0);
-    c->L = whole(r, "num_hidden_layers", 1, GAL_MAX_LAYERS, 0);
-    c->H = whole(r, "num_attention_heads", 1, GAL_MAX_WIDTH, 0);
+static void read_sizes(gal__keys *r, gal_config *c) {
+    c->V = gal__key_whole(r, "vocab_size", 1, GAL_MAX_VOCAB, 0);
+    c->D = gal__key_whole(r, "hidden_size", 1, GAL_MAX_WIDTH, 0);
+    c->F = gal__key_whole(r, "intermediate_size", 1, GAL_MAX_WIDTH, 0);
+    c->L = gal__key_whole(r, "num_hidden_layers", 1, GAL_MAX_LAYERS, 0);
+    c->H = gal__key_whole(r, "num_attention_heads", 1, GAL_MAX_WIDTH, 0);
     if (r->err) return;
-    c->G = whole(r, "num_key_value_heads", 1, c->H, c->H);
-    if (!get(r, "head_dim") && c->D % c->H)
-        fail(r, "head_dim", "missing, and hidden_size %" PRId64 " is no multiple of num_attention_heads %" PRId64,
-             c->D, c->H);
-    else if (!get(r, "head_dim") && c->D / c->H < 2)
-        fail(r, "head_dim", "missing, and hidden_size / num_attention_heads is %" PRId64 ", expected 2 or more",
-             c->D / c->H);
+    c->G = gal__key_whole(r, "num_key_value_heads", 1, c->H, c->H);
+    if (!gal__key_get(r, "head_dim") && c->D % c->H)
+        gal__key_fail(r, "head_dim",
+                      "missing, and hidden_size %" PRId64 " is no multiple of num_attention_heads %" PRId64, c->D,
+                      c->H);
+    else if (!gal__key_get(r, "head_dim") && c->D / c->H < 2)
+        gal__key_fail(r, "head_dim",
+                      "missing, and hidden_size / num_attention_heads is %" PRId64 ", expected 2 or more",
+                      c->D / c->H);
     else
-        c->K = whole(r, "head_dim", 2, GAL_MAX_WIDTH, c->D / c->H);
-    c->max_positions = whole(r, "max_position_embeddings", 1, GAL_MAX_POSITIONS, 131072);
-    c->eps = real(r, "rms_norm_eps", 0, 1, strcmp(c->model_type, "ministral3") == 0 ? 1e-5 : 1e-6);
-    c->tied = truth(r, "tie_word_embeddings", false);
-    c->init_range = real(r, "initializer_range", 0, 100, 0.02);
-    c->bos = token(r, "bos_token_id", 1);
-    if (json_object_get(r->obj, "eos_token_id")) c->n_eos = token_list(r, "eos_token_id", c->eos);
-    c->pad = token(r, "pad_token_id", -1);
-    const char *dtype = text(r, get(r, "dtype") ? "dtype" : "torch_dtype", "float32");
+        c->K = gal__key_whole(r, "head_dim", 2, GAL_MAX_WIDTH, c->D / c->H);
+    c->max_positions = gal__key_whole(r, "max_position_embeddings", 1, GAL_MAX_POSITIONS, 131072);
+    c->eps = gal__key_real(r, "rms_norm_eps", 0, 1, strcmp(c->model_type, "ministral3") == 0 ? 1e-5 : 1e-6);
+    c->tied = gal__key_truth(r, "tie_word_embeddings", false);
+    c->init_range = gal__key_real(r, "initializer_range", 0, 100, 0.02);
+    c->bos = gal__key_token(r, "bos_token_id", 1);
+    if (json_object_get(r->obj, "eos_token_id")) c->n_eos = gal__key_token_list(r, "eos_token_id", c->eos);
+    c->pad = gal__key_token(r, "pad_token_id", -1);
+    const char *dtype = gal__key_text(r, gal__key_get(r, "dtype") ? "dtype" : "torch_dtype", "float32");
     c->dtype = strcmp(dtype, "bfloat16") == 0 ? GAL_BF16 : strcmp(dtype, "float16") == 0 ? GAL_F16 : GAL_F32;
 }
 
-static bool need_layers(reader *r, gal_config *c, const char *key) {
+static bool need_layers(gal__keys *r, gal_config *c, const char *key) {
     if (r->err) return false;
     if (!c->layer_full) c->layer_full = gal_alloc((size_t)c->L);
     if (!c->layer_full) r->err = gal_fail(r->diag, GAL_ENOMEM, "%s: %s: no memory", r->path, key);
@@ -275,16 +178,17 @@ static bool need_layers(reader *r, gal_config *c, const char *key) {
 
 /* sliding_window: a number, null, or a pattern that repeats down the layers from layer 0, null meaning full
  * attention. */
-static void read_window(reader *r, gal_config *c) {
-    const json_t *v = get(r, "sliding_window");
+static void read_window(gal__keys *r, gal_config *c) {
+    const json_t *v = gal__key_get(r, "sliding_window");
     if (!json_is_array(v)) {
-        c->window = whole(r, "sliding_window", 0, GAL_MAX_POSITIONS, 0);
+        c->window = gal__key_whole(r, "sliding_window", 0, GAL_MAX_POSITIONS, 0);
         return;
     }
     size_t n = json_array_size(v);
     if (!n || (uint64_t)c->L % n) {
-        fail(r, "sliding_window",
-             "expected a list whose length divides num_hidden_layers = %" PRId64 ", found %zu entries", c->L, n);
+        gal__key_fail(r, "sliding_window",
+                      "expected a list whose length divides num_hidden_layers = %" PRId64 ", found %zu entries", c->L,
+                      n);
         return;
     }
     if (!need_layers(r, c, "sliding_window")) return;
@@ -292,22 +196,23 @@ static void read_window(reader *r, gal_config *c) {
         const json_t *e = json_array_get(v, l % n);
         int64_t w = json_is_integer(e) ? json_integer_value(e) : 0;
         if ((!json_is_integer(e) && !json_is_null(e)) || w < 0 || w > GAL_MAX_POSITIONS)
-            fail(r, "sliding_window", "expected windows of 0 to %ld or null, found %s at place %zu",
-                 (long)GAL_MAX_POSITIONS, gal__json_kind(e), l % n);
+            gal__key_fail(r, "sliding_window", "expected windows of 0 to %ld or null, found %s at place %zu",
+                          (long)GAL_MAX_POSITIONS, gal__json_kind(e), l % n);
         else if (w && c->window && w != c->window)
-            fail(r, "sliding_window",
-                 "expected one window for all layers that have one, found %" PRId64 " and %" PRId64, c->window, w);
+            gal__key_fail(r, "sliding_window",
+                          "expected one window for all layers that have one, found %" PRId64 " and %" PRId64,
+                          c->window, w);
         if (w) c->window = w;
         c->layer_full[l] = w == 0;
     }
 }
 
-static void read_layer_types(reader *r, gal_config *c) {
-    const json_t *v = get(r, "layer_types");
+static void read_layer_types(gal__keys *r, gal_config *c) {
+    const json_t *v = gal__key_get(r, "layer_types");
     if (!v || r->err) return;
     if (!json_is_array(v) || json_array_size(v) != (size_t)c->L) {
-        fail(r, "layer_types", "expected a list of num_hidden_layers = %" PRId64 " strings, found %s of %zu", c->L,
-             gal__json_kind(v), json_array_size(v));
+        gal__key_fail(r, "layer_types", "expected a list of num_hidden_layers = %" PRId64 " strings, found %s of %zu",
+                      c->L, gal__json_kind(v), json_array_size(v));
         return;
     }
     if (!need_layers(r, c, "layer_types")) return;
@@ -316,10 +221,12 @@ static void read_layer_types(reader *r, gal_config *c) {
         bool full = s && strcmp(s, "full_attention") == 0;
         char shown[GAL__SHOW];
         if (!full && (!s || strcmp(s, "sliding_attention") != 0))
-            fail(r, "layer_types", "layer %zu: expected \"full_attention\" or \"sliding_attention\", found %s", l,
-                 s ? gal__show(shown, s) : gal__json_kind(json_array_get(v, l)));
+            gal__key_fail(r, "layer_types",
+                          "layer %zu: expected \"full_attention\" or \"sliding_attention\", found %s", l,
+                          s ? gal__show(shown, s) : gal__json_kind(json_array_get(v, l)));
         else if (!full && !c->window)
-            fail(r, "layer_types", "layer %zu is \"sliding_attention\", but sliding_window gives no window", l);
+            gal__key_fail(r, "layer_types", "layer %zu is \"sliding_attention\", but sliding_window gives no window",
+                          l);
         c->layer_full[l] = full;
     }
 }
@@ -332,23 +239,23 @@ static void drop_plain_layers(gal_config *c) {
 }
 
 /* "llama_4_scaling": {"beta", "original_max_position_embeddings"}: the query scaling as earlier files spelled it. */
-static void read_query_scale(reader *r, gal_config *c) {
-    const json_t *v = get(r, "llama_4_scaling");
+static void read_query_scale(gal__keys *r, gal_config *c) {
+    const json_t *v = gal__key_get(r, "llama_4_scaling");
     if (!v) return;
     if (!json_is_object(v)) {
-        fail(r, "llama_4_scaling", "expected an object, found %s", gal__json_kind(v));
+        gal__key_fail(r, "llama_4_scaling", "expected an object, found %s", gal__json_kind(v));
         return;
     }
-    reader q = { .obj = v, .path = r->path, .prefix = "llama_4_scaling.", .diag = r->diag };
-    c->query_beta = real(&q, "beta", 0, 100, 0);
-    c->query_original = whole(&q, "original_max_position_embeddings", 1, GAL_MAX_POSITIONS, -1);
+    gal__keys q = { .obj = v, .path = r->path, .prefix = "llama_4_scaling.", .diag = r->diag };
+    c->query_beta = gal__key_real(&q, "beta", 0, 100, 0);
+    c->query_original = gal__key_whole(&q, "original_max_position_embeddings", 1, GAL_MAX_POSITIONS, -1);
     r->err = q.err;
 }
 
-static void read_rope_type(reader *r, gal_config *c) {
+static void read_rope_type(gal__keys *r, gal_config *c) {
     static const char *const OURS[] = { "default", "linear", "yarn" };
     char shown[GAL__SHOW];
-    const char *type = text(r, get(r, "rope_type") ? "rope_type" : "type", "default");
+    const char *type = gal__key_text(r, gal__key_get(r, "rope_type") ? "rope_type" : "type", "default");
     bool known = false;
     for (size_t i = 0; i < GAL_LEN(OURS); i++) {
         if (strcmp(type, OURS[i]) != 0) continue;
@@ -356,53 +263,55 @@ static void read_rope_type(reader *r, gal_config *c) {
         known = true;
     }
     if (!known && !r->err)
-        fail(r, "rope_type", "expected \"default\", \"linear\" or \"yarn\", found \"%s\"", gal__show(shown, type));
+        gal__key_fail(r, "rope_type", "expected \"default\", \"linear\" or \"yarn\", found \"%s\"",
+                      gal__show(shown, type));
 }
 
 /* The numbers of one rope object. Releases before 5 keep rope_theta outside of it: c already holds that. */
-static void read_rope_numbers(reader *r, gal_config *c) {
+static void read_rope_numbers(gal__keys *r, gal_config *c) {
     read_rope_type(r, c);
     bool linear = strcmp(c->rope_type, "linear") == 0, yarn = strcmp(c->rope_type, "yarn") == 0;
-    c->rope_theta = real(r, "rope_theta", 1, 1e30, c->rope_theta);
-    if (real(r, "partial_rotary_factor", 0, 1, 1) < 1)
-        fail(r, "partial_rotary_factor", "expected 1 (the whole head turns)");
-    if (!get(r, "factor") && (linear || (yarn && !get(r, "original_max_position_embeddings"))))
-        fail(r, "factor", "expected a number for rope_type \"%s\", the key is missing", c->rope_type);
-    if (get(r, "original_max_position_embeddings"))
-        c->rope_original = whole(r, "original_max_position_embeddings", 1, GAL_MAX_POSITIONS, 0);
+    c->rope_theta = gal__key_real(r, "rope_theta", 1, 1e30, c->rope_theta);
+    if (gal__key_real(r, "partial_rotary_factor", 0, 1, 1) < 1)
+        gal__key_fail(r, "partial_rotary_factor", "expected 1 (the whole head turns)");
+    if (!gal__key_get(r, "factor") && (linear || (yarn && !gal__key_get(r, "original_max_position_embeddings"))))
+        gal__key_fail(r, "factor", "expected a number for rope_type \"%s\", the key is missing", c->rope_type);
+    if (gal__key_get(r, "original_max_position_embeddings"))
+        c->rope_original = gal__key_whole(r, "original_max_position_embeddings", 1, GAL_MAX_POSITIONS, 0);
     double ratio = c->rope_original ? (double)c->max_positions / (double)c->rope_original : 1.0;
-    c->rope_factor = real(r, "factor", 1e-6, 1e6, yarn ? ratio : 1.0);
-    c->rope_beta_fast = real(r, "beta_fast", 0, 1e6, 32);
-    c->rope_beta_slow = real(r, "beta_slow", 0, 1e6, 1);
+    c->rope_factor = gal__key_real(r, "factor", 1e-6, 1e6, yarn ? ratio : 1.0);
+    c->rope_beta_fast = gal__key_real(r, "beta_fast", 0, 1e6, 32);
+    c->rope_beta_slow = gal__key_real(r, "beta_slow", 0, 1e6, 1);
     if (!(c->rope_beta_fast > 0)) c->rope_beta_fast = 32; /* as transformers reads a zero */
     if (!(c->rope_beta_slow > 0)) c->rope_beta_slow = 1;
     if (c->rope_beta_fast < c->rope_beta_slow)
-        fail(r, "beta_fast", "expected at least beta_slow = %g, found %g", c->rope_beta_slow, c->rope_beta_fast);
-    c->rope_mscale = real(r, "mscale", 0, 1e3, 0);
-    c->rope_mscale_all_dim = real(r, "mscale_all_dim", 0, 1e3, 0);
-    c->rope_attention_factor = real(r, "attention_factor", 1e-6, 1e6, 0);
-    c->rope_truncate = truth(r, "truncate", true);
-    c->query_beta = real(r, "llama_4_scaling_beta", 0, 100, 0);
+        gal__key_fail(r, "beta_fast", "expected at least beta_slow = %g, found %g", c->rope_beta_slow,
+                      c->rope_beta_fast);
+    c->rope_mscale = gal__key_real(r, "mscale", 0, 1e3, 0);
+    c->rope_mscale_all_dim = gal__key_real(r, "mscale_all_dim", 0, 1e3, 0);
+    c->rope_attention_factor = gal__key_real(r, "attention_factor", 1e-6, 1e6, 0);
+    c->rope_truncate = gal__key_truth(r, "truncate", true);
+    c->query_beta = gal__key_real(r, "llama_4_scaling_beta", 0, 100, 0);
 }
 
-static void read_rope(reader *r, gal_config *c) {
+static void read_rope(gal__keys *r, gal_config *c) {
     static const char *const KEYS[] = { "rope_parameters", "rope_scaling" };
-    c->rope_theta = real(r, "rope_theta", 1, 1e30, 1e4);
-    if (get(r, "original_max_position_embeddings"))
-        c->rope_original = whole(r, "original_max_position_embeddings", 1, GAL_MAX_POSITIONS, 0);
+    c->rope_theta = gal__key_real(r, "rope_theta", 1, 1e30, 1e4);
+    if (gal__key_get(r, "original_max_position_embeddings"))
+        c->rope_original = gal__key_whole(r, "original_max_position_embeddings", 1, GAL_MAX_POSITIONS, 0);
     const json_t *v = NULL;
     const char *key = NULL;
-    for (size_t i = 0; i < GAL_LEN(KEYS) && !v; i++) v = get(r, key = KEYS[i]);
+    for (size_t i = 0; i < GAL_LEN(KEYS) && !v; i++) v = gal__key_get(r, key = KEYS[i]);
     if (!v && strcmp(c->model_type, "ministral3") == 0)
-        fail(r, "rope_parameters", "expected an object for model_type \"ministral3\", the key is missing");
-    if (v && !json_is_object(v)) fail(r, key, "expected an object, found %s", gal__json_kind(v));
+        gal__key_fail(r, "rope_parameters", "expected an object for model_type \"ministral3\", the key is missing");
+    if (v && !json_is_object(v)) gal__key_fail(r, key, "expected an object, found %s", gal__json_kind(v));
     if (v && (json_is_object(json_object_get(v, "full_attention")) ||
               json_is_object(json_object_get(v, "sliding_attention"))))
-        fail(r, key, "different rope parameters for kinds of layers are not supported");
+        gal__key_fail(r, key, "different rope parameters for kinds of layers are not supported");
     if (v && !r->err) {
         char prefix[32];
         (void)snprintf(prefix, sizeof prefix, "%s.", key);
-        reader in = { .obj = v, .path = r->path, .prefix = prefix, .diag = r->diag };
+        gal__keys in = { .obj = v, .path = r->path, .prefix = prefix, .diag = r->diag };
         read_rope_numbers(&in, c);
         r->err = in.err;
     }
@@ -416,7 +325,7 @@ gal_err gal_config_parse(gal_config *out, const char *bytes, size_t n, const cha
     gal_config c;
     gal_config_defaults(&c);
     memset(c.model_type, 0, sizeof c.model_type);
-    reader r = { .obj = root, .path = path, .prefix = "", .diag = diag };
+    gal__keys r = { .obj = root, .path = path, .prefix = "", .diag = diag };
     read_family(&r, &c);
     if (!r.err) read_sizes(&r, &c);
     if (!r.err) read_window(&r, &c);
@@ -434,48 +343,8 @@ gal_err gal_config_parse(gal_config *out, const char *bytes, size_t n, const cha
 
 gal_err gal_config_read(gal_config *out, const char *path, gal_diag *diag) {
     gal_buf b = { 0 };
-    gal_err err = gal_read_file(&b, path, MAX_FILE, diag);
+    gal_err err = gal_read_file(&b, path, GAL__CONFIG_BYTES, diag);
     if (!err) err = gal_config_parse(out, b.data ? b.data : "", b.len, path, diag);
-    gal_buf_free(&b);
-    return err;
-}
-
-void gal_generation_defaults(gal_generation *g) {
-    *g = (gal_generation){ .bos = -1,
-                           .pad = -1,
-                           .do_sample = -1,
-                           .temperature = -1,
-                           .top_p = -1,
-                           .repetition_penalty = -1,
-                           .top_k = -1,
-                           .max_new_tokens = -1 };
-}
-
-gal_err gal_generation_parse(gal_generation *out, const char *bytes, size_t n, const char *path, gal_diag *diag) {
-    json_t *root = NULL;
-    gal_err err = gal__json_parse(&root, bytes, n, path, 0, diag);
-    if (err) return err;
-    gal_generation g;
-    gal_generation_defaults(&g);
-    reader r = { .obj = root, .path = path, .prefix = "", .diag = diag };
-    g.bos = token(&r, "bos_token_id", -1);
-    g.n_eos = token_list(&r, "eos_token_id", g.eos);
-    g.pad = token(&r, "pad_token_id", -1);
-    if (get(&r, "do_sample")) g.do_sample = truth(&r, "do_sample", false);
-    g.temperature = real(&r, "temperature", 0, 1e6, -1);
-    g.top_p = real(&r, "top_p", 0, 1, -1);
-    g.repetition_penalty = real(&r, "repetition_penalty", 1e-6, 1e6, -1);
-    if (get(&r, "top_k")) g.top_k = whole(&r, "top_k", 0, INT32_MAX, 0);
-    if (get(&r, "max_new_tokens")) g.max_new_tokens = whole(&r, "max_new_tokens", 0, GAL_MAX_POSITIONS, 0);
-    json_decref(root);
-    if (!r.err) *out = g;
-    return r.err;
-}
-
-gal_err gal_generation_read(gal_generation *out, const char *path, gal_diag *diag) {
-    gal_buf b = { 0 };
-    gal_err err = gal_read_file(&b, path, MAX_FILE, diag);
-    if (!err) err = gal_generation_parse(out, b.data ? b.data : "", b.len, path, diag);
     gal_buf_free(&b);
     return err;
 }
