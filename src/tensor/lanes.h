@@ -1,0 +1,66 @@
+/* lanes.h - private to the quantisers: vectors of floats of which every lane works on a block of its own. No
+ * operation here mixes lanes, and none is fused, so what a block becomes depends neither on how many lanes there are
+ * nor on its neighbours. Plain C with the vectors of gcc and clang; only minimum and maximum are an instruction's
+ * name on x86, because compilers make four of them. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_TENSOR_LANES_H
+#define GAL_TENSOR_LANES_H
+
+#include <stdint.h>
+#include <string.h>
+#ifdef __SSE2__
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+#ifdef __AVX2__
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+typedef float vf __attribute__((vector_size(4 * LANES)));
+typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+
+INLINE vf vf_of(float f) { return f - (vf){ 0 }; }
+INLINE vf vf_load(const float *p) {
+    vf v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+INLINE void vf_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
+
+/* where ? a : b, by lanes; a comparison of vectors is -1 or 0. */
+INLINE vf vf_pick(vi where, vf a, vf b) { return (vf)((where & (vi)a) | (~where & (vi)b)); }
+INLINE vf vf_abs(vf a) { return (vf)((vi)a & 0x7fffffff); }
+
+/* The second where one is NaN. */
+INLINE vf vf_min(vf a, vf b) {
+#if defined __AVX2__
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined __SSE2__
+    return (vf)_mm_min_ps((__m128)a, (__m128)b);
+#else
+    return vf_pick(a < b, a, b);
+#endif
+}
+INLINE vf vf_max(vf a, vf b) {
+#if defined __AVX2__
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined __SSE2__
+    return (vf)_mm_max_ps((__m128)a, (__m128)b);
+#else
+    return vf_pick(a > b, a, b);
+#endif
+}
+INLINE vf vf_clamp(vf a, float least, float most) { return vf_min(vf_max(a, vf_of(least)), vf_of(most)); }
+
+/* To the nearest whole number, ties to even, for sizes up to 2^22; beyond, to something as large. */
+INLINE vf vf_round(vf a) { return (a + 0x1.8p23f) - 0x1.8p23f; }
+
+/* 1 / a, and 0 for 0. */
+INLINE vf vf_inverse(vf a) { return (vf)((a != 0) & (vi)(1.0f / a)); }
+
+/* Whole numbers within int32 (clamped before), as such. */
+INLINE vi vf_int(vf a) { return __builtin_convertvector(a, vi); }
+
+#endif
