@@ -87,7 +87,8 @@ typedef struct gal_st_item {
     int ndim;
     const int64_t *dim;
     const void *data;
-    /* Copies bytes of data that do not lie in this process's memory; NULL: they do. */
+    /* Gives bytes of data that do not lie in this process's memory: from the first to the last, a piece at a time.
+     * NULL: they do. */
     gal_err (*read)(void *user, void *to, const void *from, size_t bytes, gal_diag *diag);
     void *user;
 } gal_st_item;
@@ -100,5 +101,7 @@ gal_err gal_safetensors_write(const char *path, const gal_st_item *items, size_t
 /* Appends the same bytes to out; path is for messages. */
 gal_err gal_safetensors_print(gal_buf *out, const gal_st_item *items, size_t count, const char *const *meta,
                               size_t n_meta, const char *path, gal_diag *diag);
+/* The bytes of data that an item will have. */
+uint64_t gal_st_item_bytes(const gal_st_item *it);
 
 #endif

@@ -40,6 +40,12 @@ static uint64_t count_of(const gal_st_item *it) {
     return n;
 }
 
+uint64_t gal_st_item_bytes(const gal_st_item *it) {
+    uint64_t bits = count_of(it) * (uint64_t)gal_st_dtype_bits(it->dtype);
+    GAL_ASSERT(bits % 8 == 0);
+    return bits / 8;
+}
+
 static gal_err make_header(plan *p, gal_diag *diag) {
     gal_buf *b = &p->header;
     const char *comma = "";
@@ -58,14 +64,13 @@ static gal_err make_header(plan *p, gal_diag *diag) {
     uint64_t at = 0;
     for (size_t i = 0; i < p->count; i++, comma = ",") {
         const gal_st_item *it = p->order[i];
-        uint64_t bits = count_of(it) * (uint64_t)gal_st_dtype_bits(it->dtype);
-        GAL_ASSERT(bits % 8 == 0);
+        uint64_t bytes = gal_st_item_bytes(it);
         gal_buf_puts(b, comma);
         gal_buf_json(b, it->name, strlen(it->name));
         gal_buf_printf(b, ":{\"dtype\":\"%s\",\"shape\":[", gal_st_dtype_name(it->dtype));
         for (int d = 0; d < it->ndim; d++) gal_buf_printf(b, "%s%" PRId64, d ? "," : "", it->dim[d]);
-        gal_buf_printf(b, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", at, at + bits / 8);
-        at += bits / 8;
+        gal_buf_printf(b, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", at, at + bytes);
+        at += bytes;
     }
     p->data_bytes = at;
     gal_buf_putc(b, '}');

@@ -15,6 +15,7 @@ static int64_t letter(const gal_config *c, char l) {
     case 'G':
         return c->G;
     case 'K':
+    case 'R':
         return c->K;
     case 'F':
         return c->F;
@@ -59,6 +60,7 @@ gal_err gal_model_declare(gal_model *m, const gal_wspec *table, size_t count, in
         int ndim = resolve(&m->config, table[i].shape, dim);
         const char *n = layer_name(&name, table[i].name[m->config.layout], layer);
         gal_w *w = n ? gal_model_add_weight(m, n, table[i].role, ndim, dim, diag) : NULL;
+        if (w && strchr(table[i].shape, 'R')) w->rotary = m->config.K;
         if (w)
             memcpy((char *)fields + table[i].offset, &w, sizeof w);
         else

@@ -33,8 +33,8 @@ typedef struct run {
 
 static const gal_wspec LAYER[] = {
     LAYER_LINE(attn_norm, "input_layernorm.weight", "attention_norm.weight", "attn_norm.weight", "D", GAL_W_NORM),
-    LAYER_LINE(wq, "self_attn.q_proj.weight", "attention.wq.weight", "attn_q.weight", "H*K,D", GAL_W_LINEAR),
-    LAYER_LINE(wk, "self_attn.k_proj.weight", "attention.wk.weight", "attn_k.weight", "G*K,D", GAL_W_LINEAR),
+    LAYER_LINE(wq, "self_attn.q_proj.weight", "attention.wq.weight", "attn_q.weight", "H*R,D", GAL_W_LINEAR),
+    LAYER_LINE(wk, "self_attn.k_proj.weight", "attention.wk.weight", "attn_k.weight", "G*R,D", GAL_W_LINEAR),
     LAYER_LINE(wv, "self_attn.v_proj.weight", "attention.wv.weight", "attn_v.weight", "G*K,D", GAL_W_LINEAR),
     LAYER_LINE(wo, "self_attn.o_proj.weight", "attention.wo.weight", "attn_output.weight", "D,H*K", GAL_W_RESIDUAL),
     LAYER_LINE(mlp_norm, "post_attention_layernorm.weight", "ffn_norm.weight", "ffn_norm.weight", "D", GAL_W_NORM),

@@ -40,6 +40,7 @@ typedef struct gal_w {
     void *data;       /* [dim...]; in a mapped file (read-only) or owned by the model */
     const char *file; /* where it was loaded from, for messages; borrowed; NULL: nowhere */
     bool owned;
+    int64_t rotary;     /* head size where rows are rotary pairs, which stand as the layout has them; else 0 */
     const char *stored; /* the block format that it was widened from, for listings; a constant; NULL: none */
     uint32_t group;     /* sets of weights it belongs to, a bit each; gal_backward() takes a mask */
     void *grad;         /* f32 (f64 on the reference device), same shape; NULL: no gradient is kept */
