@@ -1,4 +1,5 @@
-/* spm_write.c - writes a trained vocabulary as a SentencePiece model. SPDX-License-Identifier: Apache-2.0 */
+/* spm_write.c - writes a vocabulary as a SentencePiece model: one that was trained, or one that is open, however it
+ * came. SPDX-License-Identifier: Apache-2.0 */
 #include "text/bpe_internal.h"
 #include "text/internal.h"
 
@@ -66,6 +67,16 @@ static void put_trainer(gal_buf *b, const gal_bpe_options *o, size_t size) {
     put_text(b, 48, "<pad>");
 }
 
+static void put_normalizer(gal_buf *out, gal_buf *tmp, bool dummy_prefix, bool remove_spaces) {
+    gal_buf_clear(tmp);
+    put_text(tmp, 1, "identity");
+    put_bytes(tmp, 2, "", 0); /* precompiled_charsmap */
+    put_number(tmp, 3, dummy_prefix);
+    put_number(tmp, 4, remove_spaces);
+    put_number(tmp, 5, 1); /* escape_whitespaces */
+    put_message(out, 3, tmp);
+}
+
 gal_err gal__spm_write(gal_buf *out, const gal_bpe_options *o, const gal__pieces *p, gal_diag *diag) {
     gal_buf tmp = { 0 };
     put_piece(out, &tmp, "<unk>", 5, 0.0F, GAL_PIECE_UNKNOWN);
@@ -86,13 +97,35 @@ gal_err gal__spm_write(gal_buf *out, const gal_bpe_options *o, const gal__pieces
     gal_buf_clear(&tmp);
     put_trainer(&tmp, o, 3 + o->control_count + 256 + p->len);
     put_message(out, 2, &tmp);
+    put_normalizer(out, &tmp, true, false);
+    gal_buf_free(&tmp);
+    return out->oom ? gal_fail(diag, GAL_ENOMEM, "no memory for the model file") : GAL_OK;
+}
+
+/* The text of a piece that the trainer's part names; none: the format's default would name one. */
+static void put_named(gal_buf *b, uint32_t field, const gal_tokenizer *t, int32_t id) {
+    size_t n = 0;
+    const char *s = id < 0 ? "" : gal__piece(t, id, &n);
+    put_bytes(b, field, s, n);
+}
+
+gal_err gal_tokenizer_print_spm(const gal_tokenizer *t, gal_buf *out, gal_diag *diag) {
+    gal_buf tmp = { 0 };
+    for (int32_t id = 0; id < t->size; id++) {
+        size_t n;
+        const char *s = gal__piece(t, id, &n);
+        put_piece(out, &tmp, s, n, t->scores[id], (gal_piece_type)t->types[id]);
+    }
     gal_buf_clear(&tmp);
-    put_text(&tmp, 1, "identity");
-    put_bytes(&tmp, 2, "", 0); /* precompiled_charsmap */
-    put_number(&tmp, 3, 1);    /* add_dummy_prefix */
-    put_number(&tmp, 4, 0);    /* remove_extra_whitespaces */
-    put_number(&tmp, 5, 1);    /* escape_whitespaces */
-    put_message(out, 3, &tmp);
+    put_number(&tmp, 3, 2); /* model_type: BPE */
+    put_number(&tmp, 4, t->size);
+    put_number(&tmp, 35, t->byte_fallback);
+    const int32_t ids[] = { t->unk, t->bos, t->eos, t->pad };
+    for (uint32_t i = 0; i < GAL_LEN(ids); i++) put_number(&tmp, 40 + i, ids[i]);
+    put_text(&tmp, 44, t->unk_surface);
+    for (uint32_t i = 0; i < GAL_LEN(ids); i++) put_named(&tmp, 45 + i, t, ids[i]);
+    put_message(out, 2, &tmp);
+    put_normalizer(out, &tmp, t->add_dummy_prefix, t->remove_extra_whitespaces);
     gal_buf_free(&tmp);
     return out->oom ? gal_fail(diag, GAL_ENOMEM, "no memory for the model file") : GAL_OK;
 }

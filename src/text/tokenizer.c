@@ -260,6 +260,8 @@ int32_t gal_tokenizer_bos(const gal_tokenizer *t) { return t->bos; }
 int32_t gal_tokenizer_eos(const gal_tokenizer *t) { return t->eos; }
 int32_t gal_tokenizer_unk(const gal_tokenizer *t) { return t->unk; }
 int32_t gal_tokenizer_pad(const gal_tokenizer *t) { return t->pad; }
+bool gal_tokenizer_adds_space(const gal_tokenizer *t) { return t->add_dummy_prefix; }
+bool gal_tokenizer_joins_spaces(const gal_tokenizer *t) { return t->remove_extra_whitespaces; }
 int gal_tokenizer_version(const gal_tokenizer *t) { return t->version; }
 void gal_tokenizer_sha256(const gal_tokenizer *t, uint8_t out[32]) { memcpy(out, t->sha256, 32); }
 

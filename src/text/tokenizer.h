@@ -69,6 +69,12 @@ float gal_tokenizer_score(const gal_tokenizer *t, int32_t id);
 /* The id of a whole piece, control pieces included; -1 if there is none. */
 int32_t gal_tokenizer_find(const gal_tokenizer *t, const char *piece, size_t n);
 
+/* How text is prepared: a space before it, runs of spaces made one. */
+bool gal_tokenizer_adds_space(const gal_tokenizer *t);
+bool gal_tokenizer_joins_spaces(const gal_tokenizer *t);
+/* spm_write.c: appends a SentencePiece model file that opens to the same ids. */
+gal_err gal_tokenizer_print_spm(const gal_tokenizer *t, gal_buf *out, gal_diag *diag);
+
 /* Memory that encoding reuses from call to call; belongs to one thread and to this tokenizer. */
 gal_err gal_token_scratch_new(gal_token_scratch **out, const gal_tokenizer *t, gal_diag *diag);
 void gal_token_scratch_free(gal_token_scratch *s);

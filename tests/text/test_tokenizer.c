@@ -68,6 +68,37 @@ static void official_ids(void **state) {
     gal_tokenizer_free(t);
 }
 
+/* Written out again, a vocabulary gives the same ids; and the same bytes from then on. */
+static void printed(void **state) {
+    (void)state;
+    static const char *const NAMES[] = { "tiny", "rules-unknown", "rules-bytes" };
+    for (size_t i = 0; i < GAL_LEN(NAMES); i++) {
+        gal_tokenizer *t = NULL, *again = NULL;
+        gal_buf path = { 0 }, first = { 0 }, second = { 0 };
+        gal_diag diag = { 0 };
+        gal_buf_printf(&path, GOLDEN "%s.model", NAMES[i]);
+        if (gal_tokenizer_open(&t, path.data, &diag) || gal_tokenizer_print_spm(t, &first, &diag) ||
+            gal_tokenizer_open_bytes(&again, first.data, first.len, "printed", &diag) ||
+            gal_tokenizer_print_spm(again, &second, &diag))
+            fail_msg("%s", diag.text);
+        assert_int_equal(first.len, second.len);
+        assert_memory_equal(first.data, second.data, first.len);
+        assert_int_equal(gal_tokenizer_bos(again), gal_tokenizer_bos(t));
+        assert_int_equal(gal_tokenizer_eos(again), gal_tokenizer_eos(t));
+        assert_int_equal(gal_tokenizer_pad(again), gal_tokenizer_pad(t));
+        assert_int_equal(gal_tokenizer_adds_space(again), gal_tokenizer_adds_space(t));
+        assert_int_equal(gal_tokenizer_joins_spaces(again), gal_tokenizer_joins_spaces(t));
+        gal_buf_clear(&path);
+        gal_buf_printf(&path, GOLDEN "%s.jsonl", NAMES[i]);
+        assert_int_equal(check_vectors(again, path.data), 77);
+        gal_buf_free(&path);
+        gal_buf_free(&first);
+        gal_buf_free(&second);
+        gal_tokenizer_free(t);
+        gal_tokenizer_free(again);
+    }
+}
+
 static void pieces_and_flags(void **state) {
     (void)state;
     gal_tokenizer *t = NULL;
@@ -274,7 +305,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_ids), cmocka_unit_test(official_ids),  cmocka_unit_test(pieces_and_flags),
         cmocka_unit_test(truncation), cmocka_unit_test(changed_bytes), cmocka_unit_test(refused_by_name),
-        cmocka_unit_test(round_trip), cmocka_unit_test(one_letter),
+        cmocka_unit_test(round_trip), cmocka_unit_test(one_letter),    cmocka_unit_test(printed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
