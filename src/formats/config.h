@@ -20,7 +20,13 @@ enum { GAL_MAX_EOS = 8 };
 
 /* Whose names and order the stored weights have. In the last two the rows of q and k stand as rotary pairs (2j, 2j +
  * 1), in the first as (j, j + K/2) (formats.md 3). */
-typedef enum gal_layout { GAL_LAYOUT_HF, GAL_LAYOUT_OWN, GAL_LAYOUT_GGUF, GAL_LAYOUTS } gal_layout;
+typedef enum gal_layout {
+    GAL_LAYOUT_HF,
+    GAL_LAYOUT_OWN,
+    GAL_LAYOUT_GGUF,
+    GAL_LAYOUTS,
+    GAL_LAYOUT_ANY = GAL_LAYOUTS /* for those who look for a model: whichever is there */
+} gal_layout;
 
 /* Sizes and options of a decoder-only transformer of the Mistral family (mistral.md 3; formats.md 2). */
 typedef struct gal_config {
@@ -44,6 +50,10 @@ typedef struct gal_config {
     double init_range;      /* initializer_range */
     int32_t bos, eos[GAL_MAX_EOS], n_eos, pad; /* -1: none */
     gal_dtype dtype;                           /* of the stored weights */
+    /* What only reading needs to know of the files */
+    char wrapper[32];     /* the model that this text model is a part of: "mistral3", "vision_encoder"; "": none */
+    bool theta_assumed;   /* params.json says nothing of rope_theta */
+    int64_t fp8_block[2]; /* rows and columns of an FP8 weight that share a scale; 0: the file's scales tell */
 } gal_config;
 
 /* "mistral", sizes 0 (to be set), no window, eps 1e-5, theta 1e4, default rope, f32, untied, initial values 0.02. */
@@ -56,7 +66,10 @@ gal_err gal_config_read(gal_config *out, const char *path, gal_diag *diag);
 /* The same from the bytes of a file; path is for messages. */
 gal_err gal_config_parse(gal_config *out, const char *bytes, size_t n, const char *path, gal_diag *diag);
 gal_err gal_config_write(const gal_config *c, const char *path, gal_diag *diag);
-/* Appends what that would write. */
+/* params.json, Mistral's own description of a model (formats.md 3): own_config.c. GAL_LAYOUT_OWN. */
+gal_err gal_own_config_read(gal_config *out, const char *path, gal_diag *diag);
+gal_err gal_own_config_parse(gal_config *out, const char *bytes, size_t n, const char *path, gal_diag *diag);
+/* Appends what gal_config_write() would write. */
 gal_err gal_config_print(const gal_config *c, gal_buf *out, const char *path, gal_diag *diag);
 
 /* Default sampling of a model. A negative number: the file does not say. */

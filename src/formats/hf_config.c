@@ -1,6 +1,6 @@
 /* hf_config.c - config.json into gal_config. Refuses by name what this library would compute wrongly: other families,
- * wrappers, experts, quantised weights, other activations, other kinds of rope, biases. Invariant: what it returns
- * has passed gal_config_check(). Messages name the file, the key, what was expected and what was found.
+ * experts, weights quantised in other ways than FP8, other activations, other kinds of rope, biases. Invariant: what
+ * it returns has passed gal_config_check(). Messages name the file, the key, what was expected and what was found.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "base/mem.h"
@@ -94,6 +94,69 @@ gal_err gal_config_check(const gal_config *c, const char *where, gal_diag *diag)
     return GAL_OK;
 }
 
+/* FP8 weights (formats.md 2): their blocks. Which tensors are FP8 the weights' files tell. */
+static void read_quantisation(gal__keys *r, gal_config *c) {
+    const json_t *v = gal__key_get(r, "quantization_config"), *size;
+    char shown[GAL__SHOW];
+    if (!v || r->err) return;
+    if (!json_is_object(v)) {
+        gal__key_fail(r, "quantization_config", "expected an object, found %s", gal__json_kind(v));
+        return;
+    }
+    gal__keys q = { .obj = v, .path = r->path, .prefix = "quantization_config.", .diag = r->diag };
+    const char *method = gal__key_text(&q, "quant_method", "?");
+    if (!q.err && strcmp(method, "fp8") != 0)
+        gal__key_fail(&q, "quant_method",
+                      "weights quantised by \"%s\" are not supported: expected \"fp8\", or a model that is not "
+                      "quantised",
+                      gal__show(shown, method));
+    size = gal__key_get(&q, "weight_block_size");
+    c->fp8_block[0] = c->fp8_block[1] = -1;
+    for (size_t i = 0; size && i < 2; i++) {
+        const json_t *e = json_array_get(size, i);
+        c->fp8_block[i] = json_is_integer(e) ? json_integer_value(e) : 0;
+        if (json_array_size(size) != 2 || c->fp8_block[i] < 1 || c->fp8_block[i] > GAL_MAX_WIDTH)
+            gal__key_fail(&q, "weight_block_size", "expected null or two integers from 1 to %" PRId64 ", found %s",
+                          GAL_MAX_WIDTH, json_is_array(size) ? "others" : gal__json_kind(size));
+    }
+    r->err = q.err;
+}
+
+/* A text model inside one of pictures or sound: *r goes on with text_config, to which some keys of the whole belong,
+ * too. Plain configs are left as they are. */
+static void enter_wrapper(gal__keys *r, gal_config *c) {
+    static const char *const WRAPPERS[] = { "mistral3", "voxtral", "llava" };
+    static const char *const SHARED[] = { "dtype",        "torch_dtype",  "tie_word_embeddings",
+                                          "bos_token_id", "eos_token_id", "pad_token_id" };
+    char shown[GAL__SHOW];
+    const json_t *text = gal__key_get(r, "text_config");
+    const char *type = gal__key_text(r, "model_type", NULL);
+    if (!text || !type || r->err) return;
+    for (size_t i = 0; i < GAL_LEN(WRAPPERS); i++)
+        if (strcmp(type, WRAPPERS[i]) == 0) (void)snprintf(c->wrapper, sizeof c->wrapper, "%s", WRAPPERS[i]);
+    if (!c->wrapper[0])
+        gal__key_fail(r, "model_type",
+                      "expected \"mistral3\", \"voxtral\" or \"llava\" around a text_config, found \"%s\"",
+                      gal__show(shown, type));
+    else if (!json_is_object(text))
+        gal__key_fail(r, "text_config", "expected an object, found %s", gal__json_kind(text));
+    if (r->err) return;
+    json_t *inner = (json_t *)(uintptr_t)text; /* r's own tree, which is ours */
+    bool fits = true;
+    for (size_t i = 0; i < GAL_LEN(SHARED); i++) {
+        json_t *v = json_object_get(r->obj, SHARED[i]);
+        if (v && !json_object_get(inner, SHARED[i])) fits = fits && json_object_set(inner, SHARED[i], v) == 0;
+    }
+    /* Their classes' own defaults, and a Llama that computes as a Mistral does. */
+    const json_t *own = json_object_get(inner, "model_type");
+    bool llama = json_is_string(own) && strcmp(json_string_value(own), "llama") == 0;
+    if (!own || (llama && strcmp(c->wrapper, "voxtral") == 0))
+        fits = fits && json_object_set_new(inner, "model_type", json_string("mistral")) == 0;
+    if (!fits) r->err = gal_fail(r->diag, GAL_ENOMEM, "%s: text_config: no memory", r->path);
+    r->obj = inner;
+    r->prefix = "text_config.";
+}
+
 /* Families that are something else, by what they say of themselves. */
 static void read_family(gal__keys *r, gal_config *c) {
     static const char *const OURS[] = { "mistral", "ministral", "ministral3" };
@@ -102,13 +165,8 @@ static void read_family(gal__keys *r, gal_config *c) {
     if (!r->err && !type)
         gal__key_fail(r, "model_type", "expected \"mistral\", \"ministral\" or \"ministral3\", the key is missing");
     if (r->err) return;
-    if (gal__key_get(r, "text_config")) {
-        gal__key_fail(r, "text_config",
-                      "a wrapper (model_type \"%s\") around a text model is not supported yet: expected the text "
-                      "model's own config.json",
-                      gal__show(shown, type));
-        /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): a missing type set r->err above */
-    } else if (strcmp(type, "mixtral") == 0) {
+    /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): a missing type set r->err above */
+    if (strcmp(type, "mixtral") == 0) {
         gal__key_fail(r, "model_type",
                       "\"mixtral\": experts come later; expected \"mistral\", \"ministral\" or \"ministral3\"");
     } else {
@@ -123,14 +181,6 @@ static void read_family(gal__keys *r, gal_config *c) {
     if (arch && (strlen(arch) < strlen(tail) || strcmp(arch + strlen(arch) - strlen(tail), tail) != 0))
         gal__key_fail(r, "architectures", "expected a causal language model (\"...ForCausalLM\"), found \"%s\"",
                       gal__show(shown, arch));
-    const json_t *q = gal__key_get(r, "quantization_config");
-    if (q) {
-        const char *m = json_string_value(json_object_get(q, "quant_method"));
-        gal__key_fail(r, "quantization_config",
-                      "quantised weights (quant_method \"%s\") are not supported yet: expected f32, f16 or "
-                      "bf16 weights",
-                      m ? gal__show(shown, m) : "?");
-    }
     const char *act = gal__key_text(r, "hidden_act", "silu");
     if (!r->err && strcmp(act, "silu") != 0)
         gal__key_fail(r, "hidden_act", "expected \"silu\", found \"%s\"", gal__show(shown, act));
@@ -176,31 +226,31 @@ static bool need_layers(gal__keys *r, gal_config *c, const char *key) {
     return !r->err;
 }
 
-/* sliding_window: a number, null, or a pattern that repeats down the layers from layer 0, null meaning full
- * attention. */
-static void read_window(gal__keys *r, gal_config *c) {
-    const json_t *v = gal__key_get(r, "sliding_window");
-    if (!json_is_array(v)) {
-        c->window = gal__key_whole(r, "sliding_window", 0, GAL_MAX_POSITIONS, 0);
-        return;
-    }
+void gal__key_window(gal__keys *r, const char *key, const json_t *v, gal_config *c) {
+    const char *layers = c->layout == GAL_LAYOUT_OWN ? "n_layers" : "num_hidden_layers";
+    if (json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= GAL_MAX_POSITIONS)
+        c->window = json_integer_value(v);
+    else if (json_is_integer(v))
+        gal__key_fail(r, key, "expected an integer from 0 to %" PRId64 ", found %" PRId64, GAL_MAX_POSITIONS,
+                      (int64_t)json_integer_value(v));
+    else if (v && !json_is_null(v) && !json_is_array(v))
+        gal__key_fail(r, key, "expected an integer, a list or null, found %s", gal__json_kind(v));
+    if (!json_is_array(v)) return;
     size_t n = json_array_size(v);
     if (!n || (uint64_t)c->L % n) {
-        gal__key_fail(r, "sliding_window",
-                      "expected a list whose length divides num_hidden_layers = %" PRId64 ", found %zu entries", c->L,
-                      n);
+        gal__key_fail(r, key, "expected a list whose length divides %s = %" PRId64 ", found %zu entries", layers,
+                      c->L, n);
         return;
     }
-    if (!need_layers(r, c, "sliding_window")) return;
+    if (!need_layers(r, c, key)) return;
     for (size_t l = 0; l < (size_t)c->L; l++) {
         const json_t *e = json_array_get(v, l % n);
         int64_t w = json_is_integer(e) ? json_integer_value(e) : 0;
         if ((!json_is_integer(e) && !json_is_null(e)) || w < 0 || w > GAL_MAX_POSITIONS)
-            gal__key_fail(r, "sliding_window", "expected windows of 0 to %ld or null, found %s at place %zu",
+            gal__key_fail(r, key, "expected windows of 0 to %ld or null, found %s at place %zu",
                           (long)GAL_MAX_POSITIONS, gal__json_kind(e), l % n);
         else if (w && c->window && w != c->window)
-            gal__key_fail(r, "sliding_window",
-                          "expected one window for all layers that have one, found %" PRId64 " and %" PRId64,
+            gal__key_fail(r, key, "expected one window for all layers that have one, found %" PRId64 " and %" PRId64,
                           c->window, w);
         if (w) c->window = w;
         c->layer_full[l] = w == 0;
@@ -232,7 +282,7 @@ static void read_layer_types(gal__keys *r, gal_config *c) {
 }
 
 /* No list where the window alone says the same. */
-static void drop_plain_layers(gal_config *c) {
+void gal__drop_plain_layers(gal_config *c) {
     if (!c->layer_full || (c->window && memchr(c->layer_full, 1, (size_t)c->L))) return;
     gal_free(c->layer_full);
     c->layer_full = NULL;
@@ -326,11 +376,14 @@ gal_err gal_config_parse(gal_config *out, const char *bytes, size_t n, const cha
     gal_config_defaults(&c);
     memset(c.model_type, 0, sizeof c.model_type);
     gal__keys r = { .obj = root, .path = path, .prefix = "", .diag = diag };
-    read_family(&r, &c);
+    read_quantisation(&r, &c);
+    enter_wrapper(&r, &c);
+    if (c.wrapper[0]) read_quantisation(&r, &c);
+    if (!r.err) read_family(&r, &c);
     if (!r.err) read_sizes(&r, &c);
-    if (!r.err) read_window(&r, &c);
+    if (!r.err) gal__key_window(&r, "sliding_window", gal__key_get(&r, "sliding_window"), &c);
     if (!r.err) read_layer_types(&r, &c);
-    if (!r.err) drop_plain_layers(&c);
+    if (!r.err) gal__drop_plain_layers(&c);
     if (!r.err) read_rope(&r, &c);
     if (!r.err) r.err = gal_config_check(&c, path, diag);
     json_decref(root);

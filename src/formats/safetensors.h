@@ -66,9 +66,13 @@ const gal_st_tensor *gal_safetensors_at(const gal_safetensors *s, size_t i);    
 const gal_st_tensor *gal_safetensors_find(const gal_safetensors *s, const char *name); /* NULL: none */
 const char *gal_safetensors_meta(const gal_safetensors *s, const char *key);           /* NULL: none */
 
-/* The weights of a folder: model.safetensors, or the shards that model.safetensors.index.json maps tensors to. */
+/* The weights of a folder: STEM.safetensors or, where that is not there, the files that STEM.safetensors.index.json
+ * maps tensors to. No other file is opened, so copies in two layouts (stems "model" and "consolidated") may lie side
+ * by side. */
 typedef struct gal_st_set gal_st_set;
-gal_err gal_st_set_open(gal_st_set **out, const char *dir, gal_diag *diag);
+gal_err gal_st_set_open(gal_st_set **out, const char *dir, const char *stem, gal_diag *diag);
+/* Whether there are weights under that stem, good or bad. */
+bool gal_st_set_exists(const char *dir, const char *stem);
 void gal_st_set_close(gal_st_set *s);
 size_t gal_st_set_count(const gal_st_set *s);
 const gal_st_tensor *gal_st_set_at(const gal_st_set *s, size_t i); /* sorted by name */

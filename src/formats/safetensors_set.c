@@ -12,6 +12,7 @@
 enum { MAX_INDEX = 100000000, MAX_SHARDS = 10000, MAX_NOTES = 32 };
 
 struct gal_st_set {
+    char *stem;
     gal_safetensors **shards;
     size_t n_shards, cap_shards;
     const gal_st_tensor **tensors; /* [count] sorted by name */
@@ -43,8 +44,8 @@ static gal_err note(gal_st_set *s, const char *file, const char *name, gal_diag 
     void *items = s->notes;
     gal_buf b = { 0 };
     char shown[GAL__SHOW];
-    gal_buf_printf(&b, "%s: tensor \"%s\" is not in model.safetensors.index.json; it is not used", file,
-                   gal__show(shown, name));
+    gal_buf_printf(&b, "%s: tensor \"%s\" is not in %s.safetensors.index.json; it is not used", file,
+                   gal__show(shown, name), s->stem);
     if (b.oom || gal_grow(&items, &s->cap_notes, s->n_notes + 1, sizeof *s->notes)) {
         gal_buf_free(&b);
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory", file);
@@ -135,8 +136,8 @@ static gal_err open_index(gal_st_set *s, const char *dir, const char *index, gal
     return err;
 }
 
-static gal_err open_single(gal_st_set *s, const char *dir, gal_diag *diag) {
-    gal_err err = add_shard(s, dir, "model.safetensors", diag);
+static gal_err open_single(gal_st_set *s, const char *dir, const char *name, gal_diag *diag) {
+    gal_err err = add_shard(s, dir, name, diag);
     if (err) return err;
     size_t n = gal_safetensors_count(s->shards[0]);
     s->tensors = gal_alloc_array(n, sizeof *s->tensors);
@@ -146,22 +147,74 @@ static gal_err open_single(gal_st_set *s, const char *dir, gal_diag *diag) {
     return GAL_OK;
 }
 
-gal_err gal_st_set_open(gal_st_set **out, const char *dir, gal_diag *diag) {
+/* Weights in a form that is not read, which is what a folder without the other may hold. */
+static const char *pickle_among(char *const *names, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const char *tail = strrchr(names[i], '.');
+        if (!tail) continue;
+        if (strcmp(tail, ".pth") == 0 || strcmp(tail, ".pt") == 0) return names[i];
+        if (strcmp(tail, ".bin") == 0 && strncmp(names[i], "pytorch_model", 13) == 0) return names[i];
+    }
+    return NULL;
+}
+
+static gal_err nothing_here(const char *dir, const char *stem, gal_diag *diag) {
+    char **names = NULL, shown[GAL__SHOW];
+    size_t count = 0, stem_bytes = strlen(stem);
+    gal_err err = gal_list_dir(dir, &names, &count, diag);
+    if (err) return err;
+    const char *pickle = pickle_among(names, count), *part = NULL;
+    for (size_t i = 0; i < count && !part; i++)
+        if (strncmp(names[i], stem, stem_bytes) == 0 && strncmp(names[i] + stem_bytes, "-0", 2) == 0) part = names[i];
+    if (part)
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: %s is one of several files of weights, but %s.safetensors.index.json, which tells what "
+                       "lies in which, is missing",
+                       dir, gal__show(shown, part), stem);
+    else if (pickle)
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: the weights are a pickle (%s), which can run programs when it is read and is never read "
+                       "here: fetch the same model's %s.safetensors, or convert it where it can be trusted",
+                       dir, gal__show(shown, pickle), stem);
+    else
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: no weights here: looked for %s.safetensors and %s.safetensors.index.json", dir, stem,
+                       stem);
+    gal_free_names(names, count);
+    return err;
+}
+
+/* "model.safetensors", "model.safetensors.index.json" inside dir into the two. */
+static bool join_names(gal_buf *name, gal_buf *single, gal_buf *index, const char *dir, const char *stem) {
+    gal_buf_printf(name, "%s.safetensors", stem);
+    if (name->oom || !gal_path_join(single, dir, name->data) || !gal_path_join(index, dir, name->data)) return false;
+    gal_buf_puts(index, ".index.json");
+    return !index->oom;
+}
+
+bool gal_st_set_exists(const char *dir, const char *stem) {
+    gal_buf name = { 0 }, single = { 0 }, index = { 0 };
+    bool there = join_names(&name, &single, &index, dir, stem) && (gal_exists(single.data) || gal_exists(index.data));
+    gal_buf_free(&name);
+    gal_buf_free(&single);
+    gal_buf_free(&index);
+    return there;
+}
+
+gal_err gal_st_set_open(gal_st_set **out, const char *dir, const char *stem, gal_diag *diag) {
     gal_st_set *s = gal_alloc(sizeof *s);
-    gal_buf single = { 0 }, index = { 0 };
+    gal_buf name = { 0 }, single = { 0 }, index = { 0 };
     gal_err err = GAL_OK;
-    if (!s || !gal_path_join(&single, dir, "model.safetensors") ||
-        !gal_path_join(&index, dir, "model.safetensors.index.json"))
+    if (s) s->stem = gal_strdup(stem);
+    if (!s || !s->stem || !join_names(&name, &single, &index, dir, stem))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     else if (gal_exists(single.data))
-        err = open_single(s, dir, diag);
+        err = open_single(s, dir, name.data, diag);
     else if (gal_exists(index.data))
         err = open_index(s, dir, index.data, diag);
     else
-        err = gal_fail(diag, GAL_EINPUT,
-                       "%s: no weights here: looked for model.safetensors and "
-                       "model.safetensors.index.json",
-                       dir);
+        err = nothing_here(dir, stem, diag);
+    gal_buf_free(&name);
     gal_buf_free(&single);
     gal_buf_free(&index);
     if (err)
@@ -178,6 +231,7 @@ void gal_st_set_close(gal_st_set *s) {
     gal_free(s->shards);
     gal_free(s->tensors);
     gal_free(s->notes);
+    gal_free(s->stem);
     gal_free(s);
 }
 

@@ -1,51 +1,48 @@
-/* load.c - a model from a folder in Hugging Face layout (formats.md 2). Refuses folders that lack a weight or hold
- * one of another shape or of a type that we do not compute with. Weights stay in the mapped files, read-only; what
- * lies there unaligned, or in f64, is copied. SPDX-License-Identifier: Apache-2.0 */
+/* load.c - a model from a folder in Hugging Face or Mistral's own layout (formats.md 2, 3). Refuses folders that lack
+ * a weight or hold one of another shape or of a type that we do not compute with. Weights stay in the mapped files,
+ * read-only; what lies there unaligned, or in f64, is copied. SPDX-License-Identifier: Apache-2.0 */
 #include "models/load.h"
 #include "base/file.h"
 #include "base/mem.h"
-#include "base/util.h"
-#include "formats/safetensors.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-enum { MAX_NOTES = 32, SHAPE_TEXT = 128, TRIES = 100 };
+enum { MAX_NOTES = 32 };
 
 static void close_set(void *files) { gal_st_set_close(files); }
 static gal_err bring_set(void *files, gal_bring *how, gal_diag *diag) { return gal_st_set_bring(files, how, diag); }
 
-static const char *shape_text(char buf[SHAPE_TEXT], int ndim, const int64_t *dim) {
+const char *gal__shape_text(char buf[GAL__SHAPE_TEXT], int ndim, const int64_t *dim) {
     size_t n = 0;
     buf[n++] = '[';
-    for (int i = 0; i < ndim && n < SHAPE_TEXT - 32; i++)
-        n += (size_t)snprintf(buf + n, SHAPE_TEXT - n, "%s%" PRId64, i ? ", " : "", dim[i]);
+    for (int i = 0; i < ndim && n < GAL__SHAPE_TEXT - 32; i++)
+        n += (size_t)snprintf(buf + n, GAL__SHAPE_TEXT - n, "%s%" PRId64, i ? ", " : "", dim[i]);
     buf[n++] = ']';
     buf[n] = 0;
     return buf;
 }
 
 gal_err gal__check_shape(const gal_w *w, const char *file, int ndim, const int64_t *dim, gal_diag *diag) {
-    char want[SHAPE_TEXT], have[SHAPE_TEXT];
+    char want[GAL__SHAPE_TEXT], have[GAL__SHAPE_TEXT];
     bool same = ndim == w->ndim;
     for (int i = 0; same && i < w->ndim; i++) same = dim[i] == w->dim[i];
     if (same) return GAL_OK;
     return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": expected shape %s, found %s", file, w->name,
-                    shape_text(want, w->ndim, w->dim), shape_text(have, ndim, dim));
+                    gal__shape_text(want, w->ndim, w->dim), gal__shape_text(have, ndim, dim));
 }
 
 /* Points w at the tensor's place in the mapped file, or copies it where it cannot be used as it lies. */
-static gal_err take(gal_w *w, const gal_st_tensor *t, gal_diag *diag) {
+static gal_err take(gal_w *w, const gal_st_tensor *t, const gal_st_set *set, const gal_config *c, gal_diag *diag) {
     gal_err err = gal__check_shape(w, t->file, t->ndim, t->dim, diag);
     if (err) return err;
+    if (t->dtype == GAL_ST_F8_E4M3) return gal__take_fp8(w, t, set, c->fp8_block, diag);
     gal_dtype dtype;
     if (!gal_st_dtype_ours(t->dtype, &dtype))
-        return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": expected F32, F16, BF16 or F64, found %s", t->file,
-                        w->name, gal_st_dtype_name(t->dtype));
+        return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": expected F32, F16, BF16, F64 or F8_E4M3, found %s",
+                        t->file, w->name, gal_st_dtype_name(t->dtype));
     bool wide = dtype == GAL_F64;
     w->file = t->file;
     w->dtype = wide ? GAL_F32 : dtype;
@@ -93,11 +90,47 @@ static bool ends_with(const char *s, const char *tail) {
     return n >= k && strcmp(s + n - k, tail) == 0;
 }
 
+static const char *described_by(const gal_model *m) {
+    return m->config.layout == GAL_LAYOUT_OWN ? "params.json" : "config.json";
+}
+
+/* Some weight was read from t. */
+static bool is_weight(const gal_model *m, gal_w *const *sorted, const gal_st_set *set, const gal_st_tensor *t) {
+    char plain[GAL__PLAIN], name[GAL__PLAIN];
+    if (strlen(t->name) >= GAL__PLAIN) return false;
+    (void)snprintf(name, sizeof name, "%s", gal__plain_name(m, t->name, plain));
+    gal_w key = { .name = name }, *p = &key;
+    return bsearch(&p, sorted, m->n_weights, sizeof(void *), by_name) && gal__find_tensor(m, set, name) == t;
+}
+
+/* A tensor that no weight asked for: left out where it is known what it is, else refused. */
+static gal_err refuse_or_leave(gal_model *m, gal__left_out *left, const gal_st_set *set, const gal_st_tensor *t,
+                               gal_diag *diag) {
+    const char *head = m->config.layout == GAL_LAYOUT_OWN ? "output.weight" : "lm_head.weight";
+    char name[GAL__PLAIN], plain[GAL__PLAIN], text[160];
+    if (gal__leave_out(m, left, t->name) || ends_with(t->name, ".rotary_emb.inv_freq") ||
+        gal__beside_fp8(set, t->name))
+        return GAL_OK;
+    if (m->config.tied && strcmp(gal__plain_name(m, t->name, plain), head) == 0) {
+        (void)snprintf(text, sizeof text, ": tensor \"%s\" is not used: %s ties it to the embedding", head,
+                       described_by(m));
+        return gal_model_add_note(m, t->file, text, diag);
+    }
+    (void)snprintf(name, sizeof name, "%.120s", t->name);
+    for (char *c = name; *c; c++)
+        if ((unsigned char)*c < 0x20) *c = '?';
+    return gal_fail(diag, GAL_EINPUT,
+                    "%s: tensor \"%s\" belongs to no weight of the model: expected the %zu tensors that %s asks for",
+                    t->file, name, m->n_weights, described_by(m));
+}
+
 /* Refuses a tensor that no weight asked for: a model without it would be another one (fewer layers than the file has,
  * biases that are left out). Not needed: rotary frequencies of old files, which follow from the config; a head beside
- * a config that ties it to the embedding, which is said. */
-static gal_err refuse_extra(gal_model *m, const gal_st_set *set, gal_diag *diag) {
+ * a config that ties it to the embedding, which is said; scales that load_fp8.c knows; what is not text, which is
+ * said. */
+static gal_err refuse_extra(gal_model *m, const char *dir, const gal_st_set *set, gal_diag *diag) {
     gal_err err = GAL_OK;
+    gal__left_out left = { 0 };
     for (size_t i = 0; !err && i < gal_st_set_notes(set); i++)
         err = gal_model_add_note(m, gal_st_set_note(set, i), "", diag);
     gal_w **sorted = gal_alloc_array(m->n_weights, sizeof(void *));
@@ -106,60 +139,32 @@ static gal_err refuse_extra(gal_model *m, const gal_st_set *set, gal_diag *diag)
     qsort(sorted, m->n_weights, sizeof(void *), by_name);
     for (size_t i = 0; !err && i < gal_st_set_count(set); i++) {
         const gal_st_tensor *t = gal_st_set_at(set, i);
-        char name[128];
-        (void)snprintf(name, sizeof name, "%.120s", t->name);
-        gal_w key = { .name = name }, *p = &key;
-        if (strlen(t->name) < sizeof name - 8 && bsearch(&p, sorted, m->n_weights, sizeof(void *), by_name)) continue;
-        if (ends_with(t->name, ".rotary_emb.inv_freq")) continue;
-        for (char *c = name; *c; c++)
-            if ((unsigned char)*c < 0x20) *c = '?';
-        if (strcmp(name, "lm_head.weight") == 0)
-            err = gal_model_add_note(
-                m, t->file, ": tensor \"lm_head.weight\" is not used: config.json ties it to the embedding", diag);
-        else
-            err = gal_fail(
-                diag, GAL_EINPUT,
-                "%s: tensor \"%s\" belongs to no weight of the model: expected the %zu tensors that config.json "
-                "asks for",
-                t->file, name, m->n_weights);
+        if (!is_weight(m, sorted, set, t)) err = refuse_or_leave(m, &left, set, t, diag);
     }
     gal_free(sorted);
-    return err;
+    return err ? err : gal__note_left_out(m, &left, dir, diag);
 }
 
 static gal_err take_all(gal_model *m, const char *dir, const gal_st_set *set, gal_diag *diag) {
     for (size_t i = 0; i < m->n_weights; i++) {
         gal_w *w = &m->weights[i];
-        const gal_st_tensor *t = gal_st_set_find(set, w->name);
-        char shape[SHAPE_TEXT];
+        const gal_st_tensor *t = gal__find_tensor(m, set, w->name);
+        char shape[GAL__SHAPE_TEXT];
         if (!t)
-            return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\" of shape %s is missing; config.json asks for it",
-                            dir, w->name, shape_text(shape, w->ndim, w->dim));
-        gal_err err = take(w, t, diag);
+            return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\" of shape %s is missing; %s asks for it", dir,
+                            w->name, gal__shape_text(shape, w->ndim, w->dim), described_by(m));
+        gal_err err = take(w, t, set, &m->config, diag);
         if (err) return err;
     }
-    return refuse_extra(m, set, diag);
+    return refuse_extra(m, dir, set, diag);
 }
 
-/* GAL_OK if dir is a folder with a config.json, whose path is left in b. */
-static gal_err find_config(const char *dir, gal_buf *b, gal_diag *diag) {
-    struct stat st;
-    if (stat(dir, &st) != 0)
-        return errno == ENOENT
-                   ? gal_fail(diag, GAL_EINPUT, "%s: no such file or folder", dir)
-                   : gal_fail(diag, GAL_EINPUT, "%s: expected a model's folder: %s", dir, strerror(errno));
-    if (!S_ISDIR(st.st_mode))
-        return gal_fail(diag, GAL_EINPUT, "%s: expected a model's folder (config.json and weights), found %s", dir,
-                        S_ISREG(st.st_mode) ? "a file" : "no folder");
-    if (!gal_path_join(b, dir, "config.json")) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
-    if (gal_exists(b->data)) return GAL_OK; /* if it is no file, reading it will say what it is */
-    if (!gal_path_join(b, dir, "params.json")) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
-    if (gal_is_file(b->data))
-        return gal_fail(diag, GAL_EINPUT,
-                        "%s: this folder has Mistral's own layout (params.json), which is not supported yet: "
-                        "expected config.json",
-                        dir);
-    return gal_fail(diag, GAL_EINPUT, "%s: not a model: looked for config.json and checkpoints/step-N in it", dir);
+/* What the file did not say and its readers have to agree on. */
+static gal_err note_assumed(gal_model *m, const char *file, gal_diag *diag) {
+    char text[96];
+    if (!m->config.theta_assumed) return GAL_OK;
+    (void)snprintf(text, sizeof text, ": rope_theta is missing; taken as %g", m->config.rope_theta);
+    return gal_model_add_note(m, file, text, diag);
 }
 
 /* Few enough weights that reading them all at once is not felt. */
@@ -169,22 +174,27 @@ static bool small(const gal_model *m) {
     return bytes <= GAL_FINITE_BYTES;
 }
 
-static gal_err load_folder(gal_model **out, const char *dir, gal_diag *diag) {
+/* dir has this layout, as far as one can see from its files' names. */
+static gal_err load_folder(gal_model **out, const char *dir, gal_layout layout, gal_diag *diag) {
+    bool own = layout == GAL_LAYOUT_OWN;
     gal_buf path = { 0 };
     gal_config config;
     gal_config_defaults(&config);
     gal_model *m = NULL;
     gal_st_set *set = NULL;
-    gal_err err = find_config(dir, &path, diag);
-    if (!err) err = gal_config_read(&config, path.data, diag);
+    gal_err err = gal_path_join(&path, dir, own ? "params.json" : "config.json")
+                      ? GAL_OK
+                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (!err) err = own ? gal_own_config_read(&config, path.data, diag) : gal_config_read(&config, path.data, diag);
     if (!err) err = gal_model_build(&m, &config, diag);
-    if (!err) err = gal_st_set_open(&set, dir, diag);
+    if (!err) err = gal_st_set_open(&set, dir, own ? "consolidated" : "model", diag);
     if (!err) {
         m->files = set;
         m->files_free = close_set;
         m->files_bring = bring_set;
         err = take_all(m, dir, set, diag);
     }
+    if (!err) err = note_assumed(m, path.data, diag);
     gal_buf_free(&path);
     gal_config_free(&config);
     if (err)
@@ -194,15 +204,23 @@ static gal_err load_folder(gal_model **out, const char *dir, gal_diag *diag) {
     return err;
 }
 
-gal_err gal_model_load(gal_model **out, const char *path, gal_diag *diag) {
+gal_err gal_model_load_as(gal_model **out, const char *path, gal_layout layout, gal_diag *diag) {
     gal_model *m = NULL;
-    gal_err err = gal_is_file(path) ? gal__load_gguf(&m, path, diag) : load_folder(&m, path, diag);
+    gal_buf at = { 0 };
+    gal_err err = gal__resolve(&at, &layout, path, layout, diag);
+    if (!err)
+        err = layout == GAL_LAYOUT_GGUF ? gal__load_gguf(&m, at.data, diag) : load_folder(&m, path, layout, diag);
     if (!err && small(m)) err = gal_model_check_finite(m, diag);
+    gal_buf_free(&at);
     if (err)
         gal_model_free(m);
     else
         *out = m;
     return err;
+}
+
+gal_err gal_model_load(gal_model **out, const char *path, gal_diag *diag) {
+    return gal_model_load_as(out, path, GAL_LAYOUT_ANY, diag);
 }
 
 uint64_t gal_model_mapped_bytes(const gal_model *m) {
@@ -222,78 +240,4 @@ gal_err gal_model_bring(gal_model *m, gal_bring *how, gal_diag *diag) {
     gal_err err = m->files ? m->files_bring(m->files, how, diag) : GAL_OK;
     m->files_read = how->read && !err;
     return err;
-}
-
-/* Of "step-N" the N, else -1: a folder still being written has another name. */
-static int64_t step_of(const char *name) {
-    int64_t n;
-    if (strncmp(name, "step-", 5) != 0 || name[5] < '0' || name[5] > '9' || !gal_parse_i64(name + 5, &n)) return -1;
-    return n;
-}
-
-/* Takes checkpoints/name for dir if it is a folder (any more); *taken tells. */
-static gal_err consider(gal_buf *dir, bool *taken, const char *checkpoints, const char *name, gal_diag *diag) {
-    gal_buf at = { 0 };
-    bool fits = gal_path_join(&at, checkpoints, name);
-    *taken = fits && gal_is_dir(at.data);
-    if (*taken) {
-        gal_buf_clear(dir);
-        gal_buf_add(dir, at.data, at.len);
-        fits = !dir->oom;
-    }
-    gal_buf_free(&at);
-    return fits ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "%s: no memory", checkpoints);
-}
-
-/* Into dir, which is empty if there is none. *again: one that is newer was removed meanwhile. What the newest lacks
- * is for loading to say: an older one in its place would be no answer. */
-static gal_err look_for_newest(gal_buf *dir, bool *again, const char *checkpoints, gal_diag *diag) {
-    char **names = NULL;
-    size_t count = 0;
-    gal_buf_clear(dir);
-    gal_err err = gal_list_dir(checkpoints, &names, &count, diag);
-    int64_t newest = -1, lost = -1;
-    for (size_t i = 0; !err && i < count; i++) {
-        int64_t n = step_of(names[i]);
-        bool taken = false;
-        if (n <= newest) continue;
-        err = consider(dir, &taken, checkpoints, names[i], diag);
-        if (taken)
-            newest = n;
-        else
-            lost = GAL_MAX(lost, n);
-    }
-    *again = lost > newest;
-    gal_free_names(names, count);
-    return err;
-}
-
-/* Into dir, which is empty if there is none. A training that removes a checkpoint has written a newer one before. */
-static gal_err newest_checkpoint(gal_buf *dir, const char *checkpoints, gal_diag *diag) {
-    bool again = true;
-    gal_err err = GAL_OK;
-    gal_buf_clear(dir);
-    if (!gal_is_dir(checkpoints)) return GAL_OK;
-    for (int left = TRIES; !err && again && left > 0; left--) err = look_for_newest(dir, &again, checkpoints, diag);
-    return err || dir->len ? err : consider(dir, &again, checkpoints, "best", diag);
-}
-
-gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag) {
-    gal_buf b = { 0 };
-    gal_diag why = { 0 };
-    gal_err err = gal_is_file(path) ? GAL_OK : find_config(path, &b, &why);
-    if (!err) {
-        gal_buf_clear(dir);
-        gal_buf_puts(dir, path);
-        if (dir->oom) err = gal_fail(&why, GAL_ENOMEM, "%s: no memory", path);
-    } else if (err == GAL_EINPUT) {
-        gal_diag looking = { 0 };
-        gal_err looked = gal_path_join(&b, path, "checkpoints")
-                             ? newest_checkpoint(dir, b.data, &looking)
-                             : gal_fail(&looking, GAL_ENOMEM, "%s: no memory", path);
-        if (looked) why = looking;
-        err = looked ? looked : dir->len ? GAL_OK : err;
-    }
-    gal_buf_free(&b);
-    return err ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
 }

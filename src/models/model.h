@@ -84,18 +84,23 @@ void gal_rope_spec_free(gal_rope_spec *s); /* leaves {0} */
 extern const gal_family gal_mistral;
 gal_err gal_mistral_declare(gal_model *m, gal_diag *diag);
 
-/* load.c    A folder in Hugging Face layout (formats.md 2) or a GGUF file (4). Weights of f32, f16 and bf16 stay in
- * the mapped files (read-only). */
-gal_err gal_model_load(gal_model **out, const char *path, gal_diag *diag);
+/* load.c    A folder in Hugging Face's or Mistral's own layout (formats.md 2, 3) or a GGUF file (4). Weights of f32,
+ * f16 and bf16 stay in the mapped files (read-only). layout: GAL_LAYOUT_ANY, or the one to read of a folder that has
+ * more than one. */
+gal_err gal_model_load_as(gal_model **out, const char *path, gal_layout layout, gal_diag *diag);
+gal_err gal_model_load(gal_model **out, const char *path, gal_diag *diag); /* any */
 /* Bytes of the weights that lie in mapped files. */
 uint64_t gal_model_mapped_bytes(const gal_model *m);
 /* Adds "file" "what" to m->notes, up to a fixed number. */
 gal_err gal_model_add_note(gal_model *m, const char *file, const char *what, gal_diag *diag);
 /* Brings mapped weights into memory before they are needed (base/bring.h); without any, nothing. */
 gal_err gal_model_bring(gal_model *m, gal_bring *how, gal_diag *diag);
-/* The folder that a MODEL operand means: path itself, or the newest checkpoint of a run directory of ours (best if
- * there is no step-N). */
-gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag);
+/* layout.c  The folder or GGUF file that a MODEL operand means: path itself, the one GGUF file in it where it has no
+ * other layout, or the newest checkpoint of a run directory of ours (best if there is no step-N). */
+gal_err gal_model_find_as(const char *path, gal_layout layout, gal_buf *dir, gal_diag *diag);
+gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag); /* any */
+/* Which layouts a folder has, each with description and weights. */
+gal_err gal_model_layouts(bool there[GAL_LAYOUTS], const char *dir, gal_diag *diag);
 /* finite.c  Reads every weight (once in a model's life) and leaves a warning for each that holds NaN or infinities:
  * which, how many, where the first is. Loading does it for models of at most GAL_FINITE_BYTES; for larger ones
  * whoever meets a number that is not finite asks. */

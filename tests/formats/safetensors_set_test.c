@@ -32,7 +32,7 @@ static void test_shards(void **state) {
               "{\"metadata\":{\"total_size\":1},\"weight_map\":{\"a\":\"m-1.safetensors\",\"b\":\"m-2.safetensors\","
               "\"c\":\"m-1.safetensors\"}}");
     gal_st_set *s = NULL;
-    CHECK_OK(gal_st_set_open(&s, folder, diag));
+    CHECK_OK(gal_st_set_open(&s, folder, "model", diag));
     assert_int_equal(gal_st_set_count(s), 3);
     assert_string_equal(gal_st_set_at(s, 1)->name, "b");
     float got[2];
@@ -52,10 +52,10 @@ static void test_single(void **state) {
     make_folder(folder);
     gal_st_set *s = NULL;
     gal_diag why = { 0 };
-    assert_int_equal(gal_st_set_open(&s, folder, &why), GAL_EINPUT);
+    assert_int_equal(gal_st_set_open(&s, folder, "model", &why), GAL_EINPUT);
     assert_non_null(strstr(why.text, "model.safetensors.index.json"));
     put_shard(folder, "model.safetensors", "x", "y");
-    CHECK_OK(gal_st_set_open(&s, folder, diag));
+    CHECK_OK(gal_st_set_open(&s, folder, "model", diag));
     assert_int_equal(gal_st_set_count(s), 2);
     assert_non_null(gal_st_set_find(s, "y"));
     gal_st_set_close(s);
@@ -88,7 +88,7 @@ static void test_bad_indexes(void **state) {
         put_index(folder, bad[i][0]);
         gal_st_set *s = NULL;
         gal_diag diag = { 0 };
-        if (gal_st_set_open(&s, folder, &diag) != GAL_EINPUT) fail_msg("accepted: %s", bad[i][0]);
+        if (gal_st_set_open(&s, folder, "model", &diag) != GAL_EINPUT) fail_msg("accepted: %s", bad[i][0]);
         if (!strstr(diag.text, bad[i][1])) fail_msg("no \"%s\" in: %s", bad[i][1], diag.text);
     }
     remove_folder(folder);

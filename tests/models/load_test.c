@@ -187,7 +187,7 @@ static void test_refused(void **state) {
     refuse(path, "found a file", "file");
     refuse(folder, "not a model", "config.json");
     put_file(folder, "params.json", "{}", 2);
-    refuse(folder, "params.json", "not supported");
+    refuse(folder, "params.json", "dim");
     put_file(folder, "config.json", "{", 1);
     refuse(folder, "config.json", "JSON");
 

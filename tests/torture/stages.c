@@ -412,7 +412,7 @@ static void make_shards(void) {
     gal_buf index = { 0 };
     copy_tree(model_folder(), in("sharded"));
     forget("sharded/model.safetensors");
-    CHECK_OK(gal_st_set_open(&set, model_folder(), diag));
+    CHECK_OK(gal_st_set_open(&set, model_folder(), "model", diag));
     gal_buf_puts(&index, "{\"weight_map\": {");
     for (size_t part = 0; part < 2; part++) {
         gal_st_item items[32];
