@@ -72,6 +72,10 @@ gal_err gal_own_config_parse(gal_config *out, const char *bytes, size_t n, const
 /* Appends what gal_config_write() would write. */
 gal_err gal_config_print(const gal_config *c, gal_buf *out, const char *path, gal_diag *diag);
 
+/* yarn.c: 0.1 weight ln(factor) + 1, and what cosine and sine of a YaRN model are multiplied with. */
+double gal_yarn_magnitude(double factor, double weight);
+double gal_yarn_scale(const gal_config *c);
+
 /* Default sampling of a model. A negative number: the file does not say. */
 typedef struct gal_generation {
     int32_t bos, eos[GAL_MAX_EOS], n_eos, pad; /* n_eos 0: none */

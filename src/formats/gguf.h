@@ -34,6 +34,9 @@ uint32_t gal_gguf_version(const gal_gguf *g);
 /* gguf_config.c: what the metadata say of the model; path is for messages. */
 struct gal_config;
 gal_err gal_gguf_config(struct gal_config *out, const gal_gguf *g, const char *path, gal_diag *diag);
+/* The makers' sampling (general.sampling.*) and the ids that end a text. */
+struct gal_generation;
+gal_err gal_gguf_generation(struct gal_generation *out, const gal_gguf *g, const char *path, gal_diag *diag);
 
 /* ---- tensors -----------------------------------------------------------------------------------------------------
  */
@@ -155,6 +158,11 @@ void gal_gguf_put_tensor(gal_gguf_writer *w, const gal_gguf_item *item);
 /* The bytes that such a tensor has; GAL_EINPUT if there can be none. path and name: for the message. */
 gal_err gal_gguf_tensor_bytes(uint32_t type, int ndim, const int64_t *dim, uint64_t *bytes, const char *path,
                               const char *name, gal_diag *diag);
+
+/* gguf_config_write.c: a model's sizes and options, and its sampling. GAL_EINPUT: no key says what the config does;
+ * path is for messages. */
+gal_err gal_gguf_put_config(gal_gguf_writer *w, const struct gal_config *c, const char *path, gal_diag *diag);
+void gal_gguf_put_generation(gal_gguf_writer *w, const struct gal_generation *g);
 
 /* Whole or not at all (gal_write_atomic). */
 gal_err gal_gguf_write(const gal_gguf_writer *w, const char *path, gal_diag *diag);

@@ -1,10 +1,13 @@
 /* gguf_config.c - a model's sizes and options from the metadata of a GGUF file (formats.md 4.2). Refuses by name what
  * would be computed wrongly. SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
 #include "formats/config.h"
 #include "formats/gguf.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Errors stick: after the first one, readers give their fallbacks. */
@@ -45,14 +48,34 @@ static int64_t whole(reader *r, const char *name, int64_t low, int64_t high, int
     return whole_of(r, key_of(r, key, name), low, high, fallback);
 }
 
-static double real(reader *r, const char *name, double low, double high, double fallback) {
-    char key[KEY];
+/* The decimal number of fewest digits that rounds to x: what somebody wrote before it became an f32, 1e-05 and not
+ * 9.99999974737875e-06. */
+static double as_written(float x) {
+    double size = fabs((double)x);
+    if (!(size > 0) || !isfinite(size)) return (double)x;
+    int top = (int)floor(log10(size));
+    for (int digits = 1; digits <= 9; digits++) {
+        int down = digits - 1 - top; /* so many places behind the point */
+        double scale = pow(10, abs(down)), v = (double)x;
+        v = down >= 0 ? round(v * scale) / scale : round(v / scale) * scale;
+        if (!((float)v < x) && !((float)v > x)) return v;
+    }
+    return (double)x;
+}
+
+static double real_of(reader *r, const char *key, double low, double high, double fallback) {
     double v = fallback;
     bool found = false;
     if (r->err) return fallback;
-    r->err = gal_gguf_float(r->g, key_of(r, key, name), &v, &found, r->diag);
-    if (!r->err && found && !(v >= low && v <= high)) out_of_range(r, key, low, high, v);
-    return v;
+    r->err = gal_gguf_float(r->g, key, &v, &found, r->diag);
+    if (r->err || !found) return fallback;
+    if (!(v >= low && v <= high)) out_of_range(r, key, low, high, v);
+    return gal_gguf_get(r->g, key)->type == GAL_GGUF_F32 ? as_written((float)v) : v;
+}
+
+static double real(reader *r, const char *name, double low, double high, double fallback) {
+    char key[KEY];
+    return real_of(r, key_of(r, key, name), low, high, fallback);
 }
 
 /* One number for all layers, or a list with the same number for each. */
@@ -124,31 +147,113 @@ static void read_sizes(reader *r, gal_config *c) {
     c->tied = !gal_gguf_find(r->g, "output.weight");
 }
 
-static void read_rope(reader *r, gal_config *c) {
+/* "none", "linear" or "yarn" into c->rope_type. An absent type with a factor means linear. */
+static void read_rope_type(reader *r, gal_config *c) {
+    static const char *const OURS[] = { "linear", "yarn" };
     char key[KEY];
     const char *s = NULL;
     size_t n = 0;
     bool found = false;
-    c->rope_theta = real(r, "rope.freq_base", 1e-3, 1e12, 1e4);
-    refuse_key(r, "attention.temperature_scale", "the scaling of queries is not supported yet");
+    c->rope_factor = real(r, "rope.scaling.factor", 1e-3, 1e6, real(r, "rope.scale_linear", 1e-3, 1e6, 1.0));
+    if (!r->err) r->err = gal_gguf_string(r->g, key_of(r, key, "rope.scaling.type"), &s, &n, &found, r->diag);
     if (r->err) return;
-    double old = real(r, "rope.scale_linear", 1e-3, 1e6, 1.0);
-    r->err = gal_gguf_string(r->g, key_of(r, key, "rope.scaling.type"), &s, &n, &found, r->diag);
-    if (r->err) return;
-    bool linear = found && n == 6 && memcmp(s, "linear", 6) == 0,
-         none = !found || (n == 4 && memcmp(s, "none", 4) == 0);
-    if (!linear && !none)
+    bool none = found && n == 4 && memcmp(s, "none", 4) == 0, known = none || !found;
+    for (size_t i = 0; found && i < GAL_LEN(OURS); i++) {
+        if (strlen(OURS[i]) != n || memcmp(OURS[i], s, n) != 0) continue;
+        (void)snprintf(c->rope_type, sizeof c->rope_type, "%s", OURS[i]);
+        known = true;
+    }
+    if (!known)
         r->err = gal_fail(r->diag, GAL_EINPUT,
-                          "%s: %s: expected \"none\" or \"linear\", found \"%.*s\", which is not supported yet",
+                          "%s: %s: expected \"none\", \"linear\" or \"yarn\", found \"%.*s\", which is not supported",
                           r->path, key, (int)(n < 40 ? n : 40), s);
-    c->rope_factor = real(r, "rope.scaling.factor", 1e-3, 1e6, old);
-    if (none && found) c->rope_factor = 1.0;
-    if (c->rope_factor < 1.0 || c->rope_factor > 1.0) (void)snprintf(c->rope_type, sizeof c->rope_type, "linear");
+    bool one = !(c->rope_factor < 1.0) && !(c->rope_factor > 1.0);
+    if (none) c->rope_factor = 1.0;
+    if (strcmp(c->rope_type, "linear") == 0 && one) (void)snprintf(c->rope_type, sizeof c->rope_type, "default");
+    if (!found && !one) (void)snprintf(c->rope_type, sizeof c->rope_type, "linear");
+}
+
+/* What cosine and sine are multiplied with, as the format's first reader computes it (gguf_config_write.c); a
+ * yarn_attn_factor is the makers' word on the whole. */
+static void read_yarn(reader *r, gal_config *c) {
+    c->rope_beta_fast = real(r, "rope.scaling.yarn_beta_fast", 1e-3, 1e6, 32);
+    c->rope_beta_slow = real(r, "rope.scaling.yarn_beta_slow", 1e-3, 1e6, 1);
+    double log = real(r, "rope.scaling.yarn_log_multiplier", 0, 1e3, 0),
+           said = real(r, "rope.scaling.yarn_attn_factor", 0, 1e6, 0),
+           times = real(r, "rope.scaling.attn_factor", 1e-6, 1e6, 1),
+           extend = real(r, "rope.scaling.yarn_ext_factor", -1, 1e6, 1);
+    if (log > 0) {
+        c->rope_mscale = 1.0;
+        c->rope_mscale_all_dim = log;
+    }
+    if (said > 0)
+        c->rope_attention_factor = said;
+    else if (times < 1 || times > 1)
+        c->rope_attention_factor = gal_yarn_scale(c) * times;
+    if (!r->err && extend >= 0 && (extend < 1 || extend > 1))
+        r->err = gal_fail(r->diag, GAL_EINPUT, "%s: %s.rope.scaling.yarn_ext_factor: expected 1, found %g", r->path,
+                          r->arch, extend);
+    if (!r->err && c->rope_beta_fast < c->rope_beta_slow)
+        r->err = gal_fail(r->diag, GAL_EINPUT,
+                          "%s: %s.rope.scaling.yarn_beta_fast: expected at least yarn_beta_slow = %g, found %g",
+                          r->path, r->arch, c->rope_beta_slow, c->rope_beta_fast);
+}
+
+static void read_rope(reader *r, gal_config *c) {
+    c->rope_theta = real(r, "rope.freq_base", 1e-3, 1e12, 1e4);
+    read_rope_type(r, c);
+    c->rope_original = whole(r, "rope.scaling.original_context_length", 1, GAL_MAX_POSITIONS, 0);
+    c->query_beta = real(r, "attention.temperature_scale", 0, 100, 0);
+    c->query_original = whole(r, "attention.temperature_length", 1, GAL_MAX_POSITIONS, 0);
+    if (strcmp(c->rope_type, "yarn") == 0)
+        read_yarn(r, c);
+    else if (real(r, "rope.scaling.attn_factor", 0, 1e6, 1) < 1 || real(r, "rope.scaling.attn_factor", 0, 1e6, 1) > 1)
+        refuse_key(r, "rope.scaling.attn_factor", "expected 1 without YaRN");
+    if (c->query_beta > 0) (void)snprintf(c->model_type, sizeof c->model_type, "ministral3");
+}
+
+/* Which layers have the window: a bool for each. */
+static void read_layers(reader *r, gal_config *c) {
+    char key[KEY];
+    const gal_gguf_value *v = NULL;
+    bool found = false;
+    if (r->err) return;
+    r->err = gal_gguf_array(r->g, key_of(r, key, "attention.sliding_window_pattern"), GAL_GGUF_BOOLS, &v, &found,
+                            r->diag);
+    if (r->err || !found) return;
+    if (v->count != (uint64_t)c->L || !c->window) {
+        r->err = gal_fail(r->diag, GAL_EINPUT,
+                          "%s: %s: expected %" PRId64 " bools beside a sliding_window, found %" PRIu64
+                          " and a window of %" PRId64,
+                          r->path, key, c->L, v->count, c->window);
+        return;
+    }
+    c->layer_full = gal_alloc((size_t)c->L);
+    if (!c->layer_full) {
+        r->err = gal_fail(r->diag, GAL_ENOMEM, "%s: %s: no memory", r->path, key);
+        return;
+    }
+    for (int64_t l = 0; l < c->L; l++) c->layer_full[l] = !gal_gguf_bool_at(v, (uint64_t)l);
+    if (!(c->query_beta > 0)) (void)snprintf(c->model_type, sizeof c->model_type, "ministral");
 }
 
 static int32_t id_of(reader *r, const char *key, int32_t fallback) {
     bool absent = !gal_gguf_get(r->g, key);
     return absent ? fallback : (int32_t)whole_of(r, key, 0, GAL_MAX_VOCAB - 1, -1);
+}
+
+/* The ids that end a text: the end of a sequence, of a turn, of a message. */
+static int32_t read_ends(reader *r, int32_t ids[GAL_MAX_EOS], int32_t fallback) {
+    static const char *const KEYS[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                        "tokenizer.ggml.eom_token_id" };
+    int32_t n = 0;
+    for (size_t i = 0; i < GAL_LEN(KEYS); i++) {
+        int32_t id = id_of(r, KEYS[i], i ? -1 : fallback);
+        bool twice = false;
+        for (int32_t j = 0; j < n; j++) twice |= ids[j] == id;
+        if (id >= 0 && !twice) ids[n++] = id;
+    }
+    return n;
 }
 
 gal_err gal_gguf_config(gal_config *out, const gal_gguf *g, const char *path, gal_diag *diag) {
@@ -159,12 +264,31 @@ gal_err gal_gguf_config(gal_config *out, const gal_gguf *g, const char *path, ga
     read_arch(&r);
     if (!r.err) read_sizes(&r, &c);
     if (!r.err) read_rope(&r, &c);
-    if (r.err) return r.err;
+    if (!r.err) read_layers(&r, &c);
     c.bos = id_of(&r, "tokenizer.ggml.bos_token_id", 1);
-    c.eos[0] = id_of(&r, "tokenizer.ggml.eos_token_id", 2);
-    c.n_eos = 1;
+    c.n_eos = read_ends(&r, c.eos, 2);
     c.pad = id_of(&r, "tokenizer.ggml.padding_token_id", -1);
     if (!r.err) r.err = gal_config_check(&c, path, diag);
-    if (!r.err) *out = c;
+    if (r.err)
+        gal_config_free(&c);
+    else
+        *out = c;
+    return r.err;
+}
+
+gal_err gal_gguf_generation(gal_generation *out, const gal_gguf *g, const char *path, gal_diag *diag) {
+    reader r = { .g = g, .path = path, .diag = diag };
+    gal_generation v;
+    gal_generation_defaults(&v);
+    v.bos = id_of(&r, "tokenizer.ggml.bos_token_id", -1);
+    v.n_eos = read_ends(&r, v.eos, -1);
+    v.pad = id_of(&r, "tokenizer.ggml.padding_token_id", -1);
+    v.temperature = real_of(&r, "general.sampling.temp", 0, 1e6, -1);
+    v.top_p = real_of(&r, "general.sampling.top_p", 0, 1, -1);
+    v.repetition_penalty = real_of(&r, "general.sampling.penalty_repeat", 1e-6, 1e6, -1);
+    bool top_k = gal_gguf_get(g, "general.sampling.top_k") != NULL;
+    v.top_k = top_k ? whole_of(&r, "general.sampling.top_k", 0, INT32_MAX, 0) : -1;
+    if (v.temperature >= 0) v.do_sample = v.temperature > 0;
+    if (!r.err) *out = v;
     return r.err;
 }

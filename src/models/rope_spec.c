@@ -7,9 +7,6 @@
 #include <math.h>
 #include <string.h>
 
-/* YaRN's attention factor: 0.1 ln(factor) + 1, weighted. */
-static double magnitude(double factor, double weight) { return factor <= 1 ? 1.0 : 0.1 * weight * log(factor) + 1.0; }
-
 /* The dimension that turns `turns` times within the original context. */
 static double dimension_of(double turns, double size, double theta, double original) {
     const double two_pi = 6.283185307179586;
@@ -35,13 +32,7 @@ static void yarn(gal_rope_spec *s, const gal_config *c, double original) {
         float inter = 1.0f / ((float)c->rope_factor * p);
         s->inv_freq[j] = inter * (1.0f - keep) + plain * keep;
     }
-    if (c->rope_attention_factor > 0)
-        s->mscale = (float)c->rope_attention_factor;
-    else if (c->rope_mscale > 0 && c->rope_mscale_all_dim > 0)
-        s->mscale = (float)(magnitude(c->rope_factor, c->rope_mscale) /
-                            magnitude(c->rope_factor, c->rope_mscale_all_dim));
-    else
-        s->mscale = (float)magnitude(c->rope_factor, 1.0);
+    s->mscale = (float)gal_yarn_scale(c);
 }
 
 gal_err gal_rope_spec_of(gal_rope_spec *out, const gal_config *c, gal_diag *diag) {

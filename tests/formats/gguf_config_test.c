@@ -5,6 +5,7 @@
 #include "support/check.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define FILE_NAME "test.gguf"
@@ -52,11 +53,19 @@ static gal_err read_with(gal_config *out, const change *c, gal_diag *why) {
     put(w, c, "llama.attention.layer_norm_rms_epsilon", 1e-6, NULL);
     put(w, c, "llama.rope.freq_base", 1000000.5, NULL);
     put(w, c, "tokenizer.ggml.bos_token_id", 3, NULL);
-    static const char *const MORE[] = { "llama.expert_count",         "llama.attention.sliding_window",
-                                        "llama.attention.key_length", "llama.attention.value_length",
-                                        "llama.rope.dimension_count", "llama.rope.scaling.type",
-                                        "llama.rope.scale_linear",    "llama.attention.temperature_scale",
-                                        "llama.vocab_size",           "tokenizer.ggml.eos_token_id" };
+    static const char *const MORE[] = { "llama.expert_count",
+                                        "llama.attention.sliding_window",
+                                        "llama.attention.key_length",
+                                        "llama.attention.value_length",
+                                        "llama.rope.dimension_count",
+                                        "llama.rope.scaling.type",
+                                        "llama.rope.scale_linear",
+                                        "llama.attention.temperature_scale",
+                                        "llama.vocab_size",
+                                        "tokenizer.ggml.eos_token_id",
+                                        "tokenizer.ggml.eot_token_id",
+                                        "llama.rope.scaling.attn_factor",
+                                        "llama.attention.sliding_window_pattern" };
     for (size_t i = 0; i < GAL_LEN(MORE); i++) /* not in the good file */
         if (c->key && strcmp(c->key, MORE[i]) == 0) put(w, c, MORE[i], 1, NULL);
     gal_gguf_put_tensor(w,
@@ -100,6 +109,116 @@ static void absent_or_other(void **state) {
     assert_true(fabs(c.rope_factor - 4) < 1e-6);
     CHECK_OK(read_with(&c, &(change){ "llama.rope.scaling.type", TEXT, 0, "none" }, diag));
     assert_string_equal(c.rope_type, "default");
+    CHECK_OK(read_with(&c, &(change){ "llama.rope.scaling.type", TEXT, 0, "yarn" }, diag));
+    assert_string_equal(c.rope_type, "yarn");
+    CHECK_OK(read_with(&c, &(change){ "llama.attention.temperature_scale", F32, 0.1, NULL }, diag));
+    assert_string_equal(c.model_type, "ministral3");
+    assert_true(fabs(c.query_beta - 0.1) < 1e-15); /* as it was written, not the f32 nearest to it */
+    CHECK_OK(read_with(&c, &(change){ "tokenizer.ggml.eot_token_id", U32, 5, NULL }, diag));
+    assert_true(c.n_eos == 2 && c.eos[0] == 2 && c.eos[1] == 5);
+}
+
+static void write_and_read(gal_config *out, const gal_config *c, const gal_generation *g, gal_generation *made) {
+    gal_gguf_writer *w = NULL;
+    gal_gguf *file = NULL;
+    gal_buf bytes = { 0 };
+    const float zero[1] = { 0 };
+    CHECK_OK(gal_gguf_writer_new(&w, diag));
+    CHECK_OK(gal_gguf_put_config(w, c, FILE_NAME, diag));
+    if (g) gal_gguf_put_generation(w, g);
+    if (!c->tied)
+        gal_gguf_put_tensor(w, &(gal_gguf_item){ "output.weight", 0, 1, (const int64_t[]){ 1 }, zero, NULL, NULL });
+    CHECK_OK(gal_gguf_print(w, &bytes, FILE_NAME, diag));
+    CHECK_OK(gal_gguf_parse(&file, bytes.data, bytes.len, FILE_NAME, diag));
+    CHECK_OK(gal_gguf_config(out, file, FILE_NAME, diag));
+    if (g) CHECK_OK(gal_gguf_generation(made, file, FILE_NAME, diag));
+    gal_gguf_close(file);
+    gal_gguf_writer_free(w);
+    gal_buf_free(&bytes);
+}
+
+#define SAME(field) assert_true(!(a.field < b.field) && !(a.field > b.field))
+
+/* What config.json of each golden model says comes back, to the last bit. */
+static void written(void **state) {
+    (void)state;
+    static const char *const NAMES[] = { "base", "window", "tied", "nemo", "layers", "yarn" };
+    for (size_t i = 0; i < GAL_LEN(NAMES); i++) {
+        gal_config a, b;
+        char path[100];
+        (void)snprintf(path, sizeof path, "tests/golden/mistral-%s/config.json", NAMES[i]);
+        CHECK_OK(gal_config_read(&a, path, diag));
+        write_and_read(&b, &a, NULL, NULL);
+        assert_string_equal(a.model_type, b.model_type);
+        assert_string_equal(a.rope_type, b.rope_type);
+        assert_true(a.V == b.V && a.D == b.D && a.L == b.L && a.H == b.H && a.G == b.G && a.K == b.K && a.F == b.F);
+        assert_true(a.max_positions == b.max_positions && a.window == b.window && a.tied == b.tied);
+        assert_int_equal(!a.layer_full, !b.layer_full);
+        for (int64_t l = 0; a.layer_full && l < a.L; l++) assert_int_equal(a.layer_full[l], b.layer_full[l]);
+        SAME(eps);
+        SAME(rope_theta);
+        SAME(rope_factor);
+        SAME(rope_beta_fast);
+        SAME(rope_beta_slow);
+        SAME(query_beta);
+        double one = gal_yarn_scale(&a), other = gal_yarn_scale(&b);
+        assert_true(!(one < other) && !(one > other));
+        if (strcmp(a.rope_type, "yarn") == 0) assert_int_equal(a.rope_original, b.rope_original);
+        gal_config_free(&a);
+        gal_config_free(&b);
+    }
+}
+
+/* Every way to say how large cosine and sine are gives the same f32. */
+static void magnitudes(void **state) {
+    (void)state;
+    static const double WAYS[][3] = { { 0, 0, 0 },   { 0, 1, 1 },     { 0, 1, 0.5 },      { 0, 0.7, 0.7 },
+                                      { 0, 0.7, 1 }, { 1, 0.7, 0.2 }, { 1.3, 0, 0 },      { 0.8, 1, 0.5 },
+                                      { 0, 0.9, 0 }, { 0, 0, 0.3 },   { 1.2302585, 0, 0 } };
+    for (size_t i = 0; i < GAL_LEN(WAYS); i++) {
+        gal_config a, b;
+        CHECK_OK(gal_config_read(&a, "tests/golden/mistral-yarn/config.json", diag));
+        a.rope_attention_factor = WAYS[i][0];
+        a.rope_mscale = WAYS[i][1];
+        a.rope_mscale_all_dim = WAYS[i][2];
+        write_and_read(&b, &a, NULL, NULL);
+        float one = (float)gal_yarn_scale(&a), other = (float)gal_yarn_scale(&b);
+        if (one < other || one > other) fail_msg("way %zu: %.9g, %.9g", i, (double)one, (double)other);
+        gal_config_free(&a);
+        gal_config_free(&b);
+    }
+    gal_config a;
+    gal_gguf_writer *w = NULL;
+    gal_diag why = { 0 };
+    CHECK_OK(gal_config_read(&a, "tests/golden/mistral-yarn/config.json", diag));
+    a.rope_truncate = false;
+    CHECK_OK(gal_gguf_writer_new(&w, diag));
+    assert_int_equal(gal_gguf_put_config(w, &a, "m", &why), GAL_EINPUT);
+    assert_non_null(strstr(why.text, "truncate"));
+    gal_gguf_writer_free(w);
+    gal_config_free(&a);
+}
+
+static void sampling(void **state) {
+    (void)state;
+    gal_config a, b;
+    gal_generation g, made;
+    CHECK_OK(gal_config_read(&a, "tests/golden/mistral-base/config.json", diag));
+    gal_generation_defaults(&g);
+    write_and_read(&b, &a, &g, &made);
+    assert_true(made.temperature < 0 && made.top_p < 0 && made.top_k < 0 && made.repetition_penalty < 0 &&
+                made.do_sample < 0 && made.bos < 0 && made.n_eos == 0);
+    g.temperature = 0.15;
+    g.top_p = 0.9;
+    g.top_k = 40;
+    g.repetition_penalty = 1.05;
+    write_and_read(&b, &a, &g, &made);
+    assert_true(made.do_sample == 1 && made.top_k == 40 && fabs(made.temperature - 0.15) < 1e-15 &&
+                fabs(made.top_p - 0.9) < 1e-15 && fabs(made.repetition_penalty - 1.05) < 1e-15);
+    g.do_sample = 0;
+    write_and_read(&b, &a, &g, &made);
+    assert_true(made.do_sample == 0 && fabs(made.temperature) < 1e-15);
+    gal_config_free(&a);
 }
 
 static void refused(void **state) {
@@ -132,8 +251,11 @@ static void refused(void **state) {
         { { "llama.attention.layer_norm_rms_epsilon", F32, -1, NULL }, "llama.attention.layer_norm_rms_epsilon" },
         { { "llama.rope.freq_base", F32, (double)INFINITY, NULL }, "llama.rope.freq_base" },
         { { "llama.expert_count", U32, 8, NULL }, "experts are not supported yet" },
-        { { "llama.rope.scaling.type", TEXT, 0, "yarn" }, "\"yarn\", which is not supported yet" },
-        { { "llama.attention.temperature_scale", F32, 0.1, NULL }, "llama.attention.temperature_scale" },
+        { { "llama.rope.scaling.type", TEXT, 0, "longrope" }, "\"longrope\", which is not supported" },
+        { { "llama.rope.scaling.attn_factor", F32, 1.5, NULL }, "expected 1 without YaRN" },
+        { { "llama.attention.temperature_scale", F32, -0.1, NULL }, "llama.attention.temperature_scale" },
+        { { "llama.attention.sliding_window_pattern", LIST, 1, NULL }, "llama.attention.sliding_window_pattern" },
+        { { "tokenizer.ggml.eot_token_id", TEXT, 0, "</s>" }, "tokenizer.ggml.eot_token_id" },
         { { "llama.vocab_size", U32, 0, NULL }, "llama.vocab_size" },
         { { "tokenizer.ggml.eos_token_id", U32, 4e9, NULL }, "tokenizer.ggml.eos_token_id" },
         { { "tokenizer.ggml.bos_token_id", TEXT, 0, "<s>" }, "tokenizer.ggml.bos_token_id" },
@@ -149,7 +271,8 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(good), cmocka_unit_test(absent_or_other),
-                                        cmocka_unit_test(refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(good),       cmocka_unit_test(absent_or_other),
+                                        cmocka_unit_test(refused),    cmocka_unit_test(written),
+                                        cmocka_unit_test(magnitudes), cmocka_unit_test(sampling) };
     return cmocka_run_group_tests_name("gguf metadata", tests, NULL, NULL);
 }
