@@ -136,6 +136,12 @@ bool gal_exists(const char *path) {
     return errno != ENOENT && errno != ENOTDIR;
 }
 
+bool gal_same_file(const char *a, const char *b) {
+    struct stat x, y;
+    if (gal_fault(GAL_FAULT_LOOK) || stat(a, &x) != 0 || stat(b, &y) != 0) return errno != ENOENT && errno != ENOTDIR;
+    return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
 gal_err gal_make_dirs(const char *path, gal_diag *diag) {
     char *copy = gal_strdup(path);
     if (!copy) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);

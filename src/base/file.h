@@ -30,6 +30,8 @@ bool gal_is_file(const char *path);
 bool gal_is_dir(const char *path);
 /* Something has that name: a file of any kind, a folder, a link to nowhere. */
 bool gal_exists(const char *path);
+/* Both name one file, by whatever ways; true also where nobody can tell, false where one of them does not exist. */
+bool gal_same_file(const char *a, const char *b);
 /* Makes path and its parents; an existing folder is fine. */
 gal_err gal_make_dirs(const char *path, gal_diag *diag);
 /* Removes a folder with everything in it, or a file; a path that does not exist is fine. */
@@ -50,6 +52,8 @@ uint64_t gal_sink_offset(const gal_sink *s);       /* bytes written so far */
 gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag), void *user,
                          gal_diag *diag);
 gal_err gal_write_file(const char *path, const void *bytes, size_t n, gal_diag *diag); /* the same, from memory */
+/* For a program that ends at once: removes what gal_write_atomic() has begun. A signal handler may call it. */
+void gal_write_abandon(void);
 /* GAL_EIO: "path: cannot write: WHY"; of a full disk also how much is needed (0: not known) and available there. */
 gal_err gal_fail_write(gal_diag *diag, const char *path, int why, uint64_t needed_bytes);
 /* Bytes that an ordinary user can still write in the folder; false if nobody knows. */

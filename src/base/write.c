@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,34 @@
 #include <unistd.h>
 
 enum { SINK_BYTES = 1 << 16, TRIES = 100, TMP_MAX_BYTES = PATH_MAX + 32 };
+
+/* Temporaries that exist, for whoever must leave at once: a name is whole while its place is taken. More at a time
+ * than there are places are not noted. */
+enum { PLACES = 4, FREE = 0, CHANGING = 1, TAKEN = 2 };
+static struct {
+    atomic_int state;
+    char name[TMP_MAX_BYTES];
+} begun[PLACES];
+
+static int note(const char *tmp) {
+    for (int i = 0; i < PLACES; i++) {
+        int expected = FREE;
+        if (!atomic_compare_exchange_strong(&begun[i].state, &expected, CHANGING)) continue;
+        memcpy(begun[i].name, tmp, strlen(tmp) + 1);
+        atomic_store(&begun[i].state, TAKEN);
+        return i;
+    }
+    return -1;
+}
+
+static void forget(int place) {
+    if (place >= 0) atomic_store(&begun[place].state, FREE);
+}
+
+void gal_write_abandon(void) {
+    for (int i = 0; i < PLACES; i++)
+        if (atomic_load(&begun[i].state) == TAKEN) (void)unlink(begun[i].name);
+}
 
 struct gal_sink {
     int fd;
@@ -194,8 +223,10 @@ gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *us
     if (s->fd < 0) {
         err = gal_fail_write(diag, path, errno, 0);
     } else {
+        int place = device ? -1 : note(tmp);
         err = emit_to(s, path, device ? NULL : tmp, emit, user, diag);
         if (err && !device) (void)unlink(tmp);
+        forget(place);
     }
     gal_free(s);
     return err || device ? err : sync_parent(path, diag);

@@ -9,6 +9,7 @@ extern const gal_command gal_cmd_help;
 extern const gal_command gal_cmd_init;
 extern const gal_command gal_cmd_inspect;
 extern const gal_command gal_cmd_logits;
+extern const gal_command gal_cmd_quantize;
 extern const gal_command gal_cmd_run;
 extern const gal_command gal_cmd_runs;
 extern const gal_command gal_cmd_tokenize;

@@ -1,6 +1,7 @@
 /* signals.c - Ctrl-C as a flag, and a file that shrank as a message. Owns the process's handlers: of SIGINT and
  * SIGTERM once a command asked for them, where the invariant is that a second signal always ends the program; of
  * SIGBUS from the start. SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
 #include "base/maps.h"
 #include "cli/cli.h"
 
@@ -12,7 +13,10 @@ static volatile sig_atomic_t interrupts;
 
 static void on_interrupt(int signal_number) {
     (void)signal_number;
-    if (++interrupts > 1) _exit(130);
+    if (++interrupts > 1) {
+        gal_write_abandon();
+        _exit(130);
+    }
 }
 
 void gal_cli_catch_interrupts(void) {
@@ -76,6 +80,7 @@ static void on_bus_error(int signal_number, siginfo_t *info, void *context) {
     add(&l, "\n");
     ssize_t done = write(STDERR_FILENO, l.text, l.n);
     (void)done;
+    gal_write_abandon();
     _exit(gal_cli_exit_code(GAL_EINPUT));
 }
 

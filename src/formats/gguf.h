@@ -27,6 +27,8 @@ gal_err gal_gguf_parse(gal_gguf **out, const void *bytes, size_t n, const char *
 void gal_gguf_close(gal_gguf *g);
 /* Brings all parts into memory (base/bring.h); tensors and values keep their addresses. */
 gal_err gal_gguf_bring(gal_gguf *g, gal_bring *how, gal_diag *diag);
+/* GAL_EINPUT if a part became shorter since it was opened (gal_map_check). */
+gal_err gal_gguf_check(const gal_gguf *g, gal_diag *diag);
 uint64_t gal_gguf_bytes(const gal_gguf *g); /* of all parts */
 size_t gal_gguf_parts(const gal_gguf *g);
 uint32_t gal_gguf_version(const gal_gguf *g);

@@ -197,6 +197,13 @@ gal_err gal_gguf_bring(gal_gguf *g, gal_bring *how, gal_diag *diag) {
     return err;
 }
 
+gal_err gal_gguf_check(const gal_gguf *g, gal_diag *diag) {
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < g->n_parts; i++)
+        if (g->parts[i].map.data) err = gal_map_check(&g->parts[i].map, diag);
+    return err;
+}
+
 uint64_t gal_gguf_bytes(const gal_gguf *g) {
     uint64_t n = 0;
     for (size_t i = 0; i < g->n_parts; i++) n += g->parts[i].size;

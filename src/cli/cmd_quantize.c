@@ -1,0 +1,178 @@
+/* cmd_quantize.c - `galerne quantize`: a model's weights in fewer bits. SPDX-License-Identifier: Apache-2.0 */
+#include "base/util.h"
+#include "cli/commands.h"
+#include "cli/io.h"
+#include "convert/quantise.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct watch {
+    const gal_cli *cli;
+    double began_s, shown_s;
+} watch;
+
+static bool show(void *user, const char *tensor, uint64_t done, uint64_t total) {
+    watch *w = user;
+    double now = gal_now_s();
+    bool whole = done >= total;
+    if (!w->cli->quiet && isatty(STDERR_FILENO) && (whole || now - w->shown_s > 0.1)) {
+        double part = total ? (double)done / (double)total : 1.0;
+        double left_s = part > 0.0 ? (now - w->began_s) * (1.0 - part) / part : 0.0;
+        if (whole)
+            fprintf(stderr, "\r%78s\r", "");
+        else
+            fprintf(stderr, "\rquantizing: %3.0f %%, %.0f s left, %-40.40s", 100.0 * part, left_s, tensor);
+        w->shown_s = now;
+    }
+    return gal_cli_interrupted() > 0;
+}
+
+/* ---- the table at the end ---------------------------------------------------------------------------------------
+ */
+
+typedef struct line {
+    uint32_t type;
+    size_t tensors;
+    uint64_t bytes;
+} line;
+
+enum { MOST_TYPES = 64 };
+
+static int by_bytes(const void *a, const void *b) {
+    const line *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    return x->type < y->type ? -1 : 1;
+}
+
+static size_t count_types(const gal_quantise *q, line lines[MOST_TYPES]) {
+    size_t n = 0;
+    for (size_t i = 0; i < gal_quantise_count(q); i++) {
+        const gal_quantise_tensor *t = gal_quantise_at(q, i);
+        size_t j = 0;
+        while (j < n && lines[j].type != t->type) j++;
+        if (j == MOST_TYPES) continue;
+        if (j == n) lines[n++] = (line){ .type = t->type };
+        lines[j].tensors++;
+        lines[j].bytes += t->bytes;
+    }
+    qsort(lines, n, sizeof *lines, by_bytes);
+    return n;
+}
+
+static bool substituted(const gal_quantise_tensor *t) { return t->type != t->wanted; }
+
+static double bits_of(const gal_quantise *q) {
+    uint64_t n = gal_quantise_elements(q);
+    return n ? 8.0 * (double)gal_quantise_bytes(q) / (double)n : 0.0;
+}
+
+static void print_table(const gal_quantise *q) {
+    char a[40], b[40];
+    line lines[MOST_TYPES];
+    size_t n = count_types(q, lines);
+    printf("%-10s %8s %22s\n", "type", "tensors", "bytes");
+    for (size_t i = 0; i < n; i++)
+        printf("%-10s %8zu %22s\n", gal_gguf_type_name(lines[i].type), lines[i].tensors,
+               gal_cli_count_text(a, sizeof a, (int64_t)lines[i].bytes));
+    for (size_t i = 0; i < gal_quantise_count(q); i++) {
+        const gal_quantise_tensor *t = gal_quantise_at(q, i);
+        if (!substituted(t)) continue;
+        printf("%s: rows of %lld are no multiple of %u: %s instead of %s\n", t->name, (long long)t->dim[t->ndim - 1],
+               (unsigned)gal_block_info_of(t->wanted)->elements, gal_gguf_type_name(t->type),
+               gal_gguf_type_name(t->wanted));
+    }
+    printf("%s weights in %s: %.3f bits per weight\n",
+           gal_cli_count_text(a, sizeof a, (int64_t)gal_quantise_elements(q)),
+           gal_cli_bytes_text(b, sizeof b, gal_quantise_bytes(q)), bits_of(q));
+}
+
+static gal_err print_json(gal_cli *cli, const gal_quantise *q) {
+    line lines[MOST_TYPES];
+    size_t n = count_types(q, lines), shown = 0;
+    gal_buf b = { 0 };
+    gal_buf_puts(&b, "{\"types\": [");
+    for (size_t i = 0; i < n; i++)
+        gal_buf_printf(&b, "%s{\"type\": \"%s\", \"tensors\": %zu, \"bytes\": %llu}", i ? ", " : "",
+                       gal_gguf_type_name(lines[i].type), lines[i].tensors, (unsigned long long)lines[i].bytes);
+    gal_buf_puts(&b, "], \"substituted\": [");
+    for (size_t i = 0; i < gal_quantise_count(q); i++) {
+        const gal_quantise_tensor *t = gal_quantise_at(q, i);
+        if (!substituted(t)) continue;
+        gal_buf_puts(&b, shown++ ? ", {\"tensor\": " : "{\"tensor\": ");
+        gal_buf_json(&b, t->name, strlen(t->name));
+        gal_buf_printf(&b, ", \"columns\": %lld, \"wanted\": \"%s\", \"type\": \"%s\"}",
+                       (long long)t->dim[t->ndim - 1], gal_gguf_type_name(t->wanted), gal_gguf_type_name(t->type));
+    }
+    gal_buf_printf(&b, "], \"weights\": %llu, \"bytes\": %llu, \"bits_per_weight\": %.6f}\n",
+                   (unsigned long long)gal_quantise_elements(q), (unsigned long long)gal_quantise_bytes(q),
+                   bits_of(q));
+    gal_err err = b.oom ? gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the report") : GAL_OK;
+    if (!err) (void)fwrite(b.data, 1, b.len, stdout);
+    gal_buf_free(&b);
+    return err;
+}
+
+/* A weight that lay in blocks has lost something already. */
+static void note_twice(const gal_cli *cli, const gal_quantise *q) {
+    size_t n = 0;
+    for (size_t i = 0; i < gal_quantise_count(q); i++) {
+        const gal_quantise_tensor *t = gal_quantise_at(q, i);
+        n += t->type != t->from && gal_block_info_of(t->from)->elements > 1 &&
+             gal_block_info_of(t->type)->elements > 1;
+    }
+    if (n && !cli->quiet)
+        fprintf(stderr,
+                "note: %zu tensors of %s are in blocks already: what they lost is not won back, and more is lost\n",
+                n, cli->operands[0]);
+}
+
+static gal_err run(gal_cli *cli) {
+    const char *output = gal_cli_string(cli, "output");
+    if (!output) return gal_cli_usage(cli, "-o FILE is missing");
+    gal_dev *dev = NULL;
+    gal_quantise *q = NULL;
+    watch w = { .cli = cli, .began_s = gal_now_s() };
+    gal_cli_catch_interrupts(); /* so that half a file is removed */
+    gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
+    if (!err) {
+        gal_quantise_options o = {
+            .pool = dev->pool, .strict = gal_cli_given(cli, "strict"), .progress = show, .user = &w
+        };
+        err = gal_quantise_open(&q, cli->operands[0], &o, &cli->diag);
+    }
+    if (!err) err = gal_quantise_recipe(q, cli->operands[1], gal_cli_given(cli, "pure"), &cli->diag);
+    if (!err) note_twice(cli, q);
+    if (!err) err = gal_quantise_write(q, output, &cli->diag);
+    if (!err && cli->json) err = print_json(cli, q);
+    if (!err && !cli->json && !cli->quiet) print_table(q);
+    gal_quantise_free(q);
+    gal_dev_close(dev);
+    return err;
+}
+
+static const gal_option OPTIONS[] = {
+    { .name = "output", .letter = 'o', .kind = GAL_V_FILE, .value = "FILE", .help = "the GGUF file to write" },
+    { .name = "pure", .help = "TYPE for every weight, without the exceptions that a mixture of that name makes" },
+    { .name = "strict", .help = "fail where the rows of a tensor do not fit TYPE, instead of taking another" },
+};
+
+const gal_command gal_cmd_quantize = {
+    .name = "quantize",
+    .summary = "write a model with its weights in fewer bits",
+    .operands = "MODEL TYPE",
+    .min_operands = 2,
+    .max_operands = 2,
+    .text =
+        "TYPE: F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, IQ4_NL, IQ4_XS, "
+        "Q3_K_L, Q3_K_M, Q3_K_S, Q2_K, which give sensitive tensors more bits; or Q5_K, Q4_K, Q3_K, MXFP4 for every "
+        "weight. Norms and routers stay in f32.\n\n"
+        "Ends with a table: the types used, tensors whose rows are no multiple of a type's block and what was taken "
+        "instead, the bits per weight over all.",
+    .examples = "galerne quantize model-bf16.gguf Q4_K_M -o model-q4.gguf\n"
+                "galerne quantize model-bf16.gguf Q4_K --strict --json -o model-q4.gguf",
+    .options = OPTIONS,
+    .n_options = GAL_LEN(OPTIONS),
+    .run = run,
+};

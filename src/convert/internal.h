@@ -1,0 +1,28 @@
+/* internal.h - the inside of quantising, for the files of this folder. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_CONVERT_INTERNAL_H
+#define GAL_CONVERT_INTERNAL_H
+
+#include "convert/quantise.h"
+
+struct gal_quantise {
+    gal_gguf *file;
+    char *path;
+    gal_quantise_options o;
+    gal_quantise_tensor *tensors; /* [count] */
+    size_t count;
+    gal_recipe_model model;
+    uint32_t file_type;
+    bool chosen;
+    uint64_t done, total; /* bytes of the source, for progress */
+};
+
+/* Sets type, wanted and bytes of tensor i, with what is substituted if the wanted format does not fit. */
+gal_err gal__quantise_set(gal_quantise *q, size_t i, uint32_t wanted, gal_diag *diag);
+/* n numbers, whole blocks, from element `at` of tensor i on, in f32. */
+void gal__quantise_read(const gal_quantise *q, size_t i, int64_t at, int64_t n, float *out);
+/* Asks the caller's progress; true: stop. */
+bool gal__quantise_look(gal_quantise *q, const char *tensor, uint64_t done);
+int64_t gal__quantise_elements(const gal_quantise_tensor *t);
+int64_t gal__quantise_columns(const gal_quantise_tensor *t);
+
+#endif

@@ -1,0 +1,198 @@
+/* quantise_write.c - the file: each tensor read in f32, quantised and written a batch at a time, while the pool
+ * already makes the next batch. Invariant: at most two batches are in memory. SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "convert/internal.h"
+#include "formats/json.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Numbers: a piece fits into a processor's second cache, and all pieces but a row's last are whole blocks; a batch is
+ * enough work for several threads. */
+enum { PIECE = 1 << 15, BATCH = 1 << 21, COPY_BYTES = 8 << 20 };
+_Static_assert(PIECE % 256 == 0 && BATCH % PIECE == 0, "pieces are whole blocks");
+_Static_assert(PIECE * sizeof(float) <= GAL_SCRATCH_BYTES, "a piece fits into a thread's buffer");
+
+/* What can be wrong with numbers. */
+enum { NOT_FINITE = 1, TOO_LARGE = 2 };
+
+/* A tensor being written, and the batch of it that the pool is at. */
+typedef struct batch {
+    const gal_quantise *q;
+    size_t index;
+    uint32_t type;
+    int64_t from, count; /* numbers of the tensor */
+    uint8_t *out;
+    atomic_int *wrong;
+    /* The batch before it, which the first chunk writes. */
+    gal_sink *sink;
+    const uint8_t *ready;
+    size_t ready_bytes;
+    gal_err *written;
+} batch;
+
+static size_t bytes_of(uint32_t type, int64_t n) {
+    const gal_block_info *info = gal_block_info_of(type);
+    return (size_t)(n / info->elements) * info->bytes;
+}
+
+/* The largest of |x|, as bits; that of NaN and infinities begins with eight ones. */
+static uint32_t largest(const float *x, int64_t n) {
+    int32_t most = 0;
+    for (int64_t i = 0; i < n; i++) {
+        int32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= INT32_MAX;
+        most = GAL_MAX(most, bits);
+    }
+    return (uint32_t)most;
+}
+
+/* Scales of blocks are f16, and no scale is larger than the largest number; bf16 and MXFP4 reach as far as f32. */
+static int check(uint32_t type, const float *x, int64_t n) {
+    static const uint32_t INFINITE = 0x7f800000u, MOST_F16 = 0x477fe000u, MOST_BF16 = 0x7f7f0000u;
+    uint32_t most = largest(x, n);
+    if (most >= INFINITE) return NOT_FINITE;
+    if (type == GAL_BLOCK_F32) return 0;
+    bool wide = type == GAL_BLOCK_BF16 || type == GAL_BLOCK_MXFP4;
+    return most > (wide ? MOST_BF16 : MOST_F16) ? TOO_LARGE : 0;
+}
+
+static void make_piece(const batch *b, int64_t piece, float *x) {
+    int64_t at = piece * PIECE, n = GAL_MIN(b->count - at, (int64_t)PIECE);
+    gal__quantise_read(b->q, b->index, b->from + at, n, x);
+    int wrong = check(b->type, x, n);
+    if (wrong)
+        atomic_fetch_or(b->wrong, wrong);
+    else
+        gal_block_quantise(b->type, x, b->out + bytes_of(b->type, at), n);
+}
+
+static void run_chunk(const void *args, int64_t chunk, void *scratch) {
+    const batch *b = args;
+    if (chunk > 0)
+        make_piece(b, chunk - 1, scratch);
+    else if (b->ready_bytes)
+        *b->written = gal_sink_write(b->sink, b->ready, b->ready_bytes);
+}
+
+typedef struct writing {
+    gal_quantise *q;
+    size_t index;
+    uint8_t *const *buffers; /* two, of a batch each */
+} writing;
+
+static gal_err interrupted(gal_diag *diag) {
+    return gal_fail(diag, GAL_EINTERRUPTED, "interrupted; no file was written");
+}
+
+static gal_err fail_numbers(const gal_quantise *q, size_t i, int wrong, gal_diag *diag) {
+    char shown[GAL__SHOW];
+    const gal_quantise_tensor *t = &q->tensors[i];
+    (void)gal__show(shown, t->name);
+    if (wrong & NOT_FINITE)
+        return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": expected finite numbers, found NaN or infinity",
+                        q->path, shown);
+    return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": a number is too large for %s", q->path, shown,
+                    gal_gguf_type_name(t->type));
+}
+
+/* From one batch to the next the buffers change places: one is written, the other filled. */
+static gal_err quantise(const writing *w, gal_sink *s, gal_diag *diag) {
+    gal_quantise *q = w->q;
+    const gal_quantise_tensor *t = &q->tensors[w->index];
+    const gal_block_info *from = gal_block_info_of(t->from);
+    int64_t total = gal__quantise_elements(t);
+    atomic_int wrong = 0;
+    gal_err err = GAL_OK;
+    batch b = { .q = q, .index = w->index, .type = t->type, .wrong = &wrong, .sink = s, .written = &err };
+    int turn = 0;
+    while (!err && (b.from < total || b.ready_bytes)) {
+        b.count = GAL_MIN(total - b.from, (int64_t)BATCH);
+        b.out = w->buffers[turn];
+        gal_pool_run(q->o.pool, run_chunk, &b, 1 + (b.count + PIECE - 1) / PIECE);
+        if (atomic_load(&wrong)) return fail_numbers(q, w->index, atomic_load(&wrong), diag);
+        b.from += b.count;
+        b.ready = b.out;
+        b.ready_bytes = bytes_of(t->type, b.count);
+        turn = !turn;
+        uint64_t done = (uint64_t)b.count / from->elements * from->bytes;
+        if (gal__quantise_look(q, t->name, done)) return interrupted(diag);
+    }
+    return err;
+}
+
+static gal_err copy(const writing *w, gal_sink *s, gal_diag *diag) {
+    gal_quantise *q = w->q;
+    const gal_gguf_tensor *t = gal_gguf_at(q->file, w->index);
+    gal_err err = GAL_OK;
+    for (uint64_t at = 0; !err && at < t->bytes; at += COPY_BYTES) {
+        uint64_t n = GAL_MIN(t->bytes - at, (uint64_t)COPY_BYTES);
+        err = gal_sink_write(s, t->data + at, (size_t)n);
+        if (gal__quantise_look(q, t->name, n)) return interrupted(diag);
+    }
+    return err;
+}
+
+static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
+    const writing *w = user;
+    const gal_quantise *q = w->q;
+    bool same = q->tensors[w->index].type == q->tensors[w->index].from;
+    gal_err err = same ? copy(w, s, diag) : quantise(w, s, diag);
+    /* What was cut off the source read as zeros, perhaps. */
+    if (!err && w->index + 1 == q->count) err = gal_gguf_check(q->file, diag);
+    return err;
+}
+
+/* ---- metadata ---------------------------------------------------------------------------------------------------
+ */
+
+/* As they were, but for what says that the file is one of several, or of what it is made. */
+static void put_metadata(gal_gguf_writer *w, const gal_quantise *q) {
+    for (size_t i = 0; i < gal_gguf_keys(q->file); i++) {
+        const gal_gguf_value *v = gal_gguf_key_at(q->file, i);
+        if (strncmp(v->key, "split.", 6) == 0 || strcmp(v->key, "general.quantization_version") == 0 ||
+            strcmp(v->key, "general.file_type") == 0)
+            continue;
+        gal_gguf_put_value(w, v);
+    }
+    gal_gguf_put_u32(w, "general.quantization_version", 2);
+    gal_gguf_put_u32(w, "general.file_type", q->file_type);
+}
+
+static gal_err refuse_source(const gal_quantise *q, const char *path, gal_diag *diag) {
+    for (size_t i = 0; i < q->count; i++) {
+        const char *file = gal_gguf_at(q->file, i)->file;
+        if (gal_same_file(file, path))
+            return gal_fail(diag, GAL_EUSAGE, "%s: is the model itself (%s): expected another file to write", path,
+                            file);
+    }
+    return GAL_OK;
+}
+
+gal_err gal_quantise_write(gal_quantise *q, const char *path, gal_diag *diag) {
+    GAL_ASSERT(q->chosen);
+    gal_gguf_writer *w = NULL;
+    uint8_t *buffers[2] = { gal_alloc(BATCH * sizeof(float)), gal_alloc(BATCH * sizeof(float)) };
+    writing *all = gal_alloc_array(q->count, sizeof *all);
+    gal_err err = refuse_source(q, path, diag);
+    if (!err && (!buffers[0] || !buffers[1] || !all)) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    if (!err) err = gal_gguf_writer_new(&w, diag);
+    if (!err) put_metadata(w, q);
+    for (size_t i = 0; i < q->count && !err; i++) {
+        const gal_quantise_tensor *t = &q->tensors[i];
+        all[i] = (writing){ q, i, buffers };
+        gal_gguf_put_tensor(
+            w, &(gal_gguf_item){
+                   .name = t->name, .type = t->type, .ndim = t->ndim, .dim = t->dim, .emit = emit, .user = &all[i] });
+    }
+    q->done = 0;
+    if (!err) err = gal_gguf_write(w, path, diag);
+    gal_gguf_writer_free(w);
+    gal_free(all);
+    gal_free(buffers[0]);
+    gal_free(buffers[1]);
+    return err;
+}
