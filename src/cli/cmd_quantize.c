@@ -131,6 +131,7 @@ static void note_twice(const gal_cli *cli, const gal_quantise *q) {
 static gal_err run(gal_cli *cli) {
     const char *output = gal_cli_string(cli, "output");
     if (!output) return gal_cli_usage(cli, "-o FILE is missing");
+    if (cli->n_operands < 2) return gal_cli_usage(cli, "TYPE is missing");
     gal_dev *dev = NULL;
     gal_quantise *q = NULL;
     watch w = { .cli = cli, .began_s = gal_now_s() };
@@ -161,8 +162,8 @@ static const gal_option OPTIONS[] = {
 const gal_command gal_cmd_quantize = {
     .name = "quantize",
     .summary = "write a model with its weights in fewer bits",
-    .operands = "MODEL TYPE",
-    .min_operands = 2,
+    .operands = "MODEL [TYPE]",
+    .min_operands = 1,
     .max_operands = 2,
     .text =
         "TYPE: F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, IQ4_NL, IQ4_XS, "
