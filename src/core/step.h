@@ -19,21 +19,31 @@ typedef struct gal_step_arrays {
     const float *weight;
 } gal_step_arrays;
 
+/* What layers with experts leave of a training step, and the losses that act on their routers (mixtral.md 4): each
+ * layer writes its sums, and all of them are read when the tape is walked. Memory: the device's, the trainer's. */
+typedef struct gal_balance {
+    double *sums; /* [layers, 2 + 2 experts] (kernels.h, ROUTE_SUMS) */
+    int64_t layers, experts;
+    double balance, z; /* factors of the losses in this step's gradient */
+    bool per_layer;    /* balance: a mean over layers instead of over the rows of all */
+} gal_balance;
+
 /* A batch of packed rows. Arrays have room for `room` rows and keep their addresses; n may change between recordings.
  * The host fills them and commits. */
 typedef struct gal_step {
     int64_t n, room;
-    int64_t row_len;        /* no document crosses a multiple of it; n in inference */
-    int32_t *ids;           /* [n] tokens */
-    int32_t *pos;           /* [n] absolute position in the document */
-    int32_t *start;         /* [n] first row in this batch of the row's document */
-    int32_t *seq;           /* [n] cached sequence; unused without a cache */
-    int32_t *target;        /* [n] the token that should follow, -1: none (training) */
-    float *weight;          /* [n] what the row's loss counts for (training) */
-    int64_t n_out;          /* rows whose logits are wanted; 0: all */
-    int32_t *out_rows;      /* [n_out] ascending */
-    const gal_kv_layer *kv; /* [L], or NULL: no cache */
-    gal_step_arrays at;     /* for kernel arguments */
+    int64_t row_len;            /* no document crosses a multiple of it; n in inference */
+    int32_t *ids;               /* [n] tokens */
+    int32_t *pos;               /* [n] absolute position in the document */
+    int32_t *start;             /* [n] first row in this batch of the row's document */
+    int32_t *seq;               /* [n] cached sequence; unused without a cache */
+    int32_t *target;            /* [n] the token that should follow, -1: none (training) */
+    float *weight;              /* [n] what the row's loss counts for (training) */
+    int64_t n_out;              /* rows whose logits are wanted; 0: all */
+    int32_t *out_rows;          /* [n_out] ascending */
+    const gal_kv_layer *kv;     /* [L], or NULL: no cache */
+    const gal_balance *balance; /* NULL: no losses of routers */
+    gal_step_arrays at;         /* for kernel arguments */
     gal_dev *dev;
     void *block, *copy; /* all arrays, one after another; their copy on a far device */
 } gal_step;

@@ -28,6 +28,14 @@ static const char *const NAMES[GAL_K_COUNT] = {
     [GAL_K_COPY] = "copy",
     [GAL_K_FILL] = "fill",
     [GAL_K_GATHER_ROWS] = "gather_rows",
+    [GAL_K_ROUTE] = "route",
+    [GAL_K_ROUTE_SORT] = "route_sort",
+    [GAL_K_ROUTE_GRAD] = "route_grad",
+    [GAL_K_ROUTE_SUMS] = "route_sums",
+    [GAL_K_ROUTE_LOSS] = "route_loss",
+    [GAL_K_EXPERTS] = "experts",
+    [GAL_K_COMBINE] = "combine",
+    [GAL_K_COMBINE_GRAD] = "combine_grad",
     [GAL_K_XENT] = "xent",
     [GAL_K_XENT_GRAD] = "xent_grad",
     [GAL_K_WSUM] = "wsum",
@@ -61,6 +69,25 @@ static void gemm_cost(gal_cost *c, const gal_k_gemm *a) {
         memcpy(c->what + at, part, (size_t)w + 1);
         at += (size_t)w;
     }
+}
+
+/* Matrices of experts that have no rows are not read. */
+static void experts_cost(gal_cost *c, const gal_k_experts *a) {
+    c->compute = a->p[0].compute;
+    for (int i = 0; i < a->count; i++) {
+        const gal_gemm *g = &a->p[i];
+        bool own = g->k == 0; /* the experts' matrices are written */
+        double m = (double)g->m, n = (double)g->n, k = (double)g->k, rows = (double)a->rows;
+        c->flops += 2 * rows * (own ? m * n : n * k);
+        c->bytes += rows * (own ? m * size_of(g->a.dt) + n * size_of(g->b.dt)
+                                : k * size_of(g->a.dt) + n * size_of(g->c.dt) * (1 + g->accumulate));
+        for (int64_t e = 0; e < a->experts; e++) {
+            const gal_mat *w = &a->w[i * a->experts + e];
+            if (w->p && a->offset[e + 1] > a->offset[e])
+                c->bytes += n * (own ? m * (1 + g->accumulate) : k) * size_of(w->dt);
+        }
+    }
+    (void)snprintf(c->what, sizeof c->what, "%lld rows", (long long)a->rows);
 }
 
 /* Pairs of a row and a key, cached keys included; bytes of the cache, read once a document. */
@@ -115,6 +142,8 @@ static double row_bytes(gal_kernel_id id, const void *args) {
         const gal_k_kv_store *kv;
         const gal_k_gather_rows *gather;
         const gal_k_softmax *softmax;
+        const gal_k_combine *combine;
+        const gal_k_combine_grad *combine_grad;
         const gal_k_xent *xent;
     } a = { args };
     switch ((int)id) {
@@ -140,6 +169,13 @@ static double row_bytes(gal_kernel_id id, const void *args) {
         return (double)(a.softmax->n * a.softmax->m) * 2 * size_of(a.softmax->dt);
     case GAL_K_SOFTMAX_GRAD:
         return (double)(a.softmax->n * a.softmax->m) * 3 * size_of(a.softmax->dt);
+    case GAL_K_COMBINE:
+        return (double)(a.combine->n * a.combine->d) *
+               (double)(a.combine->used + 1 + (a.combine->add != NULL) + a.combine->accumulate) *
+               size_of(a.combine->dt);
+    case GAL_K_COMBINE_GRAD:
+        return (double)(a.combine_grad->n * a.combine_grad->d) * (double)(2 * a.combine_grad->used + 1) *
+               size_of(a.combine_grad->dt);
     case GAL_K_XENT:
         return (double)(a.xent->r * a.xent->v) * size_of(a.xent->dt);
     case GAL_K_XENT_GRAD:
@@ -163,6 +199,9 @@ void gal_kernel_cost(gal_cost *out, gal_kernel_id id, const void *args) {
     switch ((int)id) {
     case GAL_K_GEMM:
         gemm_cost(out, args);
+        break;
+    case GAL_K_EXPERTS:
+        experts_cost(out, args);
         break;
     case GAL_K_ATTEND:
         attend_cost(out, args);

@@ -38,6 +38,14 @@ typedef enum gal_kernel_id {
     GAL_K_COPY,
     GAL_K_FILL,
     GAL_K_GATHER_ROWS,
+    GAL_K_ROUTE,
+    GAL_K_ROUTE_SORT,
+    GAL_K_ROUTE_GRAD,
+    GAL_K_ROUTE_SUMS,
+    GAL_K_ROUTE_LOSS,
+    GAL_K_EXPERTS,
+    GAL_K_COMBINE,
+    GAL_K_COMBINE_GRAD,
     GAL_K_XENT,
     GAL_K_XENT_GRAD,
     GAL_K_WSUM,
@@ -267,6 +275,103 @@ typedef struct gal_k_gather_rows {
     int64_t n, d; /* rows of the gathered side */
     bool scatter;
 } gal_k_gather_rows;
+
+/* ---- experts (arXiv:2401.04088; mixtral.md 4) --------------------------------------------------------------------
+ * E experts, of which each row chooses k. Rows are sorted by expert, so that an expert's rows stand together: R = N k
+ * sorted rows. Which rows are whose is read from the device's memory when a kernel runs, so a recorded step can be
+ * replayed with other choices. Arrays of floats are of type dt, the logits' own: f32 or f64. */
+enum { GAL_MAX_EXPERTS = 128 };
+
+/* choice[n, j]: the j-th largest of logits[n, :], of equals the one with the lowest number first; weight[n, :]:
+ * softmax of the chosen logits. prob[n, :]: softmax of all of them, lse[n]: log of the sum of their exponentials;
+ * NULL: not wanted. A row with a NaN among its logits gets weights that are NaN. */
+typedef struct gal_k_route {
+    int32_t *choice;           /* [N, k] */
+    void *weight, *prob, *lse; /* [N, k], [N, E], [N] */
+    const void *logits;        /* [N, E] */
+    gal_dtype dt;
+    int64_t n, experts, used;
+} gal_k_route;
+
+/* Expert e has the sorted rows offset[e] .. offset[e + 1] - 1, in the order of n, then j; sorted row r is a copy of
+ * row row[r]; place[n, j] is the sorted row of choice[n, j]. One chunk. */
+typedef struct gal_k_route_sort {
+    int32_t *offset, *row, *place; /* [E + 1], [R], [N, k] */
+    const int32_t *choice;         /* [N, k] */
+    int64_t n, experts, used;
+} gal_k_route_sort;
+
+/* What the losses that keep experts in balance need of one layer: sums [2 + 2 E] in double are the number of rows
+ * that count (target[n] >= 0), the sum of their lse^2, then per expert the sum of prob and the number of choices. A
+ * chunk an expert. */
+typedef struct gal_k_route_sums {
+    double *sums;
+    const void *prob, *lse;
+    const int32_t *choice, *target;
+    gal_dtype dt;
+    int64_t n, experts, used;
+} gal_k_route_sums;
+
+/* The losses of a step from the sums of all layers [L, 2 + 2 E] (mixtral.md 4, "load-balancing loss"): with f the
+ * choices of an expert a row and P its mean probability, over the rows of all layers together,
+ *     balance = E sum_e f_e P_e        z = mean lse^2
+ * per_layer: the mean over layers of each layer's own balance. loss[0] += balance, loss[1] += z, times scale. */
+typedef struct gal_k_route_loss {
+    double *loss;
+    const double *sums;
+    int64_t layers, experts;
+    double scale;
+    bool per_layer;
+} gal_k_route_loss;
+
+/* dlogits[n, choice[n, j]] = w_j (dw_j - sum_i w_i dw_i) with w = weight, dw = dweight; the others 0. With prob, the
+ * gradients of balance times its factor and of z times its factor are added for rows that count; f is a constant. */
+typedef struct gal_k_route_grad {
+    void *dlogits;                /* [N, E] */
+    const void *dweight, *weight; /* [N, k] */
+    const int32_t *choice;
+    gal_dtype dt;
+    int64_t n, experts, used;
+    const void *prob, *lse; /* NULL: no such losses */
+    const int32_t *target;
+    const double *sums; /* of all layers */
+    int64_t layers, layer;
+    double balance, z;
+    bool per_layer;
+} gal_k_route_grad;
+
+/* Up to two products for each expert that has rows, the expert's own matrix w[product * experts + e] in the place of
+ * one that p leaves out; p's m or k, whichever is 0, is the number of the expert's rows:
+ *     m = 0: C[its rows, n] = A[its rows, k] w[e], where p.b is left out (n numbers of k)
+ *     k = 0: w[e] = A[m, its rows] B[its rows, n], where p.c is left out (the gradient of a weight)
+ * A matrix whose p is NULL is passed over. rows: R; most: rows that one expert can have (N). */
+typedef struct gal_k_experts {
+    int count, threads; /* of products; as in gal_k_gemm */
+    int64_t experts, rows, most;
+    const int32_t *offset; /* [E + 1] */
+    gal_gemm p[2];
+    gal_mat w[2 * GAL_MAX_EXPERTS]; /* [count, E]; what lies beyond need not be there */
+} gal_k_experts;
+
+/* y[n, :] = add[n, :] + sum_j weight[n, j] x[place[n, j], :], in the order of j (+ y if accumulate). x [R, D], y and
+ * add [N, D] of type dt, weight of wdt. weight NULL: ones; add NULL: zeros. */
+typedef struct gal_k_combine {
+    void *y;
+    const void *x, *add, *weight;
+    const int32_t *place;
+    gal_dtype dt, wdt;
+    int64_t n, d, used;
+    bool accumulate;
+} gal_k_combine;
+
+/* dx[place[n, j], :] = weight[n, j] dy[n, :];  dweight[n, j] = sum_d dy[n, d] x[place[n, j], d]. */
+typedef struct gal_k_combine_grad {
+    void *dx, *dweight;
+    const void *dy, *x, *weight;
+    const int32_t *place;
+    gal_dtype dt, wdt;
+    int64_t n, d, used;
+} gal_k_combine_grad;
 
 /* loss[r] = lse[r] - logits[r, target[r]], 0 where target[r] < 0. logits [R, V], lse [R], loss [R] all of type dt,
  * which is f32 or f64. XENT_GRAD, in place: logits = dloss[r] (softmax(logits) - onehot(target)). */

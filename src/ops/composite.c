@@ -108,3 +108,50 @@ gal_t *gal_attend_composite(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal
     }
     return y;
 }
+
+/* ---- experts ----------------------------------------------------------------------------------------------------
+ */
+
+/* 0 where an expert is among the k largest of its row, else what makes its exponential vanish. */
+static gal_t *chosen_mask(gal_ctx *cx, const gal_t *logits, int64_t used) {
+    int64_t n = gal_rows(logits), experts = gal_cols(logits);
+    size_t count = (size_t)(n * experts);
+    double *x = gal_step_memory(cx, count * sizeof *x), *mask = gal_step_memory(cx, count * sizeof *mask);
+    gal_t *out = gal_like(cx, logits);
+    if (!gal_ok(cx)) return NULL;
+    gal_convert(x, GAL_F64, logits->data, logits->dtype, n * experts);
+    for (int64_t i = 0; i < n * experts; i++) {
+        const double *row = x + i / experts * experts;
+        int64_t ahead = 0, own = i % experts;
+        for (int64_t e = 0; e < experts; e++) ahead += row[e] > row[own] || (row[e] >= row[own] && e < own);
+        mask[i] = ahead < used ? 0 : -1e30;
+    }
+    gal_convert(out->data, out->dtype, mask, GAL_F64, n * experts);
+    return out;
+}
+
+static gal_t *filled(gal_ctx *cx, gal_dtype dt, int64_t rows, int64_t cols, int64_t only) {
+    double *x = gal_step_memory(cx, (size_t)(rows * cols) * sizeof *x);
+    gal_t *t = gal_new2(cx, dt, rows, cols);
+    if (!gal_ok(cx)) return NULL;
+    for (int64_t i = 0; i < rows * cols; i++) x[i] = only < 0 || i == only;
+    gal_convert(t->data, dt, x, GAL_F64, rows * cols);
+    return t;
+}
+
+gal_t *gal_moe_composite(gal_ctx *cx, gal_t *x, const gal_moe_spec *m, gal_t *add) {
+    gal_t *logits = gal_linear_f32(cx, x, m->router), *y = add;
+    if (!logits || !add) return NULL;
+    int64_t n = gal_rows(x), d = gal_cols(x);
+    int32_t *lo = gal_step_memory(cx, (size_t)n * sizeof *lo), *hi = gal_step_memory(cx, (size_t)n * sizeof *hi);
+    if (!gal_ok(cx)) return NULL;
+    for (int64_t i = 0; i < n; i++) hi[i] = (int32_t)m->experts;
+    gal_t *weight = gal_softmax(cx, gal_add(cx, logits, chosen_mask(cx, logits, m->used)), lo, hi, 1.0);
+    for (int64_t e = 0; e < m->experts; e++) {
+        gal_t *pick = filled(cx, x->dtype, m->experts, 1, e), *ones = filled(cx, x->dtype, 1, d, -1);
+        gal_t *w = gal_matmul(cx, gal_matmul(cx, weight, pick, false), ones, false); /* [N, D] */
+        gal_t *out = gal_linear(cx, gal_swiglu(cx, x, m->gate[e], m->up[e]), m->down[e]);
+        y = gal_add(cx, y, gal_mul(cx, w, out));
+    }
+    return y;
+}

@@ -60,6 +60,20 @@ gal_t *gal_silu(gal_ctx *cx, gal_t *x);
 /* Softmax of scale * x over columns lo[n] .. hi[n]-1 of each row (kernels.h SOFTMAX). */
 gal_t *gal_softmax(gal_ctx *cx, gal_t *x, const int32_t *lo, const int32_t *hi, double scale);
 
+/* moe.c      add + a sum over the experts that each row of x chooses (mixtral.md 4) -> [N, D]. m must outlive the
+ * step. layer: the block's index. Taps: "router", the logits [N, E]; "choice", the experts chosen [N, k] (int32).
+ * With st->balance, each row's probabilities and choices enter the layer's sums, and the gradient of those losses the
+ * router's (core/step.h). */
+typedef struct gal_moe_spec {
+    int64_t experts, used;                        /* E, at most GAL_MAX_EXPERTS; k, 1 to E */
+    const gal_w *router;                          /* [E, D] */
+    gal_w *const *gate, *const *up, *const *down; /* [E] matrices each: [F, D], [F, D], [D, F] */
+} gal_moe_spec;
+gal_t *gal_moe(gal_ctx *cx, gal_t *x, const gal_moe_spec *m, gal_t *add, const gal_step *st, int layer);
+/* The losses of a step from st->balance->sums, once its layers have run: loss[0] += scale balance, loss[1] += scale
+ * z. */
+void gal_moe_losses(gal_ctx *cx, const gal_step *st, double *loss, double scale);
+
 /* loss.c     x [N, D], head [V, D] -> loss of each row against st->target in nats [N], 0 where the target is -1.
  * Logits are made for a bounded number of rows at a time: at most GAL_XENT_BYTES of them exist at once. */
 enum { GAL_XENT_BYTES = 64 << 20 };
@@ -78,6 +92,8 @@ void gal_qkv_composite(gal_ctx *cx, gal_t *x, const gal_w *wq, const gal_w *wk, 
 gal_t *gal_swiglu_composite(gal_ctx *cx, gal_t *x, const gal_w *gate, const gal_w *up);
 gal_t *gal_attend_composite(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec,
                             const gal_step *st);
+/* Every expert over every row, times the row's weight for it, 0 where it was not chosen. On the CPU alone. */
+gal_t *gal_moe_composite(gal_ctx *cx, gal_t *x, const gal_moe_spec *m, gal_t *add);
 gal_t *gal_cross_entropy_composite(gal_ctx *cx, gal_t *x, const gal_w *head, const gal_step *st);
 
 #endif

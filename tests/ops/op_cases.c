@@ -166,6 +166,60 @@ BUILD(blocks) {
     return gal_weighted_sum(cx, gal_cross_entropy(cx, x, W(0), &o->st), &o->st);
 }
 
+/* a: experts, used, factors of the losses of balance and of z in hundredths, whether the first is by layer. The
+ * weights from `router` on: the router's, then gate, up and down of each expert. */
+static void use_experts(op *o, const int64_t *a, int router, int64_t layers) {
+    o->moe = (gal_moe_spec){ .experts = a[0],
+                             .used = a[1],
+                             .router = W(router),
+                             .gate = o->matrices[0],
+                             .up = o->matrices[1],
+                             .down = o->matrices[2] };
+    for (int e = 0; e < a[0]; e++)
+        for (int i = 0; i < 3; i++) o->matrices[i][e] = W(router + 1 + 3 * e + i);
+    o->balance = (gal_balance){ .sums = o->sums,
+                                .layers = layers,
+                                .experts = a[0],
+                                .balance = (double)a[2] / 100,
+                                .z = (double)a[3] / 100,
+                                .per_layer = a[4] != 0 };
+    o->st.balance = a[2] || a[3] ? &o->balance : NULL;
+}
+/* The value of loss and of the routers' own losses. */
+static gal_t *with_balance(op *o, gal_ctx *cx, gal_t *loss) {
+    double own[2] = { 0 }, sum;
+    if (!o->st.balance || !loss) return loss;
+    gal_moe_losses(cx, &o->st, own, 1);
+    gal_convert(&sum, GAL_F64, loss->data, loss->dtype, 1);
+    sum += o->balance.balance * own[0] + o->balance.z * own[1];
+    gal_convert(loss->data, loss->dtype, &sum, GAL_F64, 1);
+    return loss;
+}
+BUILD(moe) {
+    use_experts(o, o->c->a, 2, 1);
+    gal_t *x = X(0), *add = X(1);
+    gal_t *y = composite ? gal_moe_composite(cx, x, &o->moe, add) : gal_moe(cx, x, &o->moe, add, &o->st, 0);
+    return with_balance(o, cx, op_reduce(o, cx, y));
+}
+BUILD(moe_of_itself) { /* x is chosen for and added: its gradient has three parts */
+    use_experts(o, o->c->a, 1, 1);
+    gal_t *x = X(0);
+    return op_reduce(o, cx, composite ? gal_moe_composite(cx, x, &o->moe, x) : gal_moe(cx, x, &o->moe, x, &o->st, 0));
+}
+static gal_t *sparse_layer(gal_ctx *cx, const void *model, int index, gal_t *x, const gal_step *st) {
+    const op *o = model;
+    return gal_moe(cx, gal_rms_norm(cx, x, W(1), 1e-5), &o->moe, x, st, index);
+}
+BUILD(sparse_blocks) {
+    (void)composite;
+    use_experts(o, o->c->a, 2, 2);
+    gal_t *x = X(0);
+    for (int i = 0; i < 2; i++) x = gal_block(cx, sparse_layer, o, i, x, &o->st);
+    return with_balance(o, cx, gal_weighted_sum(cx, gal_cross_entropy(cx, x, W(0), &o->st), &o->st));
+}
+
+#define EXPERT_W                                                                                                     \
+    { 6, 10 }, { 6, 10 }, { 10, 6 }
 #define BLOCK_W                                                                                                      \
     {                                                                                                                \
         { OP_N, 10 }, { 10, 0 }, { 16, 10 }, { 8, 10 }, { 8, 10 }, { 10, 16 }, { 10, 0 }, { 14, 10 }, { 14, 10 },    \
@@ -243,6 +297,69 @@ const op_case OP_CASES[] = {
       5,
       3 },
     { "blocks", blocks, BLOCK_W, OP_MASKED | OP_DOCUMENTS, { 4, 0, 10, 4, 2, 4, 3 }, false, 0, 60, 0 },
+    { "moe",
+      moe,
+      { { OP_N, 10 }, { OP_N, 10 }, { 3, 10 }, EXPERT_W, EXPERT_W, EXPERT_W },
+      0,
+      { 3, 2 },
+      true,
+      0,
+      14,
+      0 },
+    { "moe, all experts",
+      moe,
+      { { OP_N, 10 }, { OP_N, 10 }, { 3, 10 }, EXPERT_W, EXPERT_W, EXPERT_W },
+      0,
+      { 3, 3 },
+      true,
+      0,
+      14,
+      0 },
+    { "moe, one expert, balance", /* of one weight alone the softmax is 1: the router learns from its own losses */
+      moe,
+      { { OP_N, 10 }, { OP_N, 10 }, { 4, 10 }, EXPERT_W, EXPERT_W, EXPERT_W, EXPERT_W },
+      OP_MASKED,
+      { 4, 1, 150, 20 },
+      false,
+      0,
+      14,
+      0 },
+    { "moe, balance and z",
+      moe,
+      { { OP_N, 10 }, { OP_N, 10 }, { 4, 10 }, EXPERT_W, EXPERT_W, EXPERT_W, EXPERT_W },
+      OP_MASKED,
+      { 4, 2, 300, 40 },
+      false,
+      0,
+      14,
+      0 },
+    { "moe of itself",
+      moe_of_itself,
+      { { OP_N, 10 }, { 3, 10 }, EXPERT_W, EXPERT_W, EXPERT_W },
+      0,
+      { 3, 2 },
+      true,
+      0,
+      16,
+      0 },
+    { "blocks, experts",
+      sparse_blocks,
+      { { OP_N, 10 }, { 10, 0 }, { 4, 10 }, EXPERT_W, EXPERT_W, EXPERT_W, EXPERT_W },
+      OP_MASKED,
+      { 4, 2, 200, 30, 0 },
+      false,
+      0,
+      60,
+      0 },
+    { "blocks, experts balanced by layer",
+      sparse_blocks,
+      { { OP_N, 10 }, { 10, 0 }, { 4, 10 }, EXPERT_W, EXPERT_W, EXPERT_W, EXPERT_W },
+      OP_MASKED,
+      { 4, 3, 200, 0, 1 },
+      false,
+      0,
+      60,
+      0 },
     { "blocks, interleaved", blocks, BLOCK_W, 0, { 4, 1, 0, 4, 2, 4, 0 }, false, 0, 60, 0 },
 };
 const size_t OP_CASE_COUNT = GAL_LEN(OP_CASES);

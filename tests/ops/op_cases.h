@@ -9,7 +9,7 @@
 
 #include "ops/ops.h"
 
-enum { OP_WEIGHTS = 12, OP_SEEN = 3, OP_N = 12, OP_MAX_HEAD = 64 };
+enum { OP_WEIGHTS = 16, OP_SEEN = 3, OP_N = 12, OP_MAX_HEAD = 64 };
 
 typedef struct op op;
 
@@ -48,6 +48,10 @@ struct op {
     float inv_freq[OP_MAX_HEAD / 2];
     gal_rope_angles angles; /* of the step's blocks */
     int32_t lo[64], hi[64];
+    gal_w *matrices[3][OP_WEIGHTS]; /* of experts */
+    gal_moe_spec moe;
+    gal_balance balance;
+    double sums[64];       /* of balance */
     double pad[64 * 64];   /* room for the widest type */
     double *seen[OP_SEEN]; /* results on the way, as f64 */
     int64_t n_seen[OP_SEEN];

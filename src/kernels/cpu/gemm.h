@@ -4,7 +4,7 @@
 #ifndef GAL_KERNELS_CPU_GEMM_H
 #define GAL_KERNELS_CPU_GEMM_H
 
-#include "kernels/kernels.h"
+#include "kernels/experts.h"
 
 #define GAL__INLINE static inline __attribute__((always_inline))
 /* Loops over registers must disappear whatever the optimisation level's own limits. */

@@ -10,6 +10,7 @@ void gal_ref_fill(gal_kernel_table *t) {
     gal__ref_fill_attend(t);
     gal__ref_fill_act(t);
     gal__ref_fill_softmax(t);
+    gal__ref_fill_moe(t);
     gal__ref_fill_loss(t);
     gal__ref_fill_peaks(t);
     gal__ref_fill_optim(t);

@@ -1,5 +1,6 @@
 /* gemm.c - products of matrices. A chunk is a tile of C; its sums run over k in order, in double, whatever the
  * tiling. SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/experts.h"
 #include "kernels/ref/ref.h"
 
 /* What a tile holds as doubles: DEPTH of k from A [ROWS, DEPTH] and from B [DEPTH, COLS]. */
@@ -80,4 +81,10 @@ static void gemm_run(const void *args, int64_t chunk, void *scratch) {
     store_tile(t, g, m, n);
 }
 
-void gal__ref_fill_gemm(gal_kernel_table *t) { t->k[GAL_K_GEMM] = (gal_kernel){ gemm_chunks, gemm_run }; }
+static const gal_kernel gemm = { gemm_chunks, gemm_run };
+GAL__EXPERTS_OF(gemm)
+
+void gal__ref_fill_gemm(gal_kernel_table *t) {
+    t->k[GAL_K_GEMM] = gemm;
+    t->k[GAL_K_EXPERTS] = (gal_kernel){ experts_chunks, experts_run };
+}

@@ -87,6 +87,7 @@ void gal__ref_fill_rope(gal_kernel_table *t);
 void gal__ref_fill_attend(gal_kernel_table *t);
 void gal__ref_fill_act(gal_kernel_table *t);
 void gal__ref_fill_softmax(gal_kernel_table *t);
+void gal__ref_fill_moe(gal_kernel_table *t);
 void gal__ref_fill_loss(gal_kernel_table *t);
 void gal__ref_fill_peaks(gal_kernel_table *t);
 void gal__ref_fill_optim(gal_kernel_table *t);
