@@ -128,6 +128,29 @@ static void note_twice(const gal_cli *cli, const gal_quantise *q) {
                 n, cli->operands[0]);
 }
 
+/* What a person should know of the importance matrix before waiting for the result. */
+static void note_importance(const gal_cli *cli, const gal_quantise *q) {
+    const gal_quantise_importance *i = gal_quantise_importance_of(q);
+    if (i->unreached)
+        fprintf(
+            stderr,
+            "warning: the text of the importance matrix never reached %lld of %lld matrices of experts: there all "
+            "columns count alike\n",
+            (long long)i->unreached, (long long)i->matrices);
+    if (i->missing && !cli->quiet)
+        fprintf(stderr, "note: the importance matrix knows nothing of %zu of %zu weights\n", i->missing, i->weights);
+}
+
+static gal_err quantize(gal_cli *cli, gal_quantise *q, const char *output) {
+    note_importance(cli, q);
+    gal_err err = gal_quantise_recipe(q, cli->operands[1], gal_cli_given(cli, "pure"), &cli->diag);
+    if (!err) note_twice(cli, q);
+    if (!err) err = gal_quantise_write(q, output, &cli->diag);
+    if (!err && cli->json) err = print_json(cli, q);
+    if (!err && !cli->json && !cli->quiet) print_table(q);
+    return err;
+}
+
 static gal_err run(gal_cli *cli) {
     const char *output = gal_cli_string(cli, "output");
     if (!output) return gal_cli_usage(cli, "-o FILE is missing");
@@ -136,25 +159,32 @@ static gal_err run(gal_cli *cli) {
     gal_quantise *q = NULL;
     watch w = { .cli = cli, .began_s = gal_now_s() };
     gal_cli_catch_interrupts(); /* so that half a file is removed */
+    gal_imatrix m = { 0 };
+    const char *imatrix = gal_cli_string(cli, "imatrix");
     gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
+    if (!err && imatrix) err = gal_imatrix_read(&m, imatrix, &cli->diag);
     if (!err) {
-        gal_quantise_options o = {
-            .pool = dev->pool, .strict = gal_cli_given(cli, "strict"), .progress = show, .user = &w
-        };
+        gal_quantise_options o = { .pool = dev->pool,
+                                   .imatrix = imatrix ? &m : NULL,
+                                   .imatrix_path = imatrix,
+                                   .strict = gal_cli_given(cli, "strict"),
+                                   .progress = show,
+                                   .user = &w };
         err = gal_quantise_open(&q, cli->operands[0], &o, &cli->diag);
     }
-    if (!err) err = gal_quantise_recipe(q, cli->operands[1], gal_cli_given(cli, "pure"), &cli->diag);
-    if (!err) note_twice(cli, q);
-    if (!err) err = gal_quantise_write(q, output, &cli->diag);
-    if (!err && cli->json) err = print_json(cli, q);
-    if (!err && !cli->json && !cli->quiet) print_table(q);
+    if (!err) err = quantize(cli, q, output);
     gal_quantise_free(q);
+    gal_imatrix_free(&m);
     gal_dev_close(dev);
     return err;
 }
 
 static const gal_option OPTIONS[] = {
     { .name = "output", .letter = 'o', .kind = GAL_V_FILE, .value = "FILE", .help = "the GGUF file to write" },
+    { .name = "imatrix",
+      .kind = GAL_V_FILE,
+      .value = "FILE",
+      .help = "importance matrix of the model: errors are kept small where its text drives the weights" },
     { .name = "pure", .help = "TYPE for every weight, without the exceptions that a mixture of that name makes" },
     { .name = "strict", .help = "fail where the rows of a tensor do not fit TYPE, instead of taking another" },
 };

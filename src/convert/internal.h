@@ -11,6 +11,7 @@ struct gal_quantise {
     gal_quantise_tensor *tensors; /* [count] */
     size_t count;
     gal_recipe_model model;
+    gal_quantise_importance importance;
     uint32_t file_type;
     bool chosen;
     uint64_t done, total; /* bytes of the source, for progress */
@@ -20,9 +21,15 @@ struct gal_quantise {
 gal_err gal__quantise_set(gal_quantise *q, size_t i, uint32_t wanted, gal_diag *diag);
 /* n numbers, whole blocks, from element `at` of tensor i on, in f32. */
 void gal__quantise_read(const gal_quantise *q, size_t i, int64_t at, int64_t n, float *out);
+/* importance.c: what each column of tensor i counts, into *out [matrices, columns] (gal_free); NULL: nothing is known
+ * of it. */
+gal_err gal__quantise_means(const gal_quantise *q, size_t i, float **out, int64_t *unreached, gal_diag *diag);
+/* Looks for every weight in the importance matrix, if there is one. */
+gal_err gal__quantise_match(gal_quantise *q, gal_diag *diag);
 /* Asks the caller's progress; true: stop. */
 bool gal__quantise_look(gal_quantise *q, const char *tensor, uint64_t done);
 int64_t gal__quantise_elements(const gal_quantise_tensor *t);
 int64_t gal__quantise_columns(const gal_quantise_tensor *t);
+int64_t gal__quantise_matrices(const gal_quantise_tensor *t); /* experts of one tensor, else 1 */
 
 #endif

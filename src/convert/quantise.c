@@ -17,6 +17,12 @@ int64_t gal__quantise_elements(const gal_quantise_tensor *t) {
 
 int64_t gal__quantise_columns(const gal_quantise_tensor *t) { return t->ndim ? t->dim[t->ndim - 1] : 1; }
 
+int64_t gal__quantise_matrices(const gal_quantise_tensor *t) {
+    int64_t n = 1;
+    for (int d = 0; d + 2 < t->ndim; d++) n *= t->dim[d];
+    return n;
+}
+
 static bool is_float(uint32_t type) {
     return type == GAL_BLOCK_F32 || type == GAL_BLOCK_F16 || type == GAL_BLOCK_BF16;
 }
@@ -53,6 +59,7 @@ static gal_err read_model(gal_quantise *q, gal_diag *diag) {
     if (!err) err = read_number(q->file, arch, "attention.head_count_kv", &m->kv_heads, diag);
     if (!err) err = read_number(q->file, arch, "expert_count", &m->experts, diag);
     if (m->kv_heads == 0) m->kv_heads = m->heads;
+    m->weighted = q->o.imatrix != NULL;
     m->tied = true;
     for (size_t i = 0; i < q->count; i++) {
         int64_t layer = gal_recipe_layer(q->tensors[i].name);
@@ -96,6 +103,7 @@ gal_err gal_quantise_open(gal_quantise **out, const char *path, const gal_quanti
     gal_err err = q->path ? gal_gguf_open(&q->file, path, diag) : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
     if (!err) err = take_tensors(q, diag);
     if (!err) err = read_model(q, diag);
+    if (!err) err = gal__quantise_match(q, diag);
     if (err) {
         gal_quantise_free(q);
         return err;
@@ -157,6 +165,7 @@ gal_err gal_quantise_recipe(gal_quantise *q, const char *name, bool pure, gal_di
     return err;
 }
 
+const gal_quantise_importance *gal_quantise_importance_of(const gal_quantise *q) { return &q->importance; }
 size_t gal_quantise_count(const gal_quantise *q) { return q->count; }
 const gal_quantise_tensor *gal_quantise_at(const gal_quantise *q, size_t i) { return &q->tensors[i]; }
 

@@ -13,10 +13,13 @@
 #include "base/pool.h"
 #include "convert/recipe.h"
 #include "formats/gguf.h"
+#include "formats/imatrix.h"
 
 typedef struct gal_quantise_options {
-    gal_pool *pool; /* shares the work; borrowed */
-    bool strict;    /* a format that does not fit a tensor's rows is an error instead of being substituted */
+    gal_pool *pool;             /* shares the work; borrowed, as what follows */
+    const gal_imatrix *imatrix; /* NULL: all columns of a weight count alike */
+    const char *imatrix_path;   /* its file, for messages and for the metadata */
+    bool strict; /* a format that does not fit a tensor's rows is an error instead of being substituted */
     /* Called now and then with bytes of the source, from the caller's thread; true stops with GAL_EINTERRUPTED.
      * tensor: the one at hand. NULL: nobody looks. */
     bool (*progress)(void *user, const char *tensor, uint64_t done, uint64_t total);
@@ -36,7 +39,14 @@ typedef struct gal_quantise_tensor {
 
 typedef struct gal_quantise gal_quantise;
 
-/* options are copied. GAL_EINPUT: no such file, or one whose tensors cannot be read. */
+/* What an importance matrix holds of a model's weights. */
+typedef struct gal_quantise_importance {
+    size_t weights, missing;     /* that are multiplied, and those of them of which it knows nothing */
+    int64_t matrices, unreached; /* of the others, an expert each, and those of them that its text never reached */
+} gal_quantise_importance;
+
+/* options are copied. GAL_EINPUT: no such file, tensors that cannot be read, or an importance matrix whose sizes are
+ * others than the model's. */
 gal_err gal_quantise_open(gal_quantise **out, const char *path, const gal_quantise_options *options, gal_diag *diag);
 void gal_quantise_free(gal_quantise *q); /* NULL is allowed */
 
@@ -44,6 +54,7 @@ void gal_quantise_free(gal_quantise *q); /* NULL is allowed */
  * GAL_EUSAGE: no such name; GAL_EINPUT with the tensor: strict, and a format does not fit. */
 gal_err gal_quantise_recipe(gal_quantise *q, const char *name, bool pure, gal_diag *diag);
 
+const gal_quantise_importance *gal_quantise_importance_of(const gal_quantise *q);
 size_t gal_quantise_count(const gal_quantise *q);
 const gal_quantise_tensor *gal_quantise_at(const gal_quantise *q, size_t i); /* in the order of the file */
 /* Elements of all tensors, and the bytes that they have when written. */

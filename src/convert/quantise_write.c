@@ -9,11 +9,11 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Numbers: a piece fits into a processor's second cache, and all pieces but a row's last are whole blocks; a batch is
- * enough work for several threads. */
-enum { PIECE = 1 << 15, BATCH = 1 << 21, COPY_BYTES = 8 << 20 };
-_Static_assert(PIECE % 256 == 0 && BATCH % PIECE == 0, "pieces are whole blocks");
-_Static_assert(PIECE * sizeof(float) <= GAL_SCRATCH_BYTES, "a piece fits into a thread's buffer");
+/* Numbers: a piece fits into a processor's second cache; a batch is enough work for several threads. A row that is
+ * longer than LONGEST is cut. */
+enum { PIECE = 1 << 15, LONGEST = 1 << 20, BATCH = 1 << 21, COPY_BYTES = 8 << 20 };
+_Static_assert(LONGEST % 256 == 0 && LONGEST <= BATCH, "pieces are whole blocks, and batches whole pieces");
+_Static_assert(LONGEST * sizeof(float) <= GAL_SCRATCH_BYTES, "a piece fits into a thread's buffer");
 
 /* What can be wrong with numbers. */
 enum { NOT_FINITE = 1, TOO_LARGE = 2 };
@@ -23,7 +23,9 @@ typedef struct batch {
     const gal_quantise *q;
     size_t index;
     uint32_t type;
-    int64_t from, count; /* numbers of the tensor */
+    int64_t from, count, piece; /* numbers of the tensor; of a piece: whole rows, or a part of a long one */
+    int64_t columns, of_matrix; /* numbers of a row and of a matrix */
+    const float *means;         /* [matrices, columns] what an error in each column counts; NULL: all alike */
     uint8_t *out;
     atomic_int *wrong;
     /* The batch before it, which the first chunk writes. */
@@ -60,12 +62,29 @@ static int check(uint32_t type, const float *x, int64_t n) {
     return most > (wide ? MOST_BF16 : MOST_F16) ? TOO_LARGE : 0;
 }
 
+/* By whole rows of one matrix where that is possible: their columns count as they do in it. */
+static void quantise_rows(const batch *b, const float *x, int64_t at, int64_t n) {
+    while (n > 0) {
+        int64_t column = at % b->columns, left = b->of_matrix - at % b->of_matrix;
+        int64_t rows = column || n < b->columns ? 0 : GAL_MIN(n, left) / b->columns;
+        int64_t cols = rows ? b->columns : GAL_MIN(n, b->columns - column);
+        const float *means = b->means + at / b->of_matrix * b->columns + column;
+        int64_t done = GAL_MAX(rows, (int64_t)1) * cols;
+        gal_block_quantise_weighted(b->type, x, means, b->out + bytes_of(b->type, at - b->from), done / cols, cols);
+        x += done;
+        at += done;
+        n -= done;
+    }
+}
+
 static void make_piece(const batch *b, int64_t piece, float *x) {
-    int64_t at = piece * PIECE, n = GAL_MIN(b->count - at, (int64_t)PIECE);
+    int64_t at = piece * b->piece, n = GAL_MIN(b->count - at, b->piece);
     gal__quantise_read(b->q, b->index, b->from + at, n, x);
     int wrong = check(b->type, x, n);
     if (wrong)
         atomic_fetch_or(b->wrong, wrong);
+    else if (b->means)
+        quantise_rows(b, x, b->from + at, n);
     else
         gal_block_quantise(b->type, x, b->out + bytes_of(b->type, at), n);
 }
@@ -100,27 +119,46 @@ static gal_err fail_numbers(const gal_quantise *q, size_t i, int wrong, gal_diag
 }
 
 /* From one batch to the next the buffers change places: one is written, the other filled. */
-static gal_err quantise(const writing *w, gal_sink *s, gal_diag *diag) {
+static gal_err run_batches(const writing *w, batch b, gal_diag *diag) {
     gal_quantise *q = w->q;
     const gal_quantise_tensor *t = &q->tensors[w->index];
     const gal_block_info *from = gal_block_info_of(t->from);
-    int64_t total = gal__quantise_elements(t);
+    int64_t total = gal__quantise_elements(t), most = BATCH / b.piece * b.piece;
     atomic_int wrong = 0;
     gal_err err = GAL_OK;
-    batch b = { .q = q, .index = w->index, .type = t->type, .wrong = &wrong, .sink = s, .written = &err };
-    int turn = 0;
-    while (!err && (b.from < total || b.ready_bytes)) {
-        b.count = GAL_MIN(total - b.from, (int64_t)BATCH);
+    b.wrong = &wrong;
+    b.written = &err;
+    for (int turn = 0; !err && (b.from < total || b.ready_bytes); turn = !turn) {
+        b.count = GAL_MIN(total - b.from, most);
         b.out = w->buffers[turn];
-        gal_pool_run(q->o.pool, run_chunk, &b, 1 + (b.count + PIECE - 1) / PIECE);
+        gal_pool_run(q->o.pool, run_chunk, &b, 1 + (b.count + b.piece - 1) / b.piece);
         if (atomic_load(&wrong)) return fail_numbers(q, w->index, atomic_load(&wrong), diag);
         b.from += b.count;
         b.ready = b.out;
         b.ready_bytes = bytes_of(t->type, b.count);
-        turn = !turn;
         uint64_t done = (uint64_t)b.count / from->elements * from->bytes;
         if (gal__quantise_look(q, t->name, done)) return interrupted(diag);
     }
+    return err;
+}
+
+static gal_err quantise(const writing *w, gal_sink *s, gal_diag *diag) {
+    const gal_quantise_tensor *t = &w->q->tensors[w->index];
+    int64_t columns = gal__quantise_columns(t), elements = gal__quantise_elements(t), unreached = 0;
+    float *means = NULL;
+    if (!elements) return GAL_OK;
+    gal_err err = gal__quantise_means(w->q, w->index, &means, &unreached, diag);
+    if (err) return err;
+    batch b = { .q = w->q,
+                .index = w->index,
+                .type = t->type,
+                .columns = columns,
+                .of_matrix = elements / gal__quantise_matrices(t),
+                .piece = columns > LONGEST ? LONGEST : columns * GAL_MAX(PIECE / columns, (int64_t)1),
+                .means = means,
+                .sink = s };
+    err = run_batches(w, b, diag);
+    gal_free(means);
     return err;
 }
 
@@ -153,13 +191,20 @@ static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
 static void put_metadata(gal_gguf_writer *w, const gal_quantise *q) {
     for (size_t i = 0; i < gal_gguf_keys(q->file); i++) {
         const gal_gguf_value *v = gal_gguf_key_at(q->file, i);
-        if (strncmp(v->key, "split.", 6) == 0 || strcmp(v->key, "general.quantization_version") == 0 ||
-            strcmp(v->key, "general.file_type") == 0)
+        if (strncmp(v->key, "split.", 6) == 0 || strncmp(v->key, "quantize.imatrix.", 17) == 0 ||
+            strcmp(v->key, "general.quantization_version") == 0 || strcmp(v->key, "general.file_type") == 0)
             continue;
         gal_gguf_put_value(w, v);
     }
     gal_gguf_put_u32(w, "general.quantization_version", 2);
     gal_gguf_put_u32(w, "general.file_type", q->file_type);
+    const gal_imatrix *m = q->o.imatrix;
+    if (!m) return;
+    const char *slash = strrchr(q->o.imatrix_path, '/'), *file = slash ? slash + 1 : q->o.imatrix_path;
+    gal_gguf_put_string(w, "quantize.imatrix.file", file, strlen(file));
+    if (m->n_datasets) gal_gguf_put_string(w, "quantize.imatrix.dataset", m->datasets[0], strlen(m->datasets[0]));
+    gal_gguf_put_u32(w, "quantize.imatrix.entries_count", (uint32_t)GAL_MIN(m->n, (size_t)UINT32_MAX));
+    gal_gguf_put_u32(w, "quantize.imatrix.chunks_count", m->chunks);
 }
 
 static gal_err refuse_source(const gal_quantise *q, const char *path, gal_diag *diag) {
