@@ -45,15 +45,18 @@ typedef struct gal_config {
     double rope_mscale, rope_mscale_all_dim, rope_attention_factor; /* 0: the file does not say */
     bool rope_truncate;     /* yarn: round the ramp's ends to whole dimensions (the usual way) */
     int64_t rope_original;  /* yarn, query scale: positions before the extension; 0: max_positions */
+    float *rope_divisors;   /* [K / 2] each frequency is divided by one; NULL: none is. Owned by the config */
     double query_beta;      /* llama_4_scaling_beta; 0: none */
     int64_t query_original; /* positions before it acts; 0: rope_original */
+    double attn_scale;      /* of the products of queries and keys; 0: 1 / sqrt(K) */
     double init_range;      /* initializer_range */
     int32_t bos, eos[GAL_MAX_EOS], n_eos, pad; /* -1: none */
     gal_dtype dtype;                           /* of the stored weights */
     /* What only reading needs to know of the files */
     char wrapper[32];     /* the model that this text model is a part of: "mistral3", "vision_encoder"; "": none */
     bool theta_assumed;   /* params.json says nothing of rope_theta */
-    int64_t fp8_block[2]; /* rows and columns of an FP8 weight that share a scale; 0: the file's scales tell */
+    int64_t fp8_block[2]; /* rows and columns of an FP8 weight that share a scale; 0: the scales' shapes tell; -1: a
+                           * tensor or a row has one */
 } gal_config;
 
 /* "mistral", sizes 0 (to be set), no window, eps 1e-5, theta 1e4, default rope, f32, untied, initial values 0.02. */
@@ -80,7 +83,7 @@ double gal_yarn_scale(const gal_config *c);
 typedef struct gal_generation {
     int32_t bos, eos[GAL_MAX_EOS], n_eos, pad; /* n_eos 0: none */
     int do_sample;                             /* 0, 1 */
-    double temperature, top_p, repetition_penalty;
+    double temperature, top_p, min_p, repetition_penalty;
     int64_t top_k, max_new_tokens;
 } gal_generation;
 

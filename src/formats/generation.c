@@ -10,6 +10,7 @@ void gal_generation_defaults(gal_generation *g) {
                            .do_sample = -1,
                            .temperature = -1,
                            .top_p = -1,
+                           .min_p = -1,
                            .repetition_penalty = -1,
                            .top_k = -1,
                            .max_new_tokens = -1 };
@@ -28,6 +29,7 @@ gal_err gal_generation_parse(gal_generation *out, const char *bytes, size_t n, c
     if (gal__key_get(&r, "do_sample")) g.do_sample = gal__key_truth(&r, "do_sample", false);
     g.temperature = gal__key_real(&r, "temperature", 0, 1e6, -1);
     g.top_p = gal__key_real(&r, "top_p", 0, 1, -1);
+    g.min_p = gal__key_real(&r, "min_p", 0, 1, -1);
     g.repetition_penalty = gal__key_real(&r, "repetition_penalty", 1e-6, 1e6, -1);
     if (gal__key_get(&r, "top_k")) g.top_k = gal__key_whole(&r, "top_k", 0, INT32_MAX, 0);
     if (gal__key_get(&r, "max_new_tokens"))

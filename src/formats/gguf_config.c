@@ -1,8 +1,9 @@
 /* gguf_config.c - a model's sizes and options from the metadata of a GGUF file (formats.md 4.2). Refuses by name what
  * would be computed wrongly. SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
-#include "formats/config.h"
 #include "formats/gguf.h"
+#include "formats/json_keys.h"
+#include "tensor/blocks.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -209,7 +210,74 @@ static void read_rope(reader *r, gal_config *c) {
         read_yarn(r, c);
     else if (real(r, "rope.scaling.attn_factor", 0, 1e6, 1) < 1 || real(r, "rope.scaling.attn_factor", 0, 1e6, 1) > 1)
         refuse_key(r, "rope.scaling.attn_factor", "expected 1 without YaRN");
+    c->attn_scale = real(r, "attention.scale", 0, 1e6, 0);
     if (c->query_beta > 0) (void)snprintf(c->model_type, sizeof c->model_type, "ministral3");
+}
+
+/* rope_freqs.weight: numbers that the frequencies are divided by. */
+static void read_divisors(reader *r, gal_config *c) {
+    const gal_gguf_tensor *t = gal_gguf_find(r->g, "rope_freqs.weight");
+    int64_t half = c->K / 2;
+    if (!t || r->err) return;
+    if (t->ndim != 1 || t->dim[0] != half || t->type != GAL_BLOCK_F32) {
+        r->err = gal_fail(r->diag, GAL_EINPUT,
+                          "%s: tensor \"rope_freqs.weight\": expected %" PRId64 " numbers in F32, found %" PRId64
+                          " in %s",
+                          t->file, half, t->dim[0], gal_gguf_type_name(t->type));
+        return;
+    }
+    c->rope_divisors = gal_alloc_array((size_t)half, sizeof *c->rope_divisors);
+    if (!c->rope_divisors) {
+        r->err = gal_fail(r->diag, GAL_ENOMEM, "%s: no memory for rope_freqs.weight", t->file);
+        return;
+    }
+    memcpy(c->rope_divisors, t->data, (size_t)half * sizeof *c->rope_divisors);
+    for (int64_t j = 0; j < half && !r->err; j++) {
+        double d = (double)c->rope_divisors[j];
+        if (!(d > 0 && d < 1e30))
+            r->err = gal_fail(
+                r->diag, GAL_EINPUT,
+                "%s: tensor \"rope_freqs.weight\": expected numbers above 0, found %g at index %" PRId64, t->file, d,
+                j);
+    }
+}
+
+/* A key whose meaning is not computed here may say only what its absence says. */
+static void neutral(reader *r, const char *name, double value) {
+    char key[KEY];
+    const gal_gguf_value *v = gal_gguf_get(r->g, key_of(r, key, name));
+    double x = value;
+    bool number = v && v->type != GAL_GGUF_ARRAY;
+    if (r->err || !v) return;
+    if (number && gal_gguf_is(v, GAL_GGUF_FLOATS))
+        x = gal_gguf_float_at(v, 0);
+    else if (number && gal_gguf_is(v, GAL_GGUF_INTS))
+        x = (double)gal_gguf_int_at(v, 0);
+    else
+        number = false;
+    if (!number || !(x >= value && x <= value))
+        r->err = gal_fail(r->diag, GAL_EINPUT, "%s: %s: expected %g or no such key: it is not supported", r->path,
+                          key, value);
+}
+
+/* What other models of these architectures have and ours do not. Of the keys of formats.md 4.2 these are passed over:
+ * general.name, file_type and quantization_version (each tensor says its type), rope.scaling.finetuned (how it was
+ * trained), tokenizer.ggml.pre and merges (of byte-level vocabularies), unknown_token_id (a piece's type tells),
+ * fim_*_token_id (for prompts of another kind), add_eos_token (a prompt is to be continued). */
+static void refuse_others(reader *r) {
+    static const struct {
+        const char *name;
+        double value;
+    } KEYS[] = {
+        { "attn_logit_softcapping", 0 }, { "final_logit_softcapping", 0 }, { "logit_scale", 1 },
+        { "residual_scale", 1 },         { "embedding_scale", 1 },         { "rope.scaling.alpha", 0 },
+    };
+    char key[KEY];
+    bool causal = true, found = false;
+    for (size_t i = 0; i < GAL_LEN(KEYS); i++) neutral(r, KEYS[i].name, KEYS[i].value);
+    if (!r->err) r->err = gal_gguf_bool(r->g, key_of(r, key, "attention.causal"), &causal, &found, r->diag);
+    if (!r->err && !causal)
+        r->err = gal_fail(r->diag, GAL_EINPUT, "%s: %s: expected true, found false", r->path, key);
 }
 
 /* Which layers have the window: a bool for each. */
@@ -264,6 +332,8 @@ gal_err gal_gguf_config(gal_config *out, const gal_gguf *g, const char *path, ga
     read_arch(&r);
     if (!r.err) read_sizes(&r, &c);
     if (!r.err) read_rope(&r, &c);
+    if (!r.err) read_divisors(&r, &c);
+    if (!r.err) refuse_others(&r);
     if (!r.err) read_layers(&r, &c);
     c.bos = id_of(&r, "tokenizer.ggml.bos_token_id", 1);
     c.n_eos = read_ends(&r, c.eos, 2);
@@ -285,6 +355,7 @@ gal_err gal_gguf_generation(gal_generation *out, const gal_gguf *g, const char *
     v.pad = id_of(&r, "tokenizer.ggml.padding_token_id", -1);
     v.temperature = real_of(&r, "general.sampling.temp", 0, 1e6, -1);
     v.top_p = real_of(&r, "general.sampling.top_p", 0, 1, -1);
+    v.min_p = real_of(&r, "general.sampling.min_p", 0, 1, -1);
     v.repetition_penalty = real_of(&r, "general.sampling.penalty_repeat", 1e-6, 1e6, -1);
     bool top_k = gal_gguf_get(g, "general.sampling.top_k") != NULL;
     v.top_k = top_k ? whole_of(&r, "general.sampling.top_k", 0, INT32_MAX, 0) : -1;

@@ -71,6 +71,7 @@ static void put_rope(const writer *w, const gal_config *c) {
         put_real(w, "rope.scaling.yarn_beta_slow", c->rope_beta_slow);
         put_magnitude(w, c);
     }
+    if (c->attn_scale > 0) put_real(w, "attention.scale", c->attn_scale);
     if (!(c->query_beta > 0)) return;
     put_real(w, "attention.temperature_scale", c->query_beta);
     if (c->query_original) put_whole(w, "attention.temperature_length", c->query_original);
@@ -93,6 +94,8 @@ gal_err gal_gguf_put_config(gal_gguf_writer *out, const gal_config *c, const cha
         return gal_fail(diag, GAL_EINPUT,
                         "%s: a GGUF file cannot say that YaRN's ramp ends between dimensions (truncate: false)",
                         path);
+    if (c->rope_divisors)
+        return gal_fail(diag, GAL_EINPUT, "%s: divisors of rotary frequencies are not written", path);
     gal_gguf_put_string(out, "general.architecture", w.arch, strlen(w.arch));
     gal_gguf_put_string(out, "general.type", "model", 5);
     put_whole(&w, "vocab_size", c->V);
@@ -115,6 +118,7 @@ void gal_gguf_put_generation(gal_gguf_writer *w, const gal_generation *g) {
     double temperature = g->do_sample == 0 ? 0.0 : g->temperature;
     if (g->top_k >= 0) gal_gguf_put_i32(w, "general.sampling.top_k", (int32_t)g->top_k);
     if (g->top_p >= 0) gal_gguf_put_f32(w, "general.sampling.top_p", (float)g->top_p);
+    if (g->min_p >= 0) gal_gguf_put_f32(w, "general.sampling.min_p", (float)g->min_p);
     if (temperature >= 0) gal_gguf_put_f32(w, "general.sampling.temp", (float)temperature);
     if (g->repetition_penalty >= 0)
         gal_gguf_put_f32(w, "general.sampling.penalty_repeat", (float)g->repetition_penalty);

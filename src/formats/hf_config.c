@@ -31,17 +31,22 @@ void gal_config_defaults(gal_config *c) {
 
 void gal_config_free(gal_config *c) {
     gal_free(c->layer_full);
+    gal_free(c->rope_divisors);
     c->layer_full = NULL;
+    c->rope_divisors = NULL;
 }
 
 gal_err gal_config_copy(gal_config *out, const gal_config *c, gal_diag *diag) {
     gal_config copy = *c;
-    if (c->layer_full) {
-        copy.layer_full = gal_alloc((size_t)c->L);
-        if (!copy.layer_full)
-            return gal_fail(diag, GAL_ENOMEM, "no memory for the kinds of %" PRId64 " layers", c->L);
-        memcpy(copy.layer_full, c->layer_full, (size_t)c->L);
+    size_t divisors = c->rope_divisors ? (size_t)(c->K / 2) : 0;
+    copy.layer_full = c->layer_full ? gal_alloc((size_t)c->L) : NULL;
+    copy.rope_divisors = divisors ? gal_alloc_array(divisors, sizeof *copy.rope_divisors) : NULL;
+    if ((c->layer_full && !copy.layer_full) || (divisors && !copy.rope_divisors)) {
+        gal_config_free(&copy);
+        return gal_fail(diag, GAL_ENOMEM, "no memory for the kinds of %" PRId64 " layers", c->L);
     }
+    if (c->layer_full) memcpy(copy.layer_full, c->layer_full, (size_t)c->L);
+    if (divisors) memcpy(copy.rope_divisors, c->rope_divisors, divisors * sizeof *copy.rope_divisors);
     *out = copy;
     return GAL_OK;
 }

@@ -67,6 +67,9 @@ static const char *architecture(const char *model_type) {
 gal_err gal_config_print(const gal_config *c, gal_buf *out, const char *path, gal_diag *diag) {
     gal_err err = gal_config_check(c, path, diag);
     if (err) return err;
+    if (c->rope_divisors || c->attn_scale > 0)
+        return gal_fail(diag, GAL_EINPUT, "%s: config.json has no key for %s", path,
+                        c->rope_divisors ? "divisors of rotary frequencies" : "a scale of attention of its own");
     static const char *const DTYPES[GAL_DTYPES] = { "float32", "bfloat16", "float16", "float64", "int32" };
     writer w = { .obj = json_object() };
     json_t *arch = json_array();
@@ -111,6 +114,7 @@ gal_err gal_generation_print(const gal_generation *g, gal_buf *out, const char *
     if (g->do_sample >= 0) put(&w, "do_sample", json_boolean(g->do_sample));
     if (g->temperature >= 0) put_real(&w, "temperature", g->temperature);
     if (g->top_p >= 0) put_real(&w, "top_p", g->top_p);
+    if (g->min_p >= 0) put_real(&w, "min_p", g->min_p);
     if (g->repetition_penalty >= 0) put_real(&w, "repetition_penalty", g->repetition_penalty);
     if (g->top_k >= 0) put_int(&w, "top_k", g->top_k);
     if (g->max_new_tokens >= 0) put_int(&w, "max_new_tokens", g->max_new_tokens);

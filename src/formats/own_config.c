@@ -41,6 +41,20 @@ static void read_kind(gal__keys *r) {
     if (!gal__key_truth(r, "causal", true)) gal__key_fail(r, "causal", "expected true: this family looks back only");
 }
 
+/* What gal_config_check() would say by the keys of config.json. */
+static void check_sizes(gal__keys *r, const gal_config *c) {
+    if (c->K % 2)
+        gal__key_fail(r, "head_dim", "expected an even number (rotary positions turn pairs), found %" PRId64, c->K);
+    if (c->H % c->G)
+        gal__key_fail(r, "n_kv_heads", "expected a divisor of n_heads = %" PRId64 ", found %" PRId64, c->H, c->G);
+    if (c->H * c->K > GAL_MAX_WIDTH)
+        gal__key_fail(r, "head_dim",
+                      "expected n_heads x head_dim to be at most %" PRId64 ", found %" PRId64 " x %" PRId64,
+                      GAL_MAX_WIDTH, c->H, c->K);
+    if (!(c->eps > 0 && c->eps < 1))
+        gal__key_fail(r, "norm_eps", "expected a number between 0 and 1, found %g", c->eps);
+}
+
 static void read_sizes(gal__keys *r, gal_config *c) {
     c->D = gal__key_whole(r, "dim", 1, GAL_MAX_WIDTH, 0);
     c->L = gal__key_whole(r, "n_layers", 1, GAL_MAX_LAYERS, 0);
@@ -50,6 +64,7 @@ static void read_sizes(gal__keys *r, gal_config *c) {
     if (!r->err) c->G = gal__key_whole(r, "n_kv_heads", 1, c->H, 0);
     c->eps = real_needed(r, "norm_eps", 0, 1);
     c->V = gal__key_whole(r, "vocab_size", 1, GAL_MAX_VOCAB, 0);
+    if (!r->err) check_sizes(r, c);
     c->tied = gal__key_truth(r, "tied_embeddings", false);
     /* Some files have both; the smaller one is what the model was made for. */
     int64_t p = gal__key_whole(r, "max_position_embeddings", 1, GAL_MAX_POSITIONS, 128000),
@@ -109,6 +124,8 @@ static void read_rope(gal__keys *r, gal_config *c) {
         c->query_original = gal__key_whole(&q, "original_max_position_embeddings", 1, GAL_MAX_POSITIONS, 0);
         if (!r->err) r->err = q.err;
     }
+    if (!r->err && !(c->rope_theta > 1))
+        gal__key_fail(r, "rope_theta", "expected a number above 1, found %g", c->rope_theta);
     if (y.obj || q.obj) (void)snprintf(c->model_type, sizeof c->model_type, "ministral3");
 }
 

@@ -52,8 +52,9 @@ static gal_err take_all(gal_model *m, const char *path, const gal_gguf *g, gal_d
         if (err) return err;
     }
     if (gal_gguf_count(g) == m->n_weights) return GAL_OK;
-    for (size_t i = 0; i < gal_gguf_count(g); i++) /* some tensor belongs to no weight */
-        if (!gal_model_weight(m, gal_gguf_at(g, i)->name))
+    for (size_t i = 0; i < gal_gguf_count(g); i++) /* some tensor belongs to no weight; rope_freqs is the config's */
+        if (!gal_model_weight(m, gal_gguf_at(g, i)->name) &&
+            strcmp(gal_gguf_at(g, i)->name, "rope_freqs.weight") != 0)
             return gal_fail(diag, GAL_EINPUT,
                             "%s: tensor \"%s\" belongs to no weight of the model: expected the %zu tensors that the "
                             "metadata ask for",
@@ -64,11 +65,13 @@ static gal_err take_all(gal_model *m, const char *path, const gal_gguf *g, gal_d
 gal_err gal__load_gguf(gal_model **out, const char *path, gal_diag *diag) {
     gal_gguf *g = NULL;
     gal_config config;
+    gal_config_defaults(&config);
     gal_model *m = NULL;
     gal_err err = gal_gguf_open(&g, path, diag);
     if (err) return err;
     err = gal_gguf_config(&config, g, path, diag);
     if (!err) err = gal_model_build(&m, &config, diag);
+    gal_config_free(&config); /* what the model did not take over */
     if (err) {
         gal_gguf_close(g);
         return err;

@@ -59,7 +59,7 @@ static gal_t *block(gal_ctx *cx, const void *model, int l, gal_t *x, const gal_s
     gal_attend_spec spec = { .heads = c->H,
                              .kv_heads = c->G,
                              .size = c->K,
-                             .scale = 1.0 / sqrt((double)c->K),
+                             .scale = c->attn_scale > 0 ? c->attn_scale : 1.0 / sqrt((double)c->K),
                              .window = c->layer_full && c->layer_full[l] ? 0 : c->window };
     gal_t *q, *k, *v;
     gal_t *n = gal_rms_norm(cx, x, w->attn_norm, c->eps); /* [N, D] */

@@ -29,12 +29,14 @@ gal_err gal_model_build(gal_model **out, gal_config *config, gal_diag *diag) {
     m->config = *config;
     err = family->declare(m, diag);
     if (err) {
-        m->config.layer_full = NULL; /* still the caller's */
+        m->config.layer_full = NULL; /* still the caller's, as the next one */
+        m->config.rope_divisors = NULL;
         gal_model_free(m);
         return err;
     }
     GAL_ASSERT(m->n_weights == m->weights_room);
     config->layer_full = NULL;
+    config->rope_divisors = NULL;
     *out = m;
     return GAL_OK;
 }

@@ -50,6 +50,7 @@ gal_err gal_rope_spec_of(gal_rope_spec *out, const gal_config *c, gal_diag *diag
         for (int64_t j = 0; j < c->K / 2; j++) s.inv_freq[j] /= (float)c->rope_factor;
     else if (strcmp(c->rope_type, "yarn") == 0)
         yarn(&s, c, (double)original);
+    for (int64_t j = 0; j < c->K / 2 && c->rope_divisors; j++) s.inv_freq[j] /= c->rope_divisors[j];
     *out = s;
     return GAL_OK;
 }

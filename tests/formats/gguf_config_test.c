@@ -65,7 +65,11 @@ static gal_err read_with(gal_config *out, const change *c, gal_diag *why) {
                                         "tokenizer.ggml.eos_token_id",
                                         "tokenizer.ggml.eot_token_id",
                                         "llama.rope.scaling.attn_factor",
-                                        "llama.attention.sliding_window_pattern" };
+                                        "llama.attention.sliding_window_pattern",
+                                        "llama.attention.scale",
+                                        "llama.attention.causal",
+                                        "llama.attn_logit_softcapping",
+                                        "llama.logit_scale" };
     for (size_t i = 0; i < GAL_LEN(MORE); i++) /* not in the good file */
         if (c->key && strcmp(c->key, MORE[i]) == 0) put(w, c, MORE[i], 1, NULL);
     gal_gguf_put_tensor(w,
@@ -104,6 +108,9 @@ static void absent_or_other(void **state) {
     assert_int_equal(c.window, 7);
     CHECK_OK(read_with(&c, &(change){ "llama.attention.key_length", U32, 12, NULL }, diag));
     assert_int_equal(c.K, 12);
+    CHECK_OK(read_with(&c, &(change){ "llama.attention.scale", F32, 0.25, NULL }, diag));
+    assert_true(fabs(c.attn_scale - 0.25) < 1e-9);
+    CHECK_OK(read_with(&c, &(change){ "llama.logit_scale", U32, 1, NULL }, diag));
     CHECK_OK(read_with(&c, &(change){ "llama.rope.scale_linear", F32, 4, NULL }, diag));
     assert_string_equal(c.rope_type, "linear");
     assert_true(fabs(c.rope_factor - 4) < 1e-6);
@@ -257,6 +264,10 @@ static void refused(void **state) {
         { { "llama.attention.sliding_window_pattern", LIST, 1, NULL }, "llama.attention.sliding_window_pattern" },
         { { "tokenizer.ggml.eot_token_id", TEXT, 0, "</s>" }, "tokenizer.ggml.eot_token_id" },
         { { "llama.vocab_size", U32, 0, NULL }, "llama.vocab_size" },
+        { { "llama.attention.scale", TEXT, 0, "1" }, "llama.attention.scale" },
+        { { "llama.attention.causal", U32, 0, NULL }, "llama.attention.causal" },
+        { { "llama.attn_logit_softcapping", F32, 30, NULL }, "llama.attn_logit_softcapping: expected 0" },
+        { { "llama.logit_scale", F32, 0.5, NULL }, "llama.logit_scale: expected 1" },
         { { "tokenizer.ggml.eos_token_id", U32, 4e9, NULL }, "tokenizer.ggml.eos_token_id" },
         { { "tokenizer.ggml.bos_token_id", TEXT, 0, "<s>" }, "tokenizer.ggml.bos_token_id" },
     };
@@ -270,9 +281,61 @@ static void refused(void **state) {
     }
 }
 
+/* rope_freqs.weight: what the frequencies are divided by, and what is refused. */
+static void divisors(void **state) {
+    (void)state;
+    static const struct {
+        float numbers[4];
+        int64_t count;
+        const char *says;
+    } CASES[] = {
+        { { 1, 2, 4, 8 }, 4, NULL },
+        { { 1, 2, 4 }, 3, "expected 4 numbers in F32, found 3" },
+        { { 1, 2, 0, 8 }, 4, "above 0, found 0 at index 2" },
+        { { 1, NAN, 1, 8 }, 4, "above 0, found" },
+    };
+    for (size_t i = 0; i < GAL_LEN(CASES); i++) {
+        gal_gguf_writer *w = NULL;
+        gal_gguf *g = NULL;
+        gal_buf bytes = { 0 };
+        gal_config c, copy;
+        gal_diag why = { 0 };
+        gal_config_defaults(&c);
+        c.V = 6;
+        c.D = 32;
+        c.L = 2;
+        c.F = 48;
+        c.H = 4;
+        c.G = 2;
+        c.K = 8;
+        CHECK_OK(gal_gguf_writer_new(&w, diag));
+        CHECK_OK(gal_gguf_put_config(w, &c, FILE_NAME, diag));
+        gal_gguf_put_tensor(
+            w, &(gal_gguf_item){ "rope_freqs.weight", 0, 1, &CASES[i].count, CASES[i].numbers, NULL, NULL });
+        CHECK_OK(gal_gguf_print(w, &bytes, FILE_NAME, diag));
+        CHECK_OK(gal_gguf_parse(&g, bytes.data, bytes.len, FILE_NAME, diag));
+        if (CASES[i].says) {
+            assert_int_equal(gal_gguf_config(&c, g, FILE_NAME, &why), GAL_EINPUT);
+            if (!strstr(why.text, CASES[i].says)) fail_msg("expected '%s' in '%s'", CASES[i].says, why.text);
+        } else {
+            CHECK_OK(gal_gguf_config(&c, g, FILE_NAME, diag));
+            CHECK_OK(gal_config_copy(&copy, &c, diag));
+            assert_memory_equal(copy.rope_divisors, CASES[i].numbers, sizeof CASES[i].numbers);
+            assert_int_equal(gal_config_print(&c, &bytes, FILE_NAME, &why),
+                             GAL_EINPUT); /* config.json cannot say it */
+            gal_config_free(&copy);
+            gal_config_free(&c);
+        }
+        gal_gguf_close(g);
+        gal_gguf_writer_free(w);
+        gal_buf_free(&bytes);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(good),       cmocka_unit_test(absent_or_other),
-                                        cmocka_unit_test(refused),    cmocka_unit_test(written),
-                                        cmocka_unit_test(magnitudes), cmocka_unit_test(sampling) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(good),    cmocka_unit_test(absent_or_other),
+                                        cmocka_unit_test(refused), cmocka_unit_test(divisors),
+                                        cmocka_unit_test(written), cmocka_unit_test(magnitudes),
+                                        cmocka_unit_test(sampling) };
     return cmocka_run_group_tests_name("gguf metadata", tests, NULL, NULL);
 }
