@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -140,6 +141,16 @@ bool gal_same_file(const char *a, const char *b) {
     struct stat x, y;
     if (gal_fault(GAL_FAULT_LOOK) || stat(a, &x) != 0 || stat(b, &y) != 0) return errno != ENOENT && errno != ENOTDIR;
     return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+bool gal_within(const char *path, const char *outer) {
+    char at[PATH_MAX];
+    if (!gal_exists(outer) || gal_fault(GAL_FAULT_LOOK) || !realpath(path, at)) return false;
+    for (char *slash; !gal_same_file(at, outer); *slash = 0) {
+        slash = strrchr(at, '/');
+        if (!slash || slash == at) return gal_same_file("/", outer);
+    }
+    return true;
 }
 
 gal_err gal_make_dirs(const char *path, gal_diag *diag) {

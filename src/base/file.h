@@ -32,6 +32,8 @@ bool gal_is_dir(const char *path);
 bool gal_exists(const char *path);
 /* Both name one file, by whatever ways; true also where nobody can tell, false where one of them does not exist. */
 bool gal_same_file(const char *a, const char *b);
+/* Whether a file or folder is `outer`, or lies in it. */
+bool gal_within(const char *path, const char *outer);
 /* Makes path and its parents; an existing folder is fine. */
 gal_err gal_make_dirs(const char *path, gal_diag *diag);
 /* Removes a folder with everything in it, or a file; a path that does not exist is fine. */

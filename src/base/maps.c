@@ -9,6 +9,8 @@
 #include "base/mem.h"
 
 #include <stdatomic.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { SLOTS = 4096, FREE = 0, CHANGING = 1 };
 
@@ -80,6 +82,34 @@ gal_err gal__maps_check_one(const void *data, gal_diag *diag) {
     return GAL_OK;
 }
 
+static slot *slot_of(const void *address) {
+    uintptr_t a = (uintptr_t)address;
+    size_t n = atomic_load(&used);
+    for (size_t i = 0; i < n; i++) {
+        uintptr_t begin = atomic_load(&slots[i].begin);
+        if (begin > CHANGING && a >= begin && a - begin < atomic_load(&slots[i].bytes)) return &slots[i];
+    }
+    return NULL;
+}
+
+gal_err gal_maps_check_at(const void *address, gal_diag *diag) {
+    const slot *s = slot_of(address);
+    size_t left;
+    return s && shrunk(s, &left) ? tell(s->path, atomic_load(&s->bytes), left, diag) : GAL_OK;
+}
+
+void gal_maps_forget_at(const void *address, size_t n) {
+#ifdef MADV_DONTNEED
+    long page = sysconf(_SC_PAGESIZE);
+    if (page <= 0 || !slot_of(address)) return;
+    size_t size = (size_t)page, skip = (size - (uintptr_t)address % size) % size;
+    if (n < skip + size) return;
+    (void)madvise((char *)(uintptr_t)address + skip, (n - skip) / size * size, MADV_DONTNEED);
+#else
+    (void)address, (void)n;
+#endif
+}
+
 void gal__maps_remove(const void *data) {
     size_t n = atomic_load(&used);
     for (size_t i = 0; i < n; i++) {
@@ -100,14 +130,9 @@ void gal__maps_remove(const void *data) {
 }
 
 bool gal_maps_find(const void *address, gal_map_place *out) {
-    uintptr_t a = (uintptr_t)address;
-    size_t n = atomic_load(&used);
-    for (size_t i = 0; i < n; i++) {
-        uintptr_t begin = atomic_load(&slots[i].begin);
-        size_t bytes = atomic_load(&slots[i].bytes);
-        if (begin <= CHANGING || a < begin || a - begin >= bytes) continue;
-        *out = (gal_map_place){ slots[i].path, (size_t)(a - begin), bytes };
-        return true;
-    }
-    return false;
+    slot *s = slot_of(address);
+    if (!s) return false;
+    uintptr_t begin = atomic_load(&s->begin);
+    *out = (gal_map_place){ s->path, (size_t)((uintptr_t)address - begin), atomic_load(&s->bytes) };
+    return true;
 }

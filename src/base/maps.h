@@ -22,6 +22,11 @@ typedef struct gal_map_place {
 /* The live map that holds an address; false: none. Only loads, no lock: a signal handler may call it. */
 bool gal_maps_find(const void *address, gal_map_place *out);
 
+/* Of the live map that holds an address, if any: GAL_EINPUT as below. */
+gal_err gal_maps_check_at(const void *address, gal_diag *diag);
+/* n bytes from an address in a live map on will not be read soon: their whole pages no longer count as resident. */
+void gal_maps_forget_at(const void *address, size_t n);
+
 /* GAL_EINPUT if the file of a live map, or of one that was closed, became shorter while it was mapped: a cut within
  * the last page raises no signal, its bytes just read as 0. A file that another one replaced is whole where it is
  * mapped. For a program at its end: it looks at all maps that the process ever had, and no other thread may open or

@@ -85,6 +85,8 @@ void gal_cli_reset_interrupts(void);
 /* From here on reading a mapped file that shrank ends the program with code 3 and a message that names the file. Any
  * other SIGBUS ends it as before. Called once, by main(). */
 void gal_cli_catch_faults(void);
+/* A folder in the making, which is removed if that happens; NULL: none any more. */
+void gal_cli_remove_at_fault(const char *folder);
 
 /* ---- tables and what is made from them --------------------------------------------------------------------------
  */

@@ -51,6 +51,14 @@ static void add_number(line *l, unsigned long long x) {
     add(l, digits + n);
 }
 
+/* What the program was making. The thread that faulted was reading a map: it holds no lock of the allocator's, so
+ * that removing a folder, which allocates, cannot wait for itself. */
+static char unfinished[4096];
+
+void gal_cli_remove_at_fault(const char *folder) {
+    (void)snprintf(unfinished, sizeof unfinished, "%s", folder ? folder : "");
+}
+
 static void on_bus_error(int signal_number, siginfo_t *info, void *context) {
     (void)context;
     gal_map_place place;

@@ -72,6 +72,9 @@ gal_err gal_config_write(const gal_config *c, const char *path, gal_diag *diag);
 /* params.json, Mistral's own description of a model (formats.md 3): own_config.c. GAL_LAYOUT_OWN. */
 gal_err gal_own_config_read(gal_config *out, const char *path, gal_diag *diag);
 gal_err gal_own_config_parse(gal_config *out, const char *bytes, size_t n, const char *path, gal_diag *diag);
+/* own_config_write.c. GAL_EINPUT: params.json has no words for what the config says. */
+gal_err gal_own_config_write(const gal_config *c, const char *path, gal_diag *diag);
+gal_err gal_own_config_print(const gal_config *c, gal_buf *out, const char *path, gal_diag *diag);
 /* Appends what gal_config_write() would write. */
 gal_err gal_config_print(const gal_config *c, gal_buf *out, const char *path, gal_diag *diag);
 

@@ -74,7 +74,8 @@ static void put_rope(const writer *w, const gal_config *c) {
     if (c->attn_scale > 0) put_real(w, "attention.scale", c->attn_scale);
     if (!(c->query_beta > 0)) return;
     put_real(w, "attention.temperature_scale", c->query_beta);
-    if (c->query_original) put_whole(w, "attention.temperature_length", c->query_original);
+    if (c->query_original && c->query_original != original)
+        put_whole(w, "attention.temperature_length", c->query_original);
 }
 
 /* One bool a layer: whether it has the window. */

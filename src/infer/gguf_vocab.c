@@ -4,6 +4,7 @@
 #include "infer/lm.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Memory for the arrays of a gal_vocab. */
@@ -34,6 +35,15 @@ static gal_err array_of(const gal_gguf *g, const char *path, const char *key, ga
     return err;
 }
 
+/* Names for rows of the embedding that no text has: "[PAD7]" as piece 7. Converters fill vocabularies up with them.
+ */
+static bool is_filler(const arrays *a, size_t i) {
+    char name[32];
+    int n = snprintf(name, sizeof name, "[PAD%zu]", i);
+    return a->types[i] == GAL_PIECE_UNUSED && n > 0 && a->lengths[i] == (size_t)n &&
+           memcmp(a->pieces[i], name, (size_t)n) == 0;
+}
+
 static gal_err fill(arrays *a, const gal_gguf *g, const char *path, size_t *count, gal_diag *diag) {
     const gal_gguf_value *tokens, *scores, *types;
     gal_err err = gal_gguf_array(g, "tokenizer.ggml.tokens", GAL_GGUF_STRINGS, &tokens, NULL, diag);
@@ -58,6 +68,7 @@ static gal_err fill(arrays *a, const gal_gguf *g, const char *path, size_t *coun
                             type);
         a->types[i] = (uint8_t)type;
     }
+    while (*count > 1 && is_filler(a, *count - 1)) --*count;
     return GAL_OK;
 }
 
@@ -108,12 +119,21 @@ static gal_err from_file(gal_tokenizer **out, const gal_gguf *g, const char *pat
     return err;
 }
 
+/* How a file says that it has no vocabulary, in two spellings. */
+static bool says_none(const gal_gguf *g) {
+    const char *s = NULL;
+    size_t n = 0;
+    bool found = false;
+    gal_err err = gal_gguf_string(g, "tokenizer.ggml.model", &s, &n, &found, NULL);
+    return !err && found && ((n == 4 && memcmp(s, "none", 4) == 0) || (n == 8 && memcmp(s, "no_vocab", 8) == 0));
+}
+
 gal_err gal_gguf_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag) {
     gal_gguf *g = NULL;
     *out = NULL;
     gal_err err = gal_gguf_open(&g, path, diag);
     /* A file of weights alone is one too. */
-    if (!err && gal_gguf_get(g, "tokenizer.ggml.model")) err = from_file(out, g, path, diag);
+    if (!err && gal_gguf_get(g, "tokenizer.ggml.model") && !says_none(g)) err = from_file(out, g, path, diag);
     gal_gguf_close(g);
     return err;
 }

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "formats/gguf.h"
 #include "infer/sample.h"
 
 #include <stdio.h>
@@ -46,8 +47,17 @@ static gal_err load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *di
     return gal_tokenizer_open(out, dir, diag);
 }
 
+static gal_err defaults_of_file(gal_generation *out, const char *path, gal_diag *diag) {
+    gal_gguf *g = NULL;
+    gal_err err = gal_gguf_open(&g, path, diag);
+    if (!err) err = gal_gguf_generation(out, g, path, diag);
+    gal_gguf_close(g);
+    return err;
+}
+
 static gal_err load_defaults(gal_generation *g, const char *dir, gal_diag *diag) {
     gal_generation_defaults(g);
+    if (gal_is_file(dir)) return defaults_of_file(g, dir, diag);
     gal_buf path = { 0 };
     gal_err err = GAL_OK;
     if (!gal_path_join(&path, dir, "generation_config.json")) {

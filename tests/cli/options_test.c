@@ -54,9 +54,10 @@ static void check_option(const gal_command *c, const gal_option *o, void *user) 
     (void)snprintf(text, sizeof text, "--%s=%s", o->name, o->fallback);
     char name[32], operand[] = "x";
     (void)snprintf(name, sizeof name, "%s", c->name);
-    char *argv[] = { name, text, operand };
+    char *argv[] = { name, text, operand, operand };
     gal_cli cli = { 0 };
-    gal_err err = gal_cli_parse(&cli, c->min_operands ? 3 : 2, argv);
+    assert_in_range(c->min_operands, 0, 2);
+    gal_err err = gal_cli_parse(&cli, 2 + c->min_operands, argv);
     if (err) fail_msg("%s", cli.diag.text);
     gal_cli_free(&cli);
 }

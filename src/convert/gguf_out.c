@@ -1,0 +1,171 @@
+/* gguf_out.c - the result as a GGUF file: metadata made from config and vocabulary, or taken over from the GGUF file
+ * that the model came from. SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "convert/job.h"
+#include "formats/gguf.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* general.file_type of a file whose matrices are mostly of a type; all but these are named by quantisers. */
+static uint32_t file_type(const gal__job *j) {
+    gal_dtype d = gal__job_dtype(j);
+    return d == GAL_F32 ? 0 : d == GAL_F16 ? 1 : 32;
+}
+
+static bool made_anew(const gal__job *j) {
+    for (size_t i = 0; i < gal_source_count(j->s); i++)
+        if (gal_source_at(j->s, i)->ndim > 1 && j->types[i] != gal_source_at(j->s, i)->type) return true;
+    return false;
+}
+
+/* As they are, but for what says that the file is one of several, or of what it is made when that changed. */
+static gal_err put_old(gal_gguf_writer *w, const gal__job *j, gal_diag *diag) {
+    gal_gguf *g = NULL;
+    gal_err err = gal_gguf_open(&g, gal_source_path(j->s), diag);
+    bool anew = made_anew(j);
+    for (size_t i = 0; !err && i < gal_gguf_keys(g); i++) {
+        const gal_gguf_value *v = gal_gguf_key_at(g, i);
+        bool kind = strcmp(v->key, "general.file_type") == 0 || strcmp(v->key, "general.quantization_version") == 0;
+        if (strncmp(v->key, "split.", 6) == 0 || (anew && kind)) continue;
+        gal_gguf_put_value(w, v);
+    }
+    if (!err && anew) gal_gguf_put_u32(w, "general.file_type", file_type(j));
+    gal_gguf_close(g);
+    return err;
+}
+
+static void put_id(gal_gguf_writer *w, const char *key, int32_t id) {
+    if (id >= 0) gal_gguf_put_u32(w, key, (uint32_t)id);
+}
+
+static void put_ids(gal_gguf_writer *w, const gal__job *j, const gal__extras *e) {
+    static const char *const KEYS[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                        "tokenizer.ggml.eom_token_id" };
+    const gal_config *c = gal_source_config(j->s);
+    const gal_tokenizer *t = e->tokenizer;
+    int32_t eos[GAL_MAX_EOS], n = gal__extras_eos(e, c, eos),
+                              pad = e->generation.pad >= 0 ? e->generation.pad : c->pad;
+    put_id(w, "tokenizer.ggml.bos_token_id", t && gal_tokenizer_bos(t) >= 0 ? gal_tokenizer_bos(t) : c->bos);
+    for (int32_t i = 0; i < n && i < (int32_t)GAL_LEN(KEYS); i++) put_id(w, KEYS[i], eos[i]);
+    for (int32_t i = (int32_t)GAL_LEN(KEYS); i < n; i++)
+        gal__job_note(j, "id %d ends a text, too, which the file cannot say: it has room for three", (int)eos[i]);
+    if (t) put_id(w, "tokenizer.ggml.unknown_token_id", gal_tokenizer_unk(t));
+    put_id(w, "tokenizer.ggml.padding_token_id", pad < c->V ? pad : -1);
+}
+
+/* Readers want as many pieces as the embedding has rows: the rest are names that no text has. */
+static gal_err put_pieces(gal_gguf_writer *w, const gal_tokenizer *t, int64_t rows, gal_diag *diag) {
+    size_t own = (size_t)gal_tokenizer_size(t), count = GAL_MAX(own, (size_t)rows);
+    const char **text = gal_alloc_array(count, sizeof *text);
+    size_t *lengths = gal_alloc_array(count, sizeof *lengths);
+    float *scores = gal_alloc_array(count, sizeof *scores);
+    int32_t *types = gal_alloc_array(count, sizeof *types);
+    char(*names)[32] = gal_alloc_array(count - own + 1, sizeof *names);
+    bool ok = text && lengths && scores && types && names;
+    for (size_t i = 0; ok && i < count; i++) {
+        if (i < own) {
+            text[i] = gal_tokenizer_piece(t, (int32_t)i, &lengths[i]);
+            scores[i] = gal_tokenizer_score(t, (int32_t)i);
+            types[i] = (int32_t)gal_tokenizer_type(t, (int32_t)i);
+            continue;
+        }
+        (void)snprintf(names[i - own], sizeof *names, "[PAD%zu]", i);
+        text[i] = names[i - own];
+        lengths[i] = strlen(text[i]);
+        scores[i] = -1000.0F;
+        types[i] = GAL_PIECE_UNUSED;
+    }
+    if (ok) {
+        gal_gguf_put_strings(w, "tokenizer.ggml.tokens", text, lengths, count);
+        gal_gguf_put_numbers(w, "tokenizer.ggml.scores", GAL_GGUF_F32, scores, count);
+        gal_gguf_put_numbers(w, "tokenizer.ggml.token_type", GAL_GGUF_I32, types, count);
+    }
+    gal_free(text);
+    gal_free(lengths);
+    gal_free(scores);
+    gal_free(types);
+    gal_free(names);
+    return ok ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory for a vocabulary of %zu pieces", count);
+}
+
+static gal_err put_vocabulary(gal_gguf_writer *w, const gal__job *j, const gal__extras *e, gal_diag *diag) {
+    const gal_tokenizer *t = e->tokenizer;
+    const char *kind = t ? "llama" : "none";
+    gal_err err = GAL_OK;
+    gal_gguf_put_string(w, "tokenizer.ggml.model", kind, strlen(kind));
+    if (t) {
+        gal_gguf_put_string(w, "tokenizer.ggml.pre", "default", 7);
+        err = put_pieces(w, t, gal_source_config(j->s)->V, diag);
+        gal_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", e->add_bos != 0);
+        gal_gguf_put_bool(w, "tokenizer.ggml.add_eos_token", e->add_eos == 1);
+        gal_gguf_put_bool(w, "tokenizer.ggml.add_space_prefix", gal_tokenizer_adds_space(t));
+        gal_gguf_put_bool(w, "tokenizer.ggml.remove_extra_whitespaces", gal_tokenizer_joins_spaces(t));
+    }
+    put_ids(w, j, e);
+    return err;
+}
+
+static gal_err put_templates(gal_gguf_writer *w, const gal__extras *e, gal_diag *diag) {
+    const char **names = gal_alloc_array(e->n_templates, sizeof *names);
+    gal_buf key = { 0 };
+    size_t named = 0;
+    if (!names) return gal_fail(diag, GAL_ENOMEM, "no memory for the names of %zu templates", e->n_templates);
+    for (size_t i = 0; i < e->n_templates; i++) {
+        const gal__template *t = &e->templates[i];
+        gal_buf_clear(&key);
+        gal_buf_printf(&key, t->name ? "tokenizer.chat_template.%s" : "tokenizer.chat_template",
+                       t->name ? t->name : "");
+        if (key.oom) break;
+        gal_gguf_put_string(w, key.data, t->text, strlen(t->text));
+        if (t->name) names[named++] = t->name;
+    }
+    if (named) gal_gguf_put_strings(w, "tokenizer.chat_templates", names, NULL, named);
+    bool oom = key.oom;
+    gal_buf_free(&key);
+    gal_free(names);
+    return oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a template") : GAL_OK;
+}
+
+static gal_err put_new(gal_gguf_writer *w, const gal__job *j, const char *path, gal_diag *diag) {
+    gal__extras e = { 0 };
+    gal_err err = gal__extras_read(&e, j, diag);
+    if (!err) err = gal_gguf_put_config(w, gal_source_config(j->s), path, diag);
+    if (!err) {
+        gal_gguf_put_u32(w, "general.file_type", file_type(j));
+        gal_gguf_put_generation(w, &e.generation);
+        if (e.generation.max_new_tokens >= 0)
+            gal__job_note(j, "max_new_tokens of generation_config.json is left out: no key of the file says it");
+        err = put_vocabulary(w, j, &e, diag);
+    }
+    if (!err) err = put_templates(w, &e, diag);
+    if (!err) err = gal__copy_files(j, NULL, diag);
+    gal__extras_free(&e);
+    return err;
+}
+
+gal_err gal__write_gguf(gal__job *j, const char *path, gal_diag *diag) {
+    gal_gguf_writer *w = NULL;
+    size_t count = gal_source_count(j->s);
+    gal__stream *streams = gal_alloc_array(count, sizeof *streams);
+    gal_err err = streams ? gal_gguf_writer_new(&w, diag) : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    if (!err && gal_source_model(j->s)->config.layout == GAL_LAYOUT_GGUF)
+        err = put_old(w, j, diag);
+    else if (!err)
+        err = put_new(w, j, path, diag);
+    for (size_t i = 0; !err && i < count; i++) {
+        const gal_source_tensor *t = gal_source_at(j->s, i);
+        streams[i] = (gal__stream){ .job = j, .i = i };
+        gal_gguf_put_tensor(w, &(gal_gguf_item){ .name = t->name,
+                                                 .type = j->types[i],
+                                                 .ndim = t->ndim,
+                                                 .dim = t->dim,
+                                                 .emit = gal__job_emit,
+                                                 .user = &streams[i] });
+    }
+    if (!err) err = gal_gguf_write(w, path, diag);
+    j->result.files = 1;
+    gal_gguf_writer_free(w);
+    gal_free(streams);
+    return err;
+}

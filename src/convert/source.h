@@ -1,0 +1,42 @@
+/* source.h - a model as it would lie in another layout: the tensors of that layout, in its names and its order of
+ * rows, whose numbers are read a piece at a time out of the mapped files of the model.
+ *
+ * Rows of q and k are rotary pairs: neighbours in Mistral's own layout and in GGUF, half a head apart in Hugging
+ * Face's (formats.md 3). Rows move whole, so that blocks stay blocks.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_CONVERT_SOURCE_H
+#define GAL_CONVERT_SOURCE_H
+
+#include "models/model.h"
+#include "tensor/blocks.h"
+
+typedef struct gal_source gal_source;
+
+typedef struct gal_source_tensor {
+    const char *name; /* in the layout that was asked for */
+    gal_role role;
+    int ndim;
+    int64_t dim[GAL_MAX_DIMS];
+    uint32_t type; /* enum gal_block: how the model's file has its numbers */
+} gal_source_tensor;
+
+/* path: what gal_model_load() takes. from: GAL_LAYOUT_ANY, or the one to read of a folder that has more than one. */
+gal_err gal_source_open(gal_source **out, const char *path, gal_layout from, gal_layout to, gal_diag *diag);
+void gal_source_close(gal_source *s);             /* NULL is allowed */
+const char *gal_source_path(const gal_source *s); /* the folder or file that path means */
+const gal_model *gal_source_model(const gal_source *s);
+/* The model's, with the layout that was asked for. */
+const gal_config *gal_source_config(const gal_source *s);
+
+size_t gal_source_count(const gal_source *s);
+const gal_source_tensor *gal_source_at(const gal_source *s, size_t i); /* in the family's order */
+int64_t gal_source_elements(const gal_source_tensor *t);
+/* Numbers [at, at + n) of tensor i, row-major, in f32. */
+void gal_source_read(const gal_source *s, size_t i, int64_t at, int64_t n, float *out);
+/* The same as they lie in the file, in whole blocks. */
+void gal_source_copy(const gal_source *s, size_t i, int64_t at, int64_t n, void *out);
+/* Tensor i was read and is not needed again: its pages go. GAL_EINPUT if its file became shorter since it was opened.
+ */
+gal_err gal_source_done(const gal_source *s, size_t i, gal_diag *diag);
+
+#endif
