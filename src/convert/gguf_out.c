@@ -163,6 +163,11 @@ gal_err gal__write_gguf(gal__job *j, const char *path, gal_diag *diag) {
                                                  .emit = gal__job_emit,
                                                  .user = &streams[i] });
     }
+    const gal_config *c = gal_source_config(j->s);
+    const int64_t half = c->K / 2;
+    if (!err && c->rope_divisors)
+        gal_gguf_put_tensor(
+            w, &(gal_gguf_item){ .name = "rope_freqs.weight", .ndim = 1, .dim = &half, .data = c->rope_divisors });
     if (!err) err = gal_gguf_write(w, path, diag);
     j->result.files = 1;
     gal_gguf_writer_free(w);
