@@ -56,7 +56,8 @@ typedef enum gal_dtype {
     GAL_F16 = 2,
     GAL_F64 = 3, /* only on the reference device, for checking gradients */
     GAL_I32 = 4,
-    GAL_DTYPES = 5
+    GAL_BLOCKS = 5, /* weights only: small integers with scales, which the weight describes */
+    GAL_DTYPES = 6
 } gal_dtype;
 
 /* "0.1.0"; never NULL. */

@@ -41,25 +41,20 @@ static facts facts_of(const gal_cli *cli, const gal_model *m, const gal_tokenize
     return f;
 }
 
-/* As the file has it. */
-static const char *format_of(const gal_w *w) { return w->stored ? w->stored : gal_dtype_name(w->dtype); }
-
-/* "weights     f32", or every block format that was widened. */
+/* "weights     f32", or every format that occurs. */
 static void print_formats(const gal_model *m) {
-    size_t named = 0;
     printf("weights     ");
     for (size_t i = 0; i < m->n_weights; i++) {
-        bool first = m->weights[i].stored != NULL;
-        for (size_t j = 0; first && j < i; j++) first = m->weights[j].stored != m->weights[i].stored;
-        if (first) printf("%s%s", named++ ? ", " : "", m->weights[i].stored);
+        bool first = true;
+        for (size_t j = 0; first && j < i; j++) first = gal_wformat(&m->weights[j]) != gal_wformat(&m->weights[i]);
+        if (first) printf("%s%s", i ? ", " : "", gal_wformat(&m->weights[i]));
     }
-    printf("%s%s", named ? ", widened to " : "", gal_dtype_name(m->weights[0].dtype));
 }
 
 static void print_tensors(const gal_model *m) {
     for (size_t i = 0; i < m->n_weights; i++) {
         const gal_w *w = &m->weights[i];
-        printf("%-56s %-5s [", w->name, format_of(w));
+        printf("%-56s %-5s [", w->name, gal_wformat(w));
         for (int d = 0; d < w->ndim; d++) printf("%s%lld", d ? ", " : "", (long long)w->dim[d]);
         printf("]\n");
     }
@@ -114,7 +109,7 @@ static void json_tensors(gal_buf *b, const gal_model *m) {
         const gal_w *w = &m->weights[i];
         gal_buf_puts(b, i ? ", {" : "{");
         json_string(b, "name", w->name);
-        gal_buf_printf(b, ", \"dtype\": \"%s\", \"shape\": [", format_of(w));
+        gal_buf_printf(b, ", \"dtype\": \"%s\", \"shape\": [", gal_wformat(w));
         for (int d = 0; d < w->ndim; d++) gal_buf_printf(b, "%s%lld", d ? ", " : "", (long long)w->dim[d]);
         gal_buf_puts(b, "]}");
     }
@@ -132,7 +127,7 @@ static gal_err print_json(gal_cli *cli, const facts *f) {
     gal_buf_printf(&b, ", \"head_size\": %lld, \"hidden\": %lld, \"vocab\": %lld, \"max_positions\": %lld",
                    (long long)c->K, (long long)c->F, (long long)c->V, (long long)c->max_positions);
     gal_buf_printf(&b, ", \"window\": %lld, \"tied\": %s, \"dtype\": \"%s\"", (long long)c->window,
-                   c->tied ? "true" : "false", gal_dtype_name(f->m->weights[0].dtype));
+                   c->tied ? "true" : "false", gal_wformat(&f->m->weights[0]));
     if (f->t) {
         gal_buf_puts(&b, ", \"tokenizer\": {");
         json_string(&b, "kind", gal_tokenizer_kind(f->t));

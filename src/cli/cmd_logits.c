@@ -54,6 +54,7 @@ static gal_err write_logits(gal_cli *cli, gal_dev *dev, gal_model *m, const gal_
                               .context = T,
                               .chunk = rows_at_once(cli, T, V),
                               .eager = gal_cli_given(cli, "eager"),
+                              .exact = gal_cli_given(cli, "exact"),
                               .beyond = true };
     job j = { .ids = ids, .vocab = V };
     gal_err err = gal_engine_new(&j.engine, dev, m, &eo, &cli->diag);
@@ -120,6 +121,8 @@ static const gal_option OPTIONS[] = {
       .min = 0,
       .max = 1e9,
       .help = "ids to compute at a time; 0: all at once; if not given, as many as keep memory small" },
+    { .name = "exact",
+      .help = "weights in blocks are multiplied in f32; otherwise activations are rounded to 8 bits" },
     { .name = "eager", .help = "do not record and replay steps of one id; the result is the same" },
     { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
 };

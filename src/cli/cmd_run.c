@@ -193,6 +193,7 @@ static gal_err run(gal_cli *cli) {
     lo.context = gal_cli_int(cli, "context");
     lo.compute = lo.cache = strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0 ? GAL_BF16 : GAL_F32;
     lo.eager = gal_cli_given(cli, "eager");
+    lo.exact = gal_cli_given(cli, "exact");
     lo.no_mmap = gal_cli_given(cli, "no-mmap");
     gal_reading reading = { .cli = cli };
     lo.progress = gal_cli_show_reading;
@@ -298,6 +299,8 @@ static const gal_option OPTIONS[] = {
       .choices = DTYPES,
       .fallback = "f32",
       .help = "number format of activations, keys and values" },
+    { .name = "exact",
+      .help = "weights in blocks are multiplied in f32; otherwise activations are rounded to 8 bits" },
     { .name = "eager", .help = "do not record and replay steps; the text is the same" },
     { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
     GAL_PROFILE_OPTIONS,

@@ -179,12 +179,12 @@ static gal_err emit_trace(gal_sink *sink, void *user, gal_diag *diag) {
 /* ---- the table ------------------------------------------------------------------------------------------------- */
 
 typedef struct peaks {
-    double read, f32, bf16; /* a second; 0: not known */
+    double read, f32, bf16, i8; /* a second; 0: not known */
 } peaks;
 
 /* The least time that the machine needs for a row's work; 0 where the work is not counted. */
 static double least_s(const row *r, const peaks *m) {
-    double flops = r->cost.compute == GAL_BF16 ? m->bf16 : m->f32, s = 0;
+    double flops = r->cost.compute == GAL_BF16 ? m->bf16 : r->cost.compute == GAL_BLOCKS ? m->i8 : m->f32, s = 0;
     if (flops > 0) s = r->cost.flops / flops;
     if (m->read > 0) s = GAL_MAX(s, r->cost.bytes / m->read);
     return s;
@@ -286,6 +286,7 @@ static peaks measure_peaks(const gal_profile *p, const char *cpu) {
         if (f[i].id == GAL_PEAK_READ) m.read = f[i].best;
         if (f[i].id == GAL_PEAK_F32) m.f32 = f[i].best;
         if (f[i].id == GAL_PEAK_BF16) m.bf16 = f[i].best;
+        if (f[i].id == GAL_PEAK_I8) m.i8 = f[i].best;
     }
     gal_dev_close(dev);
     return m;
@@ -297,12 +298,12 @@ gal_err gal_profile_finish(gal_profile *p, gal_cli *cli, const char *cpu) {
     gal_err err = p->trace ? gal_write_atomic(p->trace, emit_trace, p, &cli->diag) : GAL_OK;
     if (err) return err;
     peaks m = measure_peaks(p, cpu);
-    fprintf(
-        stderr,
-        "\nprofile: %d threads; peaks now: f32 %.1f, bf16 %.1f GFLOP/s, memory %.1f GB/s. share: of the time from "
-        "the first launch to the last. busy: of the threads' time. peak: the least time that these peaks allow, "
-        "as a part of the time taken; more than 100%% where caches help\n",
-        p->threads, m.f32 * 1e-9, m.bf16 * 1e-9, m.read * 1e-9);
+    fprintf(stderr,
+            "\nprofile: %d threads; peaks now: f32 %.1f, bf16 %.1f, int8 %.1f GFLOP/s, memory %.1f GB/s. share: of "
+            "the time from "
+            "the first launch to the last. busy: of the threads' time. peak: the least time that these peaks allow, "
+            "as a part of the time taken; more than 100%% where caches help\n",
+            p->threads, m.f32 * 1e-9, m.bf16 * 1e-9, m.i8 * 1e-9, m.read * 1e-9);
     err = print_table(p, &m, &cli->diag);
     if (!err && p->full) fprintf(stderr, "%s: holds the first %d events, more came\n", p->trace, (int)MAX_EVENTS);
     return err;

@@ -30,6 +30,10 @@ gal_err gal_ctx_new(gal_ctx **out, gal_dev *dev, gal_dtype compute, gal_diag *di
 void gal_ctx_free(gal_ctx *cx);
 gal_dev *gal_ctx_dev(const gal_ctx *cx);
 gal_dtype gal_ctx_compute(const gal_ctx *cx);
+/* Whether products with weights in blocks take activations rounded to small integers (ops/linear.c), as other engines
+ * do, instead of f32 on the blocks' numbers. Off at first; never while the tape is on. */
+void gal_set_quantised(gal_ctx *cx, bool on);
+bool gal_quantised(const gal_ctx *cx);
 bool gal_ok(const gal_ctx *cx);               /* no error so far in this step */
 size_t gal_ctx_peak_bytes(const gal_ctx *cx); /* high-water mark of the step arenas */
 

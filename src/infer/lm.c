@@ -137,7 +137,8 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
                                   .sequences = 1,
                                   .context = lm->options.context,
                                   .chunk = lm->options.chunk,
-                                  .eager = lm->options.eager != 0 };
+                                  .eager = lm->options.eager != 0,
+                                  .exact = lm->options.exact != 0 };
         err = gal_engine_new(&lm->engine, lm->dev, lm->model, &eo, diag);
     }
     if (err) {

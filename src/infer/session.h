@@ -19,6 +19,7 @@ typedef struct gal_engine_options {
     int64_t context;   /* most tokens of a sequence; 0: the smaller of the model's maximum and what memory allows */
     int64_t chunk;     /* most rows of one step, at least `sequences`; 0: 512 */
     bool eager;        /* never record */
+    bool exact;        /* weights in blocks meet activations as they are, not rounded to small integers */
     bool beyond;       /* context may exceed the model's maximum (logits of whatever is asked) */
 } gal_engine_options;
 

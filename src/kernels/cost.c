@@ -1,12 +1,15 @@
 /* cost.c - names of kernels, and what a launch has to do at least, counted from its arguments. Owns no measurement;
  * what moves once is counted once, whatever a cache really did. SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/kernels.h"
+#include "tensor/blocks.h"
 
 #include <stdio.h>
 #include <string.h>
 
 static const char *const NAMES[GAL_K_COUNT] = {
     [GAL_K_GEMM] = "gemm",
+    [GAL_K_QUANTISE] = "quantise",
+    [GAL_K_GEMM_I8] = "gemm_i8",
     [GAL_K_EMBED] = "embed",
     [GAL_K_EMBED_GRAD] = "embed_grad",
     [GAL_K_RMS_NORM] = "rms_norm",
@@ -47,19 +50,24 @@ static const char *const NAMES[GAL_K_COUNT] = {
 
 const char *gal_kernel_name(gal_kernel_id id) { return NAMES[id]; }
 
+static double mat_bytes(const gal_mat *m, int64_t n) {
+    return m->dt == GAL_BLOCKS ? (double)gal_code_bytes(m->code, n) : (double)n * (double)gal_dtype_bytes(m->dt);
+}
+
 static double size_of(gal_dtype dt) { return (double)gal_dtype_bytes(dt); }
 
 static bool same_size(const gal_gemm *a, const gal_gemm *b) { return a->m == b->m && a->n == b->n && a->k == b->k; }
 
-static void gemm_cost(gal_cost *c, const gal_k_gemm *a) {
+static void gemm_cost(gal_cost *c, const gal_k_gemm *a, bool i8) {
     size_t at = 0;
-    c->compute = a->p[0].compute;
+    c->compute = i8 ? GAL_BLOCKS : a->p[0].compute;
     for (int i = 0, n = 1; i < a->count; i += n) {
         const gal_gemm *g = &a->p[i];
         for (n = 1; i + n < a->count && same_size(g, g + n);) n++;
         double rows = (double)g->m, cols = (double)g->n, k = (double)g->k;
         c->flops += 2 * rows * cols * k * n;
-        c->bytes += n * (rows * k * size_of(g->a.dt) + k * cols * size_of(g->b.dt) +
+        c->bytes += n * (i8 ? rows * (double)gal_i8_row_bytes(g->k) : rows * k * size_of(g->a.dt)) +
+                    n * (mat_bytes(&g->b, g->k * g->n) +
                          rows * cols * size_of(g->c.dt) * (1 + g->accumulate + (g->add != NULL)));
         char part[96], times[16] = "";
         if (n > 1) (void)snprintf(times, sizeof times, " (%d)", n);
@@ -148,7 +156,8 @@ static double row_bytes(gal_kernel_id id, const void *args) {
     } a = { args };
     switch ((int)id) {
     case GAL_K_EMBED:
-        return (double)(a.embed->n * a.embed->d) * (size_of(a.embed->dt) + size_of(a.embed->wdt));
+        return (double)(a.embed->n * a.embed->d) * size_of(a.embed->dt) +
+               mat_bytes(&(gal_mat){ .dt = a.embed->wdt, .code = a.embed->code }, a.embed->n * a.embed->d);
     case GAL_K_EMBED_GRAD:
         return (double)(a.embed_grad->n * a.embed_grad->d) *
                (size_of(a.embed_grad->dt) + 2 * size_of(gal_stat_dtype(a.embed_grad->dt)));
@@ -198,11 +207,17 @@ void gal_kernel_cost(gal_cost *out, gal_kernel_id id, const void *args) {
     *out = (gal_cost){ .compute = GAL_F32 };
     switch ((int)id) {
     case GAL_K_GEMM:
-        gemm_cost(out, args);
+    case GAL_K_GEMM_I8:
+        gemm_cost(out, args, id == GAL_K_GEMM_I8);
         break;
     case GAL_K_EXPERTS:
         experts_cost(out, args);
         break;
+    case GAL_K_QUANTISE: {
+        const gal_k_quantise *a = args;
+        out->bytes = (double)a->n * ((double)a->d * size_of(a->dt) + (double)gal_i8_row_bytes(a->d));
+        break;
+    }
     case GAL_K_ATTEND:
         attend_cost(out, args);
         break;

@@ -17,6 +17,8 @@
 
 typedef enum gal_kernel_id {
     GAL_K_GEMM,
+    GAL_K_QUANTISE,
+    GAL_K_GEMM_I8,
     GAL_K_EMBED,
     GAL_K_EMBED_GRAD,
     GAL_K_RMS_NORM,
@@ -94,16 +96,19 @@ void gal_avx512_vnni_fill(gal_kernel_table *t); /* on top of avx512, where the p
 void gal_avx512_bf16_fill(gal_kernel_table *t); /* on top of avx512, where the processor has it */
 void gal_neon_fill(gal_kernel_table *t);        /* 64-bit ARM: every such processor has it */
 
-/* A matrix with strides in elements; transposing is swapping them. */
+/* A matrix with strides in elements; transposing is swapping them. Blocks lie along the stride that is 1; the other
+ * stride is the length of a row of blocks. */
 typedef struct gal_mat {
     void *p; /* inputs are never written */
     gal_dtype dt;
     int64_t rs, cs;
+    const gal_code *code; /* where dt is GAL_BLOCKS */
 } gal_mat;
 
 /* C[m, n] = sum_k A[m, k] B[k, n]  (+ add[m, n], same type and strides as C)  (+ C if accumulate).
  * compute F32: products and sums in f32 (ref: double). BF16: A and B are first rounded to bf16, products summed in
- * f32. F64: double throughout. C is rounded once. Up to three independent products in one launch. */
+ * f32. F64: double throughout. C is rounded once. B may be in blocks, whose numbers are those of tensor/blocks.h. Up
+ * to three independent products in one launch. */
 enum { GAL_GEMM_MAX = 3 };
 typedef struct gal_gemm {
     int64_t m, n, k;
@@ -118,12 +123,32 @@ typedef struct gal_k_gemm {
     gal_gemm p[GAL_GEMM_MAX];
 } gal_k_gemm;
 
+/* Activations as small integers. x [n, d] becomes n rows of gal_i8_row_bytes(d), d a multiple of GAL_I8_BLOCK:
+ *   int8 q[d]; f32 scale[d / 32]; f32 sum[d / 16]     32 neighbours of a row share a scale
+ *   scale = max |x| / 127, q = x (127 / max |x|) to the nearest, halves to even; sum = scale (q[0] + .. + q[15])
+ * all in f32, the same bytes at every level. Numbers below GAL_I8_LEAST in size are 0 where nothing larger is beside
+ * them; where one is not finite the scale is NaN, and so is every product with it. */
+enum { GAL_I8_BLOCK = 32, GAL_I8_SUM = 16 };
+#define GAL_I8_LEAST 1e-30f
+static inline size_t gal_i8_row_bytes(int64_t d) { return (size_t)(d + d / GAL_I8_BLOCK * 4 + d / GAL_I8_SUM * 4); }
+typedef struct gal_k_quantise {
+    void *q;
+    const void *x;
+    gal_dtype dt;
+    int64_t n, d;
+} gal_k_quantise;
+
+/* GAL_K_GEMM_I8: gal_k_gemm where a.p points to what QUANTISE made of x [m, k] (other fields of a say nothing), b is
+ * in blocks (not FP8) with b.rs = 1, and c.cs = 1; no accumulate. Products of the integers are exact, what blocks
+ * and rows are scaled with is applied in f32. */
+
 /* y[n, :] = table[ids[n], :]. table [V, D] of type wdt, y [N, D]. ids are checked by the caller. */
 typedef struct gal_k_embed {
     void *y;
     gal_dtype dt;
     const void *table;
     gal_dtype wdt;
+    const gal_code *code; /* where wdt is GAL_BLOCKS */
     const int32_t *ids;
     int64_t n, d;
 } gal_k_embed;
@@ -440,7 +465,7 @@ const char *gal_kernel_name(gal_kernel_id id); /* "gemm" */
 typedef struct gal_cost {
     double flops;      /* a multiply-add is two; 0: not counted */
     double bytes;      /* of the large arrays, each read and written once; 0: not counted */
-    gal_dtype compute; /* of the operations */
+    gal_dtype compute; /* of the operations; GAL_BLOCKS: of small integers */
     char what[96];     /* gemm: the products' m x n x k; else "" */
 } gal_cost;
 /* Reads the starts and positions of rows, so args must be the host's. */

@@ -2,11 +2,12 @@
  * Says so and refuses nothing: a weight that is never read does no harm. SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "models/model.h"
+#include "tensor/blocks.h"
 
 #include <inttypes.h>
 #include <math.h>
 
-enum { MOST_NAMED = 16 };
+enum { MOST_NAMED = 16, SCAN_PART = 1024 };
 
 typedef struct found {
     int64_t nan, infinite, first; /* first: index of the first of either */
@@ -26,7 +27,31 @@ typedef struct found {
         }                                                                                                            \
     } while (0)
 
+static void scan_row(found *f, const float *x, int64_t n, int64_t from) {
+    if (gal_all_finite(x, n)) return;
+    for (int64_t i = 0; i < n; i++) {
+        if (isfinite(x[i])) continue;
+        if (f->nan + f->infinite == 0) f->first = from + i;
+        *(isnan(x[i]) ? &f->nan : &f->infinite) += 1;
+    }
+}
+
+/* In blocks it is the scales that can be no numbers. */
+static found scan_blocks(const gal_w *w) {
+    found f = { 0, 0, -1 };
+    float part[SCAN_PART];
+    const int64_t cols = w->dim[w->ndim - 1], rows = gal_wcount(w) / cols;
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < cols; c += SCAN_PART) {
+            int64_t n = GAL_MIN(cols - c, SCAN_PART);
+            gal_code_read(&w->code, w->data, cols, r, c, n, part);
+            scan_row(&f, part, n, r * cols + c);
+        }
+    return f;
+}
+
 static found scan(const gal_w *w) {
+    if (w->dtype == GAL_BLOCKS) return scan_blocks(w);
     found f = { 0, 0, -1 };
     int64_t n = gal_wcount(w);
     if (w->dtype == GAL_F32) SCAN(uint32_t, 0x7f800000u, 0x7fffffu);

@@ -16,8 +16,8 @@ gal_err gal__resolve(gal_buf *at, gal_layout *layout, const char *path, gal_layo
 /* load_gguf.c */
 gal_err gal__load_gguf(gal_model **out, const char *path, gal_diag *diag);
 
-/* load_fp8.c   Fills w, whose shape was checked, from a tensor of E4M3 numbers and its scale in the same set, widened
- * to f32. said: gal_config.fp8_block. */
+/* load_fp8.c   Fills w, whose shape was checked, from a tensor of E4M3 numbers, which stay where they are, and its
+ * scale in the same set. said: gal_config.fp8_block. */
 gal_err gal__take_fp8(gal_w *w, const gal_st_tensor *t, const gal_st_set *set, const int64_t said[2], gal_diag *diag);
 /* A tensor that is no weight: the scale of one, or one for activations. */
 bool gal__beside_fp8(const gal_st_set *set, const char *name);

@@ -5,7 +5,7 @@
  * activations keep their precision. SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "models/load.h"
-#include "tensor/f8.h"
+#include "tensor/blocks.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -151,15 +151,13 @@ gal_err gal__take_fp8(gal_w *w, const gal_st_tensor *t, const gal_st_set *set, c
     if (!err) err = read_scales(&scale, s, parts(w->dim[0], block[0]) * parts(w->dim[1], block[1]), diag);
     if (err) return err;
     w->file = t->file;
-    w->dtype = GAL_F32;
-    w->stored = "F8_E4M3";
-    w->data = gal_alloc(gal_wbytes(w));
-    w->owned = w->data != NULL;
-    if (w->data)
-        gal_e4m3_dequantise(t->data, w->dim[0], w->dim[1], scale, block[0], block[1], w->data);
-    else
-        err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for tensor \"%s\": %zu bytes", t->file, t->name,
-                       gal_wbytes(w));
-    gal_free(scale);
-    return err;
+    w->dtype = GAL_BLOCKS;
+    w->code = (gal_code){ .block = GAL_BLOCK_F8_E4M3,
+                          .scales = scale,
+                          .scale_rows = block[0],
+                          .scale_cols = block[1],
+                          .across = parts(w->dim[1], block[1]) };
+    w->data = (void *)(uintptr_t)t->data; /* read-only; gal_w has one pointer for both kinds of memory */
+    w->owned = false;
+    return GAL_OK;
 }

@@ -1,5 +1,5 @@
-/* load_gguf.c - a model from a GGUF file. f32, f16 and bf16 stay in the mapped file; blocks are widened to f32, the
- * definition of what they mean. SPDX-License-Identifier: Apache-2.0 */
+/* load_gguf.c - a model from a GGUF file. Weights stay in the mapped file, blocks too. SPDX-License-Identifier:
+ * Apache-2.0 */
 #include "base/file.h"
 #include "base/mem.h"
 #include "formats/gguf.h"
@@ -12,10 +12,27 @@
 static void close_file(void *files) { gal_gguf_close(files); }
 static gal_err bring_file(void *files, gal_bring *how, gal_diag *diag) { return gal_gguf_bring(files, how, diag); }
 
-static bool in_place(const gal_gguf_tensor *t, gal_dtype *dtype) {
-    if (t->type != GAL_BLOCK_F32 && t->type != GAL_BLOCK_F16 && t->type != GAL_BLOCK_BF16) return false;
-    *dtype = t->type == GAL_BLOCK_F32 ? GAL_F32 : t->type == GAL_BLOCK_F16 ? GAL_F16 : GAL_BF16;
-    return (uintptr_t)t->data % gal_dtype_bytes(*dtype) == 0;
+/* Whether a type is one of ours, for numbers that lie one by one. */
+static bool plain(uint32_t type, gal_dtype *dtype) {
+    *dtype = type == GAL_BLOCK_F32 ? GAL_F32 : type == GAL_BLOCK_F16 ? GAL_F16 : GAL_BF16;
+    return type == GAL_BLOCK_F32 || type == GAL_BLOCK_F16 || type == GAL_BLOCK_BF16;
+}
+
+/* Memory of the model's own for a weight that cannot stay where it is: an odd address, or scales of a norm, which are
+ * read by kernels that know no blocks. */
+static gal_err move(gal_w *w, gal_dtype to, gal_diag *diag) {
+    gal_w there = *w;
+    there.dtype = to;
+    void *copy = gal_alloc(gal_wbytes(&there));
+    if (!copy) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for tensor \"%s\"", w->file, w->name);
+    if (to == w->dtype)
+        memcpy(copy, w->data, gal_wbytes(w));
+    else
+        gal_wread(w, 0, gal_wcount(w) / w->dim[w->ndim - 1], copy);
+    w->data = copy;
+    w->dtype = to;
+    w->owned = true;
+    return GAL_OK;
 }
 
 static gal_err take(gal_w *w, const gal_gguf_tensor *t, gal_diag *diag) {
@@ -23,23 +40,18 @@ static gal_err take(gal_w *w, const gal_gguf_tensor *t, gal_diag *diag) {
     if (err) return err;
     const gal_block_info *info = gal_block_info_of(t->type);
     w->file = t->file;
-    if (in_place(t, &w->dtype)) {
-        w->data = (void *)(uintptr_t)t->data; /* read-only; gal_w has one pointer for both kinds of memory */
-        w->owned = false;
-        return GAL_OK;
-    }
     if (!info || !info->reads)
         return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": its type %s cannot be computed with", t->file, w->name,
                         gal_gguf_type_name(t->type));
-    w->dtype = GAL_F32;
-    w->data = gal_alloc(gal_wbytes(w));
-    if (!w->data)
-        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for tensor \"%s\": %zu bytes", t->file, w->name,
-                        gal_wbytes(w));
-    w->owned = true;
-    w->stored = info->name;
-    gal_block_dequantise(t->type, t->data, w->data, gal_wcount(w));
-    return GAL_OK;
+    w->data = (void *)(uintptr_t)t->data; /* read-only; gal_w has one pointer for both kinds of memory */
+    w->owned = false;
+    if (plain(t->type, &w->dtype)) {
+        bool fits = (uintptr_t)t->data % gal_dtype_bytes(w->dtype) == 0;
+        return fits ? GAL_OK : move(w, w->dtype, diag);
+    }
+    w->dtype = GAL_BLOCKS;
+    w->code = (gal_code){ .block = t->type };
+    return w->role == GAL_W_NORM ? move(w, GAL_F32, diag) : GAL_OK;
 }
 
 static gal_err take_all(gal_model *m, const char *path, const gal_gguf *g, gal_diag *diag) {

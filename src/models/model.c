@@ -47,6 +47,7 @@ void gal_model_free(gal_model *m) {
         gal_w *w = &m->weights[i];
         if (w->owned) gal_dev_give(m->dev, w->data);
         gal_free(w->name);
+        gal_free(w->code.scales);
     }
     gal_free(m->weights);
     if (m->net && m->family->net_free)
@@ -137,7 +138,7 @@ gal_err gal_model_own(gal_model *m, gal_diag *diag) {
         float *copy = gal_alloc_array((size_t)gal_wcount(w), sizeof *copy);
         if (!copy)
             return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %lld weights", w->name, (long long)gal_wcount(w));
-        gal_convert(copy, GAL_F32, w->data, w->dtype, gal_wcount(w));
+        gal_wread(w, 0, gal_wcount(w) / w->dim[w->ndim - 1], copy);
         if (w->owned) gal_free(w->data);
         w->data = copy;
         w->dtype = GAL_F32;

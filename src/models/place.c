@@ -6,10 +6,19 @@
 bool gal_model_is_on(const gal_model *m, const gal_dev *dev) { return m->dev == (dev->far ? dev : NULL); }
 
 static gal_err upload(void **to, const gal_w *w, gal_dev *dev, gal_diag *diag) {
-    *to = gal_dev_take(dev, gal_wbytes(w));
-    if (*to) return gal_dev_upload(dev, *to, w->data, gal_wbytes(w), diag);
-    return gal_fail(diag, GAL_ENOMEM, "%s: no memory for weight %s: %zu bytes, %llu are available", dev->name,
-                    w->name, gal_wbytes(w), (unsigned long long)gal_dev_available(dev));
+    const bool wide = w->dtype == GAL_BLOCKS;
+    const size_t bytes = wide ? (size_t)gal_wcount(w) * sizeof(float) : gal_wbytes(w);
+    *to = gal_dev_take(dev, bytes);
+    if (!*to)
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for weight %s: %zu bytes, %llu are available", dev->name,
+                        w->name, bytes, (unsigned long long)gal_dev_available(dev));
+    if (!wide) return gal_dev_upload(dev, *to, w->data, bytes, diag);
+    float *copy = gal_alloc(bytes); /* its kernels know no blocks */
+    if (!copy) return gal_fail(diag, GAL_ENOMEM, "no memory for weight %s: %zu bytes", w->name, bytes);
+    gal_wread(w, 0, gal_wcount(w) / w->dim[w->ndim - 1], copy);
+    gal_err err = gal_dev_upload(dev, *to, copy, bytes, diag);
+    gal_free(copy);
+    return err;
 }
 
 gal_err gal_model_to_device(gal_model *m, gal_dev *dev, gal_diag *diag) {
@@ -27,6 +36,7 @@ gal_err gal_model_to_device(gal_model *m, gal_dev *dev, gal_diag *diag) {
         }
         if (w->owned) gal_free(w->data);
         w->data = far[i];
+        if (w->dtype == GAL_BLOCKS) w->dtype = GAL_F32;
         w->file = NULL;
         w->owned = true;
     }

@@ -26,16 +26,7 @@ gal_t *gal_swiglu(gal_ctx *cx, gal_t *x, const gal_w *gate, const gal_w *up) {
     if (!gal_ok(cx)) return NULL;
     const gal_w *const w[2] = { gate, up };
     gal_t *const out[2] = { g, u };
-    gal_k_gemm p = { .count = 2 };
-    for (int i = 0; i < 2; i++)
-        p.p[i] = (gal_gemm){ .m = n,
-                             .n = f,
-                             .k = d,
-                             .a = gal__mat(x->data, x->dtype, d),
-                             .b = gal__mat_t(w[i]->data, w[i]->dtype, d),
-                             .c = gal__mat(out[i]->data, x->dtype, f),
-                             .compute = x->dtype };
-    gal__products(cx, &p);
+    gal__project(cx, x, w, out, NULL, 2);
     GAL_LAUNCH(cx, GAL_K_SWIGLU, gal_k_swiglu, .y = y->data, .g = g->data, .u = u->data, .dt = y->dtype,
                .count = n * f);
     gal_tape_push(cx, swiglu_vjp, y, &(swiglu_saved){ x, g, u, gate, up }, sizeof(swiglu_saved), &x, 1);

@@ -18,7 +18,7 @@ gal_t *gal_embed(gal_ctx *cx, const gal_w *w, const gal_step *st) {
     gal_t *y = gal_new2(cx, gal_ctx_compute(cx), st->n, w->dim[1]);
     if (!y) return NULL;
     GAL_LAUNCH(cx, GAL_K_EMBED, gal_k_embed, .y = y->data, .dt = y->dtype, .table = w->data, .wdt = w->dtype,
-               .ids = st->at.ids, .n = st->n, .d = w->dim[1]);
+               .code = &w->code, .ids = st->at.ids, .n = st->n, .d = w->dim[1]);
     gal_tape_push(cx, embed_vjp, y, &(embed_saved){ w, st->at.ids }, sizeof(embed_saved), NULL, 0);
     return y;
 }

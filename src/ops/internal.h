@@ -8,12 +8,18 @@
 #define GAL_LAUNCH(cx, id, type, ...) gal_launch(cx, id, &(type){ __VA_ARGS__ }, sizeof(type))
 
 /* A row-major matrix; transposed: the same memory with rows and columns exchanged. */
-static inline gal_mat gal__mat(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, cols, 1 }; }
-static inline gal_mat gal__mat_t(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, 1, cols }; }
+static inline gal_mat gal__mat(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, cols, 1, NULL }; }
+static inline gal_mat gal__mat_t(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, 1, cols, NULL }; }
+/* A weight [out, in]. */
+static inline gal_mat gal__wmat(const gal_w *w) { return (gal_mat){ w->data, w->dtype, w->dim[1], 1, &w->code }; }
+static inline gal_mat gal__wmat_t(const gal_w *w) { return (gal_mat){ w->data, w->dtype, 1, w->dim[1], &w->code }; }
 
-/* dx (+)= dy w and dw += dy^T x for y = x w^T; dy [N, O] of type dy_dt. dx may be NULL. */
 /* Launches the products, if there are any. */
 void gal__products(gal_ctx *cx, gal_k_gemm *g);
+/* y[i] = x w[i]^T (+ add, if given) for up to GAL_GEMM_MAX weights. Weights in blocks meet x as small integers, made
+ * once for all of them, where the context says so (gal_set_quantised). */
+void gal__project(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y, const gal_t *add, int count);
+/* dx (+)= dy w and dw += dy^T x for y = x w^T; dy [N, O] of type dy_dt. dx may be NULL. */
 void gal__linear_grad(gal_ctx *cx, gal_t *x, const gal_w *w, void *dy, gal_dtype dy_dt);
 /* to (+)= from, of the same type and count. */
 void gal__accumulate(gal_ctx *cx, gal_t *to, const gal_t *from, bool accumulate);

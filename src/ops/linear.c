@@ -4,14 +4,15 @@
  *     dw = dy^T x      A = dy^T, B = x
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/internal.h"
+#include "tensor/blocks.h"
 
-static gal_gemm product(gal_t *x, const gal_w *w, gal_t *y, const gal_t *add) {
+static gal_gemm product(const gal_t *x, const gal_w *w, const gal_t *y, const gal_t *add) {
     int64_t in = w->dim[1], out = w->dim[0];
     return (gal_gemm){ .m = gal_rows(x),
                        .n = out,
                        .k = in,
                        .a = gal__mat(x->data, x->dtype, in),
-                       .b = gal__mat_t(w->data, w->dtype, in),
+                       .b = gal__wmat_t(w),
                        .c = gal__mat(y->data, y->dtype, out),
                        .add = add ? add->data : NULL,
                        .compute = x->dtype };
@@ -28,7 +29,7 @@ static int grad_products(gal_ctx *cx, gal_gemm *p, gal_t *x, const gal_w *w, voi
                               .n = in,
                               .k = out,
                               .a = gal__mat(dy, dy_dt, out),
-                              .b = gal__mat(w->data, w->dtype, in),
+                              .b = gal__wmat(w),
                               .c = gal__mat(dx->data, dx->dtype, in),
                               .compute = x->dtype,
                               .accumulate = has };
@@ -48,6 +49,34 @@ static int grad_products(gal_ctx *cx, gal_gemm *p, gal_t *x, const gal_w *w, voi
 void gal__products(gal_ctx *cx, gal_k_gemm *g) {
     g->threads = gal_pool_threads(gal_ctx_dev(cx)->pool);
     if (g->count) gal_launch(cx, GAL_K_GEMM, g, sizeof *g);
+}
+
+/* FP8 weights are floats: nothing is won by rounding what they meet. */
+static bool takes_integers(gal_ctx *cx, const gal_w *w) {
+    return gal_quantised(cx) && w->dtype == GAL_BLOCKS && w->code.block != GAL_BLOCK_F8_E4M3;
+}
+
+static const void *quantised(gal_ctx *cx, const gal_t *x) {
+    const int64_t n = gal_rows(x), d = gal_cols(x), floats = (int64_t)gal_i8_row_bytes(d) / 4;
+    gal_t *q = gal_new2(cx, GAL_F32, n, floats); /* memory of the step; what lies there is not floats */
+    if (!q) return NULL;
+    GAL_LAUNCH(cx, GAL_K_QUANTISE, gal_k_quantise, .q = q->data, .x = x->data, .dt = x->dtype, .n = n, .d = d);
+    return q->data;
+}
+
+void gal__project(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y, const gal_t *add, int count) {
+    gal_k_gemm floats = { 0 }, integers = { 0 };
+    for (int i = 0; i < count; i++) {
+        gal_k_gemm *g = takes_integers(cx, w[i]) ? &integers : &floats;
+        g->p[g->count++] = product(x, w[i], y[i], add);
+    }
+    gal__products(cx, &floats);
+    if (!integers.count) return;
+    const void *q = quantised(cx, x);
+    if (!q) return;
+    for (int i = 0; i < integers.count; i++) integers.p[i].a.p = (void *)(uintptr_t)q;
+    integers.threads = gal_pool_threads(gal_ctx_dev(cx)->pool);
+    gal_launch(cx, GAL_K_GEMM_I8, &integers, sizeof integers);
 }
 
 void gal__linear_grad(gal_ctx *cx, gal_t *x, const gal_w *w, void *dy, gal_dtype dy_dt) {
@@ -84,8 +113,7 @@ static gal_t *linear(gal_ctx *cx, gal_t *x, const gal_w *w, gal_t *add, gal_dtyp
     gal_t *y = gal_new2(cx, out, gal_rows(x), w->dim[0]);
     if (!y) return NULL;
     if (add) GAL_SHAPES(gal_count(add) == gal_count(y) && add->dtype == y->dtype, "linear_add", add, y);
-    gal_k_gemm g = { .count = 1, .p = { product(x, w, y, add) } };
-    gal__products(cx, &g);
+    gal__project(cx, x, &w, &y, add, 1);
     gal_tape_push(cx, linear_vjp, y, &(linear_saved){ x, add, w }, sizeof(linear_saved), &x, 1);
     return y;
 }
@@ -106,14 +134,12 @@ void gal_qkv(gal_ctx *cx, gal_t *x, const gal_w *wq, const gal_w *wk, const gal_
     gal_t **const out[3] = { q, k, v };
     *q = *k = *v = NULL;
     if (!x) return;
-    gal_k_gemm g = { .count = 3 };
     for (int i = 0; i < 3; i++) {
         GAL_SHAPES(gal_cols(x) == w[i]->dim[1], "qkv", x, NULL);
         *out[i] = gal_new2(cx, x->dtype, gal_rows(x), w[i]->dim[0]);
         if (!*out[i]) return;
-        g.p[i] = product(x, w[i], *out[i], NULL);
     }
-    gal__products(cx, &g);
+    gal__project(cx, x, w, (gal_t *const[]){ *q, *k, *v }, NULL, 3);
     for (int i = 0; i < 3; i++)
         gal_tape_push(cx, linear_vjp, *out[i], &(linear_saved){ x, NULL, w[i] }, sizeof(linear_saved), &x, 1);
 }
@@ -123,7 +149,7 @@ typedef struct matmul_saved {
     bool transpose_b;
 } matmul_saved;
 
-static gal_mat flip(gal_mat m) { return (gal_mat){ m.p, m.dt, m.cs, m.rs }; }
+static gal_mat flip(gal_mat m) { return (gal_mat){ m.p, m.dt, m.cs, m.rs, NULL }; }
 
 static void matmul_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
     const matmul_saved *s = saved;

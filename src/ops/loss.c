@@ -29,7 +29,7 @@ static void logits_of(gal_ctx *cx, const gal_t *x, const gal_w *head, gal_t *log
                               .n = v,
                               .k = d,
                               .a = gal__mat(at(x, r0), x->dtype, d),
-                              .b = gal__mat_t(head->data, head->dtype, d),
+                              .b = gal__wmat_t(head),
                               .c = gal__mat(logits->data, logits->dtype, v),
                               .compute = x->dtype } } };
     gal__products(cx, &g);
@@ -48,7 +48,7 @@ static void chunk_grad(gal_ctx *cx, const xent_saved *s, gal_t *logits, const ga
                                      .n = d,
                                      .k = v,
                                      .a = gal__mat(logits->data, stat, v),
-                                     .b = gal__mat(s->head->data, s->head->dtype, d),
+                                     .b = gal__wmat(s->head),
                                      .c = gal__mat(at(dx, r0), dx->dtype, d),
                                      .compute = dx->dtype,
                                      .accumulate = has };

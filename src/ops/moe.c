@@ -49,8 +49,7 @@ static void forward_product(gal_k_experts *a, int i, const gal_t *x, gal_w *cons
                           .a = gal__mat(x->data, x->dtype, in),
                           .c = gal__mat(y->data, y->dtype, out),
                           .compute = x->dtype };
-    for (int64_t e = 0; e < a->experts; e++)
-        a->w[(int64_t)i * a->experts + e] = gal__mat_t(w[e]->data, w[e]->dtype, in);
+    for (int64_t e = 0; e < a->experts; e++) a->w[(int64_t)i * a->experts + e] = gal__wmat_t(w[e]);
 }
 
 /* dx (+)= dy w_e. */
@@ -65,7 +64,7 @@ static void input_grad(gal_ctx *cx, const moe_saved *s, gal_t *dx, const gal_t *
                           .c = gal__mat(dx->data, dx->dtype, in),
                           .compute = dx->dtype,
                           .accumulate = accumulate };
-    for (int64_t e = 0; e < a->experts; e++) a->w[e] = gal__mat(w[e]->data, w[e]->dtype, in);
+    for (int64_t e = 0; e < a->experts; e++) a->w[e] = gal__wmat(w[e]);
     launch_grouped(cx, a);
 }
 
@@ -99,7 +98,7 @@ static gal_t *router(gal_ctx *cx, gal_t *x, const gal_w *w) {
                               .n = w->dim[0],
                               .k = w->dim[1],
                               .a = gal__mat(x->data, x->dtype, w->dim[1]),
-                              .b = gal__mat_t(w->data, w->dtype, w->dim[1]),
+                              .b = gal__wmat_t(w),
                               .c = gal__mat(l->data, stat, w->dim[0]),
                               .compute = stat } } };
     gal__products(cx, &g);
@@ -118,7 +117,7 @@ static void router_grad(gal_ctx *cx, const moe_saved *s, const gal_t *dl) {
                                      .n = in,
                                      .k = out,
                                      .a = gal__mat(dl->data, dl->dtype, out),
-                                     .b = gal__mat(w->data, w->dtype, in),
+                                     .b = gal__wmat(w),
                                      .c = gal__mat(dx->data, dx->dtype, in),
                                      .compute = dl->dtype,
                                      .accumulate = has };

@@ -5,7 +5,7 @@
 #ifndef GAL_TENSOR_BLOCKS_H
 #define GAL_TENSOR_BLOCKS_H
 
-#include "base/err.h"
+#include "tensor/tensor.h"
 
 /* The numbers that stand in the files. 4, 5, 31 to 33 and 36 to 38 were formats once; no reader knows them any more.
  */
@@ -44,7 +44,10 @@ enum gal_block {
     GAL_BLOCK_MXFP4 = 39,
     GAL_BLOCK_NVFP4 = 40,
     GAL_BLOCK_Q1_0 = 41,
-    GAL_BLOCK_Q2_0 = 42
+    GAL_BLOCK_Q2_0 = 42,
+    /* In no GGUF file: weights of FP8 models, a byte each (OCP 8-bit floating point, E4M3: no infinities). Tables of
+     * formats do not have it; gal_code_read() does. */
+    GAL_BLOCK_F8_E4M3 = 256
 };
 
 typedef struct gal_block_info {
@@ -72,5 +75,12 @@ void gal_block_quantise(uint32_t type, const float *x, void *blocks, int64_t n);
  * gal_block_quantise(). Rows may be cut among threads. */
 void gal_block_quantise_weighted(uint32_t type, const float *x, const float *importance, void *blocks, int64_t rows,
                                  int64_t cols);
+
+/* code.c   Weights of the type GAL_BLOCKS. Names and bytes of n numbers; numbers [from, from + n) of a row of `cols`
+ * out of a weight's data, by the definition: from and n may cut blocks. */
+const char *gal_code_name(const gal_code *code);
+size_t gal_code_bytes(const gal_code *code, int64_t n);
+void gal_code_read(const gal_code *code, const void *data, int64_t cols, int64_t row, int64_t from, int64_t n,
+                   float *out);
 
 #endif

@@ -7,9 +7,5 @@
 #include "tensor/tensor.h"
 
 float gal_e4m3_to_f32(uint8_t x);
-/* A matrix x [rows, cols] of E4M3 numbers, each multiplied with the scale of its block of block_rows x block_cols (at
- * the edges what is left of one), in f32: out[r, c] = x[r, c] * scale[r / block_rows, c / block_cols]. */
-void gal_e4m3_dequantise(const uint8_t *x, int64_t rows, int64_t cols, const float *scale, int64_t block_rows,
-                         int64_t block_cols, float *out);
 
 #endif

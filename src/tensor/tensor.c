@@ -2,17 +2,19 @@
  * float. Every conversion rounds to nearest, ties to even, once; NaN stays NaN, and what is too large becomes
  * infinity. SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/tensor.h"
+#include "tensor/blocks.h"
 
 #include <string.h>
 
 const char *gal_dtype_name(gal_dtype dtype) {
-    static const char *const NAMES[GAL_DTYPES] = { "f32", "bf16", "f16", "f64", "i32" };
+    static const char *const NAMES[GAL_DTYPES] = { "f32", "bf16", "f16", "f64", "i32", "blocks" };
     return (size_t)dtype < GAL_LEN(NAMES) ? NAMES[dtype] : "unknown";
 }
 
 size_t gal_dtype_bytes(gal_dtype dtype) {
-    static const uint8_t BYTES[GAL_DTYPES] = { 4, 2, 2, 8, 4 };
-    GAL_ASSERT((size_t)dtype < GAL_LEN(BYTES));
+    static const uint8_t BYTES[GAL_DTYPES] = { 4, 2, 2, 8, 4, 0 };
+    GAL_ASSERT((size_t)dtype < GAL_LEN(BYTES) &&
+               dtype != GAL_BLOCKS); /* a number in a block has no size of its own */
     return BYTES[dtype];
 }
 
@@ -28,7 +30,22 @@ int64_t gal_count(const gal_t *t) { return product(t->dim, t->ndim); }
 int64_t gal_rows(const gal_t *t) { return product(t->dim, t->ndim - 1); }
 int64_t gal_cols(const gal_t *t) { return t->ndim > 0 ? t->dim[t->ndim - 1] : 1; }
 int64_t gal_wcount(const gal_w *w) { return product(w->dim, w->ndim); }
-size_t gal_wbytes(const gal_w *w) { return (size_t)gal_wcount(w) * gal_dtype_bytes(w->dtype); }
+size_t gal_wbytes(const gal_w *w) {
+    int64_t n = gal_wcount(w);
+    return w->dtype == GAL_BLOCKS ? gal_code_bytes(&w->code, n) : (size_t)n * gal_dtype_bytes(w->dtype);
+}
+void gal_wread(const gal_w *w, int64_t first, int64_t rows, float *out) {
+    const int64_t cols = w->dim[w->ndim - 1];
+    if (w->dtype != GAL_BLOCKS) {
+        const size_t size = gal_dtype_bytes(w->dtype);
+        gal_convert(out, GAL_F32, (const char *)w->data + (size_t)(first * cols) * size, w->dtype, rows * cols);
+        return;
+    }
+    for (int64_t r = 0; r < rows; r++) gal_code_read(&w->code, w->data, cols, first + r, 0, cols, out + r * cols);
+}
+const char *gal_wformat(const gal_w *w) {
+    return w->dtype == GAL_BLOCKS ? gal_code_name(&w->code) : gal_dtype_name(w->dtype);
+}
 
 static uint32_t bits_of(float f) {
     uint32_t u;
@@ -99,6 +116,7 @@ static void widen(double *out, const void *src, gal_dtype type, int64_t at, int6
         memcpy(out, (const double *)src + at, (size_t)n * sizeof *out);
         return;
     case GAL_I32:
+    case GAL_BLOCKS:
     case GAL_DTYPES:
     default:
         GAL_ASSERT(type < GAL_I32);
@@ -121,6 +139,7 @@ static void narrow(void *dst, gal_dtype type, int64_t at, const double *x, int64
         memcpy((double *)dst + at, x, (size_t)n * sizeof *x);
         return;
     case GAL_I32:
+    case GAL_BLOCKS:
     case GAL_DTYPES:
     default:
         GAL_ASSERT(type < GAL_I32);

@@ -30,20 +30,29 @@ typedef enum gal_role {
     GAL_W_NORM      /* scale of a normalisation [D]: starts at 1, never decayed */
 } gal_role;
 
+/* How the numbers of a weight lie whose type is GAL_BLOCKS. A row's numbers are whole blocks. */
+typedef struct gal_code {
+    uint32_t block; /* enum gal_block of blocks.h */
+    /* GAL_BLOCK_F8_E4M3 only: number (o, i) is multiplied with scales[o / scale_rows * across + i / scale_cols]. They
+     * belong to the weight, as its name does. */
+    float *scales;
+    int64_t scale_rows, scale_cols, across;
+} gal_code;
+
 /* A weight. Not a tensor: it outlives steps, has a storage format and a role, and enters only the ops that say so. */
 typedef struct gal_w {
     char *name; /* as in the checkpoint */
     gal_role role;
     gal_dtype dtype; /* of data */
+    gal_code code;   /* where dtype is GAL_BLOCKS */
     int ndim;
     int64_t dim[GAL_MAX_DIMS];
     void *data;       /* [dim...]; in a mapped file (read-only) or owned by the model */
     const char *file; /* where it was loaded from, for messages; borrowed; NULL: nowhere */
     bool owned;
-    int64_t rotary;     /* head size where rows are rotary pairs, which stand as the layout has them; else 0 */
-    const char *stored; /* the block format that it was widened from, for listings; a constant; NULL: none */
-    uint32_t group;     /* sets of weights it belongs to, a bit each; gal_backward() takes a mask */
-    void *grad;         /* f32 (f64 on the reference device), same shape; NULL: no gradient is kept */
+    int64_t rotary; /* head size where rows are rotary pairs, which stand as the layout has them; else 0 */
+    uint32_t group; /* sets of weights it belongs to, a bit each; gal_backward() takes a mask */
+    void *grad;     /* f32 (f64 on the reference device), same shape; NULL: no gradient is kept */
 } gal_w;
 
 size_t gal_dtype_bytes(gal_dtype dtype);
@@ -56,6 +65,9 @@ int64_t gal_rows(const gal_t *t);  /* product of all dimensions but the last; 1 
 int64_t gal_cols(const gal_t *t);  /* the last dimension; 1 for a scalar */
 int64_t gal_wcount(const gal_w *w);
 size_t gal_wbytes(const gal_w *w);
+/* Rows [first, first + rows) of a matrix, or the one row that a vector is, as f32. */
+void gal_wread(const gal_w *w, int64_t first, int64_t rows, float *out);
+const char *gal_wformat(const gal_w *w); /* "Q4_K", "F8_E4M3", else the name of its dtype */
 
 /* Conversions of one number; to bf16 and f16 with rounding to nearest even (formats.md 4.3 gives bf16's). */
 static inline float gal_bf16_to_f32(uint16_t h) {

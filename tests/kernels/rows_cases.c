@@ -19,7 +19,7 @@ static void setup_embed(kt *t, const int64_t *p) {
     y->exact = true;
     void *table = kt_in(t, t->wdt, VOCABULARY * p[1], t->scale);
     t->bytes = (double)(p[0] * p[1]) * (double)(gal_dtype_bytes(t->dt) + gal_dtype_bytes(t->wdt));
-    KT_ARGS(t, gal_k_embed, y->p, t->dt, table, t->wdt, some_ids(t, p[0], VOCABULARY), p[0], p[1]);
+    KT_ARGS(t, gal_k_embed, y->p, t->dt, table, t->wdt, NULL, some_ids(t, p[0], VOCABULARY), p[0], p[1]);
 }
 
 static void setup_embed_grad(kt *t, const int64_t *p) {

@@ -25,15 +25,17 @@ static gal_kernel ref_kernel(void) {
     return t.k[GAL_K_GEMM];
 }
 
+static gal_mat turned(const gal_mat *m) { return (gal_mat){ m->p, m->dt, m->cs, m->rs, m->code }; }
+
 /* Columns of C become contiguous wherever rows were: C^T = B^T A^T. */
 static gal_gemm with_dense_rows(const gal_gemm *g) {
     gal_gemm t = *g;
     if (g->c.cs == 1 || g->c.rs != 1) return t;
     t.m = g->n;
     t.n = g->m;
-    t.a = (gal_mat){ g->b.p, g->b.dt, g->b.cs, g->b.rs };
-    t.b = (gal_mat){ g->a.p, g->a.dt, g->a.cs, g->a.rs };
-    t.c = (gal_mat){ g->c.p, g->c.dt, g->c.cs, g->c.rs };
+    t.a = turned(&g->b);
+    t.b = turned(&g->a);
+    t.c = turned(&g->c);
     return t;
 }
 

@@ -235,7 +235,7 @@ static void pack_unit(const part *p, int64_t unit) {
         return;
     }
 #if B_STAYS
-    const gal_mat flip = { a->p, a->dt, a->cs, a->rs };
+    const gal_mat flip = { a->p, a->dt, a->cs, a->rs, NULL };
     const int64_t from = panel_row(p, unit), n = panel_row(p, unit + 1) - from;
     float *dst = p->dst + unit * MR * A_STRIDE;
     if (n == MR && a->dt == GAL_F32)

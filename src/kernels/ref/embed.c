@@ -1,6 +1,7 @@
 /* embed.c - rows by number: embedding, its gradient, gathering and scattering, the store of keys and values.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/ref/ref.h"
+#include "tensor/blocks.h"
 
 static void copy_row(void *y, gal_dtype dt, int64_t to, const void *x, gal_dtype xdt, int64_t from, int64_t n) {
     gal_convert((char *)y + to * (int64_t)gal_dtype_bytes(dt), dt,
@@ -21,11 +22,24 @@ static int64_t embed_chunks(const void *args) {
     return gal__ref_pieces(((const gal_k_embed *)args)->n, GAL_REF_ROWS);
 }
 
+static void unpack_row(const gal_k_embed *e, int64_t n) {
+    float part[GAL_REF_PART];
+    for (int64_t at = 0; at < e->d; at += GAL_REF_PART) {
+        int64_t some = GAL_MIN(e->d - at, GAL_REF_PART);
+        gal_code_read(e->code, e->table, e->d, e->ids[n], at, some, part);
+        copy_row(e->y, e->dt, n * e->d + at, part, GAL_F32, 0, some);
+    }
+}
+
 static void embed_run(const void *args, int64_t chunk, void *scratch) {
     (void)scratch;
     const gal_k_embed *e = args;
     gal__range r = gal__ref_piece(e->n, GAL_REF_ROWS, chunk);
-    for (int64_t n = r.from; n < r.to; n++) copy_row(e->y, e->dt, n * e->d, e->table, e->wdt, e->ids[n] * e->d, e->d);
+    for (int64_t n = r.from; n < r.to; n++)
+        if (e->wdt == GAL_BLOCKS)
+            unpack_row(e, n);
+        else
+            copy_row(e->y, e->dt, n * e->d, e->table, e->wdt, e->ids[n] * e->d, e->d);
 }
 
 /* Columns are cut, not rows: two rows may add to one line of the table, and their order is fixed. */

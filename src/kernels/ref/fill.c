@@ -4,6 +4,7 @@
 void gal_ref_fill(gal_kernel_table *t) {
     *t = (gal_kernel_table){ .name = "ref" };
     gal__ref_fill_gemm(t);
+    gal__ref_fill_i8(t);
     gal__ref_fill_embed(t);
     gal__ref_fill_norm(t);
     gal__ref_fill_rope(t);

@@ -2,6 +2,7 @@
  * tiling. SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/experts.h"
 #include "kernels/ref/ref.h"
+#include "tensor/blocks.h"
 
 /* What a tile holds as doubles: DEPTH of k from A [ROWS, DEPTH] and from B [DEPTH, COLS]. */
 enum { ROWS = GAL_REF_ROWS, COLS = GAL_REF_COLS, DEPTH = 256 };
@@ -19,6 +20,19 @@ static int64_t gemm_chunks(const void *args) {
     return sum;
 }
 
+/* B in blocks: rows of them run along k, or along n. */
+static void load_blocks(tile *t, const gal_mat *b, gal__range n, int64_t k, int64_t depth) {
+    float row[DEPTH];
+    for (int64_t j = n.from; b->cs != 1 && j < n.to; j++) {
+        gal_code_read(b->code, b->p, b->cs, j, k, depth, row);
+        for (int64_t i = 0; i < depth; i++) t->b[i][j - n.from] = (double)row[i];
+    }
+    for (int64_t i = 0; b->cs == 1 && i < depth; i++) {
+        gal_code_read(b->code, b->p, b->rs, k + i, n.from, n.to - n.from, row);
+        for (int64_t j = 0; j < n.to - n.from; j++) t->b[i][j] = (double)row[j];
+    }
+}
+
 static void load_tile(tile *t, const gal_gemm *g, gal__range m, gal__range n, int64_t k, int64_t depth) {
     const gal_mat *a = &g->a, *b = &g->b;
     bool round = g->compute == GAL_BF16;
@@ -28,7 +42,9 @@ static void load_tile(tile *t, const gal_gemm *g, gal__range m, gal__range n, in
         if (round && a->dt != GAL_BF16) gal__ref_round(row, GAL_BF16, depth);
     }
     /* Along whichever stride of B is short. */
-    if (b->cs == 1)
+    if (b->dt == GAL_BLOCKS)
+        load_blocks(t, b, n, k, depth);
+    else if (b->cs == 1)
         for (int64_t i = 0; i < depth; i++)
             gal__ref_load_line(t->b[i], 1, b->p, b->dt, (k + i) * b->rs + n.from, 1, n.to - n.from);
     else

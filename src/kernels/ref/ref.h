@@ -37,6 +37,7 @@ static inline double gal__ref_get(const void *p, gal_dtype dt, int64_t i) {
     case GAL_F64:
         return ((const double *)p)[i];
     case GAL_I32:
+    case GAL_BLOCKS:
     case GAL_DTYPES:
     default:
         GAL_ASSERT(dt < GAL_I32);
@@ -59,6 +60,7 @@ static inline void gal__ref_put(void *p, gal_dtype dt, int64_t i, double x) {
         ((double *)p)[i] = x;
         return;
     case GAL_I32:
+    case GAL_BLOCKS:
     case GAL_DTYPES:
     default:
         GAL_ASSERT(dt < GAL_I32);
@@ -81,6 +83,7 @@ void gal__ref_axpy(double *y, double a, const void *p, gal_dtype dt, int64_t at,
 
 /* Each file fills its family. */
 void gal__ref_fill_gemm(gal_kernel_table *t);
+void gal__ref_fill_i8(gal_kernel_table *t);
 void gal__ref_fill_embed(gal_kernel_table *t);
 void gal__ref_fill_norm(gal_kernel_table *t);
 void gal__ref_fill_rope(gal_kernel_table *t);

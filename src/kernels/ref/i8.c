@@ -1,0 +1,66 @@
+/* i8.c - activations as small integers, and their products with weights in blocks. SPDX-License-Identifier:
+ * Apache-2.0 */
+#include "kernels/i8.h"
+#include "kernels/ref/ref.h"
+#include "tensor/blocks.h"
+
+static void quantise_run(const void *args, int64_t chunk, void *scratch) {
+    (void)scratch;
+    const gal_k_quantise *a = args;
+    const gal__range r = gal__ref_piece(a->n, gal__i8_rows(a), chunk);
+    for (int64_t n = r.from; n < r.to; n++) {
+        const gal__i8_row row = gal__i8_row_at(a->q, n, a->d);
+        for (int64_t b = 0; b < a->d / GAL_I8_BLOCK; b++) {
+            float x[GAL_I8_BLOCK];
+            for (int64_t i = 0; i < GAL_I8_BLOCK; i++)
+                x[i] = (float)gal__ref_get(a->x, a->dt, n * a->d + b * GAL_I8_BLOCK + i);
+            gal__i8_block(x, row.q + b * GAL_I8_BLOCK, row.scale + b, row.sum + 2 * b);
+        }
+    }
+}
+
+/* ---- products: a chunk is some columns of one C ------------------------------------------------------------------
+ */
+
+static int64_t strips(const gal_gemm *g) { return gal__ref_pieces(g->n, GAL_REF_COLS); }
+
+static int64_t gemm_chunks(const void *args) {
+    const gal_k_gemm *k = args;
+    int64_t sum = 0;
+    for (int i = 0; i < k->count; i++) sum += strips(&k->p[i]);
+    return sum;
+}
+
+/* sum over k of the whole numbers times the row's scale times the weight, column j. */
+static double product(const gal_gemm *g, int64_t i, int64_t j) {
+    const gal__i8_row a = gal__i8_row_at(g->a.p, i, g->k);
+    float w[GAL_REF_PART];
+    double sum = 0;
+    for (int64_t k = 0; k < g->k; k += GAL_REF_PART) {
+        const int64_t n = GAL_MIN(g->k - k, GAL_REF_PART);
+        gal_code_read(g->b.code, g->b.p, g->k, j, k, n, w);
+        for (int64_t c = 0; c < n; c++)
+            sum += (double)a.q[k + c] * (double)a.scale[(k + c) / GAL_I8_BLOCK] * (double)w[c];
+    }
+    return sum;
+}
+
+static void gemm_run(const void *args, int64_t chunk, void *scratch) {
+    (void)scratch;
+    const gal_k_gemm *all = args;
+    const gal_gemm *g = all->p;
+    for (; chunk >= strips(g); g++) chunk -= strips(g);
+    GAL_ASSERT(g->b.dt == GAL_BLOCKS && g->b.rs == 1 && g->c.cs == 1 && !g->accumulate);
+    const gal__range n = gal__ref_piece(g->n, GAL_REF_COLS, chunk);
+    for (int64_t j = n.from; j < n.to; j++)
+        for (int64_t i = 0; i < g->m; i++) {
+            double x = product(g, i, j);
+            if (g->add) x += gal__ref_get(g->add, g->c.dt, i * g->c.rs + j);
+            gal__ref_put(g->c.p, g->c.dt, i * g->c.rs + j, x);
+        }
+}
+
+void gal__ref_fill_i8(gal_kernel_table *t) {
+    t->k[GAL_K_QUANTISE] = (gal_kernel){ gal__i8_chunks, quantise_run };
+    t->k[GAL_K_GEMM_I8] = (gal_kernel){ gemm_chunks, gemm_run };
+}
