@@ -27,7 +27,11 @@ struct gal_source {
     size_t count;
 };
 
+static bool is_f8(const gal_w *w) { return w->dtype == GAL_BLOCKS && w->code.block == GAL_BLOCK_F8_E4M3; }
+
+/* FP8 with its scales is f32 to those who ask. */
 static uint32_t type_of(const gal_w *w) {
+    if (w->dtype == GAL_BLOCKS) return is_f8(w) ? GAL_BLOCK_F32 : w->code.block;
     return w->dtype == GAL_F32 ? GAL_BLOCK_F32 : w->dtype == GAL_F16 ? GAL_BLOCK_F16 : GAL_BLOCK_BF16;
 }
 
@@ -110,6 +114,10 @@ static int64_t source_row(const entry *e, int64_t r) {
 
 /* One stretch of a row at a time. */
 static void read_stretch(const gal_w *w, int64_t row, int64_t from, int64_t n, int64_t cols, float *out) {
+    if (w->dtype == GAL_BLOCKS) {
+        gal_code_read(&w->code, w->data, cols, row, from, n, out);
+        return;
+    }
     const uint8_t *p = (const uint8_t *)w->data + (size_t)(row * cols + from) * gal_dtype_bytes(w->dtype);
     gal_convert(out, GAL_F32, p, w->dtype, n);
 }
@@ -137,6 +145,10 @@ void gal_source_copy(const gal_source *s, size_t i, int64_t at, int64_t n, void 
     const entry *e = &s->entries[i];
     int64_t cols = columns(&e->t);
     uint8_t *to = out;
+    if (is_f8(e->w)) {
+        gal_source_read(s, i, at, n, out);
+        return;
+    }
     while (n > 0) {
         int64_t from = at % cols, some = GAL_MIN(cols - from, n);
         size_t bytes = bytes_of(e->t.type, some);

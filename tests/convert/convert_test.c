@@ -78,7 +78,10 @@ static void logits_of(const char *path, gal_buf *out) {
     gal_lm *lm = NULL;
     gal_lm_info info;
     int32_t ids[IDS];
-    CHECK_OK(gal_lm_open(&lm, path, NULL, diag));
+    gal_lm_options o;
+    gal_lm_options_init(&o);
+    o.exact = 1;
+    CHECK_OK(gal_lm_open(&lm, path, &o, diag));
     gal_lm_get_info(lm, &info);
     for (int i = 0; i < IDS; i++) ids[i] = (int32_t)((i * 37 + 11) % info.vocab);
     gal_buf_clear(out);
