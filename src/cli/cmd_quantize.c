@@ -1,5 +1,6 @@
 /* cmd_quantize.c - `galerne quantize`: a model's weights in fewer bits. SPDX-License-Identifier: Apache-2.0 */
 #include "base/util.h"
+#include "cli/calibrate.h"
 #include "cli/commands.h"
 #include "cli/io.h"
 #include "convert/quantise.h"
@@ -7,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { CHUNK = 512 }; /* tokens of a sequence when a text is read */
 
 typedef struct watch {
     const gal_cli *cli;
@@ -160,13 +163,16 @@ static gal_err run(gal_cli *cli) {
     watch w = { .cli = cli, .began_s = gal_now_s() };
     gal_cli_catch_interrupts(); /* so that half a file is removed */
     gal_imatrix m = { 0 };
-    const char *imatrix = gal_cli_string(cli, "imatrix");
-    gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
+    const char *imatrix = gal_cli_string(cli, "imatrix"), *text = gal_cli_string(cli, "calibrate");
+    gal_err err = GAL_OK;
+    if (imatrix && text) err = gal_cli_usage(cli, "--imatrix and --calibrate: one of them");
+    if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
     if (!err && imatrix) err = gal_imatrix_read(&m, imatrix, &cli->diag);
+    if (!err && text) err = gal_cli_calibrate(cli, &m, dev, cli->operands[0], text, CHUNK, 0);
     if (!err) {
         gal_quantise_options o = { .pool = dev->pool,
-                                   .imatrix = imatrix ? &m : NULL,
-                                   .imatrix_path = imatrix,
+                                   .imatrix = imatrix || text ? &m : NULL,
+                                   .imatrix_path = imatrix ? imatrix : text,
                                    .strict = gal_cli_given(cli, "strict"),
                                    .progress = show,
                                    .user = &w };
@@ -185,6 +191,10 @@ static const gal_option OPTIONS[] = {
       .kind = GAL_V_FILE,
       .value = "FILE",
       .help = "importance matrix of the model: errors are kept small where its text drives the weights" },
+    { .name = "calibrate",
+      .kind = GAL_V_FILE,
+      .value = "TEXT",
+      .help = "let the model read a text and take the importance matrix from it, as `galerne imatrix` does" },
     { .name = "pure", .help = "TYPE for every weight, without the exceptions that a mixture of that name makes" },
     { .name = "strict", .help = "fail where the rows of a tensor do not fit TYPE, instead of taking another" },
 };

@@ -11,6 +11,7 @@ const gal_command *const GAL_COMMANDS[] = {
     &gal_cmd_inspect,
     &gal_cmd_convert,
     &gal_cmd_quantize,
+    &gal_cmd_imatrix,
     &gal_cmd_bench,
     &gal_cmd_help,
     &gal_cmd_version,

@@ -7,6 +7,7 @@
 extern const gal_command gal_cmd_bench;
 extern const gal_command gal_cmd_convert;
 extern const gal_command gal_cmd_help;
+extern const gal_command gal_cmd_imatrix;
 extern const gal_command gal_cmd_init;
 extern const gal_command gal_cmd_inspect;
 extern const gal_command gal_cmd_logits;

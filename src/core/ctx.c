@@ -164,3 +164,14 @@ void gal_set_tap(gal_ctx *cx, gal_tap_fn fn, void *user) {
 void gal_tap(gal_ctx *cx, const char *name, int index, const gal_t *t) {
     if (cx->tap && !cx->err && !(cx->recording && cx->dev->far)) cx->tap(cx->tap_user, name, index, t);
 }
+
+void gal_set_input_tap(gal_ctx *cx, gal_input_tap_fn fn, void *user) {
+    cx->input_tap = fn;
+    cx->input_tap_user = user;
+}
+
+bool gal_input_tapped(const gal_ctx *cx) { return cx->input_tap && !cx->err && !cx->dev->far; }
+
+void gal_tap_input(gal_ctx *cx, const gal_w *w, const gal_t *x, int64_t first, int64_t rows) {
+    if (gal_input_tapped(cx)) cx->input_tap(cx->input_tap_user, w, x, first, rows);
+}

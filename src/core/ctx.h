@@ -115,4 +115,11 @@ typedef void (*gal_tap_fn)(void *user, const char *name, int index, const gal_t 
 void gal_set_tap(gal_ctx *cx, gal_tap_fn fn, void *user);
 void gal_tap(gal_ctx *cx, const char *name, int index, const gal_t *t);
 
+/* Called by gal_tap_input() with each weight that is multiplied in a step run eagerly, and rows [first, first + rows)
+ * of x, its inputs; NULL: nobody looks. Not on a far device. */
+typedef void (*gal_input_tap_fn)(void *user, const gal_w *w, const gal_t *x, int64_t first, int64_t rows);
+void gal_set_input_tap(gal_ctx *cx, gal_input_tap_fn fn, void *user);
+bool gal_input_tapped(const gal_ctx *cx); /* whether somebody looks */
+void gal_tap_input(gal_ctx *cx, const gal_w *w, const gal_t *x, int64_t first, int64_t rows);
+
 #endif

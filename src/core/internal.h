@@ -68,6 +68,8 @@ struct gal_ctx {
     bool quantised;
     gal_tap_fn tap;
     void *tap_user;
+    gal_input_tap_fn input_tap;
+    void *input_tap_user;
 };
 
 /* Appends a launch to the plan; false when there is no memory. */

@@ -57,6 +57,12 @@ gal_err gal_imatrix_add_dataset(gal_imatrix *m, const char *name, size_t n, gal_
     return GAL_OK;
 }
 
+gal_imatrix_entry *gal_imatrix_get(gal_imatrix *m, const char *name) {
+    for (size_t i = 0; i < m->n; i++)
+        if (strcmp(m->entries[i].name, name) == 0) return &m->entries[i];
+    return NULL;
+}
+
 const gal_imatrix_entry *gal_imatrix_find(const gal_imatrix *m, const char *name) {
     for (size_t i = 0; i < m->n; i++)
         if (strcmp(m->entries[i].name, name) == 0) return &m->entries[i];

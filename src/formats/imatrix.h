@@ -49,6 +49,7 @@ gal_err gal_imatrix_add(gal_imatrix *m, const char *name, size_t n_sums, size_t 
                         gal_diag *diag);
 gal_err gal_imatrix_add_dataset(gal_imatrix *m, const char *name, size_t n, gal_diag *diag);
 const gal_imatrix_entry *gal_imatrix_find(const gal_imatrix *m, const char *name); /* NULL: none */
+gal_imatrix_entry *gal_imatrix_get(gal_imatrix *m, const char *name);              /* the same, to be filled */
 
 /* The means into out[matrices, columns]. A matrix that no text reached gets ones, which count all columns alike, and
  * *unreached is how many there are: what drives other matrices says nothing of one whose columns are other neurons.

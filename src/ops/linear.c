@@ -69,6 +69,7 @@ void gal__project(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y,
     for (int i = 0; i < count; i++) {
         gal_k_gemm *g = takes_integers(cx, w[i]) ? &integers : &floats;
         g->p[g->count++] = product(x, w[i], y[i], add);
+        gal_tap_input(cx, w[i], x, 0, gal_rows(x));
     }
     gal__products(cx, &floats);
     if (!integers.count) return;

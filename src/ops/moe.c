@@ -36,6 +36,13 @@ static gal_k_experts *grouped(gal_ctx *cx, const moe_saved *s, int count) {
     return a;
 }
 
+/* Each expert's matrix with its own rows of x. */
+static void watch_experts(gal_ctx *cx, const moe_saved *s, gal_w *const *w, const gal_t *x) {
+    const int32_t *offset = s->offset->data;
+    for (int64_t e = 0; e < s->m->experts && gal_input_tapped(cx); e++)
+        if (offset[e + 1] > offset[e]) gal_tap_input(cx, w[e], x, offset[e], offset[e + 1] - offset[e]);
+}
+
 static void launch_grouped(gal_ctx *cx, const gal_k_experts *a) {
     if (a)
         gal_launch(cx, GAL_K_EXPERTS, a, offsetof(gal_k_experts, w) + sizeof *a->w * (size_t)(a->count * a->experts));
@@ -236,12 +243,15 @@ gal_t *gal_moe(gal_ctx *cx, gal_t *x, const gal_moe_spec *m, gal_t *add, const g
     if (!gal_ok(cx)) return NULL;
     GAL_LAUNCH(cx, GAL_K_GATHER_ROWS, gal_k_gather_rows, .y = s.xs->data, .x = x->data, .dt = x->dtype,
                .rows = s.row->data, .n = rows, .d = d);
+    watch_experts(cx, &s, m->gate, s.xs);
+    watch_experts(cx, &s, m->up, s.xs);
     gal_k_experts *a = grouped(cx, &s, 2);
     if (a) forward_product(a, 0, s.xs, m->gate, s.g);
     if (a) forward_product(a, 1, s.xs, m->up, s.u);
     launch_grouped(cx, a);
     GAL_LAUNCH(cx, GAL_K_SWIGLU, gal_k_swiglu, .y = s.h->data, .g = s.g->data, .u = s.u->data, .dt = x->dtype,
                .count = rows * f);
+    watch_experts(cx, &s, m->down, s.h);
     a = grouped(cx, &s, 1);
     if (a) forward_product(a, 0, s.h, m->down, s.ys);
     launch_grouped(cx, a);

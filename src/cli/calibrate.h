@@ -1,0 +1,13 @@
+/* calibrate.h - what `imatrix` and `quantize --calibrate` share. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_CLI_CALIBRATE_H
+#define GAL_CLI_CALIBRATE_H
+
+#include "cli/cli.h"
+#include "convert/calibrate.h"
+
+/* Lets the model read the text of a file, chunk tokens at a time and most of them at most (0: all), with a progress
+ * bar. out: {0} before. */
+gal_err gal_cli_calibrate(gal_cli *cli, gal_imatrix *out, gal_dev *dev, const char *model, const char *text,
+                          int64_t chunk, int64_t most);
+
+#endif

@@ -1,0 +1,178 @@
+/* cmd_imatrix.c - `galerne imatrix`: which columns of a model's weights a text needs most.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "base/util.h"
+#include "cli/calibrate.h"
+#include "cli/commands.h"
+#include "cli/io.h"
+#include "infer/lm.h"
+
+#include <string.h>
+#include <unistd.h>
+
+enum { TEXT_LIMIT = 1 << 30 };
+
+typedef struct watch {
+    const gal_cli *cli;
+    double began_s, shown_s;
+    int64_t done; /* tokens */
+} watch;
+
+static bool show(void *user, int64_t done, int64_t total) {
+    watch *w = user;
+    double now = gal_now_s();
+    bool whole = done >= total;
+    w->done = done;
+    if (!w->cli->quiet && isatty(STDERR_FILENO) && (whole || now - w->shown_s > 0.1)) {
+        if (whole)
+            fprintf(stderr, "\r%70s\r", "");
+        else
+            fprintf(stderr, "\rreading the text: %lld of %lld tokens, %.1f tokens/s   ", (long long)done,
+                    (long long)total, (double)done / (now - w->began_s));
+        w->shown_s = now;
+    }
+    return gal_cli_interrupted() > 0;
+}
+
+/* The ids of the text; the model's beginning-of-sequence token is *bos, where it has one. */
+static gal_err read_ids(gal_cli *cli, gal_ids *ids, int32_t *bos, const gal_tokenizer *t, const char *model,
+                        const char *path) {
+    gal_buf text = { 0 };
+    if (!t) return gal_fail(&cli->diag, GAL_EINPUT, "%s: no tokenizer here, which a text needs", model);
+    gal_err err = strcmp(path, "-") == 0 ? gal_cli_read_stdin(&text, &cli->diag)
+                                         : gal_read_file(&text, path, TEXT_LIMIT, &cli->diag);
+    if (!err && !text.len) err = gal_fail(&cli->diag, GAL_EINPUT, "%s: the text is empty", path);
+    if (!err) err = gal_encode(t, NULL, text.data, text.len, 0, ids, &cli->diag);
+    *bos = gal_tokenizer_bos(t);
+    gal_buf_free(&text);
+    return err;
+}
+
+gal_err gal_cli_calibrate(gal_cli *cli, gal_imatrix *out, gal_dev *dev, const char *model, const char *text,
+                          int64_t chunk, int64_t most) {
+    gal_model *m = NULL;
+    gal_tokenizer *t = NULL;
+    gal_buf dir = { 0 };
+    gal_ids ids = { 0 };
+    watch w = { .cli = cli, .began_s = gal_now_s() };
+    gal_calibrate_options o = { .chunk = chunk, .progress = show, .user = &w };
+    gal_reading reading = { .cli = cli };
+    gal_lm_options lo = { .progress = gal_cli_show_reading, .user = &reading };
+    gal_err err = dev->far ? gal_cli_usage(cli, "only the processor can watch a model: --device cpu") : GAL_OK;
+    if (!err) err = gal_lm_load(&m, &t, NULL, &dir, model, &cli->diag);
+    if (!err) err = read_ids(cli, &ids, &o.bos, t, model, text);
+    if (!err) err = gal_lm_bring(m, dev, &lo, &cli->diag);
+    int64_t n = (int64_t)ids.len;
+    if (most && most < n) n = most;
+    if (!err) err = gal_calibrate(out, dev, m, ids.data, n, &o, &cli->diag);
+    const char *slash = strrchr(text, '/');
+    const char *name = slash ? slash + 1 : text;
+    if (!err) err = gal_imatrix_add_dataset(out, name, strlen(name), &cli->diag);
+    if (!err) gal_cli_warn(cli, m);
+    gal_ids_free(&ids);
+    gal_tokenizer_free(t);
+    gal_model_free(m);
+    gal_buf_free(&dir);
+    return err;
+}
+
+static bool ends_with(const char *s, const char *end) {
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && strcmp(s + n - k, end) == 0;
+}
+
+typedef struct counts {
+    size_t weights;
+    int64_t matrices, unreached;
+    double rows; /* of the weight that had most */
+} counts;
+
+static counts count(const gal_imatrix *m) {
+    counts c = { .weights = m->n };
+    for (size_t i = 0; i < m->n; i++)
+        for (size_t j = 0; j < m->entries[i].n_counts; j++) {
+            double rows = (double)m->entries[i].counts[j];
+            c.matrices++;
+            c.unreached += rows == 0.0;
+            c.rows = GAL_MAX(c.rows, rows);
+        }
+    return c;
+}
+
+static void report(const gal_cli *cli, const gal_imatrix *m) {
+    counts c = count(m);
+    if (c.unreached)
+        fprintf(stderr,
+                "warning: the text never reached %lld of %lld matrices of experts: quantize will count all their "
+                "columns alike\n",
+                (long long)c.unreached, (long long)c.matrices);
+    if (cli->json)
+        printf("{\"weights\": %zu, \"matrices\": %lld, \"unreached\": %lld, \"chunks\": %u, \"tokens\": %.0f}\n",
+               c.weights, (long long)c.matrices, (long long)c.unreached, (unsigned)m->chunks, c.rows);
+    else if (!cli->quiet)
+        printf("%zu weights, %.0f tokens in %u chunks\n", c.weights, c.rows, (unsigned)m->chunks);
+}
+
+static gal_err run(gal_cli *cli) {
+    const char *output = gal_cli_string(cli, "output"), *format = gal_cli_string(cli, "format");
+    if (!output) return gal_cli_usage(cli, "-o FILE is missing");
+    bool older = format ? strcmp(format, "dat") == 0 : ends_with(output, ".dat");
+    gal_dev *dev = NULL;
+    gal_imatrix m = { 0 };
+    gal_cli_catch_interrupts();
+    gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
+    if (!err)
+        err = gal_cli_calibrate(cli, &m, dev, cli->operands[0], cli->operands[1], gal_cli_int(cli, "chunk"),
+                                gal_cli_int(cli, "max-tokens"));
+    if (!err) err = gal_imatrix_write(&m, older ? GAL_IMATRIX_OLDER : GAL_IMATRIX_GGUF, output, &cli->diag);
+    if (!err) report(cli, &m);
+    gal_imatrix_free(&m);
+    gal_dev_close(dev);
+    return err;
+}
+
+static const char *const FORMATS[] = { "gguf", "dat", NULL };
+
+static const gal_option OPTIONS[] = {
+    { .name = "output",
+      .letter = 'o',
+      .kind = GAL_V_FILE,
+      .value = "FILE",
+      .help = "the importance matrix to write" },
+    { .name = "chunk",
+      .kind = GAL_V_INT,
+      .value = "N",
+      .min = 2,
+      .max = 1e6,
+      .fallback = "512",
+      .help = "tokens that are read as one sequence" },
+    { .name = "max-tokens",
+      .kind = GAL_V_INT,
+      .value = "N",
+      .min = 0,
+      .max = 1e12,
+      .fallback = "0",
+      .help = "read at most N tokens of the text; 0: all" },
+    { .name = "format",
+      .kind = GAL_V_CHOICE,
+      .value = "KIND",
+      .choices = FORMATS,
+      .help = "gguf, or dat, the older kind of file; if not given, dat where FILE ends so" },
+};
+
+const gal_command gal_cmd_imatrix = {
+    .name = "imatrix",
+    .summary = "measure which columns of a model's weights a text needs most",
+    .operands = "MODEL TEXT",
+    .min_operands = 2,
+    .max_operands = 2,
+    .text = "The model reads the text (- for standard input), and the squares of what every weight of its layers is "
+            "multiplied with are summed. `galerne quantize --imatrix FILE` then keeps errors small where they matter "
+            "for such text. A few hundred thousand tokens of the kind that the model will meet are plenty; each "
+            "chunk begins with the beginning-of-sequence token.",
+    .examples = "galerne imatrix model.gguf calibration.txt -o imatrix.gguf\n"
+                "galerne quantize model.gguf Q4_K_M --imatrix imatrix.gguf -o model-q4.gguf",
+    .options = OPTIONS,
+    .n_options = GAL_LEN(OPTIONS),
+    .run = run,
+};
