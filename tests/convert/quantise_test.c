@@ -1,0 +1,434 @@
+/* quantise_test.c - a model in fewer bits: formats and substitutes, mixtures, bytes, and what must leave no file.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/rng.h"
+#include "cli/cli.h"
+#include "convert/quantise.h"
+#include "support/check.h"
+#include "tensor/tensor.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+typedef struct tensor {
+    const char *name;
+    uint32_t type;
+    int ndim;
+    int64_t dim[3];
+    float bad; /* 0, or what its tenth number is */
+} tensor;
+
+static int64_t count_of(const tensor *t) {
+    int64_t n = 1;
+    for (int d = 0; d < t->ndim; d++) n *= t->dim[d];
+    return n;
+}
+
+static float *numbers(const tensor *t, uint64_t stream) {
+    int64_t n = count_of(t);
+    float *x = gal_alloc_array((size_t)n, sizeof *x);
+    assert_non_null(x);
+    for (int64_t i = 0; i < n; i++) x[i] = (float)(gal_rng_uniform(7, stream, (uint64_t)i) - 0.5);
+    if (t->bad != 0 && n > 9) x[9] = t->bad;
+    return x;
+}
+
+/* A file of such tensors, with the numbers of stream i in tensor i. */
+static void make_model(const char *path, const tensor *t, size_t n, uint32_t heads, uint32_t kv_heads) {
+    gal_gguf_writer *w = NULL;
+    void *data[64] = { 0 };
+    CHECK_OK(gal_gguf_writer_new(&w, diag));
+    gal_gguf_put_string(w, "general.architecture", "llama", 5);
+    gal_gguf_put_u32(w, "llama.attention.head_count", heads);
+    gal_gguf_put_u32(w, "llama.attention.head_count_kv", kv_heads);
+    gal_gguf_put_u32(w, "general.file_type", 0);
+    gal_gguf_put_string(w, "general.name", "a name", 6);
+    gal_gguf_put_string(w, "quantize.imatrix.file", "x", 1);
+    assert_true(n <= GAL_LEN(data));
+    for (size_t i = 0; i < n; i++) {
+        float *x = numbers(&t[i], i);
+        if (t[i].type != GAL_BLOCK_F32) {
+            uint16_t *h = gal_alloc_array((size_t)count_of(&t[i]), sizeof *h);
+            assert_non_null(h);
+            gal_convert(h, t[i].type == GAL_BLOCK_F16 ? GAL_F16 : GAL_BF16, x, GAL_F32, count_of(&t[i]));
+            gal_free(x);
+            data[i] = h;
+        } else {
+            data[i] = x;
+        }
+        gal_gguf_put_tensor(
+            w, &(gal_gguf_item){
+                   .name = t[i].name, .type = t[i].type, .ndim = t[i].ndim, .dim = t[i].dim, .data = data[i] });
+    }
+    CHECK_OK(gal_gguf_write(w, path, diag));
+    gal_gguf_writer_free(w);
+    for (size_t i = 0; i < n; i++) gal_free(data[i]);
+}
+
+typedef struct place {
+    char folder[256], from[300], to[300];
+    gal_pool *pool;
+} place;
+
+static void enter(place *p, int threads) {
+    make_folder(p->folder);
+    (void)snprintf(p->from, sizeof p->from, "%s/from.gguf", p->folder);
+    (void)snprintf(p->to, sizeof p->to, "%s/to.gguf", p->folder);
+    CHECK_OK(gal_pool_new(&p->pool, threads, diag));
+}
+
+static void leave(place *p) {
+    gal_pool_free(p->pool);
+    remove_folder(p->folder);
+}
+
+/* Nothing but the source is there: no half file under whatever name. */
+static void only_source(const place *p) {
+    char **names = NULL;
+    size_t n = 0;
+    CHECK_OK(gal_list_dir(p->folder, &names, &n, diag));
+    assert_int_equal(n, 1);
+    assert_string_equal(names[0], "from.gguf");
+    gal_free_names(names, n);
+}
+
+/* ---- formats ----------------------------------------------------------------------------------------------------
+ */
+
+#define F32 GAL_BLOCK_F32
+#define F16 GAL_BLOCK_F16
+#define BF16 GAL_BLOCK_BF16
+
+static const tensor ODD[] = {
+    { "token_embd.weight", BF16, 2, { 6, 256 }, 0 },
+    { "output.weight", BF16, 2, { 6, 256 }, 0 },
+    { "output_norm.weight", F16, 1, { 256 }, 0 },
+    { "blk.0.attn_q.weight", BF16, 2, { 4, 96 }, 0 },
+    { "blk.0.attn_k.weight", F32, 2, { 4, 48 }, 0 },
+    { "blk.0.attn_v.weight", BF16, 2, { 4, 48 }, 0 },
+    { "blk.0.ffn_gate_inp.weight", BF16, 2, { 3, 256 }, 0 },
+    { "blk.0.ffn_up_exps.weight", F16, 3, { 3, 5, 64 }, 0 },
+    { "blk.0.attn_q.bias", F16, 1, { 64 }, 0 },
+    { "other", F16, 2, { 4, 32 }, 0 },
+};
+
+static void check_types(const gal_quantise *q, const uint32_t *want) {
+    for (size_t i = 0; i < GAL_LEN(ODD); i++)
+        if (gal_quantise_at(q, i)->type != want[i])
+            fail_msg("%s: expected %s, found %s", ODD[i].name, gal_gguf_type_name(want[i]),
+                     gal_gguf_type_name(gal_quantise_at(q, i)->type));
+}
+
+static void substitutes(void **state) {
+    (void)state;
+    static const uint32_t Q4K[] = {
+        GAL_BLOCK_Q4_K, GAL_BLOCK_Q4_K, F32, GAL_BLOCK_Q5_0, F16, BF16, F32, GAL_BLOCK_Q5_0, F32, F16
+    };
+    static const uint32_t Q6K[] = {
+        GAL_BLOCK_Q6_K, GAL_BLOCK_Q6_K, F32, GAL_BLOCK_Q8_0, F16, BF16, F32, GAL_BLOCK_Q8_0, F32, F16
+    };
+    static const uint32_t XS[] = {
+        GAL_BLOCK_IQ4_XS, GAL_BLOCK_Q6_K, F32, GAL_BLOCK_IQ4_NL, F16, BF16, F32, GAL_BLOCK_IQ4_NL, F32, F16
+    };
+    place p;
+    gal_quantise *q = NULL;
+    enter(&p, 1);
+    make_model(p.from, ODD, GAL_LEN(ODD), 4, 4);
+    gal_quantise_options o = { .pool = p.pool };
+    CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+    CHECK_OK(gal_quantise_recipe(q, "Q4_K", false, diag));
+    check_types(q, Q4K);
+    CHECK_OK(gal_quantise_recipe(q, "q6_k", false, diag));
+    check_types(q, Q6K);
+    CHECK_OK(gal_quantise_recipe(q, "IQ4_XS", false, diag));
+    check_types(q, XS);
+    CHECK_OK(gal_quantise_recipe(q, "MXFP4", false, diag));
+    assert_int_equal(gal_quantise_at(q, 3)->type, GAL_BLOCK_MXFP4);
+    assert_int_equal(gal_quantise_at(q, 4)->type, F16);
+    gal_quantise_free(q);
+
+    gal_diag why = { 0 };
+    o.strict = true;
+    CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+    assert_int_equal(gal_quantise_recipe(q, "Q4_K", false, &why), GAL_EINPUT);
+    assert_non_null(strstr(why.text, "tensor \"blk.0.attn_q.weight\": expected rows that are a multiple of 256 for "
+                                     "Q4_K, found 96 columns (without --strict: Q5_0)"));
+    assert_int_equal(gal_quantise_recipe(q, "Q9", false, NULL), GAL_EUSAGE);
+    gal_quantise_free(q);
+    leave(&p);
+}
+
+/* The exceptions of mixtures: layers by number, in a model of 16 whose heads share key-value heads by four. */
+static void mixtures(void **state) {
+    (void)state;
+    const gal_recipe_model dense = { .layers = 16, .heads = 8, .kv_heads = 2 };
+    const gal_recipe_model eight = { .layers = 16, .heads = 8, .kv_heads = 2, .experts = 8 };
+    const gal_recipe_model weighted = { .layers = 16, .heads = 8, .kv_heads = 8, .weighted = true };
+    const gal_recipe *m = gal_recipe_find("q4_k_m"), *s = gal_recipe_find("Q4_K_S"), *zero = gal_recipe_find("Q4_0");
+    assert_true(m && s && zero);
+    for (int l = 0; l < 16; l++) {
+        char v[64], down[64], of_eight[64];
+        (void)snprintf(v, sizeof v, "blk.%d.attn_v.weight", l);
+        (void)snprintf(down, sizeof down, "blk.%d.ffn_down.weight", l);
+        (void)snprintf(of_eight, sizeof of_eight, "blk.%d.ffn_down.3.weight", l);
+        bool more = l < 2 || l >= 14 || l == 4 || l == 7 || l == 10 || l == 13;
+        uint32_t want = more ? GAL_BLOCK_Q6_K : GAL_BLOCK_Q4_K;
+        assert_int_equal(gal_recipe_format(m, &dense, v, 256), want);
+        assert_int_equal(gal_recipe_format(m, &dense, down, 256), want);
+        assert_int_equal(gal_recipe_format(m, &eight, of_eight, 256), want);
+        assert_int_equal(gal_recipe_format(m, &eight, v, 256), GAL_BLOCK_Q8_0);
+        assert_int_equal(gal_recipe_format(s, &dense, v, 256), l < 4 ? GAL_BLOCK_Q5_K : GAL_BLOCK_Q4_K);
+        assert_int_equal(gal_recipe_format(s, &dense, down, 256), l < 2 ? GAL_BLOCK_Q5_K : GAL_BLOCK_Q4_K);
+        assert_int_equal(gal_recipe_format(zero, &dense, down, 256), GAL_BLOCK_Q4_0);
+        assert_int_equal(gal_recipe_format(zero, &weighted, down, 256), l < 2 ? GAL_BLOCK_Q4_1 : GAL_BLOCK_Q4_0);
+    }
+    const gal_recipe_model tied = { .layers = 16, .heads = 8, .kv_heads = 2, .tied = true };
+    assert_int_equal(gal_recipe_format(m, &dense, "output.weight", 256), GAL_BLOCK_Q6_K);
+    assert_int_equal(gal_recipe_format(m, &dense, "output.weight", 96), GAL_BLOCK_Q8_0);
+    assert_int_equal(gal_recipe_format(m, &dense, "token_embd.weight", 256), GAL_BLOCK_Q4_K);
+    assert_int_equal(gal_recipe_format(m, &tied, "token_embd.weight", 256), GAL_BLOCK_Q6_K);
+    assert_int_equal(gal_recipe_format(gal_recipe_find("Q8_0"), &dense, "output.weight", 256), GAL_BLOCK_Q8_0);
+    assert_int_equal(gal_recipe_format(gal_recipe_find("Q2_K"), &dense, "blk.3.attn_v.weight", 256), GAL_BLOCK_Q4_K);
+    assert_int_equal(gal_recipe_format(m, &eight, "blk.3.attn_output.weight", 256), GAL_BLOCK_Q5_K);
+}
+
+/* ---- bytes ------------------------------------------------------------------------------------------------------
+ */
+
+/* Rows of one batch and more; a long row; experts. */
+static const tensor BIG[] = {
+    { "token_embd.weight", F32, 2, { 600, 4096 }, 0 },
+    { "blk.0.ffn_up.weight", F32, 2, { 2, 1200000 - 1200000 % 256 }, 0 },
+    { "blk.0.ffn_down_exps.weight", F32, 3, { 3, 41, 768 }, 0 },
+    { "blk.0.attn_norm.weight", F32, 1, { 256 }, 0 },
+};
+
+static void compare_tensor(const gal_gguf *g, size_t i, uint32_t type, const float *means, int64_t matrices) {
+    const tensor *t = &BIG[i];
+    const gal_gguf_tensor *got = gal_gguf_find(g, t->name);
+    int64_t n = count_of(t), columns = t->dim[t->ndim - 1], rows = n / columns / matrices;
+    float *x = numbers(t, i);
+    assert_non_null(got);
+    assert_int_equal(got->type, type);
+    uint8_t *want = gal_alloc((size_t)got->bytes);
+    assert_non_null(want);
+    size_t of_matrix = (size_t)got->bytes / (size_t)matrices;
+    for (int64_t m = 0; m < matrices; m++)
+        gal_block_quantise_weighted(type, x + m * rows * columns, means ? means + m * columns : NULL,
+                                    want + (size_t)m * of_matrix, rows, columns);
+    assert_memory_equal(got->data, want, got->bytes);
+    gal_free(want);
+    gal_free(x);
+}
+
+static void add_means(gal_imatrix *m, const tensor *t, size_t matrices, size_t skip) {
+    gal_imatrix_entry *e = NULL;
+    size_t columns = (size_t)t->dim[t->ndim - 1];
+    CHECK_OK(gal_imatrix_add(m, t->name, matrices * columns, matrices, &e, diag));
+    for (size_t i = 0; i < matrices * columns; i++) e->sums[i] = (float)(1 + i * 7 % 13);
+    for (size_t i = 0; i < matrices; i++) e->counts[i] = i == skip ? 0 : 2;
+}
+
+static void whole_bytes(void **state) {
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        place p;
+        gal_quantise *q = NULL;
+        gal_gguf *g = NULL;
+        gal_imatrix im = { .chunks = 3 };
+        bool weighted = round == 2;
+        enter(&p, round == 0 ? 1 : 3);
+        make_model(p.from, BIG, GAL_LEN(BIG), 4, 4);
+        if (weighted) add_means(&im, &BIG[2], 3, 1);
+        gal_quantise_options o = { .pool = p.pool,
+                                   .imatrix = weighted ? &im : NULL,
+                                   .imatrix_path = "some/where.gguf" };
+        CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+        assert_int_equal(gal_quantise_importance_of(q)->unreached, weighted ? 1 : 0);
+        assert_int_equal(gal_quantise_importance_of(q)->missing, weighted ? 1 : 0); /* the embedding is looked up */
+        CHECK_OK(gal_quantise_recipe(q, "Q4_0", true, diag));
+        CHECK_OK(gal_quantise_write(q, p.to, diag));
+        gal_quantise_free(q);
+        CHECK_OK(gal_gguf_open(&g, p.to, diag));
+        float means[3 * 768];
+        for (size_t i = 0; i < GAL_LEN(means); i++) means[i] = i / 768 == 1 ? 1.0f : (float)(1 + i * 7 % 13) / 2.0f;
+        compare_tensor(g, 0, GAL_BLOCK_Q4_0, NULL, 1);
+        compare_tensor(g, 1, GAL_BLOCK_Q4_0, NULL, 1);
+        compare_tensor(g, 2, GAL_BLOCK_Q4_0, weighted ? means : NULL, 3);
+        compare_tensor(g, 3, F32, NULL, 1);
+        uint64_t x = 0;
+        CHECK_OK(gal_gguf_uint(g, "general.file_type", &x, NULL, diag));
+        assert_int_equal(x, 2);
+        CHECK_OK(gal_gguf_uint(g, "general.quantization_version", &x, NULL, diag));
+        assert_int_equal(x, 2);
+        assert_non_null(gal_gguf_get(g, "general.name"));
+        assert_true((gal_gguf_get(g, "quantize.imatrix.file") != NULL) == weighted);
+        gal_gguf_close(g);
+        gal_imatrix_free(&im);
+        leave(&p);
+    }
+}
+
+static void other_matrix(void **state) {
+    (void)state;
+    place p;
+    gal_quantise *q = NULL;
+    gal_imatrix im = { 0 };
+    gal_diag why = { 0 };
+    enter(&p, 1);
+    make_model(p.from, ODD, GAL_LEN(ODD), 4, 4);
+    add_means(&im, &ODD[7], 2, 9);
+    gal_quantise_options o = { .pool = p.pool, .imatrix = &im, .imatrix_path = "im.dat" };
+    assert_int_equal(gal_quantise_open(&q, p.from, &o, &why), GAL_EINPUT);
+    assert_string_equal(why.text, "im.dat: weight \"blk.0.ffn_up_exps.weight\": expected 3 x 64 values, as the model "
+                                  "has, found 2 x 64");
+    gal_imatrix_free(&im);
+    leave(&p);
+}
+
+/* ---- what leaves no file ----------------------------------------------------------------------------------------
+ */
+
+static void numbers_refused(void **state) {
+    (void)state;
+    static const struct {
+        float bad;
+        const char *type, *says;
+    } CASES[] = {
+        { NAN, "Q4_K", "tensor \"blk.0.attn_q.weight\": expected finite numbers, found NaN or infinity" },
+        { INFINITY, "F16", "expected finite numbers, found NaN or infinity" },
+        { 1e6f, "F16", "tensor \"blk.0.attn_q.weight\": a number is too large for F16" },
+        { -1e6f, "Q8_0", "a number is too large for Q8_0" },
+        { 3.4e38f, "BF16", "a number is too large for BF16" },
+    };
+    for (size_t i = 0; i < GAL_LEN(CASES); i++) {
+        const tensor t = { "blk.0.attn_q.weight", F32, 2, { 8, 256 }, CASES[i].bad };
+        place p;
+        gal_quantise *q = NULL;
+        gal_diag why = { 0 };
+        enter(&p, 2);
+        make_model(p.from, &t, 1, 4, 4);
+        gal_quantise_options o = { .pool = p.pool };
+        CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+        CHECK_OK(gal_quantise_recipe(q, CASES[i].type, false, diag));
+        assert_int_equal(gal_quantise_write(q, p.to, &why), GAL_EINPUT);
+        if (!strstr(why.text, CASES[i].says)) fail_msg("expected \"%s\", found \"%s\"", CASES[i].says, why.text);
+        only_source(&p);
+        gal_quantise_free(q);
+        leave(&p);
+    }
+}
+
+typedef enum fate { STOP, CUT_A_LITTLE, CUT, INTERRUPT } fate;
+typedef struct meddler {
+    const place *p;
+    fate fate;
+    int calls;
+} meddler;
+
+/* In the middle of the work. */
+static bool meddle(void *user, const char *name, uint64_t done, uint64_t total) {
+    meddler *m = user;
+    assert_true(name && done <= total);
+    if (m->calls++) return false;
+    if (m->fate == STOP) return true;
+    if (m->fate == CUT) assert_int_equal(truncate(m->p->from, 4096), 0);
+    if (m->fate == CUT_A_LITTLE) assert_int_equal(truncate(m->p->from, (off_t)total), 0);
+    if (m->fate == INTERRUPT) {
+        (void)raise(SIGINT);
+        (void)raise(SIGINT);
+    }
+    return false;
+}
+
+static gal_err meddled(const place *p, fate f, gal_diag *why) {
+    meddler m = { p, f, 0 };
+    gal_quantise *q = NULL;
+    gal_quantise_options o = { .pool = p->pool, .progress = meddle, .user = &m };
+    CHECK_OK(gal_quantise_open(&q, p->from, &o, diag));
+    CHECK_OK(gal_quantise_recipe(q, "Q8_0", false, diag));
+    gal_err err = gal_quantise_write(q, p->to, why);
+    gal_quantise_free(q);
+    return err;
+}
+
+static void stopped(void **state) {
+    (void)state;
+    place p;
+    gal_diag why = { 0 }, second = { 0 };
+    enter(&p, 2);
+    make_model(p.from, BIG, 1, 4, 4);
+    assert_int_equal(meddled(&p, STOP, &why), GAL_EINTERRUPTED);
+    only_source(&p);
+    gal_quantise *q = NULL;
+    gal_quantise_options o = { .pool = p.pool };
+    CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+    CHECK_OK(gal_quantise_recipe(q, "Q8_0", false, diag));
+    assert_int_equal(gal_quantise_write(q, p.from, &second), GAL_EUSAGE);
+    assert_non_null(strstr(second.text, "is the model itself"));
+    gal_quantise_free(q);
+    leave(&p);
+}
+
+/* Within the last page nothing faults: the bytes that are gone read as zeros. */
+static void cut_a_little(void **state) {
+    (void)state;
+    static const tensor SMALL[] = { { "blk.0.attn_q.weight", F32, 2, { 8, 256 }, 0 } };
+    place p;
+    gal_diag why = { 0 };
+    enter(&p, 2);
+    make_model(p.from, SMALL, 1, 4, 4);
+    assert_int_equal(meddled(&p, CUT_A_LITTLE, &why), GAL_EINPUT);
+    assert_non_null(strstr(why.text, "what was read is not whole"));
+    only_source(&p);
+    leave(&p);
+}
+
+/* As the program is: its handlers end it, and what it had begun is gone. */
+static void ended_by(fate f, int code) {
+    place p;
+    int status = 0;
+    enter(&p, 1);
+    make_model(p.from, BIG, 1, 4, 4);
+    gal_pool_free(p.pool); /* threads do not come along */
+    p.pool = NULL;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)fclose(stderr);
+        gal_cli_catch_faults();
+        gal_cli_catch_interrupts();
+        gal_diag why = { 0 };
+        if (gal_pool_new(&p.pool, 1, &why)) _exit(99);
+        (void)meddled(&p, f, &why);
+        _exit(98);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), code);
+    only_source(&p);
+    leave(&p);
+}
+
+static void cut_off(void **state) {
+    (void)state;
+    ended_by(CUT, 3);
+}
+
+static void interrupted_twice(void **state) {
+    (void)state;
+    ended_by(INTERRUPT, 130);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(substitutes),  cmocka_unit_test(mixtures),        cmocka_unit_test(whole_bytes),
+        cmocka_unit_test(other_matrix), cmocka_unit_test(numbers_refused), cmocka_unit_test(stopped),
+        cmocka_unit_test(cut_a_little), cmocka_unit_test(cut_off),         cmocka_unit_test(interrupted_twice),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
