@@ -29,7 +29,8 @@ typedef struct gal_generate_options {
     int ignore_eos; /* 1: go on after an end-of-sequence token */
 } gal_generate_options;
 
-/* The model's own defaults (generation_config.json), else temperature 0.7 and 256 tokens. */
+/* What the model's makers say (generation_config.json, or general.sampling.* of a GGUF file), else temperature 0.7
+ * and 256 tokens. */
 GAL_API void gal_generate_options_init(gal_generate_options *options, const gal_lm *lm);
 
 typedef enum gal_stop_reason {

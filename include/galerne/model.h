@@ -32,13 +32,16 @@ typedef struct gal_lm_options {
      * NULL: nobody looks. */
     int (*progress)(void *user, uint64_t done, uint64_t total);
     void *user; /* of progress */
+    /* Which layout to read of a folder that has several: "hf", "own" or "gguf"; NULL: the first of these that is
+     * there with its weights. */
+    const char *layout;
 } gal_lm_options;
 
 GAL_API void gal_lm_options_init(gal_lm_options *options);
 
-/* path: a folder in Hugging Face layout, a GGUF file, or a run directory of galerne. A folder without a tokenizer
- * opens, too: then only ids go in and out. options NULL: as initialised. GAL_EINPUT: no model there; GAL_EUSAGE,
- * GAL_ENOMEM, GAL_EDEVICE. */
+/* path: a folder in Hugging Face's or Mistral's own layout, a GGUF file or a folder with one, or a run directory of
+ * galerne. A model without a tokenizer that is supported opens, too: then only ids go in and out. options NULL: as
+ * initialised. GAL_EINPUT: no model there; GAL_EUSAGE, GAL_ENOMEM, GAL_EDEVICE. */
 GAL_API gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *options, gal_diag *diag);
 GAL_API void gal_lm_close(gal_lm *lm); /* NULL is allowed */
 

@@ -59,22 +59,13 @@ static bool read_size(const char *text, uint64_t *out) {
     return true;
 }
 
-/* The layout that a choice names; ANY if it was not given. */
-static gal_layout layout_of(const gal_cli *cli, const char *option) {
-    static const char *const NAMES[GAL_LAYOUTS] = { "hf", "own", "gguf" };
-    const char *s = gal_cli_string(cli, option);
-    for (int i = 0; s && i < GAL_LAYOUTS; i++)
-        if (strcmp(s, NAMES[i]) == 0) return (gal_layout)i;
-    return GAL_LAYOUT_ANY;
-}
-
 static gal_err read_options(gal_cli *cli, gal_convert_options *o) {
     static const char *const DTYPES[] = { "same", "f32", "f16", "bf16" };
     const char *to = cli->operands[1], *dtype = gal_cli_string(cli, "dtype"),
                *size = gal_cli_string(cli, "shard-size");
     size_t n = strlen(to);
-    o->from = layout_of(cli, "layout");
-    o->to = layout_of(cli, "to");
+    o->from = gal_cli_layout(cli);
+    (void)gal_layout_named(&o->to, gal_cli_string(cli, "to")); /* one of the table's choices */
     if (o->to == GAL_LAYOUT_ANY) o->to = n > 5 && strcmp(to + n - 5, ".gguf") == 0 ? GAL_LAYOUT_GGUF : GAL_LAYOUT_HF;
     for (size_t i = 0; i < GAL_LEN(DTYPES); i++)
         if (strcmp(dtype, DTYPES[i]) == 0) o->dtype = (gal_convert_dtype)i;
@@ -116,20 +107,15 @@ static gal_err run(gal_cli *cli) {
     return err ? err : report(cli, &r, gal_now_s() - w.began_s);
 }
 
-static const char *const LAYOUTS[] = { "hf", "own", "gguf", NULL };
 static const char *const DTYPES[] = { "same", "f32", "f16", "bf16", NULL };
 
 static const gal_option OPTIONS[] = {
     { .name = "to",
       .kind = GAL_V_CHOICE,
       .value = "LAYOUT",
-      .choices = LAYOUTS,
+      .choices = GAL_CLI_LAYOUTS,
       .help = "layout of the result; without it gguf if OUT ends in .gguf, else hf" },
-    { .name = "layout",
-      .kind = GAL_V_CHOICE,
-      .value = "LAYOUT",
-      .choices = LAYOUTS,
-      .help = "layout to read of a folder that has several" },
+    GAL_LAYOUT_OPTION,
     { .name = "dtype",
       .kind = GAL_V_CHOICE,
       .value = "TYPE",

@@ -1,5 +1,6 @@
 /* cmd_inspect.c - `galerne inspect`: what a model folder holds, what it needs, and whether it runs here.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "cli/io.h"
@@ -13,9 +14,13 @@ typedef struct facts {
     const char *path;
     const gal_model *m;
     const gal_tokenizer *t; /* NULL: none */
+    const gal_generation *g;
+    const char *dir;         /* the folder or file that was read */
+    bool there[GAL_LAYOUTS]; /* layouts that the folder has */
     int64_t params, context;
     uint64_t weights, cache, activations, free_bytes;
     bool runs;
+    char why[160]; /* it does not, or what to know if it does */
 } facts;
 
 static gal_dtype cache_type(const gal_cli *cli) {
@@ -29,15 +34,33 @@ static uint64_t activation_bytes(const gal_config *c, gal_dtype dtype, int64_t r
     return row * (uint64_t)rows + (uint64_t)c->V * sizeof(float);
 }
 
-static facts facts_of(const gal_cli *cli, const gal_model *m, const gal_tokenizer *t) {
+/* Mapped weights need no room of their own: what does not fit is read again when it is needed. */
+static void judge(facts *f) {
+    char a[40], b[40];
+    uint64_t needs = f->weights + f->cache + f->activations, most = needs - gal_model_mapped_bytes(f->m);
+    int64_t positions = f->m->config.max_positions;
+    f->runs = f->context <= positions && most <= f->free_bytes;
+    (void)gal_cli_bytes_text(a, sizeof a, f->runs ? needs : most);
+    (void)gal_cli_bytes_text(b, sizeof b, f->free_bytes);
+    if (f->context > positions)
+        (void)snprintf(f->why, sizeof f->why, "the model has %lld positions", (long long)positions);
+    else
+        (void)snprintf(f->why, sizeof f->why, "needs %s, %s are free%s", a, b,
+                       f->runs && needs > f->free_bytes ? "; weights are read again as they are needed, slowly" : "");
+}
+
+static facts facts_of(const gal_cli *cli, const gal_model *m, const gal_tokenizer *t, const gal_generation *g,
+                      const char *dir) {
     const gal_config *c = &m->config;
-    facts f = { .path = cli->operands[0], .m = m, .t = t, .params = gal_model_params(m) };
+    facts f = { .path = cli->operands[0], .m = m, .t = t, .g = g, .dir = dir, .params = gal_model_params(m) };
     f.context = gal_cli_int(cli, "context") ? gal_cli_int(cli, "context") : c->max_positions;
     for (size_t i = 0; i < m->n_weights; i++) f.weights += gal_wbytes(&m->weights[i]);
     f.cache = gal_cache_bytes_for(c, cache_type(cli), 1, f.context);
     f.activations = activation_bytes(c, cache_type(cli), GAL_MIN(f.context, PREFILL_ROWS));
     f.free_bytes = gal_memory_available();
-    f.runs = f.weights + f.cache + f.activations <= f.free_bytes && f.context <= c->max_positions;
+    if (gal_is_dir(dir))
+        (void)gal_model_layouts(f.there, dir, NULL); /* who cannot list it has read it all the same */
+    judge(&f);
     return f;
 }
 
@@ -60,10 +83,63 @@ static void print_tensors(const gal_model *m) {
     }
 }
 
+static void print_layout(const facts *f) {
+    static const char *const NAMES[GAL_LAYOUTS] = { "Hugging Face's", "Mistral's own", "GGUF" };
+    gal_layout read = f->m->config.layout;
+    const char *also = "; also here: ";
+    printf("layout      %s", NAMES[read]);
+    if (f->m->config.wrapper[0]) printf(", the text model inside \"%s\"", f->m->config.wrapper);
+    for (int l = 0; l < GAL_LAYOUTS; l++) {
+        if (!f->there[l] || l == (int)read) continue;
+        printf("%s%s (--layout %s)", also, NAMES[l], gal_layout_name((gal_layout)l));
+        also = ", ";
+    }
+    putchar('\n');
+}
+
+static void print_vocabulary(const facts *f) {
+    char why[GAL_LM_WHY];
+    long long pieces = f->t ? gal_tokenizer_size(f->t) : 0, rows = f->m->config.V;
+    if (!f->t) {
+        printf("tokenizer   none, ids only: %s\n", gal_lm_no_tokenizer(why, f->dir));
+        return;
+    }
+    printf("tokenizer   %s, version %d, %lld pieces\n", gal_tokenizer_kind(f->t), gal_tokenizer_version(f->t),
+           pieces);
+    if (pieces < rows)
+        printf("            the embedding has %lld rows: ids from %lld on have no text and are never drawn\n", rows,
+               pieces);
+    if (pieces > rows)
+        printf("            the embedding has %lld rows: texts with pieces from %lld on are refused\n", rows, rows);
+}
+
+/* What the makers say of sampling; nothing where they say nothing. */
+static void print_sampling(const gal_generation *g) {
+    const struct {
+        const char *name;
+        double value;
+        bool said;
+    } NUMBERS[] = {
+        { "temperature", g->do_sample == 0 ? 0.0 : g->temperature, g->do_sample == 0 || g->temperature >= 0 },
+        { "top-k", (double)g->top_k, g->top_k >= 0 },
+        { "top-p", g->top_p, g->top_p >= 0 },
+        { "min-p", g->min_p, g->min_p >= 0 },
+        { "repetition penalty", g->repetition_penalty, g->repetition_penalty >= 0 },
+    };
+    const char *before = "sampling    ";
+    for (size_t i = 0; i < GAL_LEN(NUMBERS); i++) {
+        if (!NUMBERS[i].said) continue;
+        printf("%s%s %g", before, NUMBERS[i].name, NUMBERS[i].value);
+        before = ", ";
+    }
+    if (before[0] == ',') printf(" (the model's own defaults)\n");
+}
+
 static void print_text(const facts *f) {
     const gal_config *c = &f->m->config;
-    char a[40], b[40];
+    char a[40];
     printf("model       %s (%s)\n", c->model_type, f->path);
+    print_layout(f);
     printf("parameters  %s\n", gal_cli_count_text(a, sizeof a, f->params));
     printf("shape       %lld layers, width %lld, %lld heads of %lld, %lld key-value heads, hidden %lld, vocabulary "
            "%lld%s\n",
@@ -74,12 +150,8 @@ static void print_text(const facts *f) {
     printf(", rope %s, theta %g\n", c->rope_type, c->rope_theta);
     print_formats(f->m);
     printf(", %s in %zu tensors\n", gal_cli_bytes_text(a, sizeof a, f->weights), f->m->n_weights);
-    if (f->t) {
-        printf("tokenizer   %s, version %d, %d pieces\n", gal_tokenizer_kind(f->t), gal_tokenizer_version(f->t),
-               gal_tokenizer_size(f->t));
-    } else {
-        printf("tokenizer   none: ids only\n");
-    }
+    print_vocabulary(f);
+    print_sampling(f->g);
     printf("memory      context %lld: weights %s", (long long)f->context,
            gal_cli_bytes_text(a, sizeof a, f->weights));
     uint64_t mapped = gal_model_mapped_bytes(f->m);
@@ -89,13 +161,7 @@ static void print_text(const facts *f) {
         printf(" (%s of them mapped)", gal_cli_bytes_text(a, sizeof a, mapped));
     printf(", keys and values %s", gal_cli_bytes_text(a, sizeof a, f->cache));
     printf(", activations about %s\n", gal_cli_bytes_text(a, sizeof a, f->activations));
-    if (f->context > c->max_positions) {
-        printf("verdict     does not run: the model has %lld positions\n", (long long)c->max_positions);
-        return;
-    }
-    printf("verdict     %s: needs %s, %s are free\n", f->runs ? "runs" : "does not fit",
-           gal_cli_bytes_text(a, sizeof a, f->weights + f->cache + f->activations),
-           gal_cli_bytes_text(b, sizeof b, f->free_bytes));
+    printf("verdict     %s: %s\n", f->runs ? "runs" : "does not run", f->why);
 }
 
 static void json_string(gal_buf *b, const char *key, const char *s) {
@@ -116,6 +182,39 @@ static void json_tensors(gal_buf *b, const gal_model *m) {
     gal_buf_puts(b, "]");
 }
 
+static void json_layouts(gal_buf *b, const facts *f) {
+    const gal_generation *g = f->g;
+    const gal_config *c = &f->m->config;
+    gal_buf_puts(b, ", ");
+    json_string(b, "layout", gal_layout_name(c->layout));
+    gal_buf_puts(b, ", \"layouts\": [");
+    for (int l = 0, n = 0; l < GAL_LAYOUTS; l++)
+        if (f->there[l] || l == (int)c->layout)
+            gal_buf_printf(b, "%s\"%s\"", n++ ? ", " : "", gal_layout_name((gal_layout)l));
+    gal_buf_puts(b, "], ");
+    if (c->wrapper[0])
+        json_string(b, "inside", c->wrapper);
+    else
+        gal_buf_puts(b, "\"inside\": null");
+    gal_buf_puts(b, ", \"notes\": [");
+    for (size_t i = 0; i < f->m->n_notes; i++) {
+        gal_buf_puts(b, i ? ", " : "");
+        gal_buf_json(b, f->m->notes[i], strlen(f->m->notes[i]));
+    }
+    gal_buf_puts(b, "], \"sampling\": {");
+    const char *before = "";
+    if (g->do_sample == 0 || g->temperature >= 0) {
+        gal_buf_printf(b, "\"temperature\": %.9g", g->do_sample == 0 ? 0.0 : g->temperature);
+        before = ", ";
+    }
+    if (g->top_k >= 0) gal_buf_printf(b, "%s\"top_k\": %lld", before, (long long)g->top_k), before = ", ";
+    if (g->top_p >= 0) gal_buf_printf(b, "%s\"top_p\": %.9g", before, g->top_p), before = ", ";
+    if (g->min_p >= 0) gal_buf_printf(b, "%s\"min_p\": %.9g", before, g->min_p), before = ", ";
+    if (g->repetition_penalty >= 0)
+        gal_buf_printf(b, "%s\"repetition_penalty\": %.9g", before, g->repetition_penalty);
+    gal_buf_puts(b, "}");
+}
+
 static gal_err print_json(gal_cli *cli, const facts *f) {
     const gal_config *c = &f->m->config;
     gal_buf b = { 0 };
@@ -128,6 +227,7 @@ static gal_err print_json(gal_cli *cli, const facts *f) {
                    (long long)c->K, (long long)c->F, (long long)c->V, (long long)c->max_positions);
     gal_buf_printf(&b, ", \"window\": %lld, \"tied\": %s, \"dtype\": \"%s\"", (long long)c->window,
                    c->tied ? "true" : "false", gal_wformat(&f->m->weights[0]));
+    json_layouts(&b, f);
     if (f->t) {
         gal_buf_puts(&b, ", \"tokenizer\": {");
         json_string(&b, "kind", gal_tokenizer_kind(f->t));
@@ -138,8 +238,9 @@ static gal_err print_json(gal_cli *cli, const facts *f) {
     }
     gal_buf_printf(&b, ", \"context\": %lld, \"weights_bytes\": %llu, \"cache_bytes\": %llu", (long long)f->context,
                    (unsigned long long)f->weights, (unsigned long long)f->cache);
-    gal_buf_printf(&b, ", \"activations_bytes\": %llu, \"free_bytes\": %llu, \"runs\": %s",
+    gal_buf_printf(&b, ", \"activations_bytes\": %llu, \"free_bytes\": %llu, \"runs\": %s, ",
                    (unsigned long long)f->activations, (unsigned long long)f->free_bytes, f->runs ? "true" : "false");
+    json_string(&b, "why", f->why);
     if (gal_cli_given(cli, "tensors")) json_tensors(&b, f->m);
     gal_buf_puts(&b, "}\n");
     gal_err err = b.oom ? gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the report") : GAL_OK;
@@ -148,13 +249,29 @@ static gal_err print_json(gal_cli *cli, const facts *f) {
     return err;
 }
 
+/* A model that cannot be read has a verdict, too; the error says the same. */
+static void print_refusal(const gal_cli *cli) {
+    gal_buf b = { 0 };
+    if (cli->json) {
+        gal_buf_puts(&b, "{\"runs\": false, ");
+        json_string(&b, "why", cli->diag.text);
+        gal_buf_puts(&b, "}\n");
+    } else {
+        gal_buf_printf(&b, "verdict     does not run: %s\n", cli->diag.text);
+    }
+    if (!b.oom) (void)fwrite(b.data, 1, b.len, stdout);
+    gal_buf_free(&b);
+}
+
 static gal_err run(gal_cli *cli) {
     gal_model *m = NULL;
     gal_tokenizer *t = NULL;
+    gal_generation g;
     gal_buf dir = { 0 };
-    gal_err err = gal_lm_load(&m, &t, NULL, &dir, cli->operands[0], &cli->diag);
+    gal_err err = gal_lm_load_as(&m, &t, &g, &dir, cli->operands[0], gal_cli_layout(cli), &cli->diag);
+    if (err == GAL_EINPUT) print_refusal(cli);
     if (!err) {
-        facts f = facts_of(cli, m, t);
+        facts f = facts_of(cli, m, t, &g, dir.data);
         if (cli->json) {
             err = print_json(cli, &f);
         } else {
@@ -187,11 +304,12 @@ static const gal_option OPTIONS[] = {
       .fallback = "f32",
       .help = "number format of activations, keys and values to plan for" },
     { .name = "tensors", .help = "list every tensor with its number format and shape" },
+    GAL_LAYOUT_OPTION,
 };
 
 const gal_command gal_cmd_inspect = {
     .name = "inspect",
-    .summary = "show what a model holds and the memory it needs",
+    .summary = "show what a model holds, the memory it needs, and whether it runs",
     .operands = "MODEL",
     .min_operands = 1,
     .max_operands = 1,

@@ -82,7 +82,7 @@ static gal_err run(gal_cli *cli) {
     gal_buf dir = { 0 };
     gal_cli_catch_interrupts(); /* so that half a file is removed */
     gal_err err = gal_cli_ids_option(cli, "ids", &ids);
-    if (!err) err = gal_lm_load(&m, NULL, NULL, &dir, cli->operands[0], &cli->diag);
+    if (!err) err = gal_lm_load_as(&m, NULL, NULL, &dir, cli->operands[0], gal_cli_layout(cli), &cli->diag);
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
     gal_reading reading = { .cli = cli };
     gal_lm_options lo = { .no_mmap = gal_cli_given(cli, "no-mmap"),
@@ -125,6 +125,7 @@ static const gal_option OPTIONS[] = {
       .help = "weights in blocks are multiplied in f32; otherwise activations are rounded to 8 bits" },
     { .name = "eager", .help = "do not record and replay steps of one id; the result is the same" },
     { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
+    GAL_LAYOUT_OPTION,
 };
 
 const gal_command gal_cmd_logits = {

@@ -46,7 +46,33 @@ static bool interrupted(void *user) {
 
 static double rate(int64_t n, double seconds) { return seconds > 0.0 ? (double)n / seconds : 0.0; }
 
-static void print_json(const show *s, const gal_generate_result *r, uint64_t seed) {
+/* Each number of the sampling and where it is from: a flag, else what the model's makers say, else built in. */
+static void put_sampling(gal_buf *b, const gal_cli *cli, const gal_lm *lm, const gal_sampling *s) {
+    const gal_generation *g = &lm->defaults;
+    const struct {
+        const char *name, *option;
+        double value;
+        bool model;
+    } NUMBERS[] = {
+        { "temperature", gal_cli_given(cli, "greedy") ? "greedy" : "temperature", s->temperature,
+          g->temperature >= 0.0 || g->do_sample == 0 },
+        { "top_k", "top-k", (double)s->top_k, g->top_k >= 0 },
+        { "top_p", "top-p", s->top_p, g->top_p > 0.0 },
+        { "min_p", "min-p", s->min_p, g->min_p >= 0.0 },
+        { "repetition_penalty", "repetition-penalty", s->repetition_penalty, g->repetition_penalty > 0.0 },
+    };
+    gal_buf_puts(b, ", \"sampling\": {");
+    for (size_t i = 0; i < GAL_LEN(NUMBERS); i++)
+        gal_buf_printf(b, "%s\"%s\": {\"value\": %.9g, \"from\": \"%s\"}", i ? ", " : "", NUMBERS[i].name,
+                       NUMBERS[i].value,
+                       gal_cli_given(cli, NUMBERS[i].option) ? "flag"
+                       : NUMBERS[i].model                    ? "model"
+                                                             : "built-in");
+    gal_buf_puts(b, "}");
+}
+
+static void print_json(const gal_cli *cli, const gal_lm *lm, const show *s, const gal_generate_result *r,
+                       const gal_sampling *how) {
     gal_buf b = { 0 };
     if (s->text) {
         gal_buf_puts(&b, "{\"text\": ");
@@ -59,7 +85,8 @@ static void print_json(const show *s, const gal_generate_result *r, uint64_t see
                    gal_stop_reason_name(r->stop));
     gal_buf_printf(&b, ", \"prompt_s\": %.6f, \"generate_s\": %.6f, \"tokens_per_s\": %.3f", r->prompt_s,
                    r->generate_s, rate(r->tokens, r->generate_s));
-    gal_buf_printf(&b, ", \"seed\": %llu}\n", (unsigned long long)seed);
+    put_sampling(&b, cli, lm, how);
+    gal_buf_printf(&b, ", \"seed\": %llu}\n", (unsigned long long)how->seed);
     if (b.data) (void)fwrite(b.data, 1, b.len, stdout);
     gal_buf_free(&b);
 }
@@ -82,7 +109,7 @@ static gal_err one_prompt(gal_cli *cli, gal_lm *lm, const gal_generate_options *
     gal_err err = text ? gal_lm_generate(lm, text, count, o, on_token, &s, &r, &cli->diag)
                        : gal_lm_generate_ids(lm, ids, count, o, on_token, &s, &r, &cli->diag);
     if (!err && (s.ids.oom || s.collected.oom)) err = gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the text");
-    if (!err && s.json) print_json(&s, &r, o->sampling.seed);
+    if (!err && s.json) print_json(cli, lm, &s, &r, &o->sampling);
     if (!err && !s.json && (s.last != '\n' || s.shown)) putchar('\n');
     (void)fflush(stdout);
     if (!err) print_statistics(cli, lm, &r);
@@ -195,6 +222,7 @@ static gal_err run(gal_cli *cli) {
     lo.eager = gal_cli_given(cli, "eager");
     lo.exact = gal_cli_given(cli, "exact");
     lo.no_mmap = gal_cli_given(cli, "no-mmap");
+    lo.layout = gal_cli_string(cli, "layout");
     gal_reading reading = { .cli = cli };
     lo.progress = gal_cli_show_reading;
     lo.user = &reading;
@@ -245,13 +273,13 @@ static const gal_option OPTIONS[] = {
       .value = "N",
       .min = 0,
       .max = 1e9,
-      .help = "at most this many new tokens; generation_config.json's, or 256" },
+      .help = "at most this many new tokens; the model's own default, or 256" },
     { .name = "temperature",
       .kind = GAL_V_FLOAT,
       .value = "T",
       .min = 0,
       .max = 100,
-      .help = "0 takes the most likely token; generation_config.json's, or 0.7" },
+      .help = "0 takes the most likely token; the model's own default, or 0.7" },
     { .name = "greedy", .help = "the same as --temperature 0" },
     { .name = "top-k",
       .kind = GAL_V_INT,
@@ -303,6 +331,7 @@ static const gal_option OPTIONS[] = {
       .help = "weights in blocks are multiplied in f32; otherwise activations are rounded to 8 bits" },
     { .name = "eager", .help = "do not record and replay steps; the text is the same" },
     { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
+    GAL_LAYOUT_OPTION,
     GAL_PROFILE_OPTIONS,
 };
 
@@ -313,13 +342,17 @@ const gal_command gal_cmd_run = {
     .min_operands = 1,
     .max_operands = 1,
     .text =
-        "MODEL is a folder in Hugging Face layout, a GGUF file, or a run directory of galerne train.\n\n"
+        "MODEL is a folder in Hugging Face's or Mistral's own layout, a GGUF file, or a run directory of galerne "
+        "train.\n\n"
         "The prompt comes from -p, from --ids, or from standard input. At a terminal without any of them each line "
         "that "
         "is typed is a prompt of its own.\n\n"
         "The text goes to standard output as it is made; speed goes to standard error at the end. With --json one "
         "object is printed at the end: text, ids, prompt_tokens, tokens, stop, prompt_s, generate_s, tokens_per_s, "
-        "seed.",
+        "sampling, seed.\n\n"
+        "A number of the sampling is the flag's; without one it is what the model's makers say "
+        "(generation_config.json, or general.sampling.* of a GGUF file); without that it is built in. With --json, "
+        "sampling says which.",
     .examples = "galerne run model -p \"Once upon a time\"\n"
                 "galerne run model --temperature 0 --ids \"1 22 333\" --max-tokens 24\n"
                 "echo \"The sea\" | galerne run runs/demo --top-p 0.9 --seed 7",

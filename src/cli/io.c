@@ -110,3 +110,11 @@ void gal_cli_warn(const gal_cli *cli, const gal_model *m) {
     for (size_t i = 0; i < m->n_warnings; i++) fprintf(stderr, "warning: %s\n", m->warnings[i]);
     for (size_t i = 0; i < m->n_notes && !cli->quiet; i++) fprintf(stderr, "%s\n", m->notes[i]);
 }
+
+const char *const GAL_CLI_LAYOUTS[] = { "hf", "own", "gguf", NULL };
+
+gal_layout gal_cli_layout(const gal_cli *cli) {
+    gal_layout l;
+    (void)gal_layout_named(&l, gal_cli_string(cli, "layout")); /* the table of choices refused other names */
+    return l;
+}

@@ -24,6 +24,17 @@ typedef struct gal_reading {
     double began_s, shown_s;
 } gal_reading;
 int gal_cli_show_reading(void *user, uint64_t done, uint64_t total);
+/* The option of every command that takes a MODEL: which layout to read of a folder that has several. */
+#define GAL_LAYOUT_OPTION                                                                                            \
+    {                                                                                                                \
+        .name = "layout", .kind = GAL_V_CHOICE, .value = "LAYOUT", .choices = GAL_CLI_LAYOUTS,                       \
+        .help =                                                                                                      \
+            "which layout to read of a folder that has several: Hugging Face's, Mistral's own, a GGUF file; the "    \
+            "first of these that is there with its weights"                                                          \
+    }
+extern const char *const GAL_CLI_LAYOUTS[];
+gal_layout gal_cli_layout(const gal_cli *cli);
+
 /* What a model's files gave rise to: warnings always, notes (of tensors that nobody asked for) unless --quiet. */
 void gal_cli_warn(const gal_cli *cli, const gal_model *m);
 

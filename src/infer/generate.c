@@ -7,7 +7,7 @@
 #include <stdio.h>
 
 gal_err gal_prompt_encode(const gal_tokenizer *t, const char *text, size_t bytes, gal_ids *ids, gal_diag *diag) {
-    unsigned flags = gal_tokenizer_bos(t) >= 0 ? GAL_ENCODE_BOS : 0;
+    unsigned flags = gal_tokenizer_begins(t) ? GAL_ENCODE_BOS : 0;
     gal_err err = gal_encode(t, NULL, text, bytes, flags, ids, diag);
     if (err) return err;
     if (ids->len == 0) return gal_fail(diag, GAL_EUSAGE, "the prompt is empty");

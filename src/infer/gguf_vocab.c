@@ -108,6 +108,9 @@ static gal_err from_file(gal_tokenizer **out, const gal_gguf *g, const char *pat
     if (!err) err = control_piece(&a, 0, &v.bos, g, path, "tokenizer.ggml.bos_token_id", v.count, diag);
     if (!err) err = control_piece(&a, 1, &v.eos, g, path, "tokenizer.ggml.eos_token_id", v.count, diag);
     if (!err) err = control_piece(&a, 2, &v.pad, g, path, "tokenizer.ggml.padding_token_id", v.count, diag);
+    bool begins = true;
+    if (!err) err = flag(g, "tokenizer.ggml.add_bos_token", &begins, diag);
+    v.no_bos = !begins;
     if (!err) err = flag(g, "tokenizer.ggml.add_space_prefix", &v.add_dummy_prefix, diag);
     if (!err) err = flag(g, "tokenizer.ggml.remove_extra_whitespaces", &v.remove_extra_whitespaces, diag);
     v.pieces = a.pieces;

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "formats/gguf.h"
+#include "formats/json.h"
 #include "infer/sample.h"
 
 #include <stdio.h>
@@ -29,35 +30,101 @@ gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, 
     return err || !dev->far ? err : gal_model_to_device(m, dev, diag);
 }
 
-/* Files of a folder that gal_tokenizer_open() reads; whether they are good is its question. */
-static bool holds_tokenizer(const char *dir, gal_err *err, gal_diag *diag) {
+/* What a folder has in the way of vocabularies, by its files' names; whether one is good is for opening it to say. */
+typedef struct vocabularies {
+    bool model, tekken, json; /* tokenizer.model and its versions, tekken.json, tokenizer.json */
+} vocabularies;
+
+static gal_err look_for_vocabularies(vocabularies *v, const char *dir, gal_diag *diag) {
     char **names = NULL;
     size_t count = 0;
-    *err = gal_list_dir(dir, &names, &count, diag);
-    bool found = false;
-    for (size_t i = 0; !*err && i < count; i++) found |= strncmp(names[i], "tokenizer.model", 15) == 0;
+    *v = (vocabularies){ 0 };
+    gal_err err = gal_list_dir(dir, &names, &count, diag);
+    for (size_t i = 0; !err && i < count; i++) {
+        v->model |= strncmp(names[i], "tokenizer.model", 15) == 0;
+        v->tekken |= strcmp(names[i], "tekken.json") == 0;
+        v->json |= strcmp(names[i], "tokenizer.json") == 0;
+    }
     gal_free_names(names, count);
-    return found;
+    return err;
 }
 
+/* A GGUF file's kind of vocabulary; "" if it has none, or if there is no such file. */
+static void vocabulary_of_file(char kind[24], const char *path) {
+    gal_gguf *g = NULL;
+    const char *s = "";
+    size_t n = 0;
+    bool found = false;
+    if (!gal_gguf_open(&g, path, NULL)) (void)gal_gguf_string(g, "tokenizer.ggml.model", &s, &n, &found, NULL);
+    (void)snprintf(kind, 24, "%.*s", (int)GAL_MIN(n, (size_t)23), s);
+    gal_gguf_close(g);
+}
+
+const char *gal_lm_no_tokenizer(char text[GAL_LM_WHY], const char *dir) {
+    vocabularies v;
+    char kind[24] = "";
+    if (gal_is_file(dir)) {
+        vocabulary_of_file(kind, dir);
+        bool none = !kind[0] || strcmp(kind, "none") == 0 || strcmp(kind, "no_vocab") == 0;
+        (void)snprintf(text, GAL_LM_WHY,
+                       !none ? "its vocabulary is of the kind \"%s\", which is not supported yet"
+                             : "no tokenizer here (no tokenizer.ggml.model)",
+                       kind);
+    } else if (!look_for_vocabularies(&v, dir, NULL) && (v.tekken || v.json)) {
+        (void)snprintf(text, GAL_LM_WHY, "its vocabulary is %s, which is not supported yet",
+                       v.tekken ? "tekken.json" : "tokenizer.json");
+    } else {
+        (void)snprintf(text, GAL_LM_WHY, "no tokenizer here (expected tokenizer.model)");
+    }
+    return text;
+}
+
+/* Without one that is supported a model still takes ids. Where a folder has a tekken.json, that is the one its makers
+ * mean. */
 static gal_err load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *diag) {
-    gal_err err = GAL_OK;
-    if (gal_is_file(dir)) return gal_gguf_tokenizer(out, dir, diag);
-    if (!holds_tokenizer(dir, &err, diag) || err) return err;
-    return gal_tokenizer_open(out, dir, diag);
+    vocabularies v;
+    char kind[24] = "";
+    gal_err err;
+    if (gal_is_file(dir)) {
+        err = gal_gguf_tokenizer(out, dir, diag);
+        if (err == GAL_EINPUT) vocabulary_of_file(kind, dir);
+        return strcmp(kind, "gpt2") == 0 ? GAL_OK : err;
+    }
+    err = look_for_vocabularies(&v, dir, diag);
+    return err || !v.model || v.tekken ? err : gal_tokenizer_open(out, dir, diag);
 }
 
-static gal_err defaults_of_file(gal_generation *out, const char *path, gal_diag *diag) {
+/* Says which of the makers' wishes about sampling are passed over. */
+static gal_err note_unused(gal_model *m, const gal_gguf *g, const char *path, gal_diag *diag) {
+    static const char PREFIX[] = "general.sampling.";
+    static const char *const USED[] = { "temp", "top_k", "top_p", "min_p", "penalty_repeat" };
+    gal_buf b = { 0 };
+    char shown[GAL__SHOW];
+    for (size_t i = 0; i < gal_gguf_keys(g); i++) {
+        const char *key = gal_gguf_key_at(g, i)->key;
+        bool used = strncmp(key, PREFIX, sizeof PREFIX - 1) != 0;
+        for (size_t k = 0; k < GAL_LEN(USED) && !used; k++) used = strcmp(key + sizeof PREFIX - 1, USED[k]) == 0;
+        if (!used) gal_buf_printf(&b, "%s%s", b.len ? ", " : ": not used: ", gal__show(shown, key));
+    }
+    gal_err err = b.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory for a note", path) : GAL_OK;
+    if (!err && b.len) err = gal_model_add_note(m, path, b.data, diag);
+    gal_buf_free(&b);
+    return err;
+}
+
+static gal_err defaults_of_file(gal_generation *out, gal_model *m, const char *path, gal_diag *diag) {
     gal_gguf *g = NULL;
     gal_err err = gal_gguf_open(&g, path, diag);
     if (!err) err = gal_gguf_generation(out, g, path, diag);
+    if (!err && m) err = note_unused(m, g, path, diag);
     gal_gguf_close(g);
     return err;
 }
 
-static gal_err load_defaults(gal_generation *g, const char *dir, gal_diag *diag) {
+/* m: gets notes; NULL: nobody is told. */
+static gal_err load_defaults(gal_generation *g, gal_model *m, const char *dir, gal_diag *diag) {
     gal_generation_defaults(g);
-    if (gal_is_file(dir)) return defaults_of_file(g, dir, diag);
+    if (gal_is_file(dir)) return defaults_of_file(g, m, dir, diag);
     gal_buf path = { 0 };
     gal_err err = GAL_OK;
     if (!gal_path_join(&path, dir, "generation_config.json")) {
@@ -70,7 +137,7 @@ static gal_err load_defaults(gal_generation *g, const char *dir, gal_diag *diag)
 }
 
 /* Published models often have rows to spare; ids without text are never drawn. Pieces without a row are refused when
- * a text has one. */
+ * a text has one, with both counts, and nothing needs to be said before. */
 static gal_err compare_sizes(gal_model *m, const gal_tokenizer *t, const char *dir, gal_diag *diag) {
     char text[160];
     int64_t pieces = gal_tokenizer_size(t), rows = m->config.V;
@@ -84,25 +151,25 @@ static gal_err compare_sizes(gal_model *m, const gal_tokenizer *t, const char *d
 
 /* One try; parts that were loaded stay, also on failure. */
 static gal_err load_parts(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, const char *dir,
-                          gal_diag *diag) {
-    gal_err err = model ? gal_model_load(model, dir, diag) : GAL_OK;
+                          gal_layout layout, gal_diag *diag) {
+    gal_err err = model ? gal_model_load_as(model, dir, layout, diag) : GAL_OK;
     if (!err && tokenizer) err = load_tokenizer(tokenizer, dir, diag);
     if (!err && model && tokenizer && *tokenizer) err = compare_sizes(*model, *tokenizer, dir, diag);
-    if (!err && defaults) err = load_defaults(defaults, dir, diag);
+    if (!err && defaults) err = load_defaults(defaults, model ? *model : NULL, dir, diag);
     /* What seems to be absent may be so because the folder is being removed. */
     if (!err && !gal_exists(dir)) err = gal_fail(diag, GAL_EINPUT, "%s: removed while it was read", dir);
     return err;
 }
 
-gal_err gal_lm_load(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, gal_buf *dir,
-                    const char *path, gal_diag *diag) {
+gal_err gal_lm_load_as(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, gal_buf *dir,
+                       const char *path, gal_layout layout, gal_diag *diag) {
     for (int left = TRIES;; left--) {
         gal_model *m = NULL;
         gal_tokenizer *t = NULL;
-        gal_err err = gal_model_find(path, dir, diag);
+        gal_err err = gal_model_find_as(path, layout, dir, diag);
         if (err) return err;
         gal_diag why = { 0 };
-        err = load_parts(model ? &m : NULL, tokenizer ? &t : NULL, defaults, dir->data, &why);
+        err = load_parts(model ? &m : NULL, tokenizer ? &t : NULL, defaults, dir->data, layout, &why);
         if (!err) {
             if (model) *model = m;
             if (tokenizer) *tokenizer = t;
@@ -114,7 +181,14 @@ gal_err gal_lm_load(gal_model **model, gal_tokenizer **tokenizer, gal_generation
     }
 }
 
-static gal_err check_options(const gal_lm_options *o, gal_diag *diag) {
+gal_err gal_lm_load(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, gal_buf *dir,
+                    const char *path, gal_diag *diag) {
+    return gal_lm_load_as(model, tokenizer, defaults, dir, path, GAL_LAYOUT_ANY, diag);
+}
+
+static gal_err check_options(const gal_lm_options *o, gal_layout *layout, gal_diag *diag) {
+    if (!gal_layout_named(layout, o->layout))
+        return gal_fail(diag, GAL_EUSAGE, "layout: expected \"hf\", \"own\" or \"gguf\", found \"%.40s\"", o->layout);
     if ((o->compute != GAL_F32 && o->compute != GAL_BF16) || (o->cache != GAL_F32 && o->cache != GAL_BF16)) {
         return gal_fail(diag, GAL_EUSAGE, "compute and cache: expected f32 or bf16");
     }
@@ -127,9 +201,10 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
     if (!lm) return gal_fail(diag, GAL_ENOMEM, "no memory for a model");
     gal_lm_options_init(&lm->options);
     if (options) lm->options = *options;
-    gal_err err = check_options(&lm->options, diag);
+    gal_layout layout;
+    gal_err err = check_options(&lm->options, &layout, diag);
     if (!err) err = gal_dev_open(&lm->dev, &lm->options.device, diag);
-    if (!err) err = gal_lm_load(&lm->model, &lm->tokenizer, &lm->defaults, &lm->dir, path, diag);
+    if (!err) err = gal_lm_load_as(&lm->model, &lm->tokenizer, &lm->defaults, &lm->dir, path, layout, diag);
     if (!err) err = gal_lm_bring(lm->model, lm->dev, &lm->options, diag);
     if (!err) {
         gal_engine_options eo = { .compute = lm->options.compute,
@@ -189,9 +264,10 @@ void gal_lm_get_info(const gal_lm *lm, gal_lm_info *info) {
  * ---------------------------------------------------------------------------------------------------------- */
 
 static gal_err want_tokenizer(const gal_lm *lm, gal_diag *diag) {
+    char why[GAL_LM_WHY];
     if (lm->tokenizer) return GAL_OK;
-    return gal_fail(diag, GAL_EINPUT, "%s: no tokenizer here (expected tokenizer.model); give ids instead of text",
-                    lm->dir.data);
+    return gal_fail(diag, GAL_EINPUT, "%s: %s; give ids instead of text", lm->dir.data,
+                    gal_lm_no_tokenizer(why, lm->dir.data));
 }
 
 gal_err gal_lm_encode(const gal_lm *lm, const char *text, size_t bytes, int32_t **ids, size_t *count,
@@ -240,6 +316,7 @@ void gal_generate_options_init(gal_generate_options *o, const gal_lm *lm) {
     if (g->do_sample == 0) s->temperature = 0.0;
     if (g->top_k >= 0) s->top_k = g->top_k;
     if (g->top_p > 0.0) s->top_p = g->top_p;
+    if (g->min_p >= 0.0) s->min_p = g->min_p;
     if (g->repetition_penalty > 0.0) s->repetition_penalty = g->repetition_penalty;
     if (g->max_new_tokens >= 0) o->max_tokens = g->max_new_tokens;
 }

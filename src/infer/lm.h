@@ -9,7 +9,8 @@ struct gal_lm {
     gal_model *model;
     gal_tokenizer *tokenizer; /* NULL: the folder has none */
     gal_engine *engine;
-    gal_generation defaults; /* generation_config.json; says nothing where there is none */
+    gal_generation
+        defaults; /* the makers', of generation_config.json or a GGUF file; says nothing where there are none */
     gal_lm_options options;
     gal_buf dir;              /* the folder that was opened */
     bool (*stop)(void *user); /* asked between steps; NULL: never */
@@ -20,11 +21,19 @@ struct gal_lm {
  * all at once, unless the model is larger than memory; then they come as they are needed. Then to where dev computes.
  */
 gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, gal_diag *diag);
-/* Of the folder that a MODEL operand means: the model, the tokenizer (NULL where there is none) and what
- * generation_config.json says, each unless its place is NULL. The folder's path goes into dir. All are of one folder:
- * a training may remove a checkpoint while it is read; then they are those of a newer one. */
+/* Of the folder or GGUF file that a MODEL operand means: the model, the tokenizer (NULL where there is none, or only
+ * one of a kind that is not supported) and its makers' sampling (generation_config.json, general.sampling.*), each
+ * unless its place is NULL. The path goes into dir. All are of one folder: a training may remove a checkpoint while
+ * it is read; then they are those of a newer one. */
+gal_err gal_lm_load_as(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, gal_buf *dir,
+                       const char *path, gal_layout layout, gal_diag *diag);
+/* Of any layout (models/layout.c). */
 gal_err gal_lm_load(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, gal_buf *dir,
                     const char *path, gal_diag *diag);
+/* Of a model without a tokenizer: what is missing, and, of a vocabulary that is not supported, its name. Never NULL;
+ * text has room for it. */
+enum { GAL_LM_WHY = 96 };
+const char *gal_lm_no_tokenizer(char text[GAL_LM_WHY], const char *dir);
 /* gguf_vocab.c: the vocabulary of a GGUF file; NULL in *out if it has none. */
 gal_err gal_gguf_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag);
 /* The ids that end a text: generation_config.json's, else config.json's, else the tokenizer's. Returns how many. */

@@ -14,6 +14,17 @@
 
 enum { TRIES = 100 };
 
+static const char *const NAMES[GAL_LAYOUTS] = { "hf", "own", "gguf" };
+
+const char *gal_layout_name(gal_layout l) { return l < GAL_LAYOUTS ? NAMES[l] : "any"; }
+
+bool gal_layout_named(gal_layout *out, const char *name) {
+    *out = GAL_LAYOUT_ANY;
+    for (int i = 0; name && i < GAL_LAYOUTS; i++)
+        if (strcmp(name, NAMES[i]) == 0) *out = (gal_layout)i;
+    return !name || *out != GAL_LAYOUT_ANY;
+}
+
 static bool inside(const char *dir, const char *name, bool (*is)(const char *)) {
     gal_buf path = { 0 };
     bool there = gal_path_join(&path, dir, name) && is(path.data);

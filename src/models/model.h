@@ -99,6 +99,9 @@ gal_err gal_model_bring(gal_model *m, gal_bring *how, gal_diag *diag);
  * other layout, or the newest checkpoint of a run directory of ours (best if there is no step-N). */
 gal_err gal_model_find_as(const char *path, gal_layout layout, gal_buf *dir, gal_diag *diag);
 gal_err gal_model_find(const char *path, gal_buf *dir, gal_diag *diag); /* any */
+/* "hf", "own", "gguf"; the other way false for any other name, NULL is GAL_LAYOUT_ANY. */
+const char *gal_layout_name(gal_layout l);
+bool gal_layout_named(gal_layout *out, const char *name);
 /* Which layouts a folder has, each with description and weights. */
 gal_err gal_model_layouts(bool there[GAL_LAYOUTS], const char *dir, gal_diag *diag);
 /* finite.c  Reads every weight (once in a model's life) and leaves a warning for each that holds NaN or infinities:

@@ -22,6 +22,7 @@ typedef struct gal__table {
 
 struct gal_tokenizer {
     int32_t size, unk, bos, eos, pad;
+    bool no_bos; /* its prompts do not begin with bos */
     int version;
     bool byte_fallback, add_dummy_prefix, remove_extra_whitespaces;
     bool has_unused;      /* some merge may have to be undone: the text is encoded as one segment */

@@ -229,6 +229,7 @@ gal_err gal_tokenizer_from_vocab(gal_tokenizer **out, const gal_vocab *v, const 
         return err;
     }
     t->bos = control_id(t, v->bos ? v->bos : "<s>");
+    t->no_bos = v->no_bos;
     t->eos = control_id(t, v->eos ? v->eos : "</s>");
     t->pad = control_id(t, v->pad ? v->pad : "<pad>");
     t->version = control_id(t, "[SYSTEM_PROMPT]") >= 0 ? 7
@@ -257,6 +258,7 @@ void gal_tokenizer_free(gal_tokenizer *t) {
 
 int32_t gal_tokenizer_size(const gal_tokenizer *t) { return t->size; }
 int32_t gal_tokenizer_bos(const gal_tokenizer *t) { return t->bos; }
+bool gal_tokenizer_begins(const gal_tokenizer *t) { return t->bos >= 0 && !t->no_bos; }
 int32_t gal_tokenizer_eos(const gal_tokenizer *t) { return t->eos; }
 int32_t gal_tokenizer_unk(const gal_tokenizer *t) { return t->unk; }
 int32_t gal_tokenizer_pad(const gal_tokenizer *t) { return t->pad; }

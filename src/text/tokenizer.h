@@ -45,6 +45,7 @@ typedef struct gal_vocab {
     const float *scores;
     const uint8_t *types; /* gal_piece_type */
     bool byte_fallback, add_dummy_prefix, remove_extra_whitespaces;
+    bool no_bos;                 /* prompts of its model do not begin with bos */
     const char *bos, *eos, *pad; /* control pieces; NULL: <s>, </s>, <pad> */
     const char *unk_surface;     /* what an unknown id decodes to; NULL: " \u2047 " */
 } gal_vocab;
@@ -54,6 +55,7 @@ void gal_tokenizer_free(gal_tokenizer *t);
 int32_t gal_tokenizer_size(const gal_tokenizer *t);
 int32_t gal_tokenizer_bos(const gal_tokenizer *t); /* -1: none; also the next three */
 int32_t gal_tokenizer_eos(const gal_tokenizer *t);
+bool gal_tokenizer_begins(const gal_tokenizer *t); /* prompts begin with bos */
 int32_t gal_tokenizer_unk(const gal_tokenizer *t);
 int32_t gal_tokenizer_pad(const gal_tokenizer *t);
 /* Mistral's vocabulary version as the control pieces tell it: 1, 2, 3 or 7. */

@@ -4,6 +4,7 @@
  * ../shared/fixtures, skipped where they are not; ours: tests/golden. SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "base/mem.h"
+#include "formats/gguf.h"
 #include "infer/lm.h"
 #include "support/check.h"
 #include "support/npz.h"
@@ -65,6 +66,66 @@ static void check_logits(const char *folder) {
 
 static void logits(void **state) { check_logits(*state); }
 
+/* tokenizer.ggml.add_bos_token says whether prompts begin with bos; absent, they do. */
+static void beginning(void **state) {
+    (void)state;
+    enum { FIRST = 5, ALL = FIRST + 256 };
+    static const char *pieces[ALL] = { "<unk>", "<s>", "</s>", "\xe2\x96\x81", "a" };
+    static float scores[ALL] = { 0, 0, 0, -1, -2 };
+    static int32_t types[ALL] = { 2, 3, 3, 1, 1 };
+    static char bytes[256][8];
+    for (int i = 0; i < 256; i++) {
+        (void)snprintf(bytes[i], sizeof bytes[i], "<0x%02X>", (unsigned)i);
+        pieces[FIRST + i] = bytes[i];
+        types[FIRST + i] = 6;
+    }
+    for (int said = -1; said <= 1; said++) {
+        char folder[256], path[400];
+        gal_gguf_writer *w = NULL;
+        gal_tokenizer *t = NULL;
+        gal_ids ids = { 0 };
+        make_folder(folder);
+        (void)snprintf(path, sizeof path, "%s/v.gguf", folder);
+        CHECK_OK(gal_gguf_writer_new(&w, diag));
+        gal_gguf_put_string(w, "tokenizer.ggml.model", "llama", 5);
+        gal_gguf_put_strings(w, "tokenizer.ggml.tokens", pieces, NULL, ALL);
+        gal_gguf_put_numbers(w, "tokenizer.ggml.scores", GAL_GGUF_F32, scores, ALL);
+        gal_gguf_put_numbers(w, "tokenizer.ggml.token_type", GAL_GGUF_I32, types, ALL);
+        if (said >= 0) gal_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", said);
+        CHECK_OK(gal_gguf_write(w, path, diag));
+        CHECK_OK(gal_gguf_tokenizer(&t, path, diag));
+        CHECK_OK(gal_prompt_encode(t, "a", 1, &ids, diag));
+        assert_int_equal(gal_tokenizer_begins(t), said != 0);
+        assert_int_equal(ids.data[0], said != 0 ? 1 : 3);
+        assert_int_equal(ids.len, said != 0 ? 3 : 2);
+        gal_ids_free(&ids);
+        gal_tokenizer_free(t);
+        gal_gguf_writer_free(w);
+        remove_folder(folder);
+    }
+}
+
+static void layout_by_name(void **state) {
+    (void)state;
+    gal_lm_options o;
+    gal_lm *lm = NULL;
+    gal_diag why = { 0 };
+    gal_lm_options_init(&o);
+    o.layout = "gguf";
+    CHECK_OK(gal_lm_open(&lm, "tests/golden/gguf-mistral3", &o, diag));
+    gal_generate_options g;
+    gal_generate_options_init(&g, lm);
+    assert_true(fabs(g.sampling.temperature - 0.15) < 1e-9 && g.sampling.top_k == 12);
+    assert_true(fabs(g.sampling.top_p - 0.9) < 1e-9 && fabs(g.sampling.min_p - 0.02) < 1e-9 &&
+                fabs(g.sampling.repetition_penalty - 1.125) < 1e-9);
+    gal_lm_close(lm);
+    o.layout = "own";
+    assert_int_equal(gal_lm_open(&lm, "tests/golden/gguf-mistral3", &o, &why), GAL_EINPUT);
+    assert_non_null(strstr(why.text, "params.json is missing"));
+    o.layout = "pth";
+    assert_int_equal(gal_lm_open(&lm, "tests/golden/gguf-mistral3", &o, &why), GAL_EUSAGE);
+}
+
 static const char *const FOLDERS[] = {
     "../shared/fixtures/mistral-fp8-hf",  "../shared/fixtures/mistral-fp8-block",
     "../shared/fixtures/mistral-fp8-own", "../shared/fixtures/mistral3-wrapper",
@@ -72,8 +133,8 @@ static const char *const FOLDERS[] = {
 };
 
 int main(void) {
-    struct CMUnitTest tests[GAL_LEN(FOLDERS)];
+    struct CMUnitTest tests[GAL_LEN(FOLDERS) + 2] = { cmocka_unit_test(beginning), cmocka_unit_test(layout_by_name) };
     for (size_t i = 0; i < GAL_LEN(FOLDERS); i++)
-        tests[i] = (struct CMUnitTest){ FOLDERS[i], logits, NULL, NULL, (void *)(uintptr_t)FOLDERS[i] };
+        tests[i + 2] = (struct CMUnitTest){ FOLDERS[i], logits, NULL, NULL, (void *)(uintptr_t)FOLDERS[i] };
     return cmocka_run_group_tests_name("layouts", tests, NULL, NULL);
 }
