@@ -5,7 +5,8 @@
 
 #include "base/pool.h"
 
-_Static_assert((size_t)GAL__GEMM_ROWS *GAL__GEMM_ROWS_K * 4 <= GAL_SCRATCH_BYTES, "rows of A must fit");
+_Static_assert((size_t)(GAL__GEMM_ROWS + 4) * GAL__GEMM_ROWS_K * 4 <= GAL_SCRATCH_BYTES,
+               "rows of A and four of B out of blocks must fit");
 
 static bool is_input(gal_dtype dt) { return dt == GAL_F32 || dt == GAL_BF16 || dt == GAL_F16; }
 
@@ -14,7 +15,8 @@ static bool is_ours(const gal_k_gemm *args) {
         const gal_gemm *g = &args->p[i];
         bool out = g->c.dt == GAL_F32 || g->c.dt == GAL_BF16;
         bool compute = g->compute == GAL_F32 || g->compute == GAL_BF16;
-        if (!out || !compute || !is_input(g->a.dt) || !is_input(g->b.dt)) return false;
+        if (!out || !compute || !is_input(g->a.dt)) return false;
+        if (!is_input(g->b.dt) && (g->b.dt != GAL_BLOCKS || g->c.cs != 1)) return false;
     }
     return true;
 }

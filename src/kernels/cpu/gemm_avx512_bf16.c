@@ -1,6 +1,9 @@
 /* gemm_avx512_bf16.c - bf16 products with the processor's dot products of bf16 pairs; the rest is avx512's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm.h"
+
+#include "kernels/cpu/blocks_x86.h"
 #include "kernels/cpu/gemm_vec512.h"
 
 #define UNIT 2

@@ -26,6 +26,7 @@
 #define GAL_KERNELS_CPU_GEMM_BODY_H
 
 #include "base/pool.h"
+#include "kernels/cpu/blocks_body.h"
 #include "kernels/cpu/gemm.h"
 
 #define B_STAYS (MR < 8)
@@ -42,9 +43,11 @@ enum {
     MT = GAL__GEMM_MT,
     A_WORDS = MB * A_STRIDE + 64, /* of one part; there are two */
     B_WORDS = KC * NT,
-    SUM_WORDS = MT * NT
+    SUM_WORDS = MT * NT,
+    WIDE_WORDS = KC * UNIT * NR /* some rows or columns of B out of blocks */
 };
-_Static_assert((2 * A_WORDS + B_WORDS + SUM_WORDS) * 4 <= GAL_SCRATCH_BYTES, "a tile must fit the scratch");
+_Static_assert((2 * A_WORDS + B_WORDS + SUM_WORDS + WIDE_WORDS) * 4 <= GAL_SCRATCH_BYTES,
+               "a tile must fit the scratch");
 _Static_assert(KC % VW == 0 && NT % NR == 0 && MB % MR == 0, "whole vectors and panels");
 _Static_assert(A_STRIDE >= KC + VW, "panels [word][MR] store whole vectors");
 
@@ -178,8 +181,36 @@ GAL__INLINE void pack_a_panel(float *dst, const gal_mat *t, gal_dtype dt, int64_
 
 #endif
 
+/* As pack_b() from blocks, NR columns at a time by way of wide. */
+static void pack_b_blocks(float *dst, const gal_mat *b, const gal__tile *t, const kblock *kb, bool round,
+                          float *wide) {
+    const int64_t room = (kb->words + VW - 1) / VW * VW * NR, cols = t->j1 - t->j0;
+    kblock from_0 = *kb;
+    from_0.k0 = 0;
+    for (int64_t j = 0; j < cols; j += NR) {
+        const int64_t n = min64(cols - j, NR);
+        float *panel = dst + j / NR * room;
+        if (b->rs == 1) {
+            const gal_mat w = { wide, GAL_F32, 1, KC * UNIT, NULL };
+            for (int64_t c = 0; c < n; c++)
+                unpack(b->code, b->p, b->cs, t->j0 + j + c, kb->k0, kb->n, wide + c * KC * UNIT);
+            for (int64_t h = 0; h < NR; h += VW)
+                pack_down(panel + h, NR, &w, h, n > h ? min64(n - h, VW) : 0, &from_0, round);
+        } else {
+            const strip s[2] = { { panel, 0, min64(n, VW) }, { panel + VW, VW, n > VW ? n - VW : 0 } };
+            for (int64_t k = 0; k < kb->n; k++) unpack(b->code, b->p, b->rs, kb->k0 + k, t->j0 + j, n, wide + k * NR);
+            for (int64_t k = 0; k < kb->n; k += PACK_WORDS * UNIT)
+                pack_strips(s, 2, NR, (const char *)wide, NR * sizeof *wide, GAL_F32, &from_0, k, round);
+        }
+    }
+}
+
 /* dst: panels of NR columns, each room for whole vectors of words. */
-static void pack_b(float *dst, const gal_mat *b, const gal__tile *t, const kblock *kb, bool round) {
+static void pack_b(float *dst, const gal_mat *b, const gal__tile *t, const kblock *kb, bool round, float *wide) {
+    if (b->dt == GAL_BLOCKS) {
+        pack_b_blocks(dst, b, t, kb, round, wide);
+        return;
+    }
     const int64_t room = (kb->words + VW - 1) / VW * VW * NR, cols = t->j1 - t->j0;
     strip s[NT / VW];
     int64_t count = 0;
@@ -376,7 +407,8 @@ static void multiply(const block *k, part *next) {
 }
 
 static void tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
-    float *pa[2] = { scratch, (float *)scratch + A_WORDS }, *pb = pa[1] + A_WORDS, *sums = pb + B_WORDS;
+    float *pa[2] = { scratch, (float *)scratch + A_WORDS }, *pb = pa[1] + A_WORDS, *sums = pb + B_WORDS,
+          *wide = sums + SUM_WORDS;
     const int64_t words = (g->k + UNIT - 1) / UNIT, blocks = words > KC ? (words - 1) / KC + 1 : 1;
     const int64_t each = ((words + blocks - 1) / blocks + VW - 1) / VW * VW;
     const int64_t rows = t->i1 - t->i0, panels = (rows + MR - 1) / MR, parts = (rows + MB - 1) / MB;
@@ -396,7 +428,7 @@ static void tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
             multiply(&(block){ g, t, &now, (now.kb.words + VW - 1) / VW * VW * NR, pb, sums }, more ? &next : NULL);
         else
             pack_until(&next, next.units);
-        if (more && of == 0) pack_b(pb, &g->b, t, &next.kb, next.round);
+        if (more && of == 0) pack_b(pb, &g->b, t, &next.kb, next.round, wide);
     }
 }
 

@@ -74,14 +74,20 @@ static void few_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
             F x = ld(at(&g->a, i, k), g->a.dt, g->k - k < VW ? g->k - k : VW);
             f_store(a + i * lda + k, round ? f_round(x) : x);
         }
+    const bool blocks = g->b.dt == GAL_BLOCKS;
+    float *wide = a + g->m * lda; /* COLS columns of B out of blocks */
     for (int64_t j = t->j0; j < t->j1; j += COLS) {
         const int64_t cols = t->j1 - j < COLS ? t->j1 - j : COLS;
         const char *p[COLS];
-        for (int c = 0; c < COLS; c++) p[c] = at(&g->b, 0, c < cols ? j + c : j);
+        for (int c = 0; c < COLS; c++) {
+            const int64_t col = c < cols ? j + c : j;
+            if (blocks) unpack(g->b.code, g->b.p, g->k, col, 0, g->k, wide + c * g->k);
+            p[c] = blocks ? (const char *)(wide + c * g->k) : at(&g->b, 0, col);
+        }
         for (int64_t i = 0; i < g->m; i += 4) {
             float sums[4][COLS];
             const int64_t rows = g->m - i < 4 ? g->m - i : 4;
-            dots_any(rows, sums, a + i * lda, lda, p, g->b.dt, g->k, round);
+            dots_any(rows, sums, a + i * lda, lda, p, blocks ? GAL_F32 : g->b.dt, g->k, round);
             finish(g, sums[0], COLS, i, rows, j, cols);
         }
     }
