@@ -30,9 +30,11 @@ typedef enum gal_layout {
 
 /* Sizes and options of a decoder-only transformer of the Mistral family (mistral.md 3; formats.md 2). */
 typedef struct gal_config {
-    char model_type[32]; /* "mistral", "ministral3", ... */
+    char model_type[32]; /* "mistral", "ministral3", "mixtral", ... */
     gal_layout layout;
     int64_t V, D, L, H, G, K, F;
+    int64_t experts, experts_used; /* of each layer, at most GAL_MAX_EXPERTS, and those a token goes to; 0: dense */
+    double router_balance;         /* router_aux_loss_coef: what its makers trained the balance of experts with */
     int64_t max_positions;
     int64_t window;      /* sliding_window; 0: none */
     uint8_t *layer_full; /* [L] 1: this layer ignores the window; NULL: none does. Owned by the config */

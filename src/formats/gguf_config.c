@@ -4,6 +4,7 @@
 #include "formats/gguf.h"
 #include "formats/json_keys.h"
 #include "tensor/blocks.h"
+#include "tensor/tensor.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -126,9 +127,6 @@ static void read_sizes(reader *r, gal_config *c) {
     c->D = whole(r, "embedding_length", 1, GAL_MAX_WIDTH, -1);
     c->L = whole(r, "block_count", 1, GAL_MAX_LAYERS, -1);
     if (r->err) return;
-    if (whole(r, "expert_count", 0, 1 << 20, 0) > 0)
-        r->err = gal_fail(r->diag, GAL_EINPUT, "%s: %s.expert_count: experts are not supported yet", r->path,
-                          r->arch);
     c->F = same_for_all(r, "feed_forward_length", c->L, GAL_MAX_WIDTH, -1);
     c->H = same_for_all(r, "attention.head_count", c->L, GAL_MAX_WIDTH, -1);
     if (r->err) return;
@@ -146,6 +144,40 @@ static void read_sizes(reader *r, gal_config *c) {
     c->window = whole(r, "attention.sliding_window", 0, GAL_MAX_POSITIONS, 0);
     c->eps = real(r, "attention.layer_norm_rms_epsilon", 0, 1, 1e-5);
     c->tied = !gal_gguf_find(r->g, "output.weight");
+}
+
+/* Every layer has experts and nothing beside them, or none has. Their weights are those of a softmax over the chosen.
+ */
+static void read_experts(reader *r, gal_config *c) {
+    static const struct {
+        const char *name;
+        int64_t plain;                         /* the value that means what Mixtral does; also when absent */
+    } PLAIN[] = { { "expert_gating_func", 1 }, /* softmax */
+                  { "expert_shared_count", 0 },
+                  { "expert_group_count", 0 },
+                  { "leading_dense_block_count", 0 } };
+    char key[KEY];
+    bool norm = true, found = false;
+    if (r->err) return;
+    c->experts = whole(r, "expert_count", 0, GAL_MAX_EXPERTS, 0);
+    if (!c->experts || r->err) return;
+    c->experts_used = whole(r, "expert_used_count", 1, c->experts, -1);
+    c->F = same_for_all(r, "expert_feed_forward_length", c->L, GAL_MAX_WIDTH, c->F);
+    for (size_t i = 0; i < GAL_LEN(PLAIN) && !r->err; i++) {
+        int64_t v = whole(r, PLAIN[i].name, 0, 1 << 20, PLAIN[i].plain);
+        if (!r->err && v != PLAIN[i].plain && v > 0)
+            r->err = gal_fail(r->diag, GAL_EINPUT,
+                              "%s: %s.%s: expected %" PRId64 " (Mixtral's experts), found %" PRId64, r->path, r->arch,
+                              PLAIN[i].name, PLAIN[i].plain, v);
+    }
+    double scale = real(r, "expert_weights_scale", 0, 1e6, 1);
+    if (!r->err) r->err = gal_gguf_bool(r->g, key_of(r, key, "expert_weights_norm"), &norm, &found, r->diag);
+    if (!r->err && (!norm || (scale > 0 && (scale < 1 || scale > 1))))
+        r->err = gal_fail(r->diag, GAL_EINPUT,
+                          "%s: %s.expert_weights_norm, expert_weights_scale: expected weights that add up to 1",
+                          r->path, r->arch);
+    c->router_balance = 0.02; /* of the models that were published so */
+    (void)snprintf(c->model_type, sizeof c->model_type, "mixtral");
 }
 
 /* "none", "linear" or "yarn" into c->rope_type. An absent type with a factor means linear. */
@@ -335,6 +367,7 @@ gal_err gal_gguf_config(gal_config *out, const gal_gguf *g, const char *path, ga
     if (!r.err) read_divisors(&r, &c);
     if (!r.err) refuse_others(&r);
     if (!r.err) read_layers(&r, &c);
+    read_experts(&r, &c);
     c.bos = id_of(&r, "tokenizer.ggml.bos_token_id", 1);
     c.n_eos = read_ends(&r, c.eos, 2);
     c.pad = id_of(&r, "tokenizer.ggml.padding_token_id", -1);

@@ -104,6 +104,10 @@ gal_err gal_gguf_put_config(gal_gguf_writer *out, const gal_config *c, const cha
     put_whole(&w, "embedding_length", c->D);
     put_whole(&w, "block_count", c->L);
     put_whole(&w, "feed_forward_length", c->F);
+    if (c->experts) {
+        put_whole(&w, "expert_count", c->experts);
+        put_whole(&w, "expert_used_count", c->experts_used);
+    }
     put_whole(&w, "attention.head_count", c->H);
     put_whole(&w, "attention.head_count_kv", c->G);
     put_whole(&w, "attention.key_length", c->K);

@@ -1,15 +1,18 @@
 /* hf_config.c - config.json into gal_config. Refuses by name what this library would compute wrongly: other families,
- * experts, weights quantised in other ways than FP8, other activations, other kinds of rope, biases. Invariant: what
- * it returns has passed gal_config_check(). Messages name the file, the key, what was expected and what was found.
- * SPDX-License-Identifier: Apache-2.0 */
+ * other kinds of experts than Mixtral's, weights quantised in other ways than FP8, other activations, other kinds of
+ * rope, biases. Invariant: what it returns has passed gal_config_check(). Messages name the file, the key, what was
+ * expected and what was found. SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "base/mem.h"
 #include "formats/config.h"
 #include "formats/json_keys.h"
+#include "tensor/tensor.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+
+enum { MAX_EXPERTS_IN_ALL = 1 << 16 };
 
 void gal_config_defaults(gal_config *c) {
     *c = (gal_config){ .model_type = "mistral",
@@ -48,6 +51,26 @@ gal_err gal_config_copy(gal_config *out, const gal_config *c, gal_diag *diag) {
     if (c->layer_full) memcpy(copy.layer_full, c->layer_full, (size_t)c->L);
     if (divisors) memcpy(copy.rope_divisors, c->rope_divisors, divisors * sizeof *copy.rope_divisors);
     *out = copy;
+    return GAL_OK;
+}
+
+static gal_err check_experts(const gal_config *c, const char *where, gal_diag *diag) {
+    bool mixtral = strcmp(c->model_type, "mixtral") == 0;
+    if (c->experts < 0 || c->experts > GAL_MAX_EXPERTS || (mixtral && !c->experts))
+        return gal_fail(diag, GAL_EINPUT, "%s: num_local_experts: expected %d to %d, found %" PRId64, where, mixtral,
+                        GAL_MAX_EXPERTS, c->experts);
+    if (c->experts ? c->experts_used < 1 || c->experts_used > c->experts : c->experts_used != 0)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: num_experts_per_tok: expected 1 to the number of experts %" PRId64 ", found %" PRId64,
+                        where, c->experts, c->experts_used);
+    if (c->experts * c->L > MAX_EXPERTS_IN_ALL)
+        return gal_fail(diag, GAL_EINPUT, "%s: num_local_experts: expected at most %d in all layers, found %" PRId64,
+                        where, MAX_EXPERTS_IN_ALL, c->experts * c->L);
+    if (c->experts && !mixtral)
+        return gal_fail(diag, GAL_EINPUT, "%s: experts in a \"%s\": expected them in \"mixtral\" alone", where,
+                        c->model_type);
+    if (c->experts && c->query_beta > 0)
+        return gal_fail(diag, GAL_EINPUT, "%s: experts together with a scaling of queries are not supported", where);
     return GAL_OK;
 }
 
@@ -96,7 +119,7 @@ gal_err gal_config_check(const gal_config *c, const char *where, gal_diag *diag)
                         c->rope_theta);
     if (!(c->init_range >= 0 && c->init_range <= 100))
         return gal_fail(diag, GAL_EINPUT, "%s: initializer_range: expected 0 to 100, found %g", where, c->init_range);
-    return GAL_OK;
+    return check_experts(c, where, diag);
 }
 
 /* FP8 weights (formats.md 2): their blocks. Which tensors are FP8 the weights' files tell. */
@@ -164,23 +187,16 @@ static void enter_wrapper(gal__keys *r, gal_config *c) {
 
 /* Families that are something else, by what they say of themselves. */
 static void read_family(gal__keys *r, gal_config *c) {
-    static const char *const OURS[] = { "mistral", "ministral", "ministral3" };
+    static const char *const OURS[] = { "mistral", "ministral", "ministral3", "mixtral" };
+#define EXPECTED "expected \"mistral\", \"ministral\", \"ministral3\" or \"mixtral\", "
     char shown[GAL__SHOW];
     const char *type = gal__key_text(r, "model_type", NULL);
-    if (!r->err && !type)
-        gal__key_fail(r, "model_type", "expected \"mistral\", \"ministral\" or \"ministral3\", the key is missing");
+    if (!r->err && !type) gal__key_fail(r, "model_type", EXPECTED "the key is missing");
     if (r->err) return;
-    /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): a missing type set r->err above */
-    if (strcmp(type, "mixtral") == 0) {
-        gal__key_fail(r, "model_type",
-                      "\"mixtral\": experts come later; expected \"mistral\", \"ministral\" or \"ministral3\"");
-    } else {
-        for (size_t i = 0; i < GAL_LEN(OURS); i++)
-            if (strcmp(type, OURS[i]) == 0) memcpy(c->model_type, OURS[i], strlen(OURS[i]) + 1);
-        if (!c->model_type[0])
-            gal__key_fail(r, "model_type", "expected \"mistral\", \"ministral\" or \"ministral3\", found \"%s\"",
-                          gal__show(shown, type));
-    }
+    for (size_t i = 0; i < GAL_LEN(OURS); i++)
+        /* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): a missing type set r->err above */
+        if (strcmp(type, OURS[i]) == 0) memcpy(c->model_type, OURS[i], strlen(OURS[i]) + 1);
+    if (!c->model_type[0]) gal__key_fail(r, "model_type", EXPECTED "found \"%s\"", gal__show(shown, type));
     const json_t *a = json_array_get(gal__key_get(r, "architectures"), 0);
     const char *arch = json_string_value(a), *tail = "ForCausalLM";
     if (arch && (strlen(arch) < strlen(tail) || strcmp(arch + strlen(arch) - strlen(tail), tail) != 0))
@@ -193,6 +209,33 @@ static void read_family(gal__keys *r, gal_config *c) {
         gal__key_fail(r, "attention_bias", "expected false: this family has no biases");
     if (gal__key_truth(r, "mlp_bias", false))
         gal__key_fail(r, "mlp_bias", "expected false: this family has no biases");
+}
+
+/* Mixtral: every layer has experts, and nothing beside them. */
+static void read_experts(gal__keys *r, gal_config *c) {
+    static const struct {
+        const char *key;
+        int64_t most; /* without meaning another model */
+    } PLAIN[] = { { "first_k_dense_replace", 0 },           { "n_shared_experts", 0 },    { "num_shared_experts", 0 },
+                  { "shared_expert_intermediate_size", 0 }, { "decoder_sparse_step", 1 }, { "moe_layer_freq", 1 } };
+    if (strcmp(c->model_type, "mixtral") != 0 || r->err) return;
+    const char *key = gal__key_get(r, "num_local_experts") ? "num_local_experts" : "num_experts";
+    c->experts = gal__key_whole(r, key, 1, GAL_MAX_EXPERTS, 8);
+    c->experts_used = gal__key_whole(r, "num_experts_per_tok", 1, GAL_MAX_EXPERTS, 2);
+    c->router_balance = gal__key_real(r, "router_aux_loss_coef", 0, 1e6, 0.001);
+    for (size_t i = 0; i < GAL_LEN(PLAIN); i++)
+        if (gal__key_whole(r, PLAIN[i].key, INT32_MIN, INT32_MAX, 0) > PLAIN[i].most)
+            gal__key_fail(r, PLAIN[i].key, "expected experts in every layer, and no others beside them");
+    if (json_array_size(gal__key_get(r, "mlp_only_layers")))
+        gal__key_fail(r, "mlp_only_layers", "expected no layers without experts");
+    if (!r->err && c->experts_used > c->experts)
+        gal__key_fail(r, "num_experts_per_tok", "expected at most %s = %" PRId64 ", found %" PRId64, key, c->experts,
+                      c->experts_used);
+}
+
+/* Whose classes have an epsilon of 1e-5 where the file has none. */
+static bool is_newer(const gal_config *c) {
+    return strcmp(c->model_type, "ministral3") == 0 || strcmp(c->model_type, "mixtral") == 0;
 }
 
 static void read_sizes(gal__keys *r, gal_config *c) {
@@ -214,7 +257,7 @@ static void read_sizes(gal__keys *r, gal_config *c) {
     else
         c->K = gal__key_whole(r, "head_dim", 2, GAL_MAX_WIDTH, c->D / c->H);
     c->max_positions = gal__key_whole(r, "max_position_embeddings", 1, GAL_MAX_POSITIONS, 131072);
-    c->eps = gal__key_real(r, "rms_norm_eps", 0, 1, strcmp(c->model_type, "ministral3") == 0 ? 1e-5 : 1e-6);
+    c->eps = gal__key_real(r, "rms_norm_eps", 0, 1, is_newer(c) ? 1e-5 : 1e-6);
     c->tied = gal__key_truth(r, "tie_word_embeddings", false);
     c->init_range = gal__key_real(r, "initializer_range", 0, 100, 0.02);
     c->bos = gal__key_token(r, "bos_token_id", 1);
@@ -351,7 +394,7 @@ static void read_rope_numbers(gal__keys *r, gal_config *c) {
 
 static void read_rope(gal__keys *r, gal_config *c) {
     static const char *const KEYS[] = { "rope_parameters", "rope_scaling" };
-    c->rope_theta = gal__key_real(r, "rope_theta", 1, 1e30, 1e4);
+    c->rope_theta = gal__key_real(r, "rope_theta", 1, 1e30, strcmp(c->model_type, "mixtral") == 0 ? 1e6 : 1e4);
     if (gal__key_get(r, "original_max_position_embeddings"))
         c->rope_original = gal__key_whole(r, "original_max_position_embeddings", 1, GAL_MAX_POSITIONS, 0);
     const json_t *v = NULL;
@@ -386,6 +429,7 @@ gal_err gal_config_parse(gal_config *out, const char *bytes, size_t n, const cha
     if (c.wrapper[0]) read_quantisation(&r, &c);
     if (!r.err) read_family(&r, &c);
     if (!r.err) read_sizes(&r, &c);
+    read_experts(&r, &c);
     if (!r.err) gal__key_window(&r, "sliding_window", gal__key_get(&r, "sliding_window"), &c);
     if (!r.err) read_layer_types(&r, &c);
     if (!r.err) gal__drop_plain_layers(&c);

@@ -58,9 +58,19 @@ static void put_layer_types(writer *w, const gal_config *c) {
     put(w, "layer_types", list);
 }
 
+static void put_experts(writer *w, const gal_config *c) {
+    if (!c->experts) return;
+    put_int(w, "num_local_experts", c->experts);
+    put_int(w, "num_experts_per_tok", c->experts_used);
+    put_real(w, "router_aux_loss_coef", c->router_balance);
+    put_real(w, "router_jitter_noise", 0.0);
+    put(w, "output_router_logits", json_false());
+}
+
 static const char *architecture(const char *model_type) {
     if (strcmp(model_type, "ministral") == 0) return "MinistralForCausalLM";
     if (strcmp(model_type, "ministral3") == 0) return "Ministral3ForCausalLM";
+    if (strcmp(model_type, "mixtral") == 0) return "MixtralForCausalLM";
     return "MistralForCausalLM";
 }
 
@@ -83,6 +93,7 @@ gal_err gal_config_print(const gal_config *c, gal_buf *out, const char *path, ga
     put_int(&w, "num_attention_heads", c->H);
     put_int(&w, "num_key_value_heads", c->G);
     put_int(&w, "head_dim", c->K);
+    put_experts(&w, c);
     put_text(&w, "hidden_act", "silu");
     put_int(&w, "max_position_embeddings", c->max_positions);
     put(&w, "sliding_window", c->window ? json_integer(c->window) : json_null());

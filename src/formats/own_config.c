@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "formats/json_keys.h"
+#include "tensor/tensor.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -157,9 +158,32 @@ static void read_wrapper(gal__keys *r, gal_config *c) {
     }
 }
 
-static void read_experts(gal__keys *r) {
+/* Every layer has experts and nothing beside them, or none has. */
+static void read_experts(gal__keys *r, gal_config *c) {
+    static const struct {
+        const char *key;
+        int64_t most; /* without meaning another model */
+    } PLAIN[] = { { "route_every_n", 1 },
+                  { "first_k_dense_replace", 0 },
+                  { "num_shared_experts", 0 },
+                  { "num_expert_groups", 1 },
+                  { "num_expert_groups_per_tok", 1 } };
     char prefix[32];
-    if (inner(r, "moe", prefix).obj) gal__key_fail(r, "moe", "experts are not supported yet");
+    gal__keys m = inner(r, "moe", prefix);
+    if (!m.obj || json_object_size(m.obj) == 0 || r->err) return;
+    c->experts = gal__key_whole(&m, "num_experts", 1, GAL_MAX_EXPERTS, 0);
+    c->experts_used = gal__key_whole(&m, "num_experts_per_tok", 1, m.err ? GAL_MAX_EXPERTS : c->experts, 0);
+    c->F = gal__key_whole(&m, "expert_hidden_dim", 1, GAL_MAX_WIDTH, c->F);
+    c->router_balance = 0.02; /* of the models that were published so */
+    for (size_t i = 0; i < GAL_LEN(PLAIN); i++)
+        if (gal__key_whole(&m, PLAIN[i].key, INT32_MIN, INT32_MAX, 0) > PLAIN[i].most)
+            gal__key_fail(&m, PLAIN[i].key,
+                          "expected experts in every layer, in one group, and no others beside them");
+    double scale = gal__key_real(&m, "routed_scale", 0, 1e6, 1);
+    if (scale < 1 || scale > 1) gal__key_fail(&m, "routed_scale", "expected 1, found %g", scale);
+    if (c->query_beta > 0) gal__key_fail(&m, "num_experts", "experts beside llama_4_scaling are not supported");
+    (void)snprintf(c->model_type, sizeof c->model_type, "mixtral");
+    if (!r->err) r->err = m.err;
 }
 
 gal_err gal_own_config_parse(gal_config *out, const char *bytes, size_t n, const char *path, gal_diag *diag) {
@@ -176,7 +200,7 @@ gal_err gal_own_config_parse(gal_config *out, const char *bytes, size_t n, const
     if (!r.err) gal__drop_plain_layers(&c);
     if (!r.err) read_rope(&r, &c);
     if (!r.err) read_weights(&r);
-    if (!r.err) read_experts(&r);
+    if (!r.err) read_experts(&r, &c);
     if (!r.err) read_wrapper(&r, &c);
     if (!r.err) r.err = gal_config_check(&c, path, diag);
     json_decref(root);

@@ -305,7 +305,6 @@ typedef struct gal_k_gather_rows {
  * E experts, of which each row chooses k. Rows are sorted by expert, so that an expert's rows stand together: R = N k
  * sorted rows. Which rows are whose is read from the device's memory when a kernel runs, so a recorded step can be
  * replayed with other choices. Arrays of floats are of type dt, the logits' own: f32 or f64. */
-enum { GAL_MAX_EXPERTS = 128 };
 
 /* choice[n, j]: the j-th largest of logits[n, :], of equals the one with the lowest number first; weight[n, :]:
  * softmax of the chosen logits. prob[n, :]: softmax of all of them, lse[n]: log of the sum of their exponentials;

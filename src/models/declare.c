@@ -19,6 +19,8 @@ static int64_t letter(const gal_config *c, char l) {
         return c->K;
     case 'F':
         return c->F;
+    case 'E':
+        return c->experts;
     default:
         gal__assert_failed("a known letter in a weight's shape", __FILE__, __LINE__);
     }
@@ -39,26 +41,31 @@ static int resolve(const gal_config *c, const char *shape, int64_t dim[GAL_MAX_D
     return n + 1;
 }
 
-/* pattern with its one "%d" replaced; a name without one is copied. NULL when out of memory. */
-static const char *layer_name(gal_buf *b, const char *pattern, int layer) {
+/* pattern with "%d" replaced by the layer and "%e" by the expert. NULL when out of memory. */
+static const char *full_name(gal_buf *b, const char *pattern, int layer, int expert) {
     gal_buf_clear(b);
-    const char *mark = strstr(pattern, "%d");
-    if (mark) {
+    for (const char *mark = strchr(pattern, '%'); mark; mark = strchr(pattern, '%')) {
         gal_buf_add(b, pattern, (size_t)(mark - pattern));
-        gal_buf_printf(b, "%d", layer);
+        gal_buf_printf(b, "%d", mark[1] == 'd' ? layer : expert);
+        pattern = mark + 2;
     }
-    gal_buf_puts(b, mark ? mark + 2 : pattern);
+    gal_buf_puts(b, pattern);
     return b->oom ? NULL : b->data;
 }
 
 gal_err gal_model_declare(gal_model *m, const gal_wspec *table, size_t count, int layer, void *fields,
                           gal_diag *diag) {
+    return gal_model_declare_expert(m, table, count, layer, 0, fields, diag);
+}
+
+gal_err gal_model_declare_expert(gal_model *m, const gal_wspec *table, size_t count, int layer, int expert,
+                                 void *fields, gal_diag *diag) {
     gal_buf name = { 0 };
     gal_err err = GAL_OK;
     for (size_t i = 0; i < count && !err; i++) {
         int64_t dim[GAL_MAX_DIMS];
         int ndim = resolve(&m->config, table[i].shape, dim);
-        const char *n = layer_name(&name, table[i].name[m->config.layout], layer);
+        const char *n = full_name(&name, table[i].name[m->config.layout], layer, expert);
         gal_w *w = n ? gal_model_add_weight(m, n, table[i].role, ndim, dim, diag) : NULL;
         if (w && strchr(table[i].shape, 'R')) w->rotary = m->config.K;
         if (w)

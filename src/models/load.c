@@ -34,6 +34,12 @@ gal_err gal__check_shape(const gal_w *w, const char *file, int ndim, const int64
                     gal__shape_text(want, w->ndim, w->dim), gal__shape_text(have, ndim, dim));
 }
 
+gal_err gal__check_stacked(const gal__stacked *s, const char *file, int ndim, const int64_t *dim, gal_diag *diag) {
+    gal_w as = { .name = (char *)(uintptr_t)s->name, .ndim = s->ndim };
+    memcpy(as.dim, s->dim, sizeof as.dim);
+    return gal__check_shape(&as, file, ndim, dim, diag);
+}
+
 /* Points w at the tensor's place in the mapped file, or copies it where it cannot be used as it lies. */
 static gal_err take(gal_w *w, const gal_st_tensor *t, const gal_st_set *set, const gal_config *c, gal_diag *diag) {
     gal_err err = gal__check_shape(w, t->file, t->ndim, t->dim, diag);
@@ -80,6 +86,37 @@ gal_err gal_model_add_note(gal_model *m, const char *file, const char *what, gal
     return GAL_OK;
 }
 
+/* Of a tensor as a matrix; its shape was checked. */
+static uint64_t rows_of(const gal_st_tensor *t) {
+    uint64_t n = 1;
+    for (int i = 0; i < t->ndim - 1; i++) n *= (uint64_t)t->dim[i];
+    return n;
+}
+
+/* The tensor of w, or, in *view, its part of a tensor that holds more; NULL: there is none. */
+static gal_err find(const gal_st_tensor **out, gal_st_tensor *view, const gal_model *m, const gal_st_set *set,
+                    const gal_w *w, gal_diag *diag) {
+    gal__stacked s;
+    *out = gal__find_tensor(m, set, w->name);
+    for (size_t i = 0; !*out && gal__stacked_form(m, w, &i, &s);) {
+        const gal_st_tensor *t = gal__find_tensor(m, set, s.name);
+        if (!t) continue;
+        gal_err err = gal__check_stacked(&s, t->file, t->ndim, t->dim, diag);
+        if (err) return err;
+        if (t->dtype == GAL_ST_F8_E4M3)
+            return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": FP8 experts in one tensor are not supported",
+                            t->file, t->name);
+        uint64_t row = t->bytes / rows_of(t);
+        *view = *t;
+        view->ndim = w->ndim;
+        view->dim = w->dim;
+        view->data = (const uint8_t *)t->data + row * (uint64_t)s.row;
+        view->bytes = row * (uint64_t)w->dim[0];
+        *out = view;
+    }
+    return GAL_OK;
+}
+
 static int by_name(const void *a, const void *b) {
     const gal_w *x = *(gal_w *const *)a, *y = *(gal_w *const *)b;
     return strcmp(x->name, y->name);
@@ -96,11 +133,19 @@ static const char *described_by(const gal_model *m) {
 
 /* Some weight was read from t. */
 static bool is_weight(const gal_model *m, gal_w *const *sorted, const gal_st_set *set, const gal_st_tensor *t) {
-    char plain[GAL__PLAIN], name[GAL__PLAIN];
+    char plain[GAL__PLAIN], name[GAL__PLAIN], weight[GAL__PLAIN];
     if (strlen(t->name) >= GAL__PLAIN) return false;
     (void)snprintf(name, sizeof name, "%s", gal__plain_name(m, t->name, plain));
     gal_w key = { .name = name }, *p = &key;
-    return bsearch(&p, sorted, m->n_weights, sizeof(void *), by_name) && gal__find_tensor(m, set, name) == t;
+    if (gal__find_tensor(m, set, name) != t) return false;
+    for (size_t i = 0; gal__stands_for(m, name, &i, weight);) {
+        const gal_w w = { .name = weight, .ndim = 2 };
+        const gal_st_tensor *used = gal__find_tensor(m, set, weight);
+        gal__stacked s;
+        for (size_t j = 0; !used && gal__stacked_form(m, &w, &j, &s);) used = gal__find_tensor(m, set, s.name);
+        if (used == t) return true;
+    }
+    return bsearch(&p, sorted, m->n_weights, sizeof(void *), by_name) != NULL;
 }
 
 /* A tensor that no weight asked for: left out where it is known what it is, else refused. */
@@ -148,12 +193,15 @@ static gal_err refuse_extra(gal_model *m, const char *dir, const gal_st_set *set
 static gal_err take_all(gal_model *m, const char *dir, const gal_st_set *set, gal_diag *diag) {
     for (size_t i = 0; i < m->n_weights; i++) {
         gal_w *w = &m->weights[i];
-        const gal_st_tensor *t = gal__find_tensor(m, set, w->name);
+        const gal_st_tensor *t = NULL;
+        gal_st_tensor view;
         char shape[GAL__SHAPE_TEXT];
+        gal_err err = find(&t, &view, m, set, w, diag);
+        if (err) return err;
         if (!t)
             return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\" of shape %s is missing; %s asks for it", dir,
                             w->name, gal__shape_text(shape, w->ndim, w->dim), described_by(m));
-        gal_err err = take(w, t, set, &m->config, diag);
+        err = take(w, t, set, &m->config, diag);
         if (err) return err;
     }
     return refuse_extra(m, dir, set, diag);

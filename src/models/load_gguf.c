@@ -54,19 +54,55 @@ static gal_err take(gal_w *w, const gal_gguf_tensor *t, gal_diag *diag) {
     return w->role == GAL_W_NORM ? move(w, GAL_F32, diag) : GAL_OK;
 }
 
+/* The tensor of w, or, in *view, its part of a tensor that holds more; NULL: there is none. */
+static gal_err find(const gal_gguf_tensor **out, gal_gguf_tensor *view, const gal_model *m, const gal_gguf *g,
+                    const gal_w *w, gal_diag *diag) {
+    gal__stacked s;
+    *out = gal_gguf_find(g, w->name);
+    for (size_t i = 0; !*out && gal__stacked_form(m, w, &i, &s);) {
+        const gal_gguf_tensor *t = gal_gguf_find(g, s.name);
+        if (!t) continue;
+        gal_err err = gal__check_stacked(&s, t->file, t->ndim, t->dim, diag);
+        if (err) return err;
+        uint64_t row = t->bytes / (uint64_t)(s.dim[0] * (s.ndim == 3 ? s.dim[1] : 1)); /* rows are whole blocks */
+        *view = *t;
+        view->ndim = w->ndim;
+        memcpy(view->dim, w->dim, sizeof w->dim);
+        view->data = t->data + row * (uint64_t)s.row;
+        view->bytes = row * (uint64_t)w->dim[0];
+        *out = view;
+    }
+    return GAL_OK;
+}
+
+/* Some weight was read from t. */
+static bool is_weight(const gal_model *m, const gal_gguf *g, const gal_gguf_tensor *t) {
+    char weight[GAL__PLAIN];
+    for (size_t i = 0; gal__stands_for(m, t->name, &i, weight);) {
+        const gal_w w = { .name = weight, .ndim = 2 };
+        const gal_gguf_tensor *used = gal_gguf_find(g, weight);
+        gal__stacked s;
+        for (size_t j = 0; !used && gal__stacked_form(m, &w, &j, &s);) used = gal_gguf_find(g, s.name);
+        if (used == t) return true;
+    }
+    return gal_model_weight(m, t->name) != NULL;
+}
+
 static gal_err take_all(gal_model *m, const char *path, const gal_gguf *g, gal_diag *diag) {
     for (size_t i = 0; i < m->n_weights; i++) {
-        const gal_gguf_tensor *t = gal_gguf_find(g, m->weights[i].name);
+        const gal_gguf_tensor *t = NULL;
+        gal_gguf_tensor view;
+        gal_err err = find(&t, &view, m, g, &m->weights[i], diag);
+        if (err) return err;
         if (!t)
             return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\" is missing; the metadata ask for it", path,
                             m->weights[i].name);
-        gal_err err = take(&m->weights[i], t, diag);
+        err = take(&m->weights[i], t, diag);
         if (err) return err;
     }
-    if (gal_gguf_count(g) == m->n_weights) return GAL_OK;
+    if (gal_gguf_count(g) == m->n_weights && !m->config.experts) return GAL_OK;
     for (size_t i = 0; i < gal_gguf_count(g); i++) /* some tensor belongs to no weight; rope_freqs is the config's */
-        if (!gal_model_weight(m, gal_gguf_at(g, i)->name) &&
-            strcmp(gal_gguf_at(g, i)->name, "rope_freqs.weight") != 0)
+        if (!is_weight(m, g, gal_gguf_at(g, i)) && strcmp(gal_gguf_at(g, i)->name, "rope_freqs.weight") != 0)
             return gal_fail(diag, GAL_EINPUT,
                             "%s: tensor \"%s\" belongs to no weight of the model: expected the %zu tensors that the "
                             "metadata ask for",

@@ -12,7 +12,7 @@
 enum { BLOCK = 1024 }; /* numbers drawn at a time */
 
 static const gal_family *family_of(const char *model_type) {
-    static const char *const MISTRAL[] = { "mistral", "ministral", "ministral3" };
+    static const char *const MISTRAL[] = { "mistral", "ministral", "ministral3", "mixtral" };
     for (size_t i = 0; i < GAL_LEN(MISTRAL); i++)
         if (strcmp(model_type, MISTRAL[i]) == 0) return &gal_mistral;
     return NULL;

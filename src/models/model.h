@@ -58,6 +58,9 @@ gal_w *gal_model_add_weight(gal_model *m, const char *name, gal_role role, int n
 /* declare.c: the lines of a table, for one layer ("%d" in names), each weight's address stored at fields + offset. */
 gal_err gal_model_declare(gal_model *m, const gal_wspec *table, size_t count, int layer, void *fields,
                           gal_diag *diag);
+/* ... and for one expert of it ("%e" in names). */
+gal_err gal_model_declare_expert(gal_model *m, const gal_wspec *table, size_t count, int layer, int expert,
+                                 void *fields, gal_diag *diag);
 gal_w *gal_model_weight(const gal_model *m, const char *name); /* NULL: none of that name */
 int64_t gal_model_params(const gal_model *m);
 /* Allocates every weight in dtype and draws it: normal(0, init_range), residual projections scaled by 1 / sqrt(2 L),

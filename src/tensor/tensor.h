@@ -1,14 +1,14 @@
 /* tensor.h - tensors of a step and weights of a model: what they are, not what is done with them.
  *
  * Letters for dimensions, everywhere: N packed rows (tokens) of a batch, D width, H query heads, G key-value heads,
- * K head size, F hidden width, V vocabulary, L layers. Matrices are row-major; a weight is [out, in].
+ * K head size, F hidden width, V vocabulary, L layers, E experts. Matrices are row-major; a weight is [out, in].
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_TENSOR_TENSOR_H
 #define GAL_TENSOR_TENSOR_H
 
 #include "base/err.h"
 
-enum { GAL_MAX_DIMS = 4 };
+enum { GAL_MAX_DIMS = 4, GAL_MAX_EXPERTS = 128 };
 
 /* A tensor of the running step. Handle and values live in the step's arenas: valid until the step ends or the
  * block that made it is left. Rows are contiguous. */

@@ -100,6 +100,22 @@ static void test_variants(void **state) {
     CHECK_OK(read_with("\"quantization_config\": null, \"architectures\": [\"MistralForCausalLM\"]", &c, diag));
 }
 
+static void test_experts(void **state) {
+    (void)state;
+    gal_config c;
+    CHECK_OK(read_with("\"model_type\": \"mixtral\", \"num_experts\": 6, \"num_experts_per_tok\": 3, "
+                       "\"router_aux_loss_coef\": 0.02, \"router_jitter_noise\": 0.0, \"n_shared_experts\": 0",
+                       &c, diag));
+    assert_string_equal(c.model_type, "mixtral");
+    assert_int_equal(c.experts, 6);
+    assert_int_equal(c.experts_used, 3);
+    assert_true(near(c.router_balance, 0.02));
+    CHECK_OK(read_with("\"model_type\": \"mixtral\"", &c, diag)); /* the class's own numbers */
+    assert_true(c.experts == 8 && c.experts_used == 2 && near(c.router_balance, 0.001));
+    CHECK_OK(read_with("\"num_local_experts\": 8", &c, diag)); /* says nothing of a model without them */
+    assert_int_equal(c.experts, 0);
+}
+
 static void test_layers(void **state) {
     (void)state;
     gal_config c;
@@ -151,7 +167,22 @@ static void test_rope(void **state) {
 static const char *const REFUSED[][2] = {
     { "-model_type", "model_type" },
     { "\"model_type\": \"mamba\"", "\"mamba\"" },
-    { "\"model_type\": \"mixtral\"", "experts come later" },
+    { "\"model_type\": \"mixtral\", \"num_local_experts\": 0", "from 1 to 128, found 0" },
+    { "\"model_type\": \"mixtral\", \"num_experts\": 129",
+      "num_experts: expected an integer from 1 to 128, found 129" },
+    { "\"model_type\": \"mixtral\", \"num_local_experts\": \"8\"", "a string" },
+    { "\"model_type\": \"mixtral\", \"num_local_experts\": 4, \"num_experts_per_tok\": 5",
+      "at most num_local_experts = 4, found 5" },
+    { "\"model_type\": \"mixtral\", \"num_experts_per_tok\": 0", "num_experts_per_tok" },
+    { "\"model_type\": \"mixtral\", \"router_aux_loss_coef\": -1", "router_aux_loss_coef" },
+    { "\"model_type\": \"mixtral\", \"first_k_dense_replace\": 1",
+      "first_k_dense_replace: expected experts in every layer" },
+    { "\"model_type\": \"mixtral\", \"n_shared_experts\": 1", "n_shared_experts" },
+    { "\"model_type\": \"mixtral\", \"mlp_only_layers\": [0]", "mlp_only_layers" },
+    { "\"model_type\": \"mixtral\", \"llama_4_scaling\": {\"beta\": 0.2, \"original_max_position_embeddings\": 32}",
+      "scaling of queries" },
+    { "\"model_type\": \"mixtral\", \"num_hidden_layers\": 4096, \"num_local_experts\": 128",
+      "at most 65536 in all layers" },
     { "\"model_type\": 3", "a string" },
     { "\"model_type\": \"mistral3\", \"text_config\": {}", "text_config" },
     { "\"architectures\": [\"MistralForSequenceClassification\"]", "MistralForSequenceClassification" },
@@ -346,9 +377,9 @@ static void test_generation(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),      cmocka_unit_test(test_variants), cmocka_unit_test(test_layers),
-        cmocka_unit_test(test_rope),       cmocka_unit_test(test_refused),  cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_generation),
+        cmocka_unit_test(test_plain),      cmocka_unit_test(test_variants),   cmocka_unit_test(test_experts),
+        cmocka_unit_test(test_layers),     cmocka_unit_test(test_rope),       cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_generation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

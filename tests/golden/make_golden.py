@@ -18,7 +18,7 @@ import torch
 import transformers
 from safetensors import safe_open
 from transformers import (Ministral3Config, Ministral3ForCausalLM, MinistralConfig, MinistralForCausalLM, MistralConfig,
-                          MistralForCausalLM)
+                          MistralForCausalLM, MixtralConfig, MixtralForCausalLM)
 
 PLAIN = {"rope_type": "default", "rope_theta": 10000.0}
 COMMON = dict(vocab_size=131, hidden_size=40, intermediate_size=108, num_hidden_layers=2, num_attention_heads=4,
@@ -45,6 +45,9 @@ MODELS = {
                             rope_parameters=dict(PLAIN, rope_type="linear", factor=2.5),
                             layer_types=["full_attention", "sliding_attention", "sliding_attention", "full_attention"]),
                        105, 1, 39, {"float16"}),
+    "mixtral-base": (MixtralConfig, MixtralForCausalLM,
+                     dict(num_local_experts=5, num_experts_per_tok=2, vocab_size=97, hidden_size=24, intermediate_size=20,
+                          head_dim=6), 107, 2, 33, {"train"}),
     "mistral-yarn": (Ministral3Config, Ministral3ForCausalLM,
                      dict(rope_parameters=YARN, tie_word_embeddings=True, num_key_value_heads=1), 106, 2, 90, set()),
 }
@@ -78,15 +81,32 @@ def greedy(model, prompt, count):
     return ids[:, prompt.shape[1]:]
 
 
+def experts_apart(named):
+    """In memory the experts of a layer are one tensor; files keep them apart."""
+    out = {}
+    for name, x in named.items():
+        layer, _, rest = name.partition(".mlp.")
+        layer += ".block_sparse_moe"
+        if rest == "gate.weight":
+            out[f"{layer}.gate.weight"] = x
+        for e in range(len(x)):
+            if rest == "experts.gate_up_proj":
+                out[f"{layer}.experts.{e}.w1.weight"], out[f"{layer}.experts.{e}.w3.weight"] = x[e].chunk(2)
+            elif rest == "experts.down_proj":
+                out[f"{layer}.experts.{e}.w2.weight"] = x[e]
+    return out
+
+
 def train(model, ids, folder):
     """Gradients by the names of the file, then the losses of 20 steps of AdamW (the loss before each update)."""
     out = {}
     loss_of(model, ids).backward()
-    named = dict(model.named_parameters())
+    named = {name: p.grad for name, p in model.named_parameters()}
+    named.update(experts_apart(named))
     for path in glob.glob(os.path.join(folder, "*.safetensors")):
         with safe_open(path, "np") as f:
             for name in f.keys():
-                out["grad/" + name] = named[name].grad.detach().numpy().copy()
+                out["grad/" + name] = named[name].detach().numpy().copy()
     groups = [dict(params=[p for p in model.parameters() if p.dim() > 1], weight_decay=0.1),
               dict(params=[p for p in model.parameters() if p.dim() == 1], weight_decay=0.0)]
     optimiser = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), eps=1e-8)

@@ -198,6 +198,31 @@ static const shape SHAPES[GAL_K_COUNT] = {
 #define ARGS gal_k_gather_rows
     SHAPE(GAL_K_GATHER_ROWS, 3, P(y), P(x), P(rows)),
 #undef ARGS
+#define ARGS gal_k_route
+    SHAPE(GAL_K_ROUTE, 5, P(choice), P(weight), P(prob), P(lse), P(logits)),
+#undef ARGS
+#define ARGS gal_k_route_sort
+    SHAPE(GAL_K_ROUTE_SORT, 4, P(offset), P(row), P(place), P(choice)),
+#undef ARGS
+#define ARGS gal_k_route_sums
+    SHAPE(GAL_K_ROUTE_SUMS, 5, P(sums), P(prob), P(lse), P(choice), P(target)),
+#undef ARGS
+#define ARGS gal_k_route_loss
+    SHAPE(GAL_K_ROUTE_LOSS, 2, P(loss), P(sums)),
+#undef ARGS
+#define ARGS gal_k_route_grad
+    SHAPE(GAL_K_ROUTE_GRAD, 8, P(dlogits), P(dweight), P(weight), P(choice), P(prob), P(lse), P(target), P(sums)),
+#undef ARGS
+#define ARGS gal_k_combine
+    SHAPE(GAL_K_COMBINE, 5, P(y), P(x), P(add), P(weight), P(place)),
+#undef ARGS
+#define ARGS gal_k_combine_grad
+    SHAPE(GAL_K_COMBINE_GRAD, 6, P(dx), P(dweight), P(dy), P(x), P(weight), P(place)),
+#undef ARGS
+#define ARGS gal_k_experts /* as long as its matrices are many */
+    SHAPE(GAL_K_EXPERTS, 9, P(offset), P(p[0].a.p), P(p[0].b.p), P(p[0].c.p), P(p[0].add), P(p[1].a.p), P(p[1].b.p),
+          P(p[1].c.p), P(p[1].add)),
+#undef ARGS
 #define ARGS gal_k_xent
     SHAPE(GAL_K_XENT, 5, P(logits), P(loss), P(lse), P(dloss), P(target)),
     SHAPE(GAL_K_XENT_GRAD, 5, P(logits), P(loss), P(lse), P(dloss), P(target)),
@@ -223,7 +248,14 @@ static const shape SHAPES[GAL_K_COUNT] = {
 
 static void check_args(far_device *d, gal_kernel_id id, const void *args, size_t bytes) {
     const shape *s = &SHAPES[id];
-    if (s->count == 0 || s->bytes != bytes) die("arguments of an unknown kind", (int)id);
+    size_t all = s->bytes;
+    if (id == GAL_K_EXPERTS) {
+        const gal_k_experts *a = args;
+        all = offsetof(gal_k_experts, w) + sizeof *a->w * (size_t)(a->count * a->experts);
+        for (int64_t i = 0; i < a->count * a->experts; i++)
+            if (a->w[i].p && !piece_of(d, a->w[i].p)) die("an expert's matrix that is not the device's", (int)id);
+    }
+    if (s->count == 0 || all != bytes) die("arguments of an unknown kind", (int)id);
     for (int i = 0; i < s->count; i++) {
         const void *p;
         memcpy(&p, (const char *)args + s->pointer[i], sizeof p);
