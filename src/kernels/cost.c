@@ -37,6 +37,7 @@ static const char *const NAMES[GAL_K_COUNT] = {
     [GAL_K_ROUTE_SUMS] = "route_sums",
     [GAL_K_ROUTE_LOSS] = "route_loss",
     [GAL_K_EXPERTS] = "experts",
+    [GAL_K_EXPERTS_I8] = "experts_i8",
     [GAL_K_COMBINE] = "combine",
     [GAL_K_COMBINE_GRAD] = "combine_grad",
     [GAL_K_XENT] = "xent",
@@ -81,18 +82,19 @@ static void gemm_cost(gal_cost *c, const gal_k_gemm *a, bool i8) {
 
 /* Matrices of experts that have no rows are not read. */
 static void experts_cost(gal_cost *c, const gal_k_experts *a) {
-    c->compute = a->p[0].compute;
+    c->compute = a->integers ? GAL_BLOCKS : a->p[0].compute;
     for (int i = 0; i < a->count; i++) {
         const gal_gemm *g = &a->p[i];
         bool own = g->k == 0; /* the experts' matrices are written */
         double m = (double)g->m, n = (double)g->n, k = (double)g->k, rows = (double)a->rows;
         c->flops += 2 * rows * (own ? m * n : n * k);
         c->bytes += rows * (own ? m * size_of(g->a.dt) + n * size_of(g->b.dt)
-                                : k * size_of(g->a.dt) + n * size_of(g->c.dt) * (1 + g->accumulate));
+                                : (a->integers ? (double)gal_i8_row_bytes(g->k) : k * size_of(g->a.dt)) +
+                                      n * size_of(g->c.dt) * (1 + g->accumulate));
         for (int64_t e = 0; e < a->experts; e++) {
             const gal_mat *w = &a->w[i * a->experts + e];
             if (w->p && a->offset[e + 1] > a->offset[e])
-                c->bytes += n * (own ? m * (1 + g->accumulate) : k) * size_of(w->dt);
+                c->bytes += own ? n * m * size_of(w->dt) * (1 + g->accumulate) : mat_bytes(w, g->n * g->k);
         }
     }
     (void)snprintf(c->what, sizeof c->what, "%lld rows", (long long)a->rows);
@@ -211,6 +213,7 @@ void gal_kernel_cost(gal_cost *out, gal_kernel_id id, const void *args) {
         gemm_cost(out, args, id == GAL_K_GEMM_I8);
         break;
     case GAL_K_EXPERTS:
+    case GAL_K_EXPERTS_I8:
         experts_cost(out, args);
         break;
     case GAL_K_QUANTISE: {

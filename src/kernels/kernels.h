@@ -46,6 +46,7 @@ typedef enum gal_kernel_id {
     GAL_K_ROUTE_SUMS,
     GAL_K_ROUTE_LOSS,
     GAL_K_EXPERTS,
+    GAL_K_EXPERTS_I8,
     GAL_K_COMBINE,
     GAL_K_COMBINE_GRAD,
     GAL_K_XENT,
@@ -368,9 +369,11 @@ typedef struct gal_k_route_grad {
  * one that p leaves out; p's m or k, whichever is 0, is the number of the expert's rows:
  *     m = 0: C[its rows, n] = A[its rows, k] w[e], where p.b is left out (n numbers of k)
  *     k = 0: w[e] = A[m, its rows] B[its rows, n], where p.c is left out (the gradient of a weight)
- * A matrix whose p is NULL is passed over. rows: R; most: rows that one expert can have (N). */
+ * A matrix whose p is NULL is passed over. GAL_K_EXPERTS_I8: the same with m = 0 of what GEMM_I8 takes, p.a.p
+ * pointing to what QUANTISE made of the sorted rows. rows: R; most: rows that one expert can have (N). */
 typedef struct gal_k_experts {
     int count, threads; /* of products; as in gal_k_gemm */
+    bool integers;      /* of EXPERTS_I8 */
     int64_t experts, rows, most;
     const int32_t *offset; /* [E + 1] */
     gal_gemm p[2];

@@ -52,11 +52,11 @@ void gal__products(gal_ctx *cx, gal_k_gemm *g) {
 }
 
 /* FP8 weights are floats: nothing is won by rounding what they meet. */
-static bool takes_integers(gal_ctx *cx, const gal_w *w) {
+bool gal__takes_integers(const gal_ctx *cx, const gal_w *w) {
     return gal_quantised(cx) && w->dtype == GAL_BLOCKS && w->code.block != GAL_BLOCK_F8_E4M3;
 }
 
-static const void *quantised(gal_ctx *cx, const gal_t *x) {
+void *gal__integers(gal_ctx *cx, const gal_t *x) {
     const int64_t n = gal_rows(x), d = gal_cols(x), floats = (int64_t)gal_i8_row_bytes(d) / 4;
     gal_t *q = gal_new2(cx, GAL_F32, n, floats); /* memory of the step; what lies there is not floats */
     if (!q) return NULL;
@@ -67,15 +67,15 @@ static const void *quantised(gal_ctx *cx, const gal_t *x) {
 void gal__project(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y, const gal_t *add, int count) {
     gal_k_gemm floats = { 0 }, integers = { 0 };
     for (int i = 0; i < count; i++) {
-        gal_k_gemm *g = takes_integers(cx, w[i]) ? &integers : &floats;
+        gal_k_gemm *g = gal__takes_integers(cx, w[i]) ? &integers : &floats;
         g->p[g->count++] = product(x, w[i], y[i], add);
         gal_tap_input(cx, w[i], x, 0, gal_rows(x));
     }
     gal__products(cx, &floats);
     if (!integers.count) return;
-    const void *q = quantised(cx, x);
+    void *q = gal__integers(cx, x);
     if (!q) return;
-    for (int i = 0; i < integers.count; i++) integers.p[i].a.p = (void *)(uintptr_t)q;
+    for (int i = 0; i < integers.count; i++) integers.p[i].a.p = q;
     integers.threads = gal_pool_threads(gal_ctx_dev(cx)->pool);
     gal_launch(cx, GAL_K_GEMM_I8, &integers, sizeof integers);
 }

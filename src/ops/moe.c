@@ -44,19 +44,42 @@ static void watch_experts(gal_ctx *cx, const moe_saved *s, gal_w *const *w, cons
 }
 
 static void launch_grouped(gal_ctx *cx, const gal_k_experts *a) {
-    if (a)
-        gal_launch(cx, GAL_K_EXPERTS, a, offsetof(gal_k_experts, w) + sizeof *a->w * (size_t)(a->count * a->experts));
+    size_t bytes = offsetof(gal_k_experts, w) + sizeof *a->w * (size_t)(a->count * a->experts);
+    gal_launch(cx, a->integers ? GAL_K_EXPERTS_I8 : GAL_K_EXPERTS, a, bytes);
 }
 
-/* y[e's rows] = x[e's rows] w_e^T as product i. */
-static void forward_product(gal_k_experts *a, int i, const gal_t *x, gal_w *const *w, gal_t *y) {
-    int64_t in = gal_cols(x), out = gal_cols(y);
-    a->p[i] = (gal_gemm){ .n = out,
-                          .k = in,
-                          .a = gal__mat(x->data, x->dtype, in),
-                          .c = gal__mat(y->data, y->dtype, out),
-                          .compute = x->dtype };
-    for (int64_t e = 0; e < a->experts; e++) a->w[(int64_t)i * a->experts + e] = gal__wmat_t(w[e]);
+/* y[i] = x w[i]_e^T over e's rows of up to two matrices, for the experts whose matrix meets x as floats or as
+ * integers.
+ */
+static void project_as(gal_ctx *cx, const moe_saved *s, const gal_t *x, gal_w *const *const *w, gal_t *const *y,
+                       int count, bool integers) {
+    bool any = false;
+    gal_k_experts *a = grouped(cx, s, count);
+    if (!a) return;
+    a->integers = integers;
+    for (int i = 0; i < count; i++) {
+        int64_t in = gal_cols(x), out = gal_cols(y[i]);
+        a->p[i] = (gal_gemm){ .n = out,
+                              .k = in,
+                              .a = gal__mat(x->data, x->dtype, in),
+                              .c = gal__mat(y[i]->data, y[i]->dtype, out),
+                              .compute = x->dtype };
+        for (int64_t e = 0; e < a->experts; e++) {
+            if (gal__takes_integers(cx, w[i][e]) != integers) continue;
+            a->w[(int64_t)i * a->experts + e] = gal__wmat_t(w[i][e]);
+            any = true;
+        }
+    }
+    void *q = any && integers ? gal__integers(cx, x) : NULL;
+    for (int i = 0; q && i < count; i++) a->p[i].a.p = q;
+    if (any && (q || !integers)) launch_grouped(cx, a);
+}
+
+static void project(gal_ctx *cx, const moe_saved *s, const gal_t *x, gal_w *const *const *w, gal_t *const *y,
+                    int count) {
+    for (int i = 0; i < count; i++) watch_experts(cx, s, w[i], x);
+    project_as(cx, s, x, w, y, count, false);
+    project_as(cx, s, x, w, y, count, true);
 }
 
 /* dx (+)= dy w_e. */
@@ -243,18 +266,10 @@ gal_t *gal_moe(gal_ctx *cx, gal_t *x, const gal_moe_spec *m, gal_t *add, const g
     if (!gal_ok(cx)) return NULL;
     GAL_LAUNCH(cx, GAL_K_GATHER_ROWS, gal_k_gather_rows, .y = s.xs->data, .x = x->data, .dt = x->dtype,
                .rows = s.row->data, .n = rows, .d = d);
-    watch_experts(cx, &s, m->gate, s.xs);
-    watch_experts(cx, &s, m->up, s.xs);
-    gal_k_experts *a = grouped(cx, &s, 2);
-    if (a) forward_product(a, 0, s.xs, m->gate, s.g);
-    if (a) forward_product(a, 1, s.xs, m->up, s.u);
-    launch_grouped(cx, a);
+    project(cx, &s, s.xs, (gal_w *const *const[]){ m->gate, m->up }, (gal_t *const[]){ s.g, s.u }, 2);
     GAL_LAUNCH(cx, GAL_K_SWIGLU, gal_k_swiglu, .y = s.h->data, .g = s.g->data, .u = s.u->data, .dt = x->dtype,
                .count = rows * f);
-    watch_experts(cx, &s, m->down, s.h);
-    a = grouped(cx, &s, 1);
-    if (a) forward_product(a, 0, s.h, m->down, s.ys);
-    launch_grouped(cx, a);
+    project(cx, &s, s.h, &m->down, &s.ys, 1);
     GAL_LAUNCH(cx, GAL_K_COMBINE, gal_k_combine, .y = y->data, .x = s.ys->data, .add = add->data,
                .weight = s.weight->data, .place = s.place->data, .dt = x->dtype, .wdt = s.weight->dtype, .n = n,
                .d = d, .used = m->used);

@@ -222,6 +222,8 @@ static const shape SHAPES[GAL_K_COUNT] = {
 #define ARGS gal_k_experts /* as long as its matrices are many */
     SHAPE(GAL_K_EXPERTS, 9, P(offset), P(p[0].a.p), P(p[0].b.p), P(p[0].c.p), P(p[0].add), P(p[1].a.p), P(p[1].b.p),
           P(p[1].c.p), P(p[1].add)),
+    SHAPE(GAL_K_EXPERTS_I8, 9, P(offset), P(p[0].a.p), P(p[0].b.p), P(p[0].c.p), P(p[0].add), P(p[1].a.p),
+          P(p[1].b.p), P(p[1].c.p), P(p[1].add)),
 #undef ARGS
 #define ARGS gal_k_xent
     SHAPE(GAL_K_XENT, 5, P(logits), P(loss), P(lse), P(dloss), P(target)),
@@ -249,7 +251,7 @@ static const shape SHAPES[GAL_K_COUNT] = {
 static void check_args(far_device *d, gal_kernel_id id, const void *args, size_t bytes) {
     const shape *s = &SHAPES[id];
     size_t all = s->bytes;
-    if (id == GAL_K_EXPERTS) {
+    if (id == GAL_K_EXPERTS || id == GAL_K_EXPERTS_I8) {
         const gal_k_experts *a = args;
         all = offsetof(gal_k_experts, w) + sizeof *a->w * (size_t)(a->count * a->experts);
         for (int64_t i = 0; i < a->count * a->experts; i++)

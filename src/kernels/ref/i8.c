@@ -1,6 +1,7 @@
 /* i8.c - activations as small integers, and their products with weights in blocks. SPDX-License-Identifier:
  * Apache-2.0 */
 #include "kernels/i8.h"
+#include "kernels/experts.h"
 #include "kernels/ref/ref.h"
 #include "tensor/blocks.h"
 
@@ -60,7 +61,11 @@ static void gemm_run(const void *args, int64_t chunk, void *scratch) {
         }
 }
 
+static const gal_kernel gemm = { gemm_chunks, gemm_run };
+GAL__EXPERTS_OF(gemm)
+
 void gal__ref_fill_i8(gal_kernel_table *t) {
     t->k[GAL_K_QUANTISE] = (gal_kernel){ gal__i8_chunks, quantise_run };
-    t->k[GAL_K_GEMM_I8] = (gal_kernel){ gemm_chunks, gemm_run };
+    t->k[GAL_K_GEMM_I8] = gemm;
+    t->k[GAL_K_EXPERTS_I8] = (gal_kernel){ experts_chunks, experts_run };
 }
