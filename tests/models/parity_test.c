@@ -25,27 +25,13 @@
 #define ADAMW_TOLERANCE 1e-4
 
 static const char *const FOLDERS[] = {
-    "tests/golden/mistral-base",
-    "tests/golden/mistral-window",
-    "tests/golden/mistral-tied",
-    "tests/golden/mistral-nemo",
-    "tests/golden/mistral-layers",
-    "tests/golden/mistral-yarn",
-    "tests/golden/mixtral-base",
-    "tests/golden/own-yarn",
-    "tests/golden/own-fp8",
-    "tests/golden/gguf-mistral3",
-    "tests/golden/gguf-mixed",
-    "../shared/fixtures/mistral-base",
-    "../shared/fixtures/mistral-window",
-    "../shared/fixtures/mistral-nemo",
-    "../shared/fixtures/mistral-tied",
-    "../shared/fixtures/mistral-bf16",
-    "../shared/fixtures/mistral-f16",
-    "../shared/fixtures/mistral-sharded",
-    "../shared/fixtures/ministral3-yarn",
-    "../shared/fixtures/mixtral-base",
-    "../shared/fixtures/mixtral-window",
+    "tests/golden/mistral-base",          "tests/golden/mistral-window",     "tests/golden/mistral-tied",
+    "tests/golden/mistral-nemo",          "tests/golden/mistral-layers",     "tests/golden/mistral-yarn",
+    "tests/golden/mixtral-base",          "tests/golden/own-yarn",           "tests/golden/own-fp8",
+    "tests/golden/gguf-mistral3",         "tests/golden/gguf-mixed",         "../shared/fixtures/mistral-base",
+    "../shared/fixtures/mistral-window",  "../shared/fixtures/mistral-nemo", "../shared/fixtures/mistral-tied",
+    "../shared/fixtures/mistral-bf16",    "../shared/fixtures/mistral-f16",  "../shared/fixtures/mistral-sharded",
+    "../shared/fixtures/ministral3-yarn", "../shared/fixtures/mixtral-base", "../shared/fixtures/mixtral-window",
 };
 static const char *const LEVELS[] = { "ref", "avx2", "avx512", "neon" };
 
