@@ -13,10 +13,10 @@
 int64_t gal__experts_chunks(const gal_k_experts *a, const gal_kernel *gemm);
 void gal__experts_run(const gal_k_experts *a, int64_t chunk, void *scratch, const gal_kernel *gemm);
 
-/* GAL_K_EXPERTS of a level whose products are `gemm`. */
-#define GAL__EXPERTS_OF(gemm)                                                                                        \
-    static int64_t experts_chunks(const void *args) { return gal__experts_chunks(args, &(gemm)); }                   \
-    static void experts_run(const void *args, int64_t chunk, void *scratch) {                                        \
+/* GAL_K_EXPERTS of a level whose products are `gemm`, or GAL_K_EXPERTS_I8: name_chunks and name_run. */
+#define GAL__EXPERTS_OF(name, gemm)                                                                                  \
+    static int64_t name##_chunks(const void *args) { return gal__experts_chunks(args, &(gemm)); }                    \
+    static void name##_run(const void *args, int64_t chunk, void *scratch) {                                         \
         gal__experts_run(args, chunk, scratch, &(gemm));                                                             \
     }
 

@@ -118,7 +118,7 @@ static int64_t chunks(const void *args) { return gal__gemm_chunks(args, &level);
 static void run(const void *args, int64_t chunk, void *scratch) { gal__gemm_run(args, chunk, scratch, &level); }
 
 static const gal_kernel gemm = { chunks, run };
-GAL__EXPERTS_OF(gemm)
+GAL__EXPERTS_OF(experts, gemm)
 void gal__avx2_gemm_fill(gal_kernel_table *t) {
     t->k[GAL_K_GEMM] = gemm;
     i8_fill(t);

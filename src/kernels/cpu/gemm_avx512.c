@@ -43,7 +43,7 @@ static void run(const void *args, int64_t chunk, void *scratch) {
 }
 
 static const gal_kernel gemm = { chunks, run };
-GAL__EXPERTS_OF(gemm)
+GAL__EXPERTS_OF(experts, gemm)
 void gal__avx512_gemm_fill(gal_kernel_table *t) {
     t->k[GAL_K_GEMM] = gemm;
     i8_fill(t);

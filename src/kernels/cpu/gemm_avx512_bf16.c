@@ -41,7 +41,7 @@ static int64_t chunks(const void *args) { return gal__gemm_chunks(args, &level);
 static void run(const void *args, int64_t chunk, void *scratch) { gal__gemm_run(args, chunk, scratch, &level); }
 
 static const gal_kernel gemm = { chunks, run };
-GAL__EXPERTS_OF(gemm)
+GAL__EXPERTS_OF(experts, gemm)
 void gal__avx512_bf16_gemm_fill(gal_kernel_table *t) {
     t->k[GAL_K_GEMM] = gemm;
     t->k[GAL_K_EXPERTS] = (gal_kernel){ experts_chunks, experts_run };

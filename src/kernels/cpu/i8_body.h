@@ -179,9 +179,13 @@ static void quantise_run(const void *args, int64_t chunk, void *scratch) {
     }
 }
 
+static const gal_kernel i8_gemm = { i8_chunks, i8_run };
+GAL__EXPERTS_OF(i8_experts, i8_gemm)
+
 static void i8_fill(gal_kernel_table *t) {
     t->k[GAL_K_QUANTISE] = (gal_kernel){ gal__i8_chunks, quantise_run };
-    t->k[GAL_K_GEMM_I8] = (gal_kernel){ i8_chunks, i8_run };
+    t->k[GAL_K_GEMM_I8] = i8_gemm;
+    t->k[GAL_K_EXPERTS_I8] = (gal_kernel){ i8_experts_chunks, i8_experts_run };
 }
 
 #endif

@@ -98,7 +98,7 @@ static void gemm_run(const void *args, int64_t chunk, void *scratch) {
 }
 
 static const gal_kernel gemm = { gemm_chunks, gemm_run };
-GAL__EXPERTS_OF(gemm)
+GAL__EXPERTS_OF(experts, gemm)
 
 void gal__ref_fill_gemm(gal_kernel_table *t) {
     t->k[GAL_K_GEMM] = gemm;
