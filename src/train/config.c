@@ -1,6 +1,7 @@
 /* config.c - the table of a run's settings. Invariant: every field of gal_train_config has exactly one row, so the
  * dump is the complete configuration. SPDX-License-Identifier: Apache-2.0 */
 #include "train/config.h"
+#include "tensor/tensor.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +29,9 @@ static const gal_setting ROWS[] = {
         "key-value heads, a divisor of heads; 0: as many as heads"),
     INT("model.head_size", model.head_size, "0", 0, 1 << 16, "size of a head, even; 0: width / heads"),
     INT("model.hidden", model.hidden, "0", 0, 1 << 20, "hidden width of the feed-forward part; 0: 8/3 of width"),
+    INT("model.experts", model.experts, "0", 0, GAL_MAX_EXPERTS,
+        "feed-forward parts of each layer, of which every token takes a few; 0: one for all"),
+    INT("model.experts_used", model.experts_used, "2", 1, GAL_MAX_EXPERTS, "experts that a token takes"),
     INT("model.window", model.window, "0", 0, 1 << 30,
         "tokens that attention looks back, the own one included; 0: all"),
     INT("model.context", model.context, "0", 0, 1 << 30, "largest position stated in config.json; 0: batch.sequence"),
@@ -57,6 +61,12 @@ static const gal_setting ROWS[] = {
     CHOICE("precision", precision, "f32", "f32 bf16", "of activations and products; master weights are f32"),
     BOOL("recompute", recompute, "false", "keep only the input of each block and compute it again: less memory"),
     BOOL("eager", eager, "false", "compute every step anew instead of replaying the recorded one (the same bytes)"),
+
+    FLOAT("router.balance", router.balance, "0.02", 0, 1e6,
+          "factor of the loss that spreads tokens over experts; its value is model.experts_used where they are even"),
+    FLOAT("router.z", router.z, "0.001", 0, 1e6, "factor of the mean square of the routers' log-sum-exp"),
+    BOOL("router.per_layer", router.per_layer, "false",
+         "balance each layer by itself instead of all of them together"),
 
     FLOAT("optimizer.lr", optimizer.lr, "1e-3", 0, 100, "largest learning rate"),
     FLOAT("optimizer.beta1", optimizer.beta1, "0.9", 0, 0.999999, "decay of the gradient's mean"),
@@ -125,10 +135,16 @@ gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64
         return gal_fail(diag, GAL_EINPUT,
                         "%s: model.vocab: expected at least the tokenizer's %lld entries, found %lld", where,
                         (long long)vocab, (long long)c->model.vocab);
+    if (c->model.experts && c->model.experts_used > c->model.experts)
+        return gal_fail(diag, GAL_EINPUT, "%s: model.experts_used: expected at most model.experts %lld, found %lld",
+                        where, (long long)c->model.experts, (long long)c->model.experts_used);
     if (!c->model.vocab && vocab < 1)
         return gal_fail(diag, GAL_EINPUT, "%s: model.vocab: expected a size, because no tokenizer is given", where);
     gal_config_defaults(out);
-    (void)snprintf(out->model_type, sizeof out->model_type, "mistral");
+    (void)snprintf(out->model_type, sizeof out->model_type, c->model.experts ? "mixtral" : "mistral");
+    out->experts = c->model.experts;
+    out->experts_used = c->model.experts ? c->model.experts_used : 0;
+    out->router_balance = c->router.balance;
     out->V = c->model.vocab ? c->model.vocab : vocab;
     out->D = c->model.width;
     out->L = c->model.layers;

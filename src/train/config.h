@@ -10,7 +10,7 @@
 typedef struct gal_train_config {
     char *init; /* folder of a model to start from; "": fresh weights */
     struct {
-        int64_t vocab, width, layers, heads, kv_heads, head_size, hidden, window, context;
+        int64_t vocab, width, layers, heads, kv_heads, head_size, hidden, window, context, experts, experts_used;
         double rope_theta, norm_eps, init_range;
         bool tied;
     } model;
@@ -26,6 +26,10 @@ typedef struct gal_train_config {
     struct {
         int64_t rows, sequence, accumulate;
     } batch;
+    struct {
+        double balance, z;
+        bool per_layer;
+    } router;
     int64_t steps, seed;
     int precision; /* GAL_PRECISION_* */
     bool recompute, eager;

@@ -99,9 +99,12 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
                         (long long)t->step, isfinite(n.loss) ? "gradient" : "loss");
     gal_metric_step row = { t->step, t->tokens, n.loss, n.lr, n.grad_norm, speed, (double)gal_unix_time_s() };
     err = gal_metrics_step(t->metrics, &row, diag);
+    if (!err && t->router_sum) err = gal_metrics_routers(t->metrics, t->step, n.balance, n.z, diag);
     if (err) return err;
-    gal__run_log(t, "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s", (long long)t->step, n.loss,
-                 n.grad_norm, n.lr, speed);
+    char routers[700] = "";
+    if (t->router_sum) (void)snprintf(routers, sizeof routers, ", routers' balance %.4f, z %.4f", n.balance, n.z);
+    gal__run_log(t, "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s%s", (long long)t->step, n.loss,
+                 n.grad_norm, n.lr, speed, routers);
     double targets = (double)GAL_MAX(t->train.n_tokens - t->train.n_docs, (int64_t)1);
     double left = (double)(t->config->steps - t->step) * (double)(t->tokens - tokens) / t->shown_tokens_per_s;
     gal_train_event e = { .kind = GAL_TRAIN_STEP,
@@ -245,6 +248,8 @@ static void close_run(gal_trainer *t, bool leave_nothing) {
     gal_model_free(t->model);
     gal_step_free(&t->st);
     gal_dev_give(t->dev, t->loss_sum);
+    gal_dev_give(t->dev, t->router_sum);
+    gal_dev_give(t->dev, t->balance.sums);
     gal_dev_close(t->dev);
     gal_free(t->rows.ids);
     gal_free(t->rows.pos);

@@ -90,6 +90,7 @@ gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_di
             "CREATE TABLE IF NOT EXISTS steps (step INTEGER PRIMARY KEY, tokens INTEGER NOT NULL,"
             " loss_nats REAL NOT NULL, lr REAL NOT NULL, grad_norm REAL NOT NULL, tokens_per_s REAL NOT NULL,"
             " unix_time_s REAL NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS routers (step INTEGER PRIMARY KEY, balance REAL NOT NULL, z REAL NOT NULL);"
             "CREATE TABLE IF NOT EXISTS evaluations (step INTEGER PRIMARY KEY, tokens INTEGER NOT NULL,"
             " bytes INTEGER NOT NULL, nats_per_token REAL NOT NULL, bits_per_byte REAL NOT NULL,"
             " unix_time_s REAL NOT NULL);"
@@ -185,6 +186,11 @@ gal_err gal_metrics_step(gal_metrics *m, const gal_metric_step *r, gal_diag *dia
     return hold(m, "INSERT OR REPLACE INTO steps VALUES (?, ?, ?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
 }
 
+gal_err gal_metrics_routers(gal_metrics *m, int64_t step, double balance, double z, gal_diag *diag) {
+    double v[] = { (double)step, balance, z };
+    return hold(m, "INSERT OR REPLACE INTO routers VALUES (?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
+}
+
 gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *r, gal_diag *diag) {
     double v[] = { (double)r->step, (double)r->tokens, (double)r->bytes, r->nats, r->bits_per_byte, r->time_s };
     return hold(m, "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
@@ -193,6 +199,7 @@ gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *r, gal_diag *dia
 gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag) {
     double v[] = { (double)step };
     gal_err err = hold(m, "DELETE FROM steps WHERE step > ?", NULL, v, 1, diag);
+    if (!err) err = hold(m, "DELETE FROM routers WHERE step > ?", NULL, v, 1, diag);
     if (!err) err = hold(m, "DELETE FROM evaluations WHERE step > ?", NULL, v, 1, diag);
     return err ? err : gal_metrics_flush(m, diag);
 }

@@ -27,6 +27,8 @@ gal_err gal_metrics_fact(gal_metrics *m, const char *key, const char *value, gal
 void gal_metrics_get_fact(gal_metrics *m, const char *key, char *value, size_t bytes);
 /* A row of a step that is there already is replaced. */
 gal_err gal_metrics_step(gal_metrics *m, const gal_metric_step *row, gal_diag *diag);
+/* The losses of a step's routers (table routers), where there are experts. */
+gal_err gal_metrics_routers(gal_metrics *m, int64_t step, double balance, double z, gal_diag *diag);
 gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *row, gal_diag *diag);
 /* GAL_EBUSY: another program kept the file for five seconds; the rows are held back further. */
 gal_err gal_metrics_flush(gal_metrics *m, gal_diag *diag);

@@ -2,7 +2,8 @@
  * update. Invariant: a replayed segment computes the bytes that it would compute eagerly.
  *
  * Each target's loss weighs 1 / (targets of the whole step), so a step is the mean over its targets however its rows
- * are dealt to batches. SPDX-License-Identifier: Apache-2.0 */
+ * are dealt to batches. The routers' own losses are means over rows of a batch: each batch counts for its share.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "train/trainer.h"
 
 #include "base/mem.h"
@@ -14,6 +15,22 @@ static size_t rows_tokens(const gal_trainer *t) {
     return (size_t)(c->batch.rows * c->batch.sequence * c->batch.accumulate);
 }
 
+/* Losses of routers act in training alone: evaluation leaves st.balance out. */
+static gal_err router_memory(gal_trainer *t, gal_diag *diag) {
+    const gal_config *m = &t->model->config;
+    const gal_train_config *c = t->config;
+    if (!m->experts) return GAL_OK;
+    t->balance = (gal_balance){ .layers = m->L,
+                                .experts = m->experts,
+                                .balance = c->router.balance / (double)c->batch.accumulate,
+                                .z = c->router.z / (double)c->batch.accumulate,
+                                .per_layer = c->router.per_layer };
+    t->balance.sums = gal_dev_take_array(t->dev, (size_t)(m->L * (2 + 2 * m->experts)), sizeof *t->balance.sums);
+    t->router_sum = gal_dev_take_array(t->dev, 2, sizeof *t->router_sum);
+    if (t->balance.sums && t->router_sum) return GAL_OK;
+    return gal_fail(diag, GAL_ENOMEM, "no memory for the balance of experts");
+}
+
 gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag) {
     size_t n = rows_tokens(t);
     gal_err err = gal_step_init(&t->st, t->dev, t->config->batch.rows * t->config->batch.sequence, diag);
@@ -22,6 +39,8 @@ gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag) {
     t->st.n = t->st.room;
     t->loss_sum = gal_dev_take(t->dev, sizeof *t->loss_sum);
     if (!t->loss_sum) return gal_fail(diag, GAL_ENOMEM, "no memory for a number");
+    err = router_memory(t, diag);
+    if (err) return err;
     t->rows.ids = gal_alloc_array(n, sizeof(int32_t));
     t->rows.pos = gal_alloc_array(n, sizeof(int32_t));
     t->rows.start = gal_alloc_array(n, sizeof(int32_t));
@@ -40,13 +59,21 @@ static void zero_segment(gal_trainer *t) {
     gal_adamw_zero(t->cx, t->opt);
     gal_k_map fill = { .y = t->loss_sum, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
     gal_launch(t->cx, GAL_K_FILL, &fill, sizeof fill);
+    if (!t->router_sum) return;
+    fill = (gal_k_map){
+        .y = t->router_sum, .dt = GAL_F32, .adt = GAL_F32, .count = 4
+    }; /* two doubles of zero bits */
+    gal_launch(t->cx, GAL_K_FILL, &fill, sizeof fill);
 }
 
 static void batch_segment(gal_trainer *t) {
     gal_tape_on(t->cx, t->config->recompute);
+    t->st.balance = t->router_sum ? &t->balance : NULL;
     gal_t *loss = t->model->family->loss(t->cx, t->model, &t->st);
     gal_t *sum = gal_weighted_sum(t->cx, loss, &t->st);
     gal_backward(t->cx, sum, GAL__TRAIN_SET);
+    if (t->router_sum) gal_moe_losses(t->cx, &t->st, t->router_sum, 1.0 / (double)t->config->batch.accumulate);
+    t->st.balance = NULL;
     if (!sum) return;
     gal_k_map add = { .y = t->loss_sum, .a = t->loss_sum, .b = sum->data, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
     gal_launch(t->cx, GAL_K_ADD, &add, sizeof add);
@@ -150,8 +177,15 @@ gal_err gal__train_step(gal_trainer *t, gal__train_numbers *out, gal_diag *diag)
     t->place = place;
     t->step++;
     t->tokens += (int64_t)rows_tokens(t);
-    *out = (gal__train_numbers){ loss, (double)t->opt->step.grad_norm, lr, targets };
-    return GAL_OK;
+    double routers[2] = { 0 };
+    if (t->router_sum) err = gal_dev_download(t->dev, routers, t->router_sum, sizeof routers, diag);
+    *out = (gal__train_numbers){ .loss = loss,
+                                 .grad_norm = (double)t->opt->step.grad_norm,
+                                 .lr = lr,
+                                 .balance = routers[0],
+                                 .z = routers[1],
+                                 .targets = targets };
+    return err;
 }
 
 gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag) {

@@ -38,7 +38,9 @@ typedef struct gal_trainer {
     struct {
         int32_t *ids, *pos, *start, *target; /* rows of the whole step */
     } rows;
-    float *loss_sum; /* of the step or batch, in the device's memory */
+    gal_balance balance; /* of models with experts: what their layers leave, and the losses of their routers */
+    double *router_sum;  /* [2] those losses in the step, a mean over its batches; NULL: no experts */
+    float *loss_sum;     /* of the step or batch, in the device's memory */
     gal_plan *zero_plan, *batch_plan, *update_plan, *eval_plan;
 
     /* What a checkpoint holds besides weights and moments. */
@@ -66,6 +68,7 @@ gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag); /* rows and st, 
 typedef struct gal__train_numbers {
     double loss; /* nats per target token */
     double grad_norm, lr;
+    double balance, z; /* losses of routers, without their factors; 0 without experts */
     int64_t targets;
 } gal__train_numbers;
 /* One optimiser step: moves place, step and tokens. */

@@ -19,6 +19,7 @@ typedef struct piece {
 typedef struct launched {
     gal_kernel_id id;
     void *args;
+    size_t bytes;
 } launched;
 
 typedef struct graph {
@@ -281,7 +282,7 @@ static gal_err far_launch(void *self, gal_kernel_id id, const void *args, size_t
             return gal_fail(diag, GAL_ENOMEM, "far: no memory");
         }
         memcpy(copy, args, bytes);
-        g->list[g->count++] = (launched){ id, copy };
+        g->list[g->count++] = (launched){ id, copy, bytes };
         return GAL_OK;
     }
     d->counts.launches++;
@@ -319,7 +320,7 @@ static gal_err far_graph_launch(void *self, const void *which, gal_diag *diag) {
     (void)diag;
     d->counts.graph_launches++;
     for (size_t i = 0; i < g->count; i++) /* what it points to may be gone by now */
-        check_args(d, g->list[i].id, g->list[i].args, SHAPES[g->list[i].id].bytes);
+        check_args(d, g->list[i].id, g->list[i].args, g->list[i].bytes);
     open_memory(d);
     for (size_t i = 0; i < g->count; i++) run(d, g->list[i].id, g->list[i].args);
     close_memory(d);

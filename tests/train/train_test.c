@@ -156,6 +156,62 @@ static void same_bytes(void **state) {
     same_end("plain", "recompute");
 }
 
+/* The losses of the last step's routers, from the run's own log. */
+static void router_losses(const char *name, double *balance, double *z) {
+    char path[500];
+    gal_buf log = { 0 };
+    (void)snprintf(path, sizeof path, "%s/%s/log.txt", folder, name);
+    CHECK_OK(gal_read_file(&log, path, 1 << 20, diag));
+    gal_buf_putc(&log, 0);
+    const char *at = strstr(log.data, "step 8: loss");
+    at = at ? strstr(at, "routers' balance ") : NULL;
+    if (!at) fail_msg("%s: no losses of routers", path);
+    char *end = NULL;
+    *balance = strtod(at + strlen("routers' balance "), &end);
+    assert_non_null(strstr(end, ", z ") == end ? end : NULL);
+    *z = strtod(end + 4, &end);
+    gal_buf_free(&log);
+}
+
+#define SPARSE "model.experts=4 model.experts_used=2 model.hidden=20 router.balance=0.05 "
+static void experts(void **state) {
+    (void)state;
+    static const char *const OTHERS[][2] = { { "moe-eager", "eager=true" },
+                                             { "moe-one", "device.threads=1" },
+                                             { "moe-seven", "device.threads=7" },
+                                             { "moe-recompute", "recompute=true" } };
+    listener l = { 0 };
+    double balance, z, loose, loose_z;
+    CHECK_OK(train("moe", SPARSE, false, false, &l, diag));
+    assert_true(l.last_loss < l.first_loss - 0.3);
+    gal_buf_free(&l.notes);
+    router_losses("moe", &balance, &z);
+    assert_true(balance > 1.9 && balance < 4 && z > 0);
+    for (size_t i = 0; i < GAL_LEN(OTHERS); i++) {
+        char set[200];
+        (void)snprintf(set, sizeof set, SPARSE "%s", OTHERS[i][1]);
+        CHECK_OK(train(OTHERS[i][0], set, false, false, NULL, diag));
+        same_end("moe", OTHERS[i][0]);
+    }
+    gal_diag why = { 0 };
+    assert_int_equal(train("moe-bad", SPARSE "model.experts_used=5", false, false, NULL, &why), GAL_EINPUT);
+    assert_non_null(strstr(why.text, "model.experts_used: expected at most model.experts 4, found 5"));
+    /* Both losses pull: they end lower than without their factors. */
+    CHECK_OK(train("moe-pulled", SPARSE "router.balance=3 router.z=1 optimizer.clip=0", false, false, NULL, diag));
+    CHECK_OK(train("moe-loose", SPARSE "router.balance=0 router.z=0 optimizer.clip=0", false, false, NULL, diag));
+    router_losses("moe-pulled", &balance, &z);
+    router_losses("moe-loose", &loose, &loose_z);
+    if (!(balance < loose && z < loose_z)) fail_msg("balance %g and %g, z %g and %g", balance, loose, z, loose_z);
+    /* A mean over batches: two halves of the rows, taken one after the other. */
+    CHECK_OK(train("moe-halves", SPARSE "batch.rows=1 batch.accumulate=2", false, false, NULL, diag));
+    router_losses("moe-halves", &balance, &z);
+    assert_true(balance > 1.9 && balance < 4);
+    /* On a device whose memory is closed to the host. */
+    far_use();
+    CHECK_OK(train("moe-far", SPARSE "device.name=far", false, false, NULL, diag));
+    same_end("moe", "moe-far");
+}
+
 static void stop_and_resume(void **state) {
     (void)state;
     listener l = { .stop_at = 3 };
@@ -446,6 +502,7 @@ int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bytes),
+        cmocka_unit_test(experts),
         cmocka_unit_test(stop_and_resume),
         cmocka_unit_test(kill_and_resume),
         cmocka_unit_test(bf16),
