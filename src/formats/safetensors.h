@@ -72,7 +72,7 @@ const char *gal_safetensors_meta(const gal_safetensors *s, const char *key);    
 typedef struct gal_st_set gal_st_set;
 gal_err gal_st_set_open(gal_st_set **out, const char *dir, const char *stem, gal_diag *diag);
 /* Whether there are weights under that stem, good or bad. */
-bool gal_st_set_exists(const char *dir, const char *stem);
+gal_err gal_st_set_exists(bool *there, const char *dir, const char *stem, gal_diag *diag);
 void gal_st_set_close(gal_st_set *s);
 size_t gal_st_set_count(const gal_st_set *s);
 const gal_st_tensor *gal_st_set_at(const gal_st_set *s, size_t i); /* sorted by name */

@@ -192,13 +192,14 @@ static bool join_names(gal_buf *name, gal_buf *single, gal_buf *index, const cha
     return !index->oom;
 }
 
-bool gal_st_set_exists(const char *dir, const char *stem) {
+gal_err gal_st_set_exists(bool *there, const char *dir, const char *stem, gal_diag *diag) {
     gal_buf name = { 0 }, single = { 0 }, index = { 0 };
-    bool there = join_names(&name, &single, &index, dir, stem) && (gal_exists(single.data) || gal_exists(index.data));
+    bool fits = join_names(&name, &single, &index, dir, stem);
+    *there = fits && (gal_exists(single.data) || gal_exists(index.data));
     gal_buf_free(&name);
     gal_buf_free(&single);
     gal_buf_free(&index);
-    return there;
+    return fits ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
 }
 
 gal_err gal_st_set_open(gal_st_set **out, const char *dir, const char *stem, gal_diag *diag) {

@@ -25,9 +25,18 @@ bool gal_layout_named(gal_layout *out, const char *name) {
     return !name || *out != GAL_LAYOUT_ANY;
 }
 
-static bool inside(const char *dir, const char *name, bool (*is)(const char *)) {
+/* A folder being looked at. Errors stick: what could not be asked must not count as absent. */
+typedef struct look {
+    const char *dir;
+    gal_diag *diag;
+    gal_err err;
+} look;
+
+static bool inside(look *l, const char *name, bool (*is)(const char *)) {
     gal_buf path = { 0 };
-    bool there = gal_path_join(&path, dir, name) && is(path.data);
+    const char *full = gal_path_join(&path, l->dir, name);
+    bool there = full && is(full);
+    if (!full && !l->err) l->err = gal_fail(l->diag, GAL_ENOMEM, "%s: no memory", l->dir);
     gal_buf_free(&path);
     return there;
 }
@@ -66,46 +75,62 @@ static const struct {
 } FOLDERS[] = { [GAL_LAYOUT_HF] = { "Hugging Face's layout", "config.json", "model" },
                 [GAL_LAYOUT_OWN] = { "Mistral's own layout", "params.json", "consolidated" } };
 
-static bool described(const char *dir, gal_layout l) { return inside(dir, FOLDERS[l].description, gal_exists); }
-static bool whole(const char *dir, gal_layout l) {
-    return described(dir, l) && gal_st_set_exists(dir, FOLDERS[l].stem);
+static bool described(look *l, gal_layout layout) { return inside(l, FOLDERS[layout].description, gal_exists); }
+
+static bool whole(look *l, gal_layout layout) {
+    bool weights = false;
+    if (l->err || !described(l, layout)) return false;
+    if (!l->err) l->err = gal_st_set_exists(&weights, l->dir, FOLDERS[layout].stem, l->diag);
+    return weights;
 }
 
 gal_err gal_model_layouts(bool there[GAL_LAYOUTS], const char *dir, gal_diag *diag) {
     size_t count = 0;
     gal_buf at = { 0 };
-    gal_err err = find_gguf(&at, &count, dir, diag);
-    there[GAL_LAYOUT_HF] = whole(dir, GAL_LAYOUT_HF);
-    there[GAL_LAYOUT_OWN] = whole(dir, GAL_LAYOUT_OWN);
+    look l = { .dir = dir, .diag = diag };
+    l.err = find_gguf(&at, &count, dir, diag);
+    there[GAL_LAYOUT_HF] = whole(&l, GAL_LAYOUT_HF);
+    there[GAL_LAYOUT_OWN] = whole(&l, GAL_LAYOUT_OWN);
     there[GAL_LAYOUT_GGUF] = count > 0;
     gal_buf_free(&at);
-    return err;
+    return l.err;
 }
 
-/* In a folder the layout to read; at holds a GGUF file's path if it is that. */
+/* No whole layout, one without its weights, or several GGUF files. */
+static gal_err choose_poor(look *l, gal_layout *out, size_t count) {
+    *out = described(l, GAL_LAYOUT_HF) ? GAL_LAYOUT_HF : GAL_LAYOUT_OWN; /* loading it says what is missing */
+    if (described(l, *out) || l->err) return l->err;
+    if (count)
+        return gal_fail(l->diag, GAL_EINPUT, "%s: holds %zu GGUF files: name the one that is meant", l->dir, count);
+    return gal_fail(l->diag, GAL_EINPUT,
+                    "%s: not a model: looked for config.json, params.json, a GGUF file and checkpoints/step-N in it",
+                    l->dir);
+}
+
+/* In a folder the layout to read; at holds a GGUF file's path if it is that. A run directory's checkpoints come
+ * before a GGUF file that lies beside them. */
 static gal_err choose(gal_buf *at, gal_layout *out, const char *dir, gal_layout want, gal_diag *diag) {
     size_t count = 0;
-    bool hf = want == GAL_LAYOUT_HF, own = want == GAL_LAYOUT_OWN, any = want == GAL_LAYOUT_ANY;
-    if (!any && want != GAL_LAYOUT_GGUF && !described(dir, want))
+    look l = { .dir = dir, .diag = diag };
+    bool any = want == GAL_LAYOUT_ANY;
+    *out = want;
+    if (any && whole(&l, GAL_LAYOUT_HF)) *out = GAL_LAYOUT_HF;
+    if (*out == GAL_LAYOUT_ANY && whole(&l, GAL_LAYOUT_OWN)) *out = GAL_LAYOUT_OWN;
+    if (l.err) return l.err;
+    if (*out == GAL_LAYOUT_HF || *out == GAL_LAYOUT_OWN) {
+        if (any || described(&l, *out) || l.err) return l.err;
         return gal_fail(diag, GAL_EINPUT, "%s: expected %s: %s is missing", dir, FOLDERS[want].name,
                         FOLDERS[want].description);
-    hf = hf || (any && whole(dir, GAL_LAYOUT_HF));
-    own = own || (any && !hf && whole(dir, GAL_LAYOUT_OWN));
-    *out = hf ? GAL_LAYOUT_HF : own ? GAL_LAYOUT_OWN : GAL_LAYOUT_GGUF;
-    if (hf || own) return GAL_OK;
-    if (!any || !inside(dir, "checkpoints", gal_is_dir)) {
-        gal_err err = find_gguf(at, &count, dir, diag);
-        if (err || count == 1) return err;
     }
-    if (want == GAL_LAYOUT_GGUF)
+    *out = GAL_LAYOUT_GGUF;
+    bool run = any && inside(&l, "checkpoints", gal_is_dir);
+    if (!run && !l.err) l.err = find_gguf(at, &count, dir, diag);
+    if (l.err || count == 1) return l.err;
+    if (!any)
         return gal_fail(diag, GAL_EINPUT, "%s: expected one GGUF file (*.gguf), found %zu: name the file itself", dir,
                         count);
-    *out = described(dir, GAL_LAYOUT_HF) ? GAL_LAYOUT_HF : GAL_LAYOUT_OWN; /* whose weights are missing */
-    if (described(dir, *out)) return GAL_OK;
-    if (count) return gal_fail(diag, GAL_EINPUT, "%s: holds %zu GGUF files: name the one that is meant", dir, count);
-    return gal_fail(diag, GAL_EINPUT,
-                    "%s: not a model: looked for config.json, params.json, a GGUF file and checkpoints/step-N in it",
-                    dir);
+    gal_buf_clear(at);
+    return choose_poor(&l, out, count);
 }
 
 gal_err gal__resolve(gal_buf *at, gal_layout *layout, const char *path, gal_layout want, gal_diag *diag) {

@@ -15,10 +15,11 @@
 #include <string.h>
 
 enum { MOST_SAYS = 4, MOST_ARGS = 12 };
-/* What refusing may cost: the largest request of the library (a device's first block is 4 MiB), all memory that the
+/* What refusing may cost: the largest request of the library (a device's first block is 4 MiB, the weights
+ * of 4,096 layers have a table of 5), all memory that the
  * program may ask for (thread stacks and libraries included), processor time, and time in which one that waits for a
  * pipe is told from a machine that is busy. */
-enum { MOST_REQUEST = 5 << 20, MOST_DATA = 64 << 20, MOST_CPU_S = 10, MOST_WAIT_S = 120 };
+enum { MOST_REQUEST = 6 << 20, MOST_DATA = 64 << 20, MOST_CPU_S = 10, MOST_WAIT_S = 120 };
 
 extern char work[256]; /* a folder for this program; case folders lie in it */
 

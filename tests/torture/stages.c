@@ -390,6 +390,24 @@ static gal_err run_open(gal_diag *diag) {
     return err;
 }
 
+/* Layouts of others: params.json with an index, FP8 inside a wrapper, a GGUF file in a folder. */
+static gal_err run_layouts(gal_diag *diag) {
+    static const char *const FOLDERS[] = { "tests/golden/own-yarn", "tests/golden/own-fp8",
+                                           "tests/golden/gguf-mistral3" };
+    gal_err err = GAL_OK;
+    for (size_t i = 0; i < GAL_LEN(FOLDERS) && !err; i++) {
+        gal_model *m = NULL;
+        gal_tokenizer *t = NULL;
+        gal_generation g;
+        gal_buf dir = { 0 };
+        err = gal_lm_load(&m, &t, &g, &dir, FOLDERS[i], diag);
+        gal_model_free(m);
+        gal_tokenizer_free(t);
+        gal_buf_free(&dir);
+    }
+    return err;
+}
+
 static void prepare_speak(void) {
     gal_lm_options o = lm_options();
     CHECK_OK(gal_lm_open(&lm, model_folder(), &o, diag));
@@ -577,6 +595,7 @@ const stage STAGES[] = {
     { "threads", 100, nothing, run_threads, nothing_after },
     { "gguf", 200, nothing, run_gguf, nothing_after },
     { "open", 60, nothing, run_open, nothing_after },
+    { "layouts", 60, nothing, run_layouts, nothing_after },
     { "generate", 60, prepare_speak, speak, after_speak },
     { "save", 60, prepare_save, run_save, after_save },
     { "train", 16, prepare_train, run_train, after_train },
