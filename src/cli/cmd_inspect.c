@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "cli/io.h"
+#include "formats/chat.h"
 #include "infer/lm.h"
 
 #include <string.h>
@@ -15,6 +16,7 @@ typedef struct facts {
     const gal_model *m;
     const gal_tokenizer *t; /* NULL: none */
     const gal_generation *g;
+    const gal_chat *chat;
     const char *dir;         /* the folder or file that was read */
     bool there[GAL_LAYOUTS]; /* layouts that the folder has */
     int64_t params, context;
@@ -50,9 +52,11 @@ static void judge(facts *f) {
 }
 
 static facts facts_of(const gal_cli *cli, const gal_model *m, const gal_tokenizer *t, const gal_generation *g,
-                      const char *dir) {
+                      const gal_chat *chat, const char *dir) {
     const gal_config *c = &m->config;
-    facts f = { .path = cli->operands[0], .m = m, .t = t, .g = g, .dir = dir, .params = gal_model_params(m) };
+    facts f = {
+        .path = cli->operands[0], .m = m, .t = t, .g = g, .chat = chat, .dir = dir, .params = gal_model_params(m)
+    };
     f.context = gal_cli_int(cli, "context") ? gal_cli_int(cli, "context") : c->max_positions;
     for (size_t i = 0; i < m->n_weights; i++) f.weights += gal_wbytes(&m->weights[i]);
     f.cache = gal_cache_bytes_for(c, cache_type(cli), 1, f.context);
@@ -135,6 +139,16 @@ static void print_sampling(const gal_generation *g) {
     if (before[0] == ',') printf(" (the model's own defaults)\n");
 }
 
+/* Templates are carried, not shown: --json has their text. */
+static void print_templates(const gal_chat *c) {
+    for (size_t i = 0; i < c->n_templates; i++) {
+        const gal_chat_template *t = &c->templates[i];
+        printf("%s%s%s%zu bytes", i ? ", " : "template    ", t->name ? t->name : "", t->name ? " " : "",
+               strlen(t->text));
+    }
+    if (c->n_templates) printf(" (of chats; carried by convert)\n");
+}
+
 static void print_text(const facts *f) {
     const gal_config *c = &f->m->config;
     char a[40];
@@ -152,6 +166,7 @@ static void print_text(const facts *f) {
     printf(", %s in %zu tensors\n", gal_cli_bytes_text(a, sizeof a, f->weights), f->m->n_weights);
     print_vocabulary(f);
     print_sampling(f->g);
+    print_templates(f->chat);
     printf("memory      context %lld: weights %s", (long long)f->context,
            gal_cli_bytes_text(a, sizeof a, f->weights));
     uint64_t mapped = gal_model_mapped_bytes(f->m);
@@ -212,7 +227,12 @@ static void json_layouts(gal_buf *b, const facts *f) {
     if (g->min_p >= 0) gal_buf_printf(b, "%s\"min_p\": %.9g", before, g->min_p), before = ", ";
     if (g->repetition_penalty >= 0)
         gal_buf_printf(b, "%s\"repetition_penalty\": %.9g", before, g->repetition_penalty);
-    gal_buf_puts(b, "}");
+    gal_buf_puts(b, "}, \"chat_template\": ");
+    const char *chat = gal_chat_default(f->chat);
+    if (chat)
+        gal_buf_json(b, chat, strlen(chat));
+    else
+        gal_buf_puts(b, "null");
 }
 
 static gal_err print_json(gal_cli *cli, const facts *f) {
@@ -263,15 +283,26 @@ static void print_refusal(const gal_cli *cli) {
     gal_buf_free(&b);
 }
 
+static gal_err read_chat(gal_chat *c, const char *dir, gal_diag *diag) {
+    if (gal_is_dir(dir)) return gal_chat_of_folder(c, dir, diag);
+    gal_gguf *g = NULL;
+    gal_err err = gal_gguf_open(&g, dir, diag);
+    if (!err) err = gal_chat_of_file(c, g, diag);
+    gal_gguf_close(g);
+    return err;
+}
+
 static gal_err run(gal_cli *cli) {
+    gal_chat chat = { 0 };
     gal_model *m = NULL;
     gal_tokenizer *t = NULL;
     gal_generation g;
     gal_buf dir = { 0 };
     gal_err err = gal_lm_load_as(&m, &t, &g, &dir, cli->operands[0], gal_cli_layout(cli), &cli->diag);
+    if (!err) err = read_chat(&chat, dir.data, &cli->diag);
     if (err == GAL_EINPUT) print_refusal(cli);
     if (!err) {
-        facts f = facts_of(cli, m, t, &g, dir.data);
+        facts f = facts_of(cli, m, t, &g, &chat, dir.data);
         if (cli->json) {
             err = print_json(cli, &f);
         } else {
@@ -281,6 +312,7 @@ static gal_err run(gal_cli *cli) {
         if (!err) err = gal_model_check_finite(m, &cli->diag); /* after the report: it reads the whole file */
         gal_cli_warn(cli, m);
     }
+    gal_chat_free(&chat);
     gal_tokenizer_free(t);
     gal_model_free(m);
     gal_buf_free(&dir);

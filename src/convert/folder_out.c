@@ -153,10 +153,10 @@ static json_t *piece(const gal_tokenizer *t, int32_t id) {
 }
 
 static json_t *templates(const gal__extras *e) {
-    if (e->n_templates == 1 && !e->templates[0].name) return json_string(e->templates[0].text);
+    if (e->chat.n_templates == 1 && !e->chat.templates[0].name) return json_string(e->chat.templates[0].text);
     json_t *list = json_array();
-    for (size_t i = 0; list && i < e->n_templates; i++) {
-        const gal__template *t = &e->templates[i];
+    for (size_t i = 0; list && i < e->chat.n_templates; i++) {
+        const gal_chat_template *t = &e->chat.templates[i];
         json_t *one = json_pack("{s:s, s:s}", "name", t->name ? t->name : "default", "template", t->text);
         if (!one || json_array_append_new(list, one)) {
             json_decref(list);
@@ -174,8 +174,8 @@ static gal_err write_tokenizer_config(const gal__job *j, const gal__extras *e, c
     bool bad = !o || !gal_path_join(&path, dir, "tokenizer_config.json");
     if (t) {
         bad |= json_object_set_new(o, "tokenizer_class", json_string("LlamaTokenizer")) != 0;
-        bad |= json_object_set_new(o, "add_bos_token", json_boolean(e->add_bos != 0)) != 0;
-        bad |= json_object_set_new(o, "add_eos_token", json_boolean(e->add_eos == 1)) != 0;
+        bad |= json_object_set_new(o, "add_bos_token", json_boolean(e->chat.add_bos != 0)) != 0;
+        bad |= json_object_set_new(o, "add_eos_token", json_boolean(e->chat.add_eos == 1)) != 0;
         bad |= json_object_set_new(o, "bos_token", piece(t, gal_tokenizer_bos(t))) != 0;
         bad |= json_object_set_new(o, "eos_token", piece(t, gal_tokenizer_eos(t))) != 0;
         bad |= json_object_set_new(o, "unk_token", piece(t, gal_tokenizer_unk(t))) != 0;
@@ -184,7 +184,7 @@ static gal_err write_tokenizer_config(const gal__job *j, const gal__extras *e, c
         bad |= json_object_set_new(o, "legacy", json_true()) != 0;
         bad |= json_object_set_new(o, "model_max_length", json_integer(gal_source_config(j->s)->max_positions)) != 0;
     }
-    if (e->n_templates) bad |= json_object_set_new(o, "chat_template", templates(e)) != 0;
+    if (e->chat.n_templates) bad |= json_object_set_new(o, "chat_template", templates(e)) != 0;
     gal_err err = bad ? gal_fail(diag, GAL_ENOMEM, "%s: no memory for tokenizer_config.json", dir)
                       : gal__json_print(o, &text, path.data, diag);
     if (!err) err = gal_write_file(path.data, text.data, text.len, diag);
@@ -202,7 +202,7 @@ static gal_err write_extras(const gal__job *j, const char *dir, gal_diag *diag) 
     if (file) {
         err = gal__extras_read(&e, j, diag);
         if (!err && e.tokenizer) err = write_vocabulary(&e, dir, diag);
-        if (!err && (e.tokenizer || e.n_templates)) err = write_tokenizer_config(j, &e, dir, diag);
+        if (!err && (e.tokenizer || e.chat.n_templates)) err = write_tokenizer_config(j, &e, dir, diag);
     } else {
         gal_generation_defaults(&e.generation);
         err = gal__copy_files(j, dir, diag);

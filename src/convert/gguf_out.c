@@ -97,8 +97,8 @@ static gal_err put_vocabulary(gal_gguf_writer *w, const gal__job *j, const gal__
     if (t) {
         gal_gguf_put_string(w, "tokenizer.ggml.pre", "default", 7);
         err = put_pieces(w, t, gal_source_config(j->s)->V, diag);
-        gal_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", e->add_bos != 0);
-        gal_gguf_put_bool(w, "tokenizer.ggml.add_eos_token", e->add_eos == 1);
+        gal_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", e->chat.add_bos != 0);
+        gal_gguf_put_bool(w, "tokenizer.ggml.add_eos_token", e->chat.add_eos == 1);
         gal_gguf_put_bool(w, "tokenizer.ggml.add_space_prefix", gal_tokenizer_adds_space(t));
         gal_gguf_put_bool(w, "tokenizer.ggml.remove_extra_whitespaces", gal_tokenizer_joins_spaces(t));
     }
@@ -107,12 +107,12 @@ static gal_err put_vocabulary(gal_gguf_writer *w, const gal__job *j, const gal__
 }
 
 static gal_err put_templates(gal_gguf_writer *w, const gal__extras *e, gal_diag *diag) {
-    const char **names = gal_alloc_array(e->n_templates, sizeof *names);
+    const char **names = gal_alloc_array(e->chat.n_templates, sizeof *names);
     gal_buf key = { 0 };
     size_t named = 0;
-    if (!names) return gal_fail(diag, GAL_ENOMEM, "no memory for the names of %zu templates", e->n_templates);
-    for (size_t i = 0; i < e->n_templates; i++) {
-        const gal__template *t = &e->templates[i];
+    if (!names) return gal_fail(diag, GAL_ENOMEM, "no memory for the names of %zu templates", e->chat.n_templates);
+    for (size_t i = 0; i < e->chat.n_templates; i++) {
+        const gal_chat_template *t = &e->chat.templates[i];
         gal_buf_clear(&key);
         gal_buf_printf(&key, t->name ? "tokenizer.chat_template.%s" : "tokenizer.chat_template",
                        t->name ? t->name : "");

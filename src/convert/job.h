@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "convert/convert.h"
 #include "convert/source.h"
+#include "formats/chat.h"
 #include "text/tokenizer.h"
 
 typedef struct gal__job {
@@ -42,15 +43,10 @@ gal_err gal__write_gguf(gal__job *j, const char *path, gal_diag *diag);
 gal_err gal__write_folder(gal__job *j, const char *dir, gal_diag *diag);
 
 /* extras.c    What a folder or file says besides its tensors. */
-typedef struct gal__template {
-    char *name, *text; /* name NULL: the one that is used when none is named */
-} gal__template;
 typedef struct gal__extras {
     gal_tokenizer *tokenizer; /* NULL: none that we read */
     gal_generation generation;
-    gal__template *templates;
-    size_t n_templates;
-    int add_bos, add_eos; /* 0, 1; -1: not said */
+    gal_chat chat;
 } gal__extras;
 gal_err gal__extras_read(gal__extras *e, const gal__job *j, gal_diag *diag);
 void gal__extras_free(gal__extras *e);

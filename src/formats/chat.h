@@ -1,0 +1,27 @@
+/* chat.h - what a model's folder or GGUF file says of texts besides their vocabulary: templates of chats, and whether
+ * texts begin and end with a token (formats.md 2, 4.2). Carried as they are; nothing here runs them.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_FORMATS_CHAT_H
+#define GAL_FORMATS_CHAT_H
+
+#include "formats/gguf.h"
+
+typedef struct gal_chat_template {
+    char *name, *text; /* name NULL: the one that is used when none is named */
+} gal_chat_template;
+
+typedef struct gal_chat {
+    gal_chat_template *templates; /* [n_templates] */
+    size_t n_templates;
+    int add_bos, add_eos; /* 0, 1; -1: not said */
+} gal_chat;
+
+/* chat_template.jinja, else tokenizer_config.json's, else chat_template.json's; none is no error. After a failure,
+ * too, *c is to be freed. */
+gal_err gal_chat_of_folder(gal_chat *c, const char *dir, gal_diag *diag);
+/* tokenizer.chat_template and tokenizer.chat_template.NAME. */
+gal_err gal_chat_of_file(gal_chat *c, const gal_gguf *g, gal_diag *diag);
+const char *gal_chat_default(const gal_chat *c); /* NULL: none */
+void gal_chat_free(gal_chat *c);
+
+#endif
