@@ -293,6 +293,9 @@ static gal_err read_chat(gal_chat *c, const char *dir, gal_diag *diag) {
 }
 
 static gal_err run(gal_cli *cli) {
+    if (gal_cli_given(cli, "experts")) return gal_cli_inspect_experts(cli);
+    if (gal_cli_given(cli, "text") || gal_cli_given(cli, "ids"))
+        return gal_cli_usage(cli, "a text is for --experts alone");
     gal_chat chat = { 0 };
     gal_model *m = NULL;
     gal_tokenizer *t = NULL;
@@ -335,6 +338,9 @@ static const gal_option OPTIONS[] = {
       .choices = DTYPES,
       .fallback = "f32",
       .help = "number format of activations, keys and values to plan for" },
+    { .name = "experts", .help = "show which experts the routers choose for a text, layer by layer, beside chance" },
+    { .name = "text", .kind = GAL_V_FILE, .value = "FILE", .help = "the text of --experts; -: standard input" },
+    { .name = "ids", .kind = GAL_V_STRING, .value = "IDS", .help = "token ids instead of a text; -: standard input" },
     { .name = "tensors", .help = "list every tensor with its number format and shape" },
     GAL_LAYOUT_OPTION,
 };
@@ -345,7 +351,8 @@ const gal_command gal_cmd_inspect = {
     .operands = "MODEL",
     .min_operands = 1,
     .max_operands = 1,
-    .examples = "galerne inspect model --context 8192\ngalerne inspect model --tensors",
+    .examples = "galerne inspect model --context 8192\ngalerne inspect model --tensors\n"
+                "galerne inspect mixtral --experts --text essay.txt",
     .options = OPTIONS,
     .n_options = GAL_LEN(OPTIONS),
     .run = run,

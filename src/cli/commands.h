@@ -18,4 +18,6 @@ extern const gal_command gal_cmd_tokenize;
 extern const gal_command gal_cmd_train;
 extern const gal_command gal_cmd_version;
 
+gal_err gal_cli_inspect_experts(gal_cli *cli); /* inspect_experts.c: a part of inspect */
+
 #endif

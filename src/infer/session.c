@@ -129,6 +129,7 @@ int64_t gal_engine_context(const gal_engine *e) { return e->context; }
 const gal_cache *gal_engine_cache(const gal_engine *e) { return e->cache; }
 int64_t gal_engine_replays(const gal_engine *e) { return e->replays; }
 
+void gal_engine_tap(gal_engine *e, gal_tap_fn fn, void *user) { gal_set_tap(e->cx, fn, user); }
 void gal_engine_tap_inputs(gal_engine *e, gal_input_tap_fn fn, void *user) { gal_set_input_tap(e->cx, fn, user); }
 
 bool gal_engine_truncate(gal_engine *e, int64_t sequence, int64_t length) {

@@ -33,6 +33,8 @@ int64_t gal_engine_context(const gal_engine *e);
 const gal_cache *gal_engine_cache(const gal_engine *e);
 /* Called with each weight that is multiplied and its inputs (core/ctx.h), in steps that are not replayed. */
 void gal_engine_tap_inputs(gal_engine *e, gal_input_tap_fn fn, void *user);
+/* Called with each named tensor of such steps (core/ctx.h). */
+void gal_engine_tap(gal_engine *e, gal_tap_fn fn, void *user);
 bool gal_engine_truncate(gal_engine *e, int64_t sequence, int64_t length); /* as gal_cache_truncate() */
 int64_t gal_engine_replays(const gal_engine *e);                           /* steps that were replayed so far */
 
