@@ -5,6 +5,7 @@
 #include "cli/io.h"
 #include "convert/quantise.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,6 +26,8 @@ static bool show(void *user, const char *tensor, uint64_t done, uint64_t total) 
         double left_s = part > 0.0 ? (now - w->began_s) * (1.0 - part) / part : 0.0;
         if (whole)
             fprintf(stderr, "\r%78s\r", "");
+        else if (!done)
+            fprintf(stderr, "\rmeasuring errors: %-50.50s", tensor);
         else
             fprintf(stderr, "\rquantizing: %3.0f %%, %.0f s left, %-40.40s", 100.0 * part, left_s, tensor);
         w->shown_s = now;
@@ -144,9 +147,36 @@ static void note_importance(const gal_cli *cli, const gal_quantise *q) {
         fprintf(stderr, "note: the importance matrix knows nothing of %zu of %zu weights\n", i->missing, i->weights);
 }
 
+/* "4.5G", "700MiB", "12345": G is 10^9, GiB and Gi are 2^30. 0: no such size. */
+static uint64_t parse_size(const char *text) {
+    static const char UNITS[] = "KMGT";
+    char number[32];
+    double x = 0.0;
+    size_t n = strspn(text, "0123456789.");
+    if (!n || n >= sizeof number) return 0;
+    memcpy(number, text, n);
+    number[n] = 0;
+    if (!gal_parse_f64(number, &x)) return 0;
+    const char *unit = text[n] ? strchr(UNITS, toupper((unsigned char)text[n])) : NULL;
+    const char *rest = text + n + (unit ? 1 : 0);
+    bool binary = unit && (strcmp(rest, "i") == 0 || strcmp(rest, "iB") == 0);
+    if (*rest && !binary && strcmp(rest, "B") != 0) return 0;
+    for (const char *u = UNITS; unit && u <= unit; u++) x *= binary ? 1024.0 : 1000.0;
+    return x >= 1.0 && x < 9e18 ? (uint64_t)x : 0;
+}
+
+static gal_err choose(gal_cli *cli, gal_quantise *q) {
+    const char *size = gal_cli_string(cli, "size");
+    uint64_t bytes = size ? parse_size(size) : 0;
+    if (size && !bytes) return gal_cli_usage(cli, "--size: expected bytes, as 4.5G or 700MiB, found '%s'", size);
+    if (size || gal_cli_given(cli, "bits"))
+        return gal_quantise_budget(q, bytes, gal_cli_float(cli, "bits"), &cli->diag);
+    return gal_quantise_recipe(q, cli->operands[1], gal_cli_given(cli, "pure"), &cli->diag);
+}
+
 static gal_err quantize(gal_cli *cli, gal_quantise *q, const char *output) {
     note_importance(cli, q);
-    gal_err err = gal_quantise_recipe(q, cli->operands[1], gal_cli_given(cli, "pure"), &cli->diag);
+    gal_err err = choose(cli, q);
     if (!err) note_twice(cli, q);
     if (!err) err = gal_quantise_write(q, output, &cli->diag);
     if (!err && cli->json) err = print_json(cli, q);
@@ -157,7 +187,8 @@ static gal_err quantize(gal_cli *cli, gal_quantise *q, const char *output) {
 static gal_err run(gal_cli *cli) {
     const char *output = gal_cli_string(cli, "output");
     if (!output) return gal_cli_usage(cli, "-o FILE is missing");
-    if (cli->n_operands < 2) return gal_cli_usage(cli, "TYPE is missing");
+    int ways = (cli->n_operands > 1) + gal_cli_given(cli, "size") + gal_cli_given(cli, "bits");
+    if (ways != 1) return gal_cli_usage(cli, "expected one of TYPE, --size and --bits");
     gal_dev *dev = NULL;
     gal_quantise *q = NULL;
     watch w = { .cli = cli, .began_s = gal_now_s() };
@@ -187,6 +218,17 @@ static gal_err run(gal_cli *cli) {
 
 static const gal_option OPTIONS[] = {
     { .name = "output", .letter = 'o', .kind = GAL_V_FILE, .value = "FILE", .help = "the GGUF file to write" },
+    { .name = "size",
+      .kind = GAL_V_STRING,
+      .value = "BYTES",
+      .help = "instead of TYPE: a file of at most so many bytes, as 4.5G or 700MiB, with a type for each tensor by "
+              "measured error" },
+    { .name = "bits",
+      .kind = GAL_V_FLOAT,
+      .value = "B",
+      .min = 0.01,
+      .max = 32,
+      .help = "instead of TYPE: at most B bits per weight over all tensors, chosen likewise" },
     { .name = "imatrix",
       .kind = GAL_V_FILE,
       .value = "FILE",
@@ -212,6 +254,7 @@ const gal_command gal_cmd_quantize = {
         "Ends with a table: the types used, tensors whose rows are no multiple of a type's block and what was taken "
         "instead, the bits per weight over all.",
     .examples = "galerne quantize model-bf16.gguf Q4_K_M -o model-q4.gguf\n"
+                "galerne quantize model-bf16.gguf --size 4.5G --imatrix imatrix.gguf -o model-4g5.gguf\n"
                 "galerne quantize model-bf16.gguf Q4_K --strict --json -o model-q4.gguf",
     .options = OPTIONS,
     .n_options = GAL_LEN(OPTIONS),

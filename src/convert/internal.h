@@ -19,6 +19,11 @@ struct gal_quantise {
 
 /* Sets type, wanted and bytes of tensor i, with what is substituted if the wanted format does not fit. */
 gal_err gal__quantise_set(gal_quantise *q, size_t i, uint32_t wanted, gal_diag *diag);
+/* What no recipe speaks of: vectors and the router become f32, the rest stays as it is. */
+gal_err gal__quantise_rest(gal_quantise *q, gal_diag *diag);
+/* quantise_write.c: of the file as it would be written now; the message that tensor i holds no finite numbers. */
+gal_err gal__quantise_file_bytes(const gal_quantise *q, uint64_t *bytes, gal_diag *diag);
+gal_err gal__quantise_refuse(const gal_quantise *q, size_t i, gal_diag *diag);
 /* n numbers, whole blocks, from element `at` of tensor i on, in f32. */
 void gal__quantise_read(const gal_quantise *q, size_t i, int64_t at, int64_t n, float *out);
 /* importance.c: what each column of tensor i counts, into *out [matrices, columns] (gal_free); NULL: nothing is known

@@ -140,6 +140,16 @@ gal_err gal__quantise_set(gal_quantise *q, size_t i, uint32_t wanted, gal_diag *
     return gal_gguf_tensor_bytes(t->type, t->ndim, t->dim, &t->bytes, q->path, t->name, diag);
 }
 
+gal_err gal__quantise_rest(gal_quantise *q, gal_diag *diag) {
+    gal_err err = GAL_OK;
+    for (size_t i = 0; i < q->count && !err; i++) {
+        const gal_quantise_tensor *t = &q->tensors[i];
+        bool widen = is_float(t->from) && gal_recipe_kind_of(t->name, t->ndim) == GAL_RECIPE_F32;
+        if (!t->covered) err = gal__quantise_set(q, i, widen ? (uint32_t)GAL_BLOCK_F32 : t->from, diag);
+    }
+    return err;
+}
+
 gal_err gal_quantise_recipe(gal_quantise *q, const char *name, bool pure, gal_diag *diag) {
     const gal_recipe *r = gal_recipe_find(name);
     gal_recipe alone;
@@ -148,13 +158,10 @@ gal_err gal_quantise_recipe(gal_quantise *q, const char *name, bool pure, gal_di
     if (!r)
         return gal_fail(diag, GAL_EUSAGE, "%s: no such type: expected %s", name,
                         pure ? "a block format that can be written, as Q4_K" : gal_recipe_names());
+    err = gal__quantise_rest(q, diag);
     for (size_t i = 0; i < q->count && !err; i++) {
-        gal_quantise_tensor *t = &q->tensors[i];
-        if (!t->covered) {
-            bool widen = is_float(t->from) && gal_recipe_kind_of(t->name, t->ndim) == GAL_RECIPE_F32;
-            err = gal__quantise_set(q, i, widen ? (uint32_t)GAL_BLOCK_F32 : t->from, diag);
-            continue;
-        }
+        const gal_quantise_tensor *t = &q->tensors[i];
+        if (!t->covered) continue;
         uint32_t wanted = gal_recipe_format(r, &q->model, t->name, gal__quantise_columns(t));
         if (!gal_block_info_of(wanted)->writes)
             return gal_fail(diag, GAL_EUSAGE, "%s: this build cannot write %s", name, gal_gguf_type_name(wanted));

@@ -1,7 +1,7 @@
 /* quantise.h - making a model's file smaller: which block format each tensor gets, and writing the file.
  *
  *     gal_quantise_open()    a GGUF file, any kind of numbers in it
- *     one of: gal_quantise_recipe(), gal_quantise_pure()
+ *     one of: gal_quantise_recipe(), gal_quantise_budget()
  *     gal_quantise_write()   metadata as they were, tensors a batch of rows at a time
  *
  * Weights that are multiplied or looked up are quantised; vectors and the router are widened to f32; all else is
@@ -53,6 +53,10 @@ void gal_quantise_free(gal_quantise *q); /* NULL is allowed */
 /* Chooses a format for each tensor. name: one that gal_recipe_find() knows; pure: of the formats, without exceptions.
  * GAL_EUSAGE: no such name; GAL_EINPUT with the tensor: strict, and a format does not fit. */
 gal_err gal_quantise_recipe(gal_quantise *q, const char *name, bool pure, gal_diag *diag);
+
+/* budget.c: chooses by measured errors under a limit: on the bytes of the file, or, with file_bytes 0, on the bits
+ * per weight over all tensors. GAL_EUSAGE with the smallest possible if that is more. */
+gal_err gal_quantise_budget(gal_quantise *q, uint64_t file_bytes, double bits, gal_diag *diag);
 
 const gal_quantise_importance *gal_quantise_importance_of(const gal_quantise *q);
 size_t gal_quantise_count(const gal_quantise *q);

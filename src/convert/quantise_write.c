@@ -118,6 +118,10 @@ static gal_err fail_numbers(const gal_quantise *q, size_t i, int wrong, gal_diag
                     gal_gguf_type_name(t->type));
 }
 
+gal_err gal__quantise_refuse(const gal_quantise *q, size_t i, gal_diag *diag) {
+    return fail_numbers(q, i, NOT_FINITE, diag);
+}
+
 /* From one batch to the next the buffers change places: one is written, the other filled. */
 static gal_err run_batches(const writing *w, batch b, gal_diag *diag) {
     gal_quantise *q = w->q;
@@ -217,6 +221,33 @@ static gal_err refuse_source(const gal_quantise *q, const char *path, gal_diag *
     return GAL_OK;
 }
 
+/* all: [count]; NULL: the file will not be written. */
+static gal_err make_writer(gal_gguf_writer **out, const gal_quantise *q, writing *all, gal_diag *diag) {
+    gal_gguf_writer *w = NULL;
+    gal_err err = gal_gguf_writer_new(&w, diag);
+    if (err) return err;
+    put_metadata(w, q);
+    for (size_t i = 0; i < q->count; i++) {
+        const gal_quantise_tensor *t = &q->tensors[i];
+        gal_gguf_put_tensor(w, &(gal_gguf_item){ .name = t->name,
+                                                 .type = t->type,
+                                                 .ndim = t->ndim,
+                                                 .dim = t->dim,
+                                                 .emit = emit,
+                                                 .user = all ? &all[i] : NULL });
+    }
+    *out = w;
+    return GAL_OK;
+}
+
+gal_err gal__quantise_file_bytes(const gal_quantise *q, uint64_t *bytes, gal_diag *diag) {
+    gal_gguf_writer *w = NULL;
+    gal_err err = make_writer(&w, q, NULL, diag);
+    if (!err) err = gal_gguf_file_bytes(w, q->path, bytes, diag);
+    gal_gguf_writer_free(w);
+    return err;
+}
+
 gal_err gal_quantise_write(gal_quantise *q, const char *path, gal_diag *diag) {
     GAL_ASSERT(q->chosen);
     gal_gguf_writer *w = NULL;
@@ -224,15 +255,8 @@ gal_err gal_quantise_write(gal_quantise *q, const char *path, gal_diag *diag) {
     writing *all = gal_alloc_array(q->count, sizeof *all);
     gal_err err = refuse_source(q, path, diag);
     if (!err && (!buffers[0] || !buffers[1] || !all)) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
-    if (!err) err = gal_gguf_writer_new(&w, diag);
-    if (!err) put_metadata(w, q);
-    for (size_t i = 0; i < q->count && !err; i++) {
-        const gal_quantise_tensor *t = &q->tensors[i];
-        all[i] = (writing){ q, i, buffers };
-        gal_gguf_put_tensor(
-            w, &(gal_gguf_item){
-                   .name = t->name, .type = t->type, .ndim = t->ndim, .dim = t->dim, .emit = emit, .user = &all[i] });
-    }
+    for (size_t i = 0; i < q->count && !err; i++) all[i] = (writing){ q, i, buffers };
+    if (!err) err = make_writer(&w, q, all, diag);
     q->done = 0;
     if (!err) err = gal_gguf_write(w, path, diag);
     gal_gguf_writer_free(w);

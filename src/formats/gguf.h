@@ -166,6 +166,8 @@ gal_err gal_gguf_tensor_bytes(uint32_t type, int ndim, const int64_t *dim, uint6
 gal_err gal_gguf_put_config(gal_gguf_writer *w, const struct gal_config *c, const char *path, gal_diag *diag);
 void gal_gguf_put_generation(gal_gguf_writer *w, const struct gal_generation *g);
 
+/* Of the file that would be written. */
+gal_err gal_gguf_file_bytes(const gal_gguf_writer *w, const char *path, uint64_t *bytes, gal_diag *diag);
 /* Whole or not at all (gal_write_atomic). */
 gal_err gal_gguf_write(const gal_gguf_writer *w, const char *path, gal_diag *diag);
 /* Appends the same bytes to out; path is for messages. */

@@ -339,6 +339,16 @@ static gal_err write_to(const gal_gguf_writer *w, gal_buf *out, const char *path
     return err;
 }
 
+gal_err gal_gguf_file_bytes(const gal_gguf_writer *w, const char *path, uint64_t *bytes, gal_diag *diag) {
+    if (w->err) return gal_fail(diag, w->err, "%s: %s", path, w->why);
+    if (w->values.oom) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for the metadata", path);
+    plan p = { .w = w, .path = path };
+    gal_err err = make_list(&p, diag);
+    *bytes = p.total;
+    gal_buf_free(&p.tail);
+    return err;
+}
+
 gal_err gal_gguf_write(const gal_gguf_writer *w, const char *path, gal_diag *diag) {
     return write_to(w, NULL, path, diag);
 }
