@@ -3,9 +3,9 @@
  * Of every weight some rows are quantised in each format that fits them. The error of a format is noise over signal,
  *     sum m (x - y)^2 / sum m x^2,    m the importance of the column, 1 without an importance matrix:
  * with m the mean of squares of the inputs it is the share of what the weight's product puts out that is noise, which
- * can be compared between weights of any size. Their sum is made small: from the smallest formats on, the step that
- * takes away the most error for each byte goes first, along the lower convex hull of (bytes, error) of each weight.
- * SPDX-License-Identifier: Apache-2.0 */
+ * can be compared between weights of any size. Their sum, each times what the weight's part of the model counts, is
+ * made small: from the smallest formats on, the step that takes away the most error for each byte goes first, along
+ * the lower convex hull of (bytes, error) of each weight. SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "convert/internal.h"
 
@@ -32,7 +32,7 @@ typedef struct option {
 /* What gets one format: a tensor, or all experts of a layer's matrix where each is a tensor of its own. */
 typedef struct unit {
     option options[FORMATS]; /* [count] from few bytes to many, then only those of the hull */
-    size_t count, chosen;
+    size_t count, chosen, tensors;
     bool done;
 } unit;
 
@@ -96,6 +96,27 @@ static double signal_of(const budget *b, int64_t n) {
     return sum;
 }
 
+/* How much a weight's noise over signal moves what the model says: measured as divergence of the logits over noise,
+ * each part quantised alone, in a trained model of four layers (dev/LOG.md, 2026-11-28), which two formats gave
+ * alike. The head's noise is that of the logits; all others share the residual stream with the 2 L + 1 terms that it
+ * is the sum of. The first layer, on which all others build, and the last one count for more. */
+static double weight_of(const gal_quantise *q, const char *name) {
+    static const struct {
+        const char *part;
+        double weight;
+    } PARTS[] = { { ".attn_q.", 0.05 },  { ".attn_k.", 0.05 }, { ".attn_v.", 0.08 }, { ".attn_output.", 0.08 },
+                  { ".ffn_gate", 0.19 }, { ".ffn_up", 0.15 },  { ".ffn_down", 0.5 } };
+    int64_t layer = gal_recipe_layer(name), layers = q->model.layers;
+    double terms = 2.0 * (double)layers + 1.0, weight = 0.15;
+    if (layer < 0) {
+        bool embed = strcmp(name, "token_embd.weight") == 0;
+        return (embed ? 0.8 : 0.0) + (!embed || q->model.tied ? terms : 0.0);
+    }
+    for (size_t i = 0; i < GAL_LEN(PARTS); i++)
+        if (strstr(name, PARTS[i].part)) weight = PARTS[i].weight;
+    return weight * (layer == 0 || layer == layers - 1 ? 2.0 : 1.0);
+}
+
 /* Adds tensor i's noise over signal in each format to its unit's. */
 static gal_err measure(budget *b, size_t i, float *of_rows, gal_diag *diag) {
     gal_quantise *q = b->q;
@@ -122,7 +143,7 @@ static gal_err measure(budget *b, size_t i, float *of_rows, gal_diag *diag) {
         if (u->options[k].type == t->from) continue;
         double sum = 0.0;
         for (int64_t g = 0; g < r.groups; g++) sum += noise[(int64_t)at * r.groups + g];
-        u->options[k].error += signal > 0.0 ? sum / signal : 0.0;
+        u->options[k].error += signal > 0.0 ? weight_of(q, t->name) / (double)u->tensors * sum / signal : 0.0;
         at++;
     }
     gal_free(means);
@@ -178,6 +199,7 @@ static void make_units(budget *b) {
             j--;
         b->unit_of[i] = j > 0 ? b->unit_of[j - 1] : b->n_units++;
         list_options(b, i);
+        b->units[b->unit_of[i]].tensors++;
     }
 }
 

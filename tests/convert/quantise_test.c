@@ -293,6 +293,57 @@ static void other_matrix(void **state) {
     leave(&p);
 }
 
+/* ---- under a limit ----------------------------------------------------------------------------------------------
+ */
+
+static const tensor LAYERS[] = {
+    { "token_embd.weight", BF16, 2, { 64, 256 }, 0 },     { "output.weight", BF16, 2, { 64, 256 }, 0 },
+    { "blk.0.attn_q.weight", BF16, 2, { 64, 256 }, 0 },   { "blk.0.ffn_up.0.weight", BF16, 2, { 64, 256 }, 0 },
+    { "blk.0.ffn_up.1.weight", BF16, 2, { 64, 256 }, 0 }, { "blk.0.ffn_up.2.weight", BF16, 2, { 64, 256 }, 0 },
+    { "blk.0.attn_k.weight", BF16, 2, { 64, 96 }, 0 },    { "blk.0.attn_v.weight", BF16, 2, { 64, 40 }, 0 },
+};
+
+/* Whatever the limit: it is kept, nearly used up, never worse than a smaller one, and experts stay alike. */
+static void limits(void **state) {
+    (void)state;
+    place p;
+    gal_quantise *q = NULL;
+    gal_gguf *g = NULL;
+    enter(&p, 2);
+    make_model(p.from, LAYERS, GAL_LEN(LAYERS), 4, 4);
+    gal_quantise_options o = { .pool = p.pool };
+    uint64_t before = 0;
+    for (double bits = 4.0; bits < 18.0; bits += 0.7) {
+        CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+        CHECK_OK(gal_quantise_budget(q, 0, bits, diag));
+        uint64_t bytes = gal_quantise_bytes(q);
+        double real = 8.0 * (double)bytes / (double)gal_quantise_elements(q);
+        assert_true(real <= bits && bytes >= before);
+        /* From 8 bits a step of the experts leads to 16, which is 3/8 of all weights. */
+        assert_true(real > bits - 8.0 * 3.0 / 8.0 || bits > 16.0);
+        assert_int_equal(gal_quantise_at(q, 3)->type, gal_quantise_at(q, 4)->type);
+        assert_int_equal(gal_quantise_at(q, 3)->type, gal_quantise_at(q, 5)->type);
+        assert_int_equal(gal_quantise_at(q, 7)->type, BF16); /* no block fits its rows */
+        before = bytes;
+        gal_quantise_free(q);
+    }
+    for (uint64_t bytes = 60000; bytes < 200000; bytes += 14321) {
+        CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+        CHECK_OK(gal_quantise_budget(q, bytes, 0, diag));
+        CHECK_OK(gal_quantise_write(q, p.to, diag));
+        gal_quantise_free(q);
+        CHECK_OK(gal_gguf_open(&g, p.to, diag));
+        assert_true(gal_gguf_bytes(g) <= bytes);
+        gal_gguf_close(g);
+    }
+    gal_diag why = { 0 };
+    CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+    assert_int_equal(gal_quantise_budget(q, 1000, 0, &why), GAL_EUSAGE);
+    assert_non_null(strstr(why.text, "cannot be made so small: 1000 bytes are allowed for the file"));
+    gal_quantise_free(q);
+    leave(&p);
+}
+
 /* ---- what leaves no file ----------------------------------------------------------------------------------------
  */
 
@@ -429,9 +480,10 @@ static void interrupted_twice(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(substitutes),  cmocka_unit_test(mixtures),        cmocka_unit_test(whole_bytes),
-        cmocka_unit_test(other_matrix), cmocka_unit_test(numbers_refused), cmocka_unit_test(stopped),
-        cmocka_unit_test(cut_a_little), cmocka_unit_test(cut_off),         cmocka_unit_test(interrupted_twice),
+        cmocka_unit_test(substitutes),       cmocka_unit_test(mixtures),     cmocka_unit_test(whole_bytes),
+        cmocka_unit_test(other_matrix),      cmocka_unit_test(limits),       cmocka_unit_test(numbers_refused),
+        cmocka_unit_test(stopped),           cmocka_unit_test(cut_a_little), cmocka_unit_test(cut_off),
+        cmocka_unit_test(interrupted_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
