@@ -5,12 +5,14 @@
 #include "cli/cli.h"
 
 extern const gal_command gal_cmd_bench;
+extern const gal_command gal_cmd_compare;
 extern const gal_command gal_cmd_convert;
 extern const gal_command gal_cmd_help;
 extern const gal_command gal_cmd_imatrix;
 extern const gal_command gal_cmd_init;
 extern const gal_command gal_cmd_inspect;
 extern const gal_command gal_cmd_logits;
+extern const gal_command gal_cmd_perplexity;
 extern const gal_command gal_cmd_quantize;
 extern const gal_command gal_cmd_run;
 extern const gal_command gal_cmd_runs;

@@ -341,13 +341,23 @@ static gal_err remove_spaces(gal_buf *b, const char **text, size_t *n, gal_diag 
     return GAL_OK;
 }
 
-static gal_err encode_text(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, gal_ids *ids,
-                           gal_diag *diag) {
+/* Where a run of unknown symbols, or of spaces to be removed, may go on across a cut, nothing is cut. A cut lies
+ * between two segments: before a space that follows something else. */
+size_t gal_encode_cut(const gal_tokenizer *t, const char *text, size_t n) {
+    if (!t->splits || !t->byte_fallback || t->remove_extra_whitespaces) return 0;
+    for (size_t i = n; i-- > 1;)
+        if (text[i] == ' ' && !ends_in_space(text, i)) return i;
+    return 0;
+}
+
+/* begins: the text is not the continuation of another. */
+static gal_err encode_text(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, bool begins,
+                           gal_ids *ids, gal_diag *diag) {
     gal_err err = GAL_OK;
     bool unknown = false;
     gal_buf clean = { 0 };
     if (t->remove_extra_whitespaces) err = remove_spaces(&clean, &text, &n, diag);
-    if (!err && n && t->add_dummy_prefix) {
+    if (!err && n && begins && t->add_dummy_prefix) {
         /* The first segment with a space before it. Where the text begins with a literal U+2581 or a space, that
          * belongs to the same run of spaces, and the segment is the same. */
         size_t m = segment(t, text, n);
@@ -382,7 +392,7 @@ gal_err gal_encode(const gal_tokenizer *t, gal_token_scratch *s, const char *tex
         s = own;
     }
     if (!err && (flags & GAL_ENCODE_BOS)) err = gal_ids_add(ids, t->bos, diag);
-    if (!err && n) err = encode_text(t, s, text, n, ids, diag);
+    if (!err && n) err = encode_text(t, s, text, n, !(flags & GAL_ENCODE_CONTINUES), ids, diag);
     if (!err && (flags & GAL_ENCODE_EOS)) err = gal_ids_add(ids, t->eos, diag);
     if (err) ids->len = before;
     gal_token_scratch_free(own);

@@ -291,3 +291,66 @@ int32_t gal_tokenizer_find(const gal_tokenizer *t, const char *piece, size_t n) 
     int32_t id = gal__table_find(t, &t->reserved, piece, n);
     return id >= 0 ? id : gal__table_find(t, &t->text, piece, n);
 }
+
+size_t gal_tokenizer_text_bytes(const gal_tokenizer *t, int32_t id) {
+    GAL_ASSERT(id >= 0 && id < t->size);
+    size_t n, bytes = 0;
+    const char *s = gal__piece(t, id, &n);
+    if (t->types[id] == GAL_PIECE_BYTE) return 1;
+    if (!from_text(t->types[id])) return 0;
+    for (size_t i = 0; i < n; bytes++) {
+        bool space = n - i >= GAL__SPACE_BYTES && memcmp(s + i, GAL__SPACE, GAL__SPACE_BYTES) == 0;
+        i += space ? GAL__SPACE_BYTES : 1;
+    }
+    return bytes;
+}
+
+/* ---- two vocabularies --------------------------------------------------------------------------------------------
+ */
+
+static bool differ(gal_diag *what, const char *rule, bool a, bool b) {
+    if (a != b)
+        (void)gal_fail(what, GAL_EINPUT, "%s: %s in the first, %s in the second", rule, a ? "on" : "off",
+                       b ? "on" : "off");
+    return a != b;
+}
+
+static bool same_piece(const gal_tokenizer *a, const gal_tokenizer *b, int32_t id, gal_diag *what) {
+    size_t n, m;
+    const char *s = gal__piece(a, id, &n), *t = gal__piece(b, id, &m);
+    uint8_t ta = a->types[id], tb = b->types[id];
+    bool text = from_text(ta) || from_text(tb);
+    if (n != m || memcmp(s, t, n) != 0) {
+        (void)gal_fail(what, GAL_EINPUT, "id %d is '%.100s' in the first and '%.100s' in the second", (int)id, s, t);
+    } else if (text && ta != tb) {
+        (void)gal_fail(what, GAL_EINPUT, "id %d, '%.100s', is of type %d in the first and %d in the second", (int)id,
+                       s, ta, tb);
+    } else if (text && a->scores[id] != b->scores[id] && a->ranks[id] != b->ranks[id]) {
+        (void)gal_fail(what, GAL_EINPUT, "id %d, '%.100s', has the score %g in the first and %g in the second",
+                       (int)id, s, (double)a->scores[id], (double)b->scores[id]);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+bool gal_tokenizer_same(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what) {
+    if (differ(what, "byte fallback", a->byte_fallback, b->byte_fallback) ||
+        differ(what, "a space before the text", a->add_dummy_prefix, b->add_dummy_prefix) ||
+        differ(what, "removing extra spaces", a->remove_extra_whitespaces, b->remove_extra_whitespaces))
+        return false;
+    int32_t common = GAL_MIN(a->size, b->size);
+    for (int32_t id = 0; id < common; id++)
+        if (!same_piece(a, b, id, what)) return false;
+    const gal_tokenizer *longer = a->size > b->size ? a : b;
+    for (int32_t id = common; id < longer->size; id++) {
+        if (longer->types[id] == GAL_PIECE_CONTROL || longer->types[id] == GAL_PIECE_UNUSED) continue;
+        (void)gal_fail(what, GAL_EINPUT, "id %d, '%.100s', is in the %s only", (int)id,
+                       longer->bytes + longer->offsets[id], longer == a ? "first" : "second");
+        return false;
+    }
+    if (a->bos == b->bos) return true;
+    (void)gal_fail(what, GAL_EINPUT, "texts begin with id %d in the first and with id %d in the second (-1: none)",
+                   (int)a->bos, (int)b->bos);
+    return false;
+}

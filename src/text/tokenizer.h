@@ -81,13 +81,25 @@ gal_err gal_tokenizer_print_spm(const gal_tokenizer *t, gal_buf *out, gal_diag *
 gal_err gal_token_scratch_new(gal_token_scratch **out, const gal_tokenizer *t, gal_diag *diag);
 void gal_token_scratch_free(gal_token_scratch *s);
 
-enum { GAL_ENCODE_BOS = 1, GAL_ENCODE_EOS = 2 };
+/* What text a token stands for: its bytes, 0 for control and unknown pieces. The space that encoding puts before a
+ * text counts as one byte of its first piece, see gal_tokenizer_adds_space(). */
+size_t gal_tokenizer_text_bytes(const gal_tokenizer *t, int32_t id);
+/* Whether two vocabularies give the same ids for every text: rules, pieces, types, order of scores. One may be longer
+ * by control and unused pieces (rows that pad an embedding). If not, what (may be NULL) gets the first difference. */
+bool gal_tokenizer_same(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what);
+
+enum { GAL_ENCODE_BOS = 1, GAL_ENCODE_EOS = 2, GAL_ENCODE_CONTINUES = 4 };
 
 /* Appends the ids of n bytes of text, which may hold U+0000 and invalid UTF-8 (each bad byte reads as U+FFFD).
  * Control pieces spelled in the text stay ordinary text. flags: GAL_ENCODE_*. s NULL: memory is taken for this call.
  * O(n log n). On an error ids keep their old length. */
 gal_err gal_encode(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, unsigned flags,
                    gal_ids *ids, gal_diag *diag);
+
+/* Bytes of the longest prefix of a text after which its encoding may be cut: its ids, followed by those of the rest
+ * encoded with GAL_ENCODE_CONTINUES (no space is put before it), are the ids of the whole, whatever follows the n
+ * bytes. 0 if there is no such place, or if the vocabulary's rules allow none. */
+size_t gal_encode_cut(const gal_tokenizer *t, const char *text, size_t n);
 
 /* Appends the text of ids: control pieces vanish, the first piece loses the space that encoding put before the text,
  * runs of byte pieces become characters, and each byte that cannot becomes U+FFFD. GAL_EINPUT for an id outside. */

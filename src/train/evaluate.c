@@ -14,19 +14,8 @@ gal_err gal__train_token_bytes(gal_trainer *t, gal_diag *diag) {
     int32_t size = gal_tokenizer_size(t->tok);
     t->token_bytes = gal_alloc((size_t)size);
     if (!t->token_bytes) return gal_fail(diag, GAL_ENOMEM, "no memory for %d token lengths", (int)size);
-    for (int32_t id = 0; id < size; id++) {
-        size_t n = 0, bytes = 0;
-        const char *piece = gal_tokenizer_piece(t->tok, id, &n);
-        gal_piece_type type = gal_tokenizer_type(t->tok, id);
-        if (type == GAL_PIECE_BYTE) bytes = 1;
-        if (type == GAL_PIECE_NORMAL || type == GAL_PIECE_USER) {
-            for (size_t i = 0; i < n; bytes++) {
-                bool space = n - i >= 3 && memcmp(piece + i, "\xe2\x96\x81", 3) == 0; /* U+2581 stands for a space */
-                i += space ? 3 : 1;
-            }
-        }
-        t->token_bytes[id] = (uint8_t)GAL_MIN(bytes, (size_t)UINT8_MAX);
-    }
+    for (int32_t id = 0; id < size; id++)
+        t->token_bytes[id] = (uint8_t)GAL_MIN(gal_tokenizer_text_bytes(t->tok, id), (size_t)UINT8_MAX);
     return GAL_OK;
 }
 
