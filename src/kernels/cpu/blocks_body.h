@@ -25,26 +25,52 @@ PART(part_q8_0) {
     both(min, 0);
 }
 
-GAL__INLINE void four_bits(const uint8_t *p, int8_t *q, int zero) {
-    for (int i = 0; i < 16; i++) q[i] = (int8_t)((p[i] & 15) - zero);
-    for (int i = 0; i < 16; i++) q[i + 16] = (int8_t)((p[i] >> 4) - zero);
+/* Vectors that every compiler of ours knows: bytes, and the same as pairs and in eights. Shifts of pairs leave bits
+ * of the neighbour in a byte, which are masked away. */
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+typedef uint8_t bytes32 __attribute__((vector_size(32)));
+typedef uint16_t pairs16 __attribute__((vector_size(16)));
+typedef uint16_t pairs32 __attribute__((vector_size(32)));
+typedef uint64_t eights16 __attribute__((vector_size(16)));
+
+GAL__INLINE bytes32 bytes_at(const uint8_t *p) {
+    bytes32 x;
+    memcpy(&x, p, sizeof x);
+    return x;
 }
-GAL__INLINE void five_bits(const uint8_t *p, int8_t *q, int zero) {
-    uint32_t fifth;
-    memcpy(&fifth, p, sizeof fifth);
-    for (int i = 0; i < SUB; i++) q[i] = (int8_t)((fifth >> i & 1u) << 4);
-    for (int i = 0; i < 16; i++) q[i] = (int8_t)((q[i] | (p[4 + i] & 15)) - zero);
-    for (int i = 0; i < 16; i++) q[i + 16] = (int8_t)((q[i + 16] | p[4 + i] >> 4) - zero);
+/* x >> shift & mask, in each byte; the mask has none of the shift's upper bits. */
+GAL__INLINE bytes32 bits_of(bytes32 x, int shift, uint8_t mask) { return (bytes32)((pairs32)x >> shift) & mask; }
+/* `worth` in the bytes where x has the bit. */
+GAL__INLINE bytes32 where(bytes32 x, uint8_t bit, uint8_t worth) { return (bytes32)((x & bit) == bit) & worth; }
+GAL__INLINE void put(int8_t *q, bytes32 x) { memcpy(q, &x, sizeof x); }
+
+/* Low halves of 16 bytes, then their high halves, | upper[32], less zero. In halves all the way: what is stored in
+ * halves and loaded whole is waited for. */
+GAL__INLINE void four_bits(const uint8_t *p, int8_t *q, bytes16 first, bytes16 second, uint8_t zero) {
+    bytes16 x;
+    memcpy(&x, p, sizeof x);
+    const bytes16 low = ((x & 15) | first) - zero, high = (((bytes16)((pairs16)x >> 4) & 15) | second) - zero;
+    memcpy(q, &low, sizeof low);
+    memcpy(q + 16, &high, sizeof high);
+}
+/* 16 in each byte whose bit is set in p[2]. */
+GAL__INLINE bytes16 fifth_bits(const uint8_t *p) {
+    const uint64_t every = 0x0101010101010101u, own = 0x8040201008040201u; /* byte i of the second has bit i */
+    const eights16 x = { p[0] * every & own, p[1] * every & own };
+    return (bytes16)((bytes16)x != 0) & 16;
+}
+GAL__INLINE void five_bits(const uint8_t *p, int8_t *q, uint8_t zero) {
+    four_bits(p + 4, q, fifth_bits(p), fifth_bits(p + 2), zero);
 }
 PART(part_q4_0) {
     UNUSED;
-    four_bits(b + 2, q, 8);
+    four_bits(b + 2, q, (bytes16){ 0 }, (bytes16){ 0 }, 8);
     both(scale, half_at(b));
     both(min, 0);
 }
 PART(part_q4_1) {
     UNUSED;
-    four_bits(b + 4, q, 0);
+    four_bits(b + 4, q, (bytes16){ 0 }, (bytes16){ 0 }, 0);
     both(scale, half_at(b));
     both(min, -half_at(b + 2));
 }
@@ -88,26 +114,9 @@ PART(part_mxfp4) {
     both(min, 0);
 }
 
-/* q[i] = p[i] >> shift & 3 for i < SUB, with a shift that the compiler knows. */
-#define TWO_BITS(q, p, j)                                                                                            \
-    switch ((j)&3) {                                                                                                 \
-    case 0:                                                                                                          \
-        for (int i = 0; i < SUB; i++) (q)[i] = (int8_t)((p)[i] & 3);                                                 \
-        break;                                                                                                       \
-    case 1:                                                                                                          \
-        for (int i = 0; i < SUB; i++) (q)[i] = (int8_t)((p)[i] >> 2 & 3);                                            \
-        break;                                                                                                       \
-    case 2:                                                                                                          \
-        for (int i = 0; i < SUB; i++) (q)[i] = (int8_t)((p)[i] >> 4 & 3);                                            \
-        break;                                                                                                       \
-    default:                                                                                                         \
-        for (int i = 0; i < SUB; i++) (q)[i] = (int8_t)((p)[i] >> 6);                                                \
-    }
-
 PART(part_q2_k) {
-    const uint8_t *p = b + 16 + 32 * (j / 4);
     float d = half_at(b + 80), dmin = half_at(b + 82);
-    TWO_BITS(q, p, j)
+    put(q, bits_of(bytes_at(b + 16 + 32 * (j / 4)), 2 * (j & 3), 3));
     for (int h = 0; h < 2; h++) {
         scale[h] = d * (float)(b[2 * j + h] & 15);
         min[h] = dmin * (float)(b[2 * j + h] >> 4);
@@ -115,11 +124,10 @@ PART(part_q2_k) {
 }
 
 PART(part_q3_k) {
-    const uint8_t *p = b + 32 + 32 * (j / 4), *s = b + 96;
-    const uint8_t bit = (uint8_t)(1u << j);
+    const uint8_t *s = b + 96;
     float d = half_at(b + 108);
-    TWO_BITS(q, p, j)
-    for (int i = 0; i < SUB; i++) q[i] = (int8_t)(q[i] - (b[i] & bit ? 0 : 4));
+    put(q,
+        (bits_of(bytes_at(b + 32 + 32 * (j / 4)), 2 * (j & 3), 3) | where(bytes_at(b), (uint8_t)(1u << j), 4)) - 4);
     for (int h = 0; h < 2; h++) {
         int k = 2 * j + h, low = k < 8 ? s[k] & 15 : s[k - 8] >> 4;
         scale[h] = d * (float)((low | (s[8 + k % 4] >> 2 * (k / 4) & 3) << 4) - 32);
@@ -135,40 +143,39 @@ GAL__INLINE void six_bits(const uint8_t *b, int j, float *scale, float *min) {
     both(scale, half_at(b) * (float)a);
     both(min, half_at(b + 2) * (float)m);
 }
-GAL__INLINE void halves_of(const uint8_t *p, int upper, int8_t *q) {
-    if (upper)
-        for (int i = 0; i < SUB; i++) q[i] = (int8_t)(p[i] >> 4);
-    else
-        for (int i = 0; i < SUB; i++) q[i] = (int8_t)(p[i] & 15);
-}
 PART(part_q4_k) {
-    halves_of(b + 16 + 32 * (j / 2), j & 1, q);
+    put(q, bits_of(bytes_at(b + 16 + 32 * (j / 2)), 4 * (j & 1), 15));
     six_bits(b, j, scale, min);
 }
 PART(part_q5_k) {
-    const uint8_t bit = (uint8_t)(1u << j), *fifth = b + 16;
-    halves_of(b + 48 + 32 * (j / 2), j & 1, q);
-    for (int i = 0; i < SUB; i++) q[i] = (int8_t)(q[i] | (fifth[i] & bit ? 16 : 0));
+    put(q,
+        bits_of(bytes_at(b + 48 + 32 * (j / 2)), 4 * (j & 1), 15) | where(bytes_at(b + 16), (uint8_t)(1u << j), 16));
     six_bits(b, j, scale, min);
 }
 PART(part_q6_k) {
-    const uint8_t *upper = b + 128 + 32 * (j / 4);
+    const bytes32 low = bits_of(bytes_at(b + 64 * (j / 4) + 32 * (j & 1)), 2 * (j & 2), 15);
+    const bytes32 upper = bits_of(bytes_at(b + 128 + 32 * (j / 4)), 2 * (j & 3), 3);
     float d = half_at(b + 208);
-    int8_t low[SUB];
-    halves_of(b + 64 * (j / 4) + 32 * (j & 1), j & 2, low);
-    TWO_BITS(q, upper, j)
-    for (int i = 0; i < SUB; i++) q[i] = (int8_t)((low[i] | q[i] << 4) - 32);
+    put(q, (low | (bytes32)((pairs32)upper << 4)) - 32);
     for (int h = 0; h < 2; h++) {
         scale[h] = d * (float)(int8_t)b[192 + 2 * j + h];
         min[h] = 0;
     }
 }
 
-/* Parts [at, at + n) of a row. */
+/* Parts [at, at + n) of a row. Of a whole block the number of each part is a constant. */
 #define ROW(name, parts, bytes)                                                                                      \
     static void row_##name(const uint8_t *row, int64_t at, int64_t n, int8_t *q, float *scale, float *min) {         \
-        for (; n > 0; n--, at++, q += SUB, scale += SUB_SCALES, min += SUB_SCALES)                                   \
+        for (; n > 0 && at % (parts); n--, at++, q += SUB, scale += SUB_SCALES, min += SUB_SCALES)                   \
             part_##name(row + (size_t)(at / (parts)) * (bytes), (int)(at % (parts)), q, scale, min);                 \
+        const uint8_t *b = row + (size_t)(at / (parts)) * (bytes);                                                   \
+        for (; n >= (parts); n -= (parts), b += (bytes)) {                                                           \
+            GAL__UNROLL                                                                                              \
+            for (int j = 0; j < (parts); j++, q += SUB, scale += SUB_SCALES, min += SUB_SCALES)                      \
+                part_##name(b, j, q, scale, min);                                                                    \
+        }                                                                                                            \
+        for (int j = 0; j < n; j++, q += SUB, scale += SUB_SCALES, min += SUB_SCALES)                                \
+            part_##name(b, j, q, scale, min);                                                                        \
     }
 ROW(q8_0, 1, 34)
 ROW(q4_0, 1, 18)
