@@ -26,8 +26,10 @@ typedef struct gal_lm_options {
     int64_t context;   /* most tokens of a sequence; 0: the smaller of the model's maximum and what memory allows */
     int64_t chunk;     /* prompts are read this many tokens at a time */
     int eager;         /* 1: never record and replay steps; the results are the same bytes */
-    int exact;         /* 1: weights in blocks meet activations as they are, in f32; 0: rounded to 8 bits first */
-    int no_mmap;       /* 1: read the weights into memory instead of mapping their files */
+    /* 1: weights in blocks meet activations as they are; compute and cache are then f32, whatever they say. 0:
+     * activations are rounded to 8 bits first, 32 at a time, as other engines do. */
+    int exact;
+    int no_mmap; /* 1: read the weights into memory instead of mapping their files */
     /* Called now and then while weights are read from their files, with bytes; not 0 stops with GAL_EINTERRUPTED.
      * NULL: nobody looks. */
     int (*progress)(void *user, uint64_t done, uint64_t total);

@@ -46,7 +46,8 @@ static int64_t rows_at_once(const gal_cli *cli, int64_t T, int64_t V) {
 
 static gal_err write_logits(gal_cli *cli, gal_dev *dev, gal_model *m, const gal_ids *ids) {
     int64_t T = (int64_t)ids->len, V = m->config.V;
-    gal_dtype compute = strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0 ? GAL_BF16 : GAL_F32;
+    const bool exact = gal_cli_given(cli, "exact"), bf16 = strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0;
+    gal_dtype compute = bf16 && !exact ? GAL_BF16 : GAL_F32;
     /* Keys and values stay f32, so that the result does not depend on how the ids were cut. */
     gal_engine_options eo = { .compute = compute,
                               .cache = GAL_F32,
@@ -54,7 +55,7 @@ static gal_err write_logits(gal_cli *cli, gal_dev *dev, gal_model *m, const gal_
                               .context = T,
                               .chunk = rows_at_once(cli, T, V),
                               .eager = gal_cli_given(cli, "eager"),
-                              .exact = gal_cli_given(cli, "exact"),
+                              .exact = exact,
                               .beyond = true };
     job j = { .ids = ids, .vocab = V };
     gal_err err = gal_engine_new(&j.engine, dev, m, &eo, &cli->diag);
@@ -122,7 +123,8 @@ static const gal_option OPTIONS[] = {
       .max = 1e9,
       .help = "ids to compute at a time; 0: all at once; if not given, as many as keep memory small" },
     { .name = "exact",
-      .help = "weights in blocks are multiplied in f32; otherwise activations are rounded to 8 bits" },
+      .help = "weights in blocks meet activations in f32, whatever --dtype says; else these are rounded to 8 bits "
+              "first" },
     { .name = "eager", .help = "do not record and replay steps of one id; the result is the same" },
     { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
     GAL_LAYOUT_OPTION,

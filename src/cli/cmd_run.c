@@ -328,7 +328,8 @@ static const gal_option OPTIONS[] = {
       .fallback = "f32",
       .help = "number format of activations, keys and values" },
     { .name = "exact",
-      .help = "weights in blocks are multiplied in f32; otherwise activations are rounded to 8 bits" },
+      .help = "weights in blocks meet activations in f32, whatever --dtype says; else these are rounded to 8 bits "
+              "first" },
     { .name = "eager", .help = "do not record and replay steps; the text is the same" },
     { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
     GAL_LAYOUT_OPTION,

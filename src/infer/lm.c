@@ -202,6 +202,7 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
     gal_lm_options_init(&lm->options);
     if (options) lm->options = *options;
     gal_layout layout;
+    if (lm->options.exact) lm->options.compute = lm->options.cache = GAL_F32;
     gal_err err = check_options(&lm->options, &layout, diag);
     if (!err) err = gal_dev_open(&lm->dev, &lm->options.device, diag);
     if (!err) err = gal_lm_load_as(&lm->model, &lm->tokenizer, &lm->defaults, &lm->dir, path, layout, diag);
