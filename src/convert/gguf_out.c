@@ -23,14 +23,11 @@ static bool made_anew(const gal__job *j) {
 static gal_err put_old(gal_gguf_writer *w, const gal__job *j, gal_diag *diag) {
     gal_gguf *g = NULL;
     gal_err err = gal_gguf_open(&g, gal_source_path(j->s), diag);
-    bool anew = made_anew(j);
     for (size_t i = 0; !err && i < gal_gguf_keys(g); i++) {
         const gal_gguf_value *v = gal_gguf_key_at(g, i);
         bool kind = strcmp(v->key, "general.file_type") == 0 || strcmp(v->key, "general.quantization_version") == 0;
-        if (strncmp(v->key, "split.", 6) == 0 || (anew && kind)) continue;
-        gal_gguf_put_value(w, v);
+        if (strncmp(v->key, "split.", 6) != 0 && !kind) gal_gguf_put_value(w, v);
     }
-    if (!err && anew) gal_gguf_put_u32(w, "general.file_type", file_type(j));
     gal_gguf_close(g);
     return err;
 }
@@ -127,12 +124,11 @@ static gal_err put_templates(gal_gguf_writer *w, const gal__extras *e, gal_diag 
     return oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a template") : GAL_OK;
 }
 
-static gal_err put_new(gal_gguf_writer *w, const gal__job *j, const char *path, gal_diag *diag) {
+static gal_err put_new(gal_gguf_writer *w, const gal__job *j, gal_diag *diag) {
     gal__extras e = { 0 };
     gal_err err = gal__extras_read(&e, j, diag);
-    if (!err) err = gal_gguf_put_config(w, gal_source_config(j->s), path, diag);
+    if (!err) err = gal_gguf_put_config(w, gal_source_config(j->s), gal_source_path(j->s), diag);
     if (!err) {
-        gal_gguf_put_u32(w, "general.file_type", file_type(j));
         gal_gguf_put_generation(w, &e.generation);
         if (e.generation.max_new_tokens >= 0)
             gal__job_note(j, "max_new_tokens of generation_config.json is left out: no key of the file says it");
@@ -144,15 +140,45 @@ static gal_err put_new(gal_gguf_writer *w, const gal__job *j, const char *path, 
     return err;
 }
 
+static void put_divisors(gal_gguf_writer *w, const gal_config *c) {
+    const int64_t half = c->K / 2;
+    if (c->rope_divisors)
+        gal_gguf_put_tensor(
+            w, &(gal_gguf_item){ .name = "rope_freqs.weight", .ndim = 1, .dim = &half, .data = c->rope_divisors });
+}
+
+gal_err gal_source_put_metadata(gal_gguf_writer *w, const gal_source *s, void (*note)(void *user, const char *line),
+                                void *user, gal_diag *diag) {
+    gal_convert_options o = { .to = GAL_LAYOUT_GGUF, .note = note, .user = user };
+    gal__job j = { .s = s, .o = &o };
+    GAL_ASSERT(gal_source_config(s)->layout == GAL_LAYOUT_GGUF);
+    put_divisors(w, gal_source_config(s));
+    bool file = gal_source_model(s)->config.layout == GAL_LAYOUT_GGUF;
+    return file ? put_old(w, &j, diag) : put_new(w, &j, diag);
+}
+
+/* Of what the tensors are made, as it was where nothing of that changed. */
+static gal_err put_kind(gal_gguf_writer *w, const gal__job *j, gal_diag *diag) {
+    static const char *const KEYS[] = { "general.file_type", "general.quantization_version" };
+    gal_gguf *g = NULL;
+    if (gal_source_model(j->s)->config.layout != GAL_LAYOUT_GGUF || made_anew(j)) {
+        gal_gguf_put_u32(w, KEYS[0], file_type(j));
+        return GAL_OK;
+    }
+    gal_err err = gal_gguf_open(&g, gal_source_path(j->s), diag);
+    for (size_t i = 0; !err && i < GAL_LEN(KEYS); i++)
+        if (gal_gguf_get(g, KEYS[i])) gal_gguf_put_value(w, gal_gguf_get(g, KEYS[i]));
+    gal_gguf_close(g);
+    return err;
+}
+
 gal_err gal__write_gguf(gal__job *j, const char *path, gal_diag *diag) {
     gal_gguf_writer *w = NULL;
     size_t count = gal_source_count(j->s);
     gal__stream *streams = gal_alloc_array(count, sizeof *streams);
     gal_err err = streams ? gal_gguf_writer_new(&w, diag) : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
-    if (!err && gal_source_model(j->s)->config.layout == GAL_LAYOUT_GGUF)
-        err = put_old(w, j, diag);
-    else if (!err)
-        err = put_new(w, j, path, diag);
+    if (!err) err = gal_source_put_metadata(w, j->s, j->o->note, j->o->user, diag);
+    if (!err) err = put_kind(w, j, diag);
     for (size_t i = 0; !err && i < count; i++) {
         const gal_source_tensor *t = gal_source_at(j->s, i);
         streams[i] = (gal__stream){ .job = j, .i = i };
@@ -163,11 +189,6 @@ gal_err gal__write_gguf(gal__job *j, const char *path, gal_diag *diag) {
                                                  .emit = gal__job_emit,
                                                  .user = &streams[i] });
     }
-    const gal_config *c = gal_source_config(j->s);
-    const int64_t half = c->K / 2;
-    if (!err && c->rope_divisors)
-        gal_gguf_put_tensor(
-            w, &(gal_gguf_item){ .name = "rope_freqs.weight", .ndim = 1, .dim = &half, .data = c->rope_divisors });
     if (!err) err = gal_gguf_write(w, path, diag);
     j->result.files = 1;
     gal_gguf_writer_free(w);

@@ -7,6 +7,7 @@
 #ifndef GAL_CONVERT_SOURCE_H
 #define GAL_CONVERT_SOURCE_H
 
+#include "formats/gguf.h"
 #include "models/model.h"
 #include "tensor/blocks.h"
 
@@ -38,5 +39,11 @@ void gal_source_copy(const gal_source *s, size_t i, int64_t at, int64_t n, void 
 /* Tensor i was read and is not needed again: its pages go. GAL_EINPUT if its file became shorter since it was opened.
  */
 gal_err gal_source_done(const gal_source *s, size_t i, gal_diag *diag);
+
+/* gguf_out.c  What a GGUF file with these tensors in it says of the model, all but general.file_type and
+ * general.quantization_version; and rope_freqs.weight where the model has it. s: opened for GAL_LAYOUT_GGUF, open
+ * until the file is written. note: hears what is left out; NULL: nobody does. */
+gal_err gal_source_put_metadata(gal_gguf_writer *w, const gal_source *s, void (*note)(void *user, const char *line),
+                                void *user, gal_diag *diag);
 
 #endif
