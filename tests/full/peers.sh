@@ -7,10 +7,10 @@ galerne=$1 folder=$2
 here=$(dirname "$0")
 mkdir -p "$folder"
 python=${GAL_PEER_PYTHON:-$folder/venv/bin/python}
-if ! "$python" -c 'import numpy, sentencepiece, torch, transformers' 2>/dev/null; then
+if ! "$python" -c 'import google.protobuf, numpy, sentencepiece, torch, transformers' 2>/dev/null; then
     if ! python3 -m venv "$folder/venv" ||
-        ! "$folder/venv/bin/pip" install -q numpy sentencepiece torch transformers; then
-        echo "skipped: no Python with numpy, sentencepiece, torch and transformers, and they could not be installed"
+        ! "$folder/venv/bin/pip" install -q numpy protobuf sentencepiece torch transformers; then
+        echo "skipped: no Python with numpy, protobuf, sentencepiece, torch and transformers, and they could not be installed"
         exit 77
     fi
 fi
@@ -30,3 +30,11 @@ last=$(ls -d "$folder"/run/checkpoints/step-* | sort -t- -k2 -n | tail -1)
 if [ -f "$here/peer_tokenizer.py" ]; then
     "$python" "$here/peer_tokenizer.py" "$galerne" examples/text/wuthering-heights.txt
 fi
+# GGUF files are read by llama.cpp, too, where its package is or can be installed.
+"$python" -c 'import llama_cpp' 2>/dev/null || "$python" -m pip install -q llama-cpp-python || true
+set -- "$last" tests/golden/mistral-*
+for model in ../shared/fixtures/mistral-base ../shared/fixtures/mistral-bf16 ../shared/fixtures/ministral3-yarn \
+    ../shared/fixtures/gguf/dense-hf; do
+    [ ! -d $model ] || set -- "$@" $model
+done
+"$python" "$here/peer_convert.py" "$galerne" "$@"
