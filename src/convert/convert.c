@@ -58,13 +58,6 @@ static gal_err place_of(place *p, const char *to, gal_diag *diag) {
     return GAL_OK;
 }
 
-static bool holds(const char *dir, const char *name) {
-    gal_buf path = { 0 };
-    bool found = !gal_path_join(&path, dir, name) || gal_exists(path.data);
-    gal_buf_free(&path);
-    return found;
-}
-
 /* What force may replace: a file for a file; a folder with a model in it for a folder. */
 static gal_err check_there(const place *p, const gal_convert_options *o, gal_diag *diag) {
     const char *to = p->to.data;
@@ -78,11 +71,14 @@ static gal_err check_there(const place *p, const gal_convert_options *o, gal_dia
     }
     char **names = NULL;
     size_t n = 0;
+    bool model = false;
     gal_err err = gal_list_dir(to, &names, &n, diag);
+    for (size_t i = 0; !err && i < n; i++)
+        model |= strcmp(names[i], "config.json") == 0 || strcmp(names[i], "params.json") == 0;
     gal_free_names(names, n);
     if (err || n == 0) return err;
     if (!o->force) return gal_fail(diag, GAL_EINPUT, "%s: is there already and not empty; --force replaces it", to);
-    if (holds(to, "config.json") || holds(to, "params.json")) return GAL_OK;
+    if (model) return GAL_OK;
     return gal_fail(diag, GAL_EINPUT, "%s: holds no model, so that it is not replaced", to);
 }
 

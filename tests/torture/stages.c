@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/rng.h"
+#include "convert/convert.h"
 #include "data/shard.h"
 #include "formats/gguf.h"
 #include "formats/npy.h"
@@ -480,6 +481,55 @@ static void after_save(gal_err err, bool again) {
     same_file(in("saved/model.safetensors"), in("ref/checkpoints/step-2/model.safetensors"));
 }
 
+/* ---- conversion --------------------------------------------------------------------------------------------------
+ */
+
+static void prepare_convert(void) {
+    forget("c.gguf");
+    forget("c-own");
+    CHECK_OK(gal_make_dirs(in("c-hf"), diag));
+    put_file(in("c-hf"), "config.json", "old", 3);
+}
+
+static gal_err convert(const char *from, const char *to, gal_layout layout, gal_diag *diag) {
+    gal_convert_options o;
+    gal_convert_options_init(&o);
+    o.to = layout;
+    o.force = true;
+    o.shard_bytes = 5000;
+    return gal_convert_model(from, to, &o, NULL, diag);
+}
+
+static gal_err run_convert(gal_diag *diag) {
+    gal_err err = convert(in("ref"), in("c.gguf"), GAL_LAYOUT_GGUF, diag);
+    if (!err) err = convert(in("c.gguf"), in("c-own"), GAL_LAYOUT_OWN, diag);
+    return err ? err : convert(in("c-own"), in("c-hf"), GAL_LAYOUT_HF, diag);
+}
+
+static bool loads(const char *path) {
+    gal_model *m = NULL;
+    bool good = gal_model_load(&m, path, NULL) == GAL_OK;
+    gal_model_free(m);
+    return good;
+}
+
+/* Each result is whole or not there; what one replaces is as it was, or out of the way. */
+static void after_convert(gal_err err, bool again) {
+    gal_buf old = { 0 };
+    (void)again;
+    if (err && gal_is_file(in("c-hf/config.json"))) read_all(&old, in("c-hf/config.json"));
+    bool kept = old.len == 3;
+    if (!err || gal_exists(in("c.gguf"))) assert_true(loads(in("c.gguf")));
+    if (!err || gal_exists(in("c-own"))) assert_true(loads(in("c-own")));
+    if (!err || (gal_exists(in("c-hf")) && !kept)) assert_true(loads(in("c-hf")));
+    gal_buf_free(&old);
+    forget("c-hf");
+    forget(".unfinished-c.gguf");
+    forget(".unfinished-c-own");
+    forget(".unfinished-c-hf");
+    forget(".removed-c-hf");
+}
+
 /* ---- training ----------------------------------------------------------------------------------------------------
  */
 
@@ -598,6 +648,7 @@ const stage STAGES[] = {
     { "layouts", 60, nothing, run_layouts, nothing_after },
     { "generate", 60, prepare_speak, speak, after_speak },
     { "save", 60, prepare_save, run_save, after_save },
+    { "convert", 120, prepare_convert, run_convert, after_convert },
     { "train", 16, prepare_train, run_train, after_train },
     { "resume", 16, prepare_resume, run_resume, after_resume },
 };
