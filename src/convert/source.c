@@ -27,11 +27,8 @@ struct gal_source {
     size_t count;
 };
 
-static bool is_f8(const gal_w *w) { return w->dtype == GAL_BLOCKS && w->code.block == GAL_BLOCK_F8_E4M3; }
-
-/* FP8 with its scales is f32 to those who ask. */
 static uint32_t type_of(const gal_w *w) {
-    if (w->dtype == GAL_BLOCKS) return is_f8(w) ? GAL_BLOCK_F32 : w->code.block;
+    if (w->dtype == GAL_BLOCKS) return w->code.block;
     return w->dtype == GAL_F32 ? GAL_BLOCK_F32 : w->dtype == GAL_F16 ? GAL_BLOCK_F16 : GAL_BLOCK_BF16;
 }
 
@@ -136,6 +133,7 @@ void gal_source_read(const gal_source *s, size_t i, int64_t at, int64_t n, float
 }
 
 static size_t bytes_of(uint32_t type, int64_t n) {
+    if (type == GAL_BLOCK_F8_E4M3) return (size_t)n;
     const gal_block_info *info = gal_block_info_of(type);
     return (size_t)(n / info->elements) * info->bytes;
 }
@@ -145,10 +143,6 @@ void gal_source_copy(const gal_source *s, size_t i, int64_t at, int64_t n, void 
     const entry *e = &s->entries[i];
     int64_t cols = columns(&e->t);
     uint8_t *to = out;
-    if (is_f8(e->w)) {
-        gal_source_read(s, i, at, n, out);
-        return;
-    }
     while (n > 0) {
         int64_t from = at % cols, some = GAL_MIN(cols - from, n);
         size_t bytes = bytes_of(e->t.type, some);

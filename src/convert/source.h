@@ -18,7 +18,7 @@ typedef struct gal_source_tensor {
     gal_role role;
     int ndim;
     int64_t dim[GAL_MAX_DIMS];
-    uint32_t type; /* enum gal_block: how the model's file has its numbers */
+    uint32_t type; /* enum gal_block: how the model's file has its numbers; F8_E4M3 is not for GGUF files */
 } gal_source_tensor;
 
 /* path: what gal_model_load() takes. from: GAL_LAYOUT_ANY, or the one to read of a folder that has more than one. */
@@ -34,7 +34,7 @@ const gal_source_tensor *gal_source_at(const gal_source *s, size_t i); /* in the
 int64_t gal_source_elements(const gal_source_tensor *t);
 /* Numbers [at, at + n) of tensor i, row-major, in f32. */
 void gal_source_read(const gal_source *s, size_t i, int64_t at, int64_t n, float *out);
-/* The same as they lie in the file, in whole blocks. */
+/* The same as they lie in the file, in whole blocks; of FP8 without the scales. */
 void gal_source_copy(const gal_source *s, size_t i, int64_t at, int64_t n, void *out);
 /* Tensor i was read and is not needed again: its pages go. GAL_EINPUT if its file became shorter since it was opened.
  */

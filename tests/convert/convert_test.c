@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "convert/convert.h"
+#include "formats/gguf.h"
 #include "infer/lm.h"
 #include "support/check.h"
 
@@ -261,8 +262,25 @@ static void dtypes(void **state) {
 static void blocks(void **state) {
     (void)state;
     const char *mixed = GOLDEN "gguf-mixed/model.gguf";
+    gal_gguf *a = NULL, *b = NULL;
+    convert_ok(mixed, at("same.gguf"), GAL_LAYOUT_GGUF);
+    CHECK_OK(gal_gguf_open(&a, mixed, diag));
+    CHECK_OK(gal_gguf_open(&b, at("same.gguf"), diag));
+    for (size_t i = 0; i < gal_gguf_count(a); i++) {
+        const gal_gguf_tensor *x = gal_gguf_at(a, i), *y = gal_gguf_find(b, x->name);
+        assert_true(y && x->type == y->type && x->bytes == y->bytes);
+        assert_memory_equal(x->data, y->data, x->bytes);
+    }
+    assert_int_equal(gal_gguf_keys(a), gal_gguf_keys(b));
+    gal_gguf_close(a);
+    gal_gguf_close(b);
     CHECK_OK(convert(mixed, at("wide"), GAL_LAYOUT_HF, GAL_CONVERT_F32, NULL, diag));
     check_near_logits(mixed, at("wide"));
+    gal_model *m = NULL;
+    convert_ok(mixed, at("short"), GAL_LAYOUT_OWN);
+    CHECK_OK(gal_model_load(&m, at("short"), diag));
+    assert_int_equal(m->weights[0].dtype, GAL_BF16);
+    gal_model_free(m);
 }
 
 /* ---- what is refused, what is stopped ---------------------------------------------------------------------------
