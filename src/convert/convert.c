@@ -127,12 +127,13 @@ static gal_err make(gal__job *j, const place *p, gal_diag *diag) {
     gal_err err = gal_remove_tree(p->making.data, diag);
     if (j->o->making) j->o->making(j->o->user, p->making.data);
     if (!err) err = gal_make_dirs(p->making.data, diag);
-    gal_buf_puts(&made, p->making.data);
-    if (file && !err && !gal_path_join(&made, p->making.data, "model.gguf"))
+    if (!err && file && !gal_path_join(&made, p->making.data, "model.gguf"))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", p->to.data);
-    if (!err) err = file ? gal__write_gguf(j, made.data, diag) : gal__write_folder(j, made.data, diag);
-    if (!err) err = put_in_place(p, made.data, diag);
-    if (err || file) (void)gal_remove_tree(p->making.data, NULL);
+    const char *at = file ? made.data : p->making.data;
+    if (!err) err = file ? gal__write_gguf(j, at, diag) : gal__write_folder(j, at, diag);
+    if (!err) err = put_in_place(p, at, diag);
+    if (!err && file) err = gal_remove_tree(p->making.data, diag);
+    if (err) (void)gal_remove_tree(p->making.data, NULL);
     gal_buf_free(&made);
     return err;
 }
