@@ -94,7 +94,7 @@ static gal_err check_source(const place *p, const gal_source *s, gal_diag *diag)
         last = file;
     }
     if (!inside) return GAL_OK;
-    return gal_fail(diag, GAL_EUSAGE, "%s: is the model itself or holds it: expected another place to write to",
+    return gal_fail(diag, GAL_EINPUT, "%s: is the model itself or holds it: expected another place to write to",
                     p->to.data);
 }
 

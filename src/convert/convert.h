@@ -47,9 +47,8 @@ typedef struct gal_convert_result {
 } gal_convert_result;
 
 void gal_convert_options_init(gal_convert_options *o);
-/* GAL_EUSAGE: `to` is the source, or holds it; GAL_EINPUT: the source is no model, changes while it is read, or says
- * what the layout cannot; or something that may not be replaced is at `to`; GAL_EIO; GAL_EINTERRUPTED. result may be
- * NULL. */
+/* GAL_EINPUT: the source is no model, changes while it is read, or says what the layout cannot; or what is at `to`
+ * may not be replaced, be it the source itself; GAL_EIO; GAL_EINTERRUPTED. result may be NULL. */
 gal_err gal_convert_model(const char *from, const char *to, const gal_convert_options *o, gal_convert_result *result,
                           gal_diag *diag);
 

@@ -5,6 +5,7 @@
 #include "base/maps.h"
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Where the rows of a tensor come from. */
@@ -14,16 +15,21 @@ typedef enum order {
     INTO_HALVES /* and back */
 } order;
 
+/* A tensor and the weights whose rows it is made of: one, or the experts' matrices of a layer one after the other. */
 typedef struct entry {
     gal_source_tensor t;
-    const gal_w *w;
+    char name[GAL_GGUF_NAME + 1]; /* of a tensor of experts */
+    const gal_w **parts;          /* [n_parts] */
+    int64_t n_parts;
     order order;
+    bool mixed; /* the parts are not all in one format: each is read as f32 */
 } entry;
 
 struct gal_source {
     gal_buf path;
     gal_model *m, *names;
-    entry *entries; /* [count] */
+    entry *entries;      /* [count] */
+    const gal_w **parts; /* [weights] what entries point into */
     size_t count;
 };
 
@@ -38,19 +44,67 @@ static order order_of(const gal_w *w, gal_layout from, gal_layout to) {
     return wanted ? INTO_HALVES : INTO_PAIRS;
 }
 
-static gal_err fill(gal_source *s, gal_diag *diag) {
-    GAL_ASSERT(s->names->n_weights == s->m->n_weights);
-    s->entries = gal_alloc_array(s->m->n_weights, sizeof *s->entries);
-    if (!s->entries) return gal_fail(diag, GAL_ENOMEM, "no memory for a table of %zu weights", s->m->n_weights);
-    s->count = s->m->n_weights;
-    for (size_t i = 0; i < s->count; i++) {
-        const gal_w *w = &s->m->weights[i], *n = &s->names->weights[i];
-        entry *e = &s->entries[i];
-        *e = (entry){ .t = { .name = n->name, .role = n->role, .ndim = n->ndim, .type = type_of(w) },
-                      .w = w,
-                      .order = order_of(w, s->m->config.layout, s->names->config.layout) };
-        memcpy(e->t.dim, n->dim, sizeof e->t.dim);
+/* In a GGUF file the matrices of a layer's experts lie in one tensor: of "blk.3.ffn_up.5.weight" the name of that
+ * one, and the expert. */
+static bool stacked(char name[GAL_GGUF_NAME + 1], int *expert, const char *weight) {
+    static const char *const KINDS[] = { "gate", "up", "down" };
+    int layer;
+    char rest[24], want[24];
+    if (sscanf(weight, "blk.%7d.ffn_%20s", &layer, rest) != 2) return false;
+    for (size_t i = 0; i < GAL_LEN(KINDS); i++) {
+        size_t n = strlen(KINDS[i]);
+        if (strncmp(rest, KINDS[i], n) != 0 || sscanf(rest + n, ".%7d.", expert) != 1) continue;
+        (void)snprintf(want, sizeof want, "%s.%d.weight", KINDS[i], *expert);
+        if (strcmp(rest, want) != 0) continue;
+        (void)snprintf(name, GAL_GGUF_NAME + 1, "blk.%d.ffn_%s_exps.weight", layer, KINDS[i]);
+        return true;
     }
+    return false;
+}
+
+static entry *find_entry(const gal_source *s, const char *name) {
+    for (size_t i = s->count; i-- > 0;)
+        if (strcmp(s->entries[i].t.name, name) == 0) return &s->entries[i];
+    return NULL;
+}
+
+/* The first of a tensor's weights makes its entry; further experts come to it. */
+static void add(gal_source *s, const gal_w *w, const gal_w *n, size_t *used) {
+    char name[GAL_GGUF_NAME + 1] = "";
+    int expert = 0;
+    int64_t experts = s->names->config.layout == GAL_LAYOUT_GGUF ? s->names->config.experts : 0;
+    bool many = experts && stacked(name, &expert, n->name) && expert < experts;
+    entry *e = many ? find_entry(s, name) : NULL;
+    if (!e) {
+        e = &s->entries[s->count++];
+        *e = (entry){ .t = { .name = n->name, .role = n->role, .ndim = n->ndim, .type = type_of(w) },
+                      .parts = s->parts + *used,
+                      .n_parts = many ? experts : 1,
+                      .order = order_of(w, s->m->config.layout, s->names->config.layout) };
+        *used += (size_t)e->n_parts;
+        memcpy(e->t.dim, n->dim, sizeof e->t.dim);
+        if (many) {
+            memcpy(e->name, name, sizeof e->name);
+            e->t.name = e->name;
+            e->t.ndim = 3;
+            e->t.dim[0] = experts;
+            e->t.dim[1] = n->dim[0];
+            e->t.dim[2] = n->dim[1];
+        }
+    }
+    e->parts[expert] = w;
+    e->mixed = e->mixed || type_of(w) != e->t.type;
+}
+
+static gal_err fill(gal_source *s, gal_diag *diag) {
+    size_t n = s->m->n_weights, used = 0;
+    GAL_ASSERT(s->names->n_weights == n);
+    s->entries = gal_alloc_array(n, sizeof *s->entries);
+    s->parts = gal_alloc_array(n, sizeof(void *));
+    if (!s->entries || !s->parts) return gal_fail(diag, GAL_ENOMEM, "no memory for a table of %zu weights", n);
+    for (size_t i = 0; i < n; i++) add(s, &s->m->weights[i], &s->names->weights[i], &used);
+    for (size_t i = 0; i < s->count; i++)
+        if (s->entries[i].mixed) s->entries[i].t.type = GAL_BLOCK_F32;
     return GAL_OK;
 }
 
@@ -79,6 +133,7 @@ void gal_source_close(gal_source *s) {
     gal_model_free(s->names);
     gal_model_free(s->m);
     gal_free(s->entries);
+    gal_free(s->parts);
     gal_buf_free(&s->path);
     gal_free(s);
 }
@@ -101,12 +156,16 @@ int64_t gal_source_elements(const gal_source_tensor *t) {
 
 static int64_t columns(const gal_source_tensor *t) { return t->dim[t->ndim - 1]; }
 
-/* The row of the model's weight that is row r of the tensor. */
-static int64_t source_row(const entry *e, int64_t r) {
-    if (e->order == AS_THEY_ARE) return r;
-    int64_t size = e->w->rotary, half = size / 2, head = r / size, k = r % size;
+/* Row r of the tensor: the weight that it is in, and its place there. */
+static const gal_w *source_row(const entry *e, int64_t r, int64_t *row) {
+    int64_t each = e->n_parts > 1 ? e->t.dim[1] : r + 1;
+    const gal_w *w = e->parts[r / each];
+    *row = r % each;
+    if (e->order == AS_THEY_ARE) return w;
+    int64_t size = w->rotary, half = size / 2, head = r / size, k = r % size;
     int64_t from = e->order == INTO_PAIRS ? k % 2 * half + k / 2 : k % half * 2 + k / half;
-    return head * size + from;
+    *row = head * size + from;
+    return w;
 }
 
 /* One stretch of a row at a time. */
@@ -124,8 +183,9 @@ void gal_source_read(const gal_source *s, size_t i, int64_t at, int64_t n, float
     const entry *e = &s->entries[i];
     int64_t cols = columns(&e->t);
     while (n > 0) {
-        int64_t from = at % cols, some = GAL_MIN(cols - from, n);
-        read_stretch(e->w, source_row(e, at / cols), from, some, cols, out);
+        int64_t from = at % cols, some = GAL_MIN(cols - from, n), row;
+        const gal_w *w = source_row(e, at / cols, &row);
+        read_stretch(w, row, from, some, cols, out);
         at += some;
         n -= some;
         out += some;
@@ -143,10 +203,15 @@ void gal_source_copy(const gal_source *s, size_t i, int64_t at, int64_t n, void 
     const entry *e = &s->entries[i];
     int64_t cols = columns(&e->t);
     uint8_t *to = out;
+    if (e->mixed) {
+        gal_source_read(s, i, at, n, out);
+        return;
+    }
     while (n > 0) {
-        int64_t from = at % cols, some = GAL_MIN(cols - from, n);
+        int64_t from = at % cols, some = GAL_MIN(cols - from, n), row;
+        const gal_w *w = source_row(e, at / cols, &row);
         size_t bytes = bytes_of(e->t.type, some);
-        memcpy(to, (const uint8_t *)e->w->data + bytes_of(e->t.type, source_row(e, at / cols) * cols + from), bytes);
+        memcpy(to, (const uint8_t *)w->data + bytes_of(e->t.type, row * cols + from), bytes);
         at += some;
         n -= some;
         to += bytes;
@@ -155,8 +220,13 @@ void gal_source_copy(const gal_source *s, size_t i, int64_t at, int64_t n, void 
 
 gal_err gal_source_done(const gal_source *s, size_t i, gal_diag *diag) {
     GAL_ASSERT(i < s->count);
-    const gal_w *w = s->entries[i].w;
-    if (w->owned) return GAL_OK;
-    gal_maps_forget_at(w->data, gal_wbytes(w));
-    return gal_maps_check_at(w->data, diag);
+    const entry *e = &s->entries[i];
+    gal_err err = GAL_OK;
+    for (int64_t p = 0; !err && p < e->n_parts; p++) {
+        const gal_w *w = e->parts[p];
+        if (w->owned) continue;
+        gal_maps_forget_at(w->data, gal_wbytes(w));
+        err = gal_maps_check_at(w->data, diag);
+    }
+    return err;
 }

@@ -73,6 +73,14 @@ static void put_query_scale(writer *w, const gal_config *c) {
     put(w, "llama_4_scaling", q.obj);
 }
 
+static void put_experts(writer *w, const gal_config *c) {
+    writer m = { .obj = json_object() };
+    put_int(&m, "num_experts", c->experts);
+    put_int(&m, "num_experts_per_tok", c->experts_used);
+    w->oom |= m.oom;
+    put(w, "moe", m.obj);
+}
+
 gal_err gal_own_config_print(const gal_config *c, gal_buf *out, const char *path, gal_diag *diag) {
     static const char *const DTYPES[GAL_DTYPES] = { "float32", "bfloat16", "float16", "float64", "int32" };
     gal_err err = gal_config_check(c, path, diag);
@@ -96,6 +104,7 @@ gal_err gal_own_config_print(const gal_config *c, gal_buf *out, const char *path
     put(&w, "dtype", json_string(DTYPES[c->dtype]));
     if (is_type(c, "yarn")) put_yarn(&w, c);
     if (c->query_beta > 0) put_query_scale(&w, c);
+    if (c->experts) put_experts(&w, c);
     err = w.oom ? gal_fail(diag, GAL_ENOMEM, "%s: out of memory while writing JSON", path)
                 : gal__json_print(w.obj, out, path, diag);
     json_decref(w.obj);

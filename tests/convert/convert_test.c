@@ -176,10 +176,11 @@ static void through_own(const char *hf) {
 
 static void round_trips(void **state) {
     (void)state;
-    static const char *const NAMES[] = { "base", "window", "tied", "nemo" };
+    static const char *const NAMES[] = { "mistral-base", "mistral-window", "mistral-tied", "mistral-nemo",
+                                         "mixtral-base" };
     for (size_t i = 0; i < GAL_LEN(NAMES); i++) {
         char path[100];
-        (void)snprintf(path, sizeof path, GOLDEN "mistral-%s", NAMES[i]);
+        (void)snprintf(path, sizeof path, GOLDEN "%s", NAMES[i]);
         through_gguf(path);
         through_own(path);
     }
@@ -205,7 +206,8 @@ static void beyond_params(void **state) {
 static void of_others(void **state) {
     (void)state;
     static const char *const NAMES[] = { "mistral-base", "mistral-window",  "mistral-tied",    "mistral-nemo",
-                                         "mistral-bf16", "mistral-sharded", "ministral3-yarn", "gguf/dense-hf" };
+                                         "mistral-bf16", "mistral-sharded", "ministral3-yarn", "gguf/dense-hf",
+                                         "mistral-f16",  "mixtral-base",    "mixtral-window",  "gguf/moe-hf" };
     if (!gal_is_dir(SHARED)) {
         print_message("skipped: no " SHARED "\n");
         skip();
