@@ -37,7 +37,9 @@ static gal_err open_tokenizer(gal_tokenizer **out, const char *path, gal_layout 
     err = gal_tokenizer_open(out, path, &first);
     if (!err || !gal_is_dir(path)) return err ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
     gal_err found = gal_lm_load(NULL, out, NULL, &dir, path, &second);
+    const bool file = dir.len > 0 && gal_is_file(dir.data); /* the folder's one GGUF file, which says more */
     gal_buf_free(&dir);
+    if (found && file) return gal_fail(diag, found, "%s", second.text);
     return found || !*out ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
 }
 

@@ -211,7 +211,7 @@ void model_refused(const char *what, const char *dir, const char *const *says) {
 int main(void) {
     gal_set_alloc_hook(watch, NULL);
     make_folder(work);
-    int failed = bad_models() + bad_texts() + bad_runs();
+    int failed = bad_gguf() + bad_models() + bad_texts() + bad_runs();
     remove_folder(work);
     return failed;
 }

@@ -52,6 +52,6 @@ typedef struct special {
 extern const special SPECIALS[];
 extern const size_t N_SPECIALS;
 
-int bad_models(void), bad_texts(void), bad_runs(void);
+int bad_gguf(void), bad_models(void), bad_texts(void), bad_runs(void);
 
 #endif
