@@ -65,12 +65,13 @@ static double as_written(float x) {
     return (double)x;
 }
 
+/* fallback NaN: the key must be there. */
 static double real_of(reader *r, const char *key, double low, double high, double fallback) {
     double v = fallback;
     bool found = false;
     if (r->err) return fallback;
-    r->err = gal_gguf_float(r->g, key, &v, &found, r->diag);
-    if (r->err || !found) return fallback;
+    r->err = gal_gguf_float(r->g, key, &v, isnan(fallback) ? NULL : &found, r->diag);
+    if (r->err || (!found && !isnan(fallback))) return fallback;
     if (!(v >= low && v <= high)) out_of_range(r, key, low, high, v);
     return gal_gguf_get(r->g, key)->type == GAL_GGUF_F32 ? as_written((float)v) : v;
 }
@@ -142,7 +143,7 @@ static void read_sizes(reader *r, gal_config *c) {
             r->path, r->arch, r->arch, c->K);
     c->max_positions = whole(r, "context_length", 1, GAL_MAX_POSITIONS, -1);
     c->window = whole(r, "attention.sliding_window", 0, GAL_MAX_POSITIONS, 0);
-    c->eps = real(r, "attention.layer_norm_rms_epsilon", 0, 1, 1e-5);
+    c->eps = real(r, "attention.layer_norm_rms_epsilon", 0, 1, (double)NAN);
     c->tied = !gal_gguf_find(r->g, "output.weight");
 }
 

@@ -253,6 +253,7 @@ static void refused(void **state) {
         { { "llama.attention.value_length", U32, 16, NULL }, "head size 8" },
         { { "llama.rope.dimension_count", U32, 4, NULL }, "head size 8" },
         { { "llama.context_length", ABSENT, 0, NULL }, "llama.context_length" },
+        { { "llama.attention.layer_norm_rms_epsilon", ABSENT, 0, NULL }, "llama.attention.layer_norm_rms_epsilon" },
         { { "llama.attention.layer_norm_rms_epsilon", F32, (double)NAN, NULL },
           "llama.attention.layer_norm_rms_epsilon" },
         { { "llama.attention.layer_norm_rms_epsilon", F32, -1, NULL }, "llama.attention.layer_norm_rms_epsilon" },
