@@ -192,11 +192,14 @@ static gal_err run(gal_cli *cli) {
     gal_cli_catch_interrupts();
     gal_err err = gal_cli_text_open(&text, cli, cli->n_operands > 2 ? cli->operands[2] : NULL);
     for (int i = 0; !err && i < 2; i++)
-        err = gal_lm_load(&p.model[i], &p.tokenizer[i], NULL, &p.dir[i], cli->operands[i], &cli->diag);
+        err = gal_lm_load_as(&p.model[i], &p.tokenizer[i], NULL, &p.dir[i], cli->operands[i], gal_cli_layout(cli),
+                             &cli->diag);
     if (!err) err = gal_compare_tokenizer(&p.t, p.tokenizer[0], p.tokenizer[1], &cli->diag);
-    if (!err && text.text.text && !p.t)
-        err = gal_fail(&cli->diag, GAL_EINPUT,
-                       "neither model has a tokenizer (expected tokenizer.model); give --ids FILE instead of a text");
+    if (!err && text.text.text && !p.t) {
+        char why[GAL_LM_WHY];
+        err = gal_fail(&cli->diag, GAL_EINPUT, "%s: %s; give --ids FILE instead of a text", p.dir[0].data,
+                       gal_lm_no_tokenizer(why, p.dir[0].data));
+    }
     if (!err) err = gal_dev_open(&p.dev, &cli->device, &cli->diag);
     gal_reading reading = { .cli = cli };
     gal_lm_options lo = { .no_mmap = gal_cli_given(cli, "no-mmap"),
@@ -223,6 +226,7 @@ static const gal_option OPTIONS[] = {
       .fallback = "5",
       .help = "show the N places where the two differ most" },
     GAL_CLI_EVAL_OPTIONS,
+    GAL_LAYOUT_OPTION,
 };
 
 const gal_command gal_cmd_compare = {

@@ -67,11 +67,12 @@ static gal_err run(gal_cli *cli) {
     gal_buf dir = { 0 };
     gal_cli_catch_interrupts();
     gal_err err = gal_cli_text_open(&text, cli, cli->n_operands > 1 ? cli->operands[1] : NULL);
-    if (!err) err = gal_lm_load(&m, &t, NULL, &dir, cli->operands[0], &cli->diag);
-    if (!err && text.text.text && !t)
-        err = gal_fail(&cli->diag, GAL_EINPUT,
-                       "%s: no tokenizer here (expected tokenizer.model); give --ids FILE instead of a text",
-                       dir.data);
+    if (!err) err = gal_lm_load_as(&m, &t, NULL, &dir, cli->operands[0], gal_cli_layout(cli), &cli->diag);
+    if (!err && text.text.text && !t) {
+        char why[GAL_LM_WHY];
+        err = gal_fail(&cli->diag, GAL_EINPUT, "%s: %s; give --ids FILE instead of a text", dir.data,
+                       gal_lm_no_tokenizer(why, dir.data));
+    }
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
     gal_reading reading = { .cli = cli };
     gal_lm_options lo = { .no_mmap = gal_cli_given(cli, "no-mmap"),
@@ -87,7 +88,7 @@ static gal_err run(gal_cli *cli) {
     return err;
 }
 
-static const gal_option OPTIONS[] = { GAL_CLI_EVAL_OPTIONS };
+static const gal_option OPTIONS[] = { GAL_CLI_EVAL_OPTIONS, GAL_LAYOUT_OPTION };
 
 const gal_command gal_cmd_perplexity = {
     .name = "perplexity",

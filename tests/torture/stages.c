@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "convert/convert.h"
 #include "data/shard.h"
+#include "eval/compare.h"
 #include "formats/gguf.h"
 #include "formats/npy.h"
 #include "formats/safetensors.h"
@@ -422,6 +423,32 @@ static void after_speak(gal_err err, bool again) {
     lm = NULL;
 }
 
+/* ---- measuring a text --------------------------------------------------------------------------------------------
+ */
+
+/* A perplexity and a comparison of an open model with itself; both say the same whatever failed before. */
+static gal_err measure(gal_diag *diag) {
+    static gal_comparison c;
+    static double nats;
+    const gal_model *const models[2] = { lm->model, lm->model };
+    gal_eval_text in = { .text = PROMPT, .bytes = sizeof PROMPT - 1 };
+    gal_eval_options o = { .context = 4, .stride = 2 };
+    gal_perplexity p;
+    gal_err err = gal_perplexity_of(&p, lm->dev, lm->model, lm->tokenizer, &in, &o, diag);
+    if (!err) err = gal_compare(&c, lm->dev, models, lm->tokenizer, &in, &o, 3, diag);
+    if (err) return err;
+    if (nats == 0.0) nats = p.nats; /* the first to get through */
+    assert_true(p.nats == nats && c.model[1].nats == nats && c.kl == 0.0);
+    return GAL_OK;
+}
+
+static void after_measure(gal_err err, bool again) {
+    (void)again;
+    if (err) CHECK_OK(measure(diag));
+    gal_lm_close(lm);
+    lm = NULL;
+}
+
 /* ---- saving a model ----------------------------------------------------------------------------------------------
  */
 
@@ -647,6 +674,7 @@ const stage STAGES[] = {
     { "open", 60, nothing, run_open, nothing_after },
     { "layouts", 60, nothing, run_layouts, nothing_after },
     { "generate", 60, prepare_speak, speak, after_speak },
+    { "measure", 60, prepare_speak, measure, after_measure },
     { "save", 60, prepare_save, run_save, after_save },
     { "convert", 120, prepare_convert, run_convert, after_convert },
     { "train", 16, prepare_train, run_train, after_train },
