@@ -6,8 +6,8 @@
 #include "convert/calibrate.h"
 
 /* Lets the model read the text of a file, chunk tokens at a time and most of them at most (0: all), with a progress
- * bar. out: {0} before. */
+ * bar. out: {0} before. layout: to read of a folder. */
 gal_err gal_cli_calibrate(gal_cli *cli, gal_imatrix *out, gal_dev *dev, const char *model, const char *text,
-                          int64_t chunk, int64_t most);
+                          int64_t chunk, int64_t most, gal_layout layout);
 
 #endif

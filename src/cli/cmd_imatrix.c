@@ -49,7 +49,7 @@ static gal_err read_ids(gal_cli *cli, gal_ids *ids, int32_t *bos, const gal_toke
 }
 
 gal_err gal_cli_calibrate(gal_cli *cli, gal_imatrix *out, gal_dev *dev, const char *model, const char *text,
-                          int64_t chunk, int64_t most) {
+                          int64_t chunk, int64_t most, gal_layout layout) {
     gal_model *m = NULL;
     gal_tokenizer *t = NULL;
     gal_buf dir = { 0 };
@@ -59,7 +59,7 @@ gal_err gal_cli_calibrate(gal_cli *cli, gal_imatrix *out, gal_dev *dev, const ch
     gal_reading reading = { .cli = cli };
     gal_lm_options lo = { .progress = gal_cli_show_reading, .user = &reading };
     gal_err err = dev->far ? gal_cli_usage(cli, "only the processor can watch a model: --device cpu") : GAL_OK;
-    if (!err) err = gal_lm_load(&m, &t, NULL, &dir, model, &cli->diag);
+    if (!err) err = gal_lm_load_as(&m, &t, NULL, &dir, model, layout, &cli->diag);
     if (!err) err = read_ids(cli, &ids, &o.bos, t, model, text);
     if (!err) err = gal_lm_bring(m, dev, &lo, &cli->diag);
     int64_t n = (int64_t)ids.len;
@@ -123,7 +123,7 @@ static gal_err run(gal_cli *cli) {
     gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
     if (!err)
         err = gal_cli_calibrate(cli, &m, dev, cli->operands[0], cli->operands[1], gal_cli_int(cli, "chunk"),
-                                gal_cli_int(cli, "max-tokens"));
+                                gal_cli_int(cli, "max-tokens"), gal_cli_layout(cli));
     if (!err) err = gal_imatrix_write(&m, older ? GAL_IMATRIX_OLDER : GAL_IMATRIX_GGUF, output, &cli->diag);
     if (!err) report(cli, &m);
     gal_imatrix_free(&m);
@@ -158,6 +158,7 @@ static const gal_option OPTIONS[] = {
       .value = "KIND",
       .choices = FORMATS,
       .help = "gguf, or dat, the older kind of file; if not given, dat where FILE ends so" },
+    GAL_LAYOUT_OPTION,
 };
 
 const gal_command gal_cmd_imatrix = {

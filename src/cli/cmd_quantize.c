@@ -199,7 +199,7 @@ static gal_err run(gal_cli *cli) {
     if (imatrix && text) err = gal_cli_usage(cli, "--imatrix and --calibrate: one of them");
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
     if (!err && imatrix) err = gal_imatrix_read(&m, imatrix, &cli->diag);
-    if (!err && text) err = gal_cli_calibrate(cli, &m, dev, cli->operands[0], text, CHUNK, 0);
+    if (!err && text) err = gal_cli_calibrate(cli, &m, dev, cli->operands[0], text, CHUNK, 0, GAL_LAYOUT_ANY);
     if (!err) {
         gal_quantise_options o = { .pool = dev->pool,
                                    .imatrix = imatrix || text ? &m : NULL,

@@ -126,7 +126,33 @@ static void yarn(void **state) {
     assert_true(near(gal_yarn_scale(&c), 0.1 * log(16.0) + 1));
 }
 
+static void experts(void **state) {
+    (void)state;
+    gal_config c;
+    CHECK_OK(read_with("\"moe\": {\"num_experts\": 8, \"num_experts_per_tok\": 2}", &c, diag));
+    assert_string_equal(c.model_type, "mixtral");
+    assert_true(c.experts == 8 && c.experts_used == 2 && c.F == 108);
+    CHECK_OK(read_with("\"moe\": {\"num_experts\": 4, \"num_experts_per_tok\": 1, \"expert_hidden_dim\": 36, "
+                       "\"route_every_n\": 1, \"first_k_dense_replace\": 0, \"routed_scale\": 1.0, "
+                       "\"num_shared_experts\": 0, \"num_expert_groups\": 1, \"num_expert_groups_per_tok\": 1}",
+                       &c, diag));
+    assert_true(c.experts == 4 && c.experts_used == 1 && c.F == 36);
+}
+
 static const char *const REFUSED[][2] = {
+    { "\"moe\": 8", "moe: expected an object" },
+    { "\"moe\": {\"num_experts\": 8}", "moe.num_experts_per_tok" },
+    { "\"moe\": {\"num_experts_per_tok\": 2}", "moe.num_experts" },
+    { "\"moe\": {\"num_experts\": 0, \"num_experts_per_tok\": 1}", "moe.num_experts" },
+    { "\"moe\": {\"num_experts\": 4, \"num_experts_per_tok\": 5}", "moe.num_experts_per_tok" },
+    { "\"moe\": {\"num_experts\": 1000000000, \"num_experts_per_tok\": 2}", "moe.num_experts" },
+    { "\"moe\": {\"num_experts\": 8, \"num_experts_per_tok\": 2, \"num_shared_experts\": 1}", "num_shared_experts" },
+    { "\"moe\": {\"num_experts\": 8, \"num_experts_per_tok\": 2, \"route_every_n\": 2}", "route_every_n" },
+    { "\"moe\": {\"num_experts\": 8, \"num_experts_per_tok\": 2, \"first_k_dense_replace\": 1}",
+      "first_k_dense_replace" },
+    { "\"moe\": {\"num_experts\": 8, \"num_experts_per_tok\": 2, \"num_expert_groups\": 4}", "num_expert_groups" },
+    { "\"moe\": {\"num_experts\": 8, \"num_experts_per_tok\": 2, \"routed_scale\": 2.5}", "routed_scale" },
+    { "\"moe\": {\"num_experts\": 8, \"num_experts_per_tok\": 2, \"expert_hidden_dim\": 0}", "expert_hidden_dim" },
     { "\"dim\": 0", "dim: expected an integer from 1 to 1048576, found 0" },
     { "\"dim\": -40", "found -40" },
     { "\"dim\": 40.0", "dim: expected an integer, found a number" },
@@ -218,8 +244,8 @@ static void refused(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(plain), cmocka_unit_test(windows),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(plain),    cmocka_unit_test(windows),
                                         cmocka_unit_test(variants), cmocka_unit_test(yarn),
-                                        cmocka_unit_test(refused) };
+                                        cmocka_unit_test(experts),  cmocka_unit_test(refused) };
     return cmocka_run_group_tests_name("params.json", tests, NULL, NULL);
 }
