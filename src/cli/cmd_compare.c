@@ -2,6 +2,7 @@
  * first. After Ctrl-C it prints what it has, says that it is a part, and leaves with 130. SPDX-License-Identifier:
  * Apache-2.0
  */
+#include "base/file.h"
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "cli/eval.h"
@@ -191,9 +192,10 @@ static gal_err run(gal_cli *cli) {
     pair p = { 0 };
     gal_cli_catch_interrupts();
     gal_err err = gal_cli_text_open(&text, cli, cli->n_operands > 2 ? cli->operands[2] : NULL);
-    for (int i = 0; !err && i < 2; i++)
-        err = gal_lm_load_as(&p.model[i], &p.tokenizer[i], NULL, &p.dir[i], cli->operands[i], gal_cli_layout(cli),
-                             &cli->diag);
+    for (int i = 0; !err && i < 2; i++) { /* one of the two may be a file */
+        gal_layout layout = gal_is_dir(cli->operands[i]) ? gal_cli_layout(cli) : GAL_LAYOUT_ANY;
+        err = gal_lm_load_as(&p.model[i], &p.tokenizer[i], NULL, &p.dir[i], cli->operands[i], layout, &cli->diag);
+    }
     if (!err) err = gal_compare_tokenizer(&p.t, p.tokenizer[0], p.tokenizer[1], &cli->diag);
     if (!err && text.text.text && !p.t) {
         char why[GAL_LM_WHY];
