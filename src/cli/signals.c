@@ -89,6 +89,7 @@ static void on_bus_error(int signal_number, siginfo_t *info, void *context) {
     ssize_t done = write(STDERR_FILENO, l.text, l.n);
     (void)done;
     gal_write_abandon();
+    if (unfinished[0]) (void)gal_remove_tree(unfinished, NULL);
     _exit(gal_cli_exit_code(GAL_EINPUT));
 }
 

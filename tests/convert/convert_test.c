@@ -220,6 +220,35 @@ static void of_others(void **state) {
     }
 }
 
+/* FP8 weights and a text model inside a model of pictures: as f32 in each layout, with the numbers that FP8 and scale
+ * mean; as bf16 where nothing is asked. */
+static void widened(const char *path) {
+    static const gal_layout TO[] = { GAL_LAYOUT_HF, GAL_LAYOUT_OWN, GAL_LAYOUT_GGUF };
+    static const char *const NAMES[] = { "f8-hf", "f8-own", "f8.gguf" };
+    for (size_t i = 0; i < GAL_LEN(TO); i++) {
+        gal_model *m = NULL;
+        CHECK_OK(convert(path, at(NAMES[i]), TO[i], GAL_CONVERT_F32, NULL, diag));
+        check_near_logits(path, at(NAMES[i]));
+        convert_ok(path, at(NAMES[i]), TO[i]);
+        CHECK_OK(gal_model_load(&m, at(NAMES[i]), diag));
+        for (size_t k = 0; k < m->n_weights; k++)
+            if (m->weights[k].dtype == GAL_BLOCKS) fail_msg("%s: %s is in blocks", path, m->weights[k].name);
+        gal_model_free(m);
+    }
+}
+
+static void fp8(void **state) {
+    (void)state;
+    static const char *const NAMES[] = { SHARED "mistral-fp8-hf", SHARED "mistral-fp8-block",
+                                         SHARED "mistral-fp8-own", SHARED "mistral3-wrapper" };
+    widened(GOLDEN "own-fp8");
+    if (!gal_is_dir(SHARED)) {
+        print_message("skipped: no " SHARED "\n");
+        skip();
+    }
+    for (size_t i = 0; i < GAL_LEN(NAMES); i++) widened(NAMES[i]);
+}
+
 /* ---- formats, files ---------------------------------------------------------------------------------------------
  */
 
@@ -315,7 +344,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trips), cmocka_unit_test(beyond_params), cmocka_unit_test(of_others),
         cmocka_unit_test(shards),      cmocka_unit_test(dtypes),        cmocka_unit_test(blocks),
-        cmocka_unit_test(interrupted),
+        cmocka_unit_test(interrupted), cmocka_unit_test(fp8),
     };
     return cmocka_run_group_tests_name("convert", tests, setup, teardown);
 }

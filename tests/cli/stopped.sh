@@ -1,0 +1,69 @@
+#!/bin/sh
+# stopped.sh GALERNE: a conversion that is interrupted, killed, or whose source shrinks while it runs. Nothing half made stays, but
+# what a killed one left, which the next clears away. SPDX-License-Identifier: Apache-2.0
+set -eu
+GALERNE=$1
+dir=$(mktemp -d)
+run=
+trap '[ -z "$run" ] || kill -9 $run 2>/dev/null || true; rm -rf "$dir"' EXIT
+cd "$dir"
+ulimit -c 0
+cat >c.yaml <<END
+model: { width: 512, layers: 4, heads: 8, kv_heads: 4, hidden: 2048, context: 64, vocab: 8000 }
+data: { text: none.txt }
+END
+"$GALERNE" init c.yaml -o m --quiet
+cp m/model.safetensors whole
+
+# Starts a conversion into $1 and stops it while it writes; a machine may be too fast, then again.
+begin() {
+    for n in 1 2 3 4 5 6 7 8 9 10; do
+        rm -rf "$1"
+        "$GALERNE" convert m "$1" --dtype bf16 --quiet 2>err &
+        run=$!
+        while [ ! -e ".unfinished-$1" ] && kill -0 $run 2>/dev/null; do :; done
+        kill -STOP $run 2>/dev/null || true
+        if [ -e ".unfinished-$1" ] && [ ! -e "$1" ]; then return 0; fi
+        kill -CONT $run 2>/dev/null || true
+        wait $run || true
+    done
+    echo "skipped: no conversion was met at work"
+    exit 77
+}
+
+# finish CODE PATTERN: how it ends.
+finish() {
+    code=0
+    wait $run || code=$?
+    run=
+    cat err
+    [ $code -eq "$1" ] || { echo "code $code, expected $1"; exit 1; }
+    [ -z "$2" ] || grep -q "$2" err || { echo "expected: $2"; exit 1; }
+}
+
+nothing_left() { # NAME
+    [ ! -e "$1" ] && [ ! -e ".unfinished-$1" ] || { echo "$1 was left behind"; exit 1; }
+}
+
+for to in x.gguf x; do
+    begin $to
+    kill -INT $run
+    kill -CONT $run
+    finish 130 ''
+    nothing_left $to
+
+    begin $to
+    truncate -s 4096 m/model.safetensors
+    kill -CONT $run
+    finish 3 '^galerne: m/model.safetensors: .* found 4096'
+    nothing_left $to
+    cp whole m/model.safetensors
+
+    begin $to
+    kill -9 $run
+    kill -CONT $run 2>/dev/null || true
+    finish 137 ''
+    [ ! -e $to ] && [ -e .unfinished-$to ] || { echo "expected what a killed one leaves"; exit 1; }
+    "$GALERNE" convert m $to --quiet
+    [ -e $to ] && [ ! -e .unfinished-$to ] || { echo "expected the whole $to alone"; exit 1; }
+done
