@@ -105,6 +105,51 @@ static void beginning(void **state) {
     }
 }
 
+/* A model whose vocabulary is of a kind that is not supported yet runs on ids, and says so; so does one whose makers
+ * wish for samplers that we do not have. */
+static void other_kinds(void **state) {
+    (void)state;
+    char folder[256], path[400];
+    gal_gguf *g = NULL;
+    gal_gguf_writer *w = NULL;
+    gal_lm *lm = NULL;
+    gal_diag why = { 0 };
+    int32_t *ids = NULL;
+    size_t n = 0;
+    make_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/m.gguf", folder);
+    CHECK_OK(gal_gguf_open(&g, "tests/golden/gguf-mistral3/model.gguf", diag));
+    CHECK_OK(gal_gguf_writer_new(&w, diag));
+    for (size_t i = 0; i < gal_gguf_keys(g); i++) gal_gguf_put_value(w, gal_gguf_key_at(g, i));
+    gal_gguf_put_string(w, "tokenizer.ggml.model", "gpt2", 4);
+    gal_gguf_put_f32(w, "general.sampling.xtc_probability", 0.5f);
+    gal_gguf_put_i32(w, "general.sampling.mirostat", 2);
+    for (size_t i = 0; i < gal_gguf_count(g); i++) {
+        const gal_gguf_tensor *t = gal_gguf_at(g, i);
+        gal_gguf_put_tensor(
+            w, &(gal_gguf_item){ .name = t->name, .type = t->type, .ndim = t->ndim, .dim = t->dim, .data = t->data });
+    }
+    CHECK_OK(gal_gguf_write(w, path, diag));
+    CHECK_OK(gal_lm_open(&lm, path, NULL, diag));
+    assert_null(lm->tokenizer);
+    assert_int_equal(lm->model->n_notes, 1);
+    assert_non_null(strstr(lm->model->notes[0], "m.gguf: not used: general.sampling.xtc_probability, "
+                                                "general.sampling.mirostat"));
+    assert_int_equal(gal_lm_encode(lm, "a", 1, &ids, &n, &why), GAL_EINPUT);
+    assert_non_null(strstr(why.text, "m.gguf: its vocabulary is of the kind \"gpt2\", which is not supported yet"));
+    rows r = { .V = 67 };
+    float *zeros = gal_alloc_array(2 * 67, sizeof *zeros);
+    assert_non_null(zeros);
+    r.want = zeros;
+    CHECK_OK(gal_lm_logits(lm, (const int32_t[]){ 3, 4 }, 2, compare, &r, diag));
+    assert_true(r.at == 2 * 67 && r.worst > 0);
+    gal_free(zeros);
+    gal_lm_close(lm);
+    gal_gguf_writer_free(w);
+    gal_gguf_close(g);
+    remove_folder(folder);
+}
+
 static void layout_by_name(void **state) {
     (void)state;
     gal_lm_options o;
@@ -133,8 +178,9 @@ static const char *const FOLDERS[] = {
 };
 
 int main(void) {
-    struct CMUnitTest tests[GAL_LEN(FOLDERS) + 2] = { cmocka_unit_test(beginning), cmocka_unit_test(layout_by_name) };
+    struct CMUnitTest tests[GAL_LEN(FOLDERS) + 3] = { cmocka_unit_test(beginning), cmocka_unit_test(layout_by_name),
+                                                      cmocka_unit_test(other_kinds) };
     for (size_t i = 0; i < GAL_LEN(FOLDERS); i++)
-        tests[i + 2] = (struct CMUnitTest){ FOLDERS[i], logits, NULL, NULL, (void *)(uintptr_t)FOLDERS[i] };
+        tests[i + 3] = (struct CMUnitTest){ FOLDERS[i], logits, NULL, NULL, (void *)(uintptr_t)FOLDERS[i] };
     return cmocka_run_group_tests_name("layouts", tests, NULL, NULL);
 }
