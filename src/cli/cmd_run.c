@@ -83,8 +83,8 @@ static void print_json(const gal_cli *cli, const gal_lm *lm, const show *s, cons
     gal_buf_printf(&b, ", \"ids\": [%s], \"prompt_tokens\": %lld, \"tokens\": %lld, \"stop\": \"%s\"",
                    s->ids.len ? s->ids.data : "", (long long)r->prompt_tokens, (long long)r->tokens,
                    gal_stop_reason_name(r->stop));
-    gal_buf_printf(&b, ", \"prompt_s\": %.6f, \"generate_s\": %.6f, \"tokens_per_s\": %.3f", r->prompt_s,
-                   r->generate_s, rate(r->tokens, r->generate_s));
+    gal_buf_printf(&b, ", \"open_s\": %.6f, \"prompt_s\": %.6f, \"generate_s\": %.6f, \"tokens_per_s\": %.3f",
+                   lm->open_s, r->prompt_s, r->generate_s, rate(r->tokens, r->generate_s));
     put_sampling(&b, cli, lm, how);
     gal_buf_printf(&b, ", \"seed\": %llu}\n", (unsigned long long)how->seed);
     if (b.data) (void)fwrite(b.data, 1, b.len, stdout);

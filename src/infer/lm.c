@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/util.h"
 #include "formats/gguf.h"
 #include "formats/json.h"
 #include "infer/sample.h"
@@ -197,6 +198,7 @@ static gal_err check_options(const gal_lm_options *o, gal_layout *layout, gal_di
 }
 
 gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *options, gal_diag *diag) {
+    const double begin = gal_now_s();
     gal_lm *lm = gal_alloc(sizeof *lm);
     if (!lm) return gal_fail(diag, GAL_ENOMEM, "no memory for a model");
     gal_lm_options_init(&lm->options);
@@ -221,6 +223,7 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
         gal_lm_close(lm);
         return err;
     }
+    lm->open_s = gal_now_s() - begin;
     *out = lm;
     return GAL_OK;
 }

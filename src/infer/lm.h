@@ -13,6 +13,7 @@ struct gal_lm {
         defaults; /* the makers', of generation_config.json or a GGUF file; says nothing where there are none */
     gal_lm_options options;
     gal_buf dir;              /* the folder that was opened */
+    double open_s;            /* seconds that opening took: to the point of computing */
     bool (*stop)(void *user); /* asked between steps; NULL: never */
     void *stop_user;
 };
