@@ -141,6 +141,11 @@ uint64_t gal__memory_left(void) {
     return least;
 }
 
+uint64_t gal__read_bytes(void) {
+    char text[TEXT];
+    return read_text(text, "/proc/self/io") ? number_after(text, "read_bytes:", 0) : 0;
+}
+
 static void see_quota(const char *dir, int version, void *user) {
     uint64_t quota = UINT64_MAX, period = 0;
     if (version == 1) {

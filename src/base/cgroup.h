@@ -7,5 +7,6 @@
 
 uint64_t gal__memory_left(void); /* bytes; UINT64_MAX if nothing is known */
 int gal__processors(void);       /* at least 1 */
+uint64_t gal__read_bytes(void);  /* that this process had read from disks; 0 if nothing is known */
 
 #endif

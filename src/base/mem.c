@@ -130,6 +130,13 @@ int gal_grow(void **items, size_t *cap, size_t need, size_t size) {
 
 uint64_t gal_memory_available(void) { return gal__memory_left(); }
 
+gal_disk_use gal_disk_used(void) {
+    struct rusage use;
+    gal_disk_use u = { .read_bytes = gal__read_bytes() };
+    if (getrusage(RUSAGE_SELF, &use) == 0 && use.ru_majflt > 0) u.faults = (uint64_t)use.ru_majflt;
+    return u;
+}
+
 uint64_t gal_memory_peak(void) {
     struct rusage use;
     if (getrusage(RUSAGE_SELF, &use) != 0 || use.ru_maxrss < 0) return 0;

@@ -26,6 +26,12 @@ int gal_grow(void **items, size_t *cap, size_t need, size_t size);
 
 /* Bytes that this process can still take: physical memory available, and the cgroup's limit where one is set. */
 uint64_t gal_memory_available(void);
+/* What this process had to wait for so far: pages that were not in memory, and bytes that came from disks because of
+ * it, mapped files included; 0 where the system does not tell. */
+typedef struct gal_disk_use {
+    uint64_t read_bytes, faults;
+} gal_disk_use;
+gal_disk_use gal_disk_used(void);
 /* Largest resident size of this process so far. */
 uint64_t gal_memory_peak(void);
 

@@ -32,7 +32,9 @@ static gal_dtype cache_type(const gal_cli *cli) {
 /* The step arena's high-water mark in a prefill: a block's own tensors beside the residual stream, then the logits.
  */
 static uint64_t activation_bytes(const gal_config *c, gal_dtype dtype, int64_t rows) {
-    uint64_t row = (uint64_t)(4 * c->D + (2 * c->H + 2 * c->G) * c->K + 3 * c->F + c->K) * gal_dtype_bytes(dtype);
+    const int64_t used = c->experts ? c->experts_used : 1, sorted = c->experts ? 2 * c->D * used : 0;
+    uint64_t row = (uint64_t)(4 * c->D + (2 * c->H + 2 * c->G) * c->K + 3 * c->F * used + sorted + c->K) *
+                   gal_dtype_bytes(dtype);
     return row * (uint64_t)rows + (uint64_t)c->V * sizeof(float);
 }
 
@@ -85,6 +87,15 @@ static void print_tensors(const gal_model *m) {
         for (int d = 0; d < w->ndim; d++) printf("%s%lld", d ? ", " : "", (long long)w->dim[d]);
         printf("]\n");
     }
+}
+
+/* How much of the model a token takes: all of it but the experts that it does not choose. */
+static void print_experts(const gal_model *m) {
+    const gal_config *c = &m->config;
+    const int64_t unused = c->L * (c->experts - c->experts_used) * 3 * c->D * c->F;
+    char a[40];
+    printf("experts     %lld in each layer, %lld for each token, which takes %s parameters\n", (long long)c->experts,
+           (long long)c->experts_used, gal_cli_count_text(a, sizeof a, gal_model_params(m) - unused));
 }
 
 static void print_layout(const facts *f) {
@@ -159,6 +170,7 @@ static void print_text(const facts *f) {
            "%lld%s\n",
            (long long)c->L, (long long)c->D, (long long)c->H, (long long)c->K, (long long)c->G, (long long)c->F,
            (long long)c->V, c->tied ? ", tied" : "");
+    if (c->experts) print_experts(f->m);
     printf("positions   %lld", (long long)c->max_positions);
     if (c->window) printf(", window %lld", (long long)c->window);
     printf(", rope %s, theta %g\n", c->rope_type, c->rope_theta);
@@ -243,6 +255,8 @@ static gal_err print_json(gal_cli *cli, const facts *f) {
     gal_buf_printf(&b,
                    ", \"parameters\": %lld, \"layers\": %lld, \"width\": %lld, \"heads\": %lld, \"kv_heads\": %lld",
                    (long long)f->params, (long long)c->L, (long long)c->D, (long long)c->H, (long long)c->G);
+    gal_buf_printf(&b, ", \"experts\": %lld, \"experts_used\": %lld", (long long)c->experts,
+                   (long long)c->experts_used);
     gal_buf_printf(&b, ", \"head_size\": %lld, \"hidden\": %lld, \"vocab\": %lld, \"max_positions\": %lld",
                    (long long)c->K, (long long)c->F, (long long)c->V, (long long)c->max_positions);
     gal_buf_printf(&b, ", \"window\": %lld, \"tied\": %s, \"dtype\": \"%s\"", (long long)c->window,

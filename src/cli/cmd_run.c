@@ -1,6 +1,7 @@
 /* cmd_run.c - `galerne run`: continues a prompt from -p, from ids, from standard input, or line by line from a
  * person. SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/util.h"
 #include "cli/commands.h"
 #include "cli/io.h"
@@ -72,7 +73,7 @@ static void put_sampling(gal_buf *b, const gal_cli *cli, const gal_lm *lm, const
 }
 
 static void print_json(const gal_cli *cli, const gal_lm *lm, const show *s, const gal_generate_result *r,
-                       const gal_sampling *how) {
+                       const gal_sampling *how, const gal_disk_use *disk) {
     gal_buf b = { 0 };
     if (s->text) {
         gal_buf_puts(&b, "{\"text\": ");
@@ -86,12 +87,30 @@ static void print_json(const gal_cli *cli, const gal_lm *lm, const show *s, cons
     gal_buf_printf(&b, ", \"open_s\": %.6f, \"prompt_s\": %.6f, \"generate_s\": %.6f, \"tokens_per_s\": %.3f",
                    lm->open_s, r->prompt_s, r->generate_s, rate(r->tokens, r->generate_s));
     put_sampling(&b, cli, lm, how);
+    gal_buf_printf(&b, ", \"disk_read_bytes\": %llu, \"page_faults\": %llu", (unsigned long long)disk->read_bytes,
+                   (unsigned long long)disk->faults);
     gal_buf_printf(&b, ", \"seed\": %llu}\n", (unsigned long long)how->seed);
     if (b.data) (void)fwrite(b.data, 1, b.len, stdout);
     gal_buf_free(&b);
 }
 
-static void print_statistics(const gal_cli *cli, const gal_lm *lm, const gal_generate_result *r) {
+/* What weights that were not in memory cost: nothing is said where all were. */
+static void print_disk(const gal_lm *lm, const gal_generate_result *r, const gal_disk_use *d) {
+    char all[40], each[40], mapped[40], left[40];
+    uint64_t bytes = gal_model_mapped_bytes(lm->model), available = gal_memory_available();
+    int64_t tokens = GAL_MAX(r->prompt_tokens + r->tokens, (int64_t)1);
+    if (!bytes || !d->faults) return;
+    fprintf(stderr, "%s read from disk meanwhile (%s a token), %llu page faults",
+            gal_cli_bytes_text(all, sizeof all, d->read_bytes),
+            gal_cli_bytes_text(each, sizeof each, d->read_bytes / (uint64_t)tokens), (unsigned long long)d->faults);
+    if (bytes > available)
+        fprintf(stderr, ": %s of mapped weights are more than the %s that are free",
+                gal_cli_bytes_text(mapped, sizeof mapped, bytes), gal_cli_bytes_text(left, sizeof left, available));
+    fputc('\n', stderr);
+}
+
+static void print_statistics(const gal_cli *cli, const gal_lm *lm, const gal_generate_result *r,
+                             const gal_disk_use *disk) {
     if (cli->quiet) return;
     fprintf(stderr, "%lld prompt tokens in %.2f s (%.1f tokens/s), %lld tokens in %.2f s (%.1f tokens/s)\n",
             (long long)r->prompt_tokens, r->prompt_s, rate(r->prompt_tokens, r->prompt_s), (long long)r->tokens,
@@ -99,6 +118,7 @@ static void print_statistics(const gal_cli *cli, const gal_lm *lm, const gal_gen
     if (r->stop == GAL_STOP_CONTEXT) {
         fprintf(stderr, "stopped: the context of %lld tokens is full\n", (long long)gal_engine_context(lm->engine));
     }
+    print_disk(lm, r, disk);
 }
 
 /* From `count` bytes of text, or, where text is NULL, from as many ids. */
@@ -106,13 +126,16 @@ static gal_err one_prompt(gal_cli *cli, gal_lm *lm, const gal_generate_options *
                           const int32_t *ids, size_t count) {
     show s = { .json = cli->json, .text = lm->tokenizer != NULL, .last = '\n' };
     gal_generate_result r = { 0 };
+    const gal_disk_use before = gal_disk_used();
     gal_err err = text ? gal_lm_generate(lm, text, count, o, on_token, &s, &r, &cli->diag)
                        : gal_lm_generate_ids(lm, ids, count, o, on_token, &s, &r, &cli->diag);
     if (!err && (s.ids.oom || s.collected.oom)) err = gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the text");
-    if (!err && s.json) print_json(cli, lm, &s, &r, &o->sampling);
+    const gal_disk_use now = gal_disk_used(),
+                       disk = { now.read_bytes - before.read_bytes, now.faults - before.faults };
+    if (!err && s.json) print_json(cli, lm, &s, &r, &o->sampling, &disk);
     if (!err && !s.json && (s.last != '\n' || s.shown)) putchar('\n');
     (void)fflush(stdout);
-    if (!err) print_statistics(cli, lm, &r);
+    if (!err) print_statistics(cli, lm, &r, &disk);
     if (!err && r.stop == GAL_STOP_CALLER && gal_cli_interrupted()) {
         err = gal_fail(&cli->diag, GAL_EINTERRUPTED, "interrupted");
     }
