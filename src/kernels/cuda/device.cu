@@ -2,13 +2,6 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cuda/cuda.cuh"
 
-static const char *const NAMES[GAL_K_COUNT] = {
-    "gemm",      "embed",       "embed_grad",   "rms_norm", "rms_norm_dx", "rms_norm_dw", "rope_table", "rope",
-    "attend",    "attend_grad", "kv_store",     "swiglu",   "swiglu_grad", "add",         "mul",        "silu",
-    "silu_grad", "softmax",     "softmax_grad", "copy",     "fill",        "gather_rows", "xent",       "xent_grad",
-    "wsum",      "wsum_grad",   "sum_squares",  "clip",     "adamw",
-};
-
 static gal_err failed(gal_diag *diag, const char *what, cudaError_t e) {
     return gal_fail(diag, GAL_EDEVICE, "cuda: %s: %s (%s)", what, cudaGetErrorString(e), cudaGetErrorName(e));
 }
@@ -163,7 +156,7 @@ static gal_err dispatch(gal_cuda *c, gal_kernel_id id, const void *args, gal_dia
 
 gal_err gal_cuda_launch(gal_cuda *c, gal_kernel_id id, const void *args, gal_diag *diag) {
     if (id >= GAL_K_COUNT) return gal_fail(diag, GAL_EDEVICE, "cuda: kernel %d does not exist", (int)id);
-    c->last = NAMES[id];
+    c->last = gal_kernel_name(id);
     cudaError_t e = cudaSetDevice(c->index);
     if (e) return failed(diag, c->last, e);
     gal_err err = dispatch(c, id, args, diag);
