@@ -42,14 +42,18 @@ static size_t bytes_of(uint32_t type, int64_t n) {
 
 /* The largest of |x|, as bits; that of NaN and infinities begins with eight ones. */
 static uint32_t largest(const float *x, int64_t n) {
-    int32_t most = 0;
-    for (int64_t i = 0; i < n; i++) {
-        int32_t bits;
-        memcpy(&bits, &x[i], sizeof bits);
-        bits &= INT32_MAX;
-        most = GAL_MAX(most, bits);
+    enum { TOGETHER = 64 }; /* a loop of a fixed length becomes vectors */
+    int32_t most[TOGETHER] = { 0 };
+    for (int64_t i = 0; i < n; i += TOGETHER) {
+        int32_t bits[TOGETHER] = { 0 };
+        memcpy(bits, x + i, (size_t)GAL_MIN(n - i, (int64_t)TOGETHER) * sizeof *bits);
+        for (int j = 0; j < TOGETHER; j++) {
+            int32_t b = bits[j] & INT32_MAX;
+            most[j] = b > most[j] ? b : most[j];
+        }
     }
-    return (uint32_t)most;
+    for (int j = 1; j < TOGETHER; j++) most[0] = GAL_MAX(most[0], most[j]);
+    return (uint32_t)most[0];
 }
 
 /* Scales of blocks are f16, and no scale is larger than the largest number; bf16 and MXFP4 reach as far as f32. */

@@ -276,6 +276,43 @@ static void whole_bytes(void **state) {
     }
 }
 
+/* Every finite number of 16 bits becomes the same number of 32. */
+static void halves(void **state) {
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        place p;
+        gal_gguf_writer *w = NULL;
+        gal_quantise *q = NULL;
+        gal_gguf *g = NULL;
+        static uint16_t h[65536 - 4];
+        int64_t n = 0, dim = 0;
+        uint16_t exponent = kind ? 0x7f80 : 0x7c00;
+        for (uint32_t u = 0; u < 65536 && n < (int64_t)GAL_LEN(h); u++)
+            if ((u & exponent) != exponent) h[n++] = (uint16_t)u;
+        dim = n - 5; /* no multiple of anything */
+        enter(&p, 1);
+        CHECK_OK(gal_gguf_writer_new(&w, diag));
+        gal_gguf_put_string(w, "general.architecture", "llama", 5);
+        gal_gguf_put_tensor(
+            w, &(gal_gguf_item){ .name = "a.bias", .type = kind ? BF16 : F16, .ndim = 1, .dim = &dim, .data = h });
+        CHECK_OK(gal_gguf_write(w, p.from, diag));
+        gal_quantise_options o = { .pool = p.pool };
+        CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+        CHECK_OK(gal_quantise_recipe(q, "Q8_0", false, diag));
+        CHECK_OK(gal_quantise_write(q, p.to, diag));
+        CHECK_OK(gal_gguf_open(&g, p.to, diag));
+        float *want = gal_alloc_array((size_t)dim, sizeof *want);
+        assert_non_null(want);
+        gal_convert(want, GAL_F32, h, kind ? GAL_BF16 : GAL_F16, dim);
+        assert_memory_equal(gal_gguf_at(g, 0)->data, want, (size_t)dim * sizeof *want);
+        gal_free(want);
+        gal_gguf_close(g);
+        gal_quantise_free(q);
+        gal_gguf_writer_free(w);
+        leave(&p);
+    }
+}
+
 static void other_matrix(void **state) {
     (void)state;
     place p;
@@ -481,9 +518,16 @@ static void interrupted_twice(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(substitutes),       cmocka_unit_test(mixtures),     cmocka_unit_test(whole_bytes),
-        cmocka_unit_test(other_matrix),      cmocka_unit_test(limits),       cmocka_unit_test(numbers_refused),
-        cmocka_unit_test(stopped),           cmocka_unit_test(cut_a_little), cmocka_unit_test(cut_off),
+        cmocka_unit_test(substitutes),
+        cmocka_unit_test(mixtures),
+        cmocka_unit_test(whole_bytes),
+        cmocka_unit_test(other_matrix),
+        cmocka_unit_test(halves),
+        cmocka_unit_test(limits),
+        cmocka_unit_test(numbers_refused),
+        cmocka_unit_test(stopped),
+        cmocka_unit_test(cut_a_little),
+        cmocka_unit_test(cut_off),
         cmocka_unit_test(interrupted_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
