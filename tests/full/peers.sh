@@ -32,9 +32,9 @@ if [ -f "$here/peer_tokenizer.py" ]; then
 fi
 # GGUF files are read by llama.cpp, too, where its package is or can be installed.
 "$python" -c 'import llama_cpp' 2>/dev/null || "$python" -m pip install -q llama-cpp-python || true
-set -- "$last" tests/golden/mistral-*
+set -- "$last" tests/golden/mi[sx]tral-*
 for model in ../shared/fixtures/mistral-base ../shared/fixtures/mistral-bf16 ../shared/fixtures/ministral3-yarn \
-    ../shared/fixtures/gguf/dense-hf; do
+    ../shared/fixtures/gguf/dense-hf ../shared/fixtures/mixtral-base ../shared/fixtures/gguf/moe-hf; do
     [ ! -d $model ] || set -- "$@" $model
 done
 "$python" "$here/peer_convert.py" "$galerne" "$@"
