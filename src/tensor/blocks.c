@@ -211,108 +211,19 @@ static void read_mxfp4(const uint8_t *b, float *y) {
 }
 
 static void put_u16(uint8_t *p, uint16_t u) { memcpy(p, &u, sizeof u); }
-static void put_f16(uint8_t *p, float f) { put_u16(p, gal_f32_to_f16(f)); }
 
-static void write_f32(const float *x, uint8_t *b) { memcpy(b, x, sizeof *x); }
-static void write_f16(const float *x, uint8_t *b) { put_f16(b, *x); }
-static void write_bf16(const float *x, uint8_t *b) { put_u16(b, gal_f32_to_bf16(*x)); }
-
-/* Numbers are found with the scale as it is in f32, and the scale is rounded to f16 afterwards: so the reference. */
-static float inverse(float d) { return d != 0 ? 1 / d : 0; }
-
-/* q = 0 ... top: (x - zero) per_step + plus, cut to a whole number. Comparing first keeps the conversion defined. */
-static void numbers(const float *x, float zero, float per_step, float plus, int top, uint8_t q[32]) {
-    for (int i = 0; i < 32; i++) {
-        float v = (x[i] - zero) * per_step + plus;
-        q[i] = (uint8_t)(v >= (float)top ? top : v > 0 ? (int)v : 0);
-    }
+static void write_f32(const float *x, uint8_t *b, int64_t n) { memcpy(b, x, (size_t)n * sizeof *x); }
+static void write_f16(const float *x, uint8_t *b, int64_t n) {
+    for (int64_t i = 0; i < n; i++) put_u16(b + 2 * i, gal_f32_to_f16(x[i]));
 }
-
-/* u8 p[16]: the lower four bits, the first 16 numbers' in the low halves. */
-static void put_four_bits(uint8_t *p, const uint8_t q[32]) {
-    for (int i = 0; i < 16; i++) p[i] = (uint8_t)(low(q[i]) | low(q[i + 16]) << 4);
-}
-
-/* What five_bits() reads. */
-static void put_five_bits(uint8_t *p, const uint8_t q[32]) {
-    uint32_t fifth = 0;
-    for (int i = 0; i < 32; i++) fifth |= (uint32_t)(q[i] >> 4) << i;
-    memcpy(p, &fifth, sizeof fifth);
-    put_four_bits(p + 4, q);
-}
-
-/* The element of largest size, with its sign; the first of several. */
-static float largest(const float *x) {
-    float v = 0;
-    for (int i = 0; i < 32; i++)
-        if (fabsf(x[i]) > fabsf(v)) v = x[i];
-    return v;
-}
-
-static void range(const float *x, float *min, float *max) {
-    *min = *max = x[0];
-    for (int i = 1; i < 32; i++) {
-        if (x[i] < *min) *min = x[i];
-        if (x[i] > *max) *max = x[i];
-    }
-}
-
-/* d = max |x| / 127; q = x / d, halves away from zero. */
-static void write_q8_0(const float *x, uint8_t *b) {
-    float d = fabsf(largest(x)) / 127, per_step = inverse(d);
-    put_f16(b, d);
-    for (int i = 0; i < 32; i++) {
-        float v = roundf(x[i] * per_step);
-        b[2 + i] = (uint8_t)(int8_t)(v >= 127 ? 127 : v > -127 ? (int)v : -127);
-    }
-}
-
-/* d makes the largest element -8, which has no +8 beside it: the sign of d follows that element. */
-static void write_q4_0(const float *x, uint8_t *b) {
-    uint8_t q[32];
-    float d = largest(x) / -8;
-    numbers(x, 0, inverse(d), 8.5f, 15, q);
-    put_f16(b, d);
-    put_four_bits(b + 2, q);
-}
-
-/* As Q4_0, with -16. */
-static void write_q5_0(const float *x, uint8_t *b) {
-    uint8_t q[32];
-    float d = largest(x) / -16;
-    numbers(x, 0, inverse(d), 16.5f, 31, q);
-    put_f16(b, d);
-    put_five_bits(b + 2, q);
-}
-
-/* d = (max - min) / 15, m = min. */
-static void write_q4_1(const float *x, uint8_t *b) {
-    uint8_t q[32];
-    float min, max;
-    range(x, &min, &max);
-    float d = (max - min) / 15;
-    numbers(x, min, inverse(d), 0.5f, 15, q);
-    put_f16(b, d);
-    put_f16(b + 2, min);
-    put_four_bits(b + 4, q);
-}
-
-/* d = (max - min) / 31, m = min. */
-static void write_q5_1(const float *x, uint8_t *b) {
-    uint8_t q[32];
-    float min, max;
-    range(x, &min, &max);
-    float d = (max - min) / 31;
-    numbers(x, min, inverse(d), 0.5f, 31, q);
-    put_f16(b, d);
-    put_f16(b + 2, min);
-    put_five_bits(b + 4, q);
+static void write_bf16(const float *x, uint8_t *b, int64_t n) {
+    for (int64_t i = 0; i < n; i++) put_u16(b + 2 * i, gal_f32_to_bf16(x[i]));
 }
 
 typedef struct format {
     gal_block_info info;
     void (*read)(const uint8_t *block, float *y); /* one block */
-    void (*write)(const float *x, uint8_t *block);
+    void (*write)(const float *x, uint8_t *blocks, int64_t count);
     gal__quantiser *search; /* with importances, and where there is no `write` */
 } format;
 
@@ -323,7 +234,7 @@ typedef struct format {
 #define WRITTEN(name, elements, bytes, f)                                                                            \
     { { name, elements, bytes, true, true }, read_##f, write_##f, NULL }
 #define EITHER(name, elements, bytes, f)                                                                             \
-    { { name, elements, bytes, true, true }, read_##f, write_##f, gal__quantise_##f }
+    { { name, elements, bytes, true, true }, read_##f, gal__write_##f, gal__quantise_##f }
 
 static const format FORMATS[] = {
     [GAL_BLOCK_F32] = WRITTEN("F32", 1, 4, f32),
@@ -332,7 +243,7 @@ static const format FORMATS[] = {
     [GAL_BLOCK_Q4_1] = EITHER("Q4_1", 32, 20, q4_1),
     [GAL_BLOCK_Q5_0] = EITHER("Q5_0", 32, 22, q5_0),
     [GAL_BLOCK_Q5_1] = EITHER("Q5_1", 32, 24, q5_1),
-    [GAL_BLOCK_Q8_0] = WRITTEN("Q8_0", 32, 34, q8_0),
+    [GAL_BLOCK_Q8_0] = { { "Q8_0", 32, 34, true, true }, read_q8_0, gal__write_q8_0, NULL },
     [GAL_BLOCK_Q8_1] = ONLY_SIZE("Q8_1", 32, 36),
     [GAL_BLOCK_Q2_K] = SEARCHED("Q2_K", 256, 84, q2_k),
     [GAL_BLOCK_Q3_K] = SEARCHED("Q3_K", 256, 110, q3_k),
@@ -402,6 +313,6 @@ void gal_block_quantise_weighted(uint32_t type, const float *x, const float *imp
         if (f->search && (importance || !f->write))
             f->search(x, importance ? &weights : NULL, block, count);
         else
-            for (int64_t i = 0; i < count; i++) f->write(x + i * f->info.elements, block + i * f->info.bytes);
+            f->write(x, block, count);
     }
 }

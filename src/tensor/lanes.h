@@ -63,4 +63,31 @@ INLINE vf vf_inverse(vf a) { return (vf)((a != 0) & (vi)(1.0f / a)); }
 /* Whole numbers within int32 (clamped before), as such. */
 INLINE vi vf_int(vf a) { return __builtin_convertvector(a, vi); }
 
+/* 16 numbers, each within a byte, as bytes. */
+INLINE void vi_bytes(uint8_t *p, const vi v[16 / LANES]) {
+#if defined __AVX2__
+    __m256i pairs = _mm256_packs_epi32((__m256i)v[0], (__m256i)v[1]); /* by halves: 0-3 8-11, 4-7 12-15 */
+    __m128i halves = _mm_packus_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    _mm_storeu_si128((__m128i_u *)p, _mm_shuffle_epi32(halves, 0xd8));
+#elif defined __SSE2__
+    _mm_storeu_si128((__m128i_u *)p, _mm_packus_epi16(_mm_packs_epi32((__m128i)v[0], (__m128i)v[1]),
+                                                      _mm_packs_epi32((__m128i)v[2], (__m128i)v[3])));
+#else
+    for (int i = 0; i < 16; i++) p[i] = (uint8_t)v[i / LANES][i % LANES];
+#endif
+}
+
+/* The sign bit of each lane, the first lowest. */
+INLINE uint32_t vi_signs(vi v) {
+#if defined __AVX2__
+    return (uint32_t)_mm256_movemask_ps((__m256)v);
+#elif defined __SSE2__
+    return (uint32_t)_mm_movemask_ps((__m128)v);
+#else
+    uint32_t bits = 0;
+    for (int l = 0; l < LANES; l++) bits |= ((uint32_t)v[l] >> 31) << l;
+    return bits;
+#endif
+}
+
 #endif

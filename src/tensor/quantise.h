@@ -18,6 +18,10 @@ float gal__weight(const gal__weights *w, int64_t i);
 
 typedef void gal__quantiser(const float *x, const gal__weights *weights, uint8_t *blocks, int64_t count);
 
+/* As the reference does, to the byte. */
+typedef void gal__writer(const float *x, uint8_t *blocks, int64_t count);
+
+gal__writer gal__write_q8_0, gal__write_q4_0, gal__write_q4_1, gal__write_q5_0, gal__write_q5_1;
 gal__quantiser gal__quantise_q2_k, gal__quantise_q3_k, gal__quantise_q4_k, gal__quantise_q5_k, gal__quantise_q6_k,
     gal__quantise_iq4_xs;
 gal__quantiser gal__quantise_q4_0, gal__quantise_q4_1, gal__quantise_q5_0, gal__quantise_q5_1, gal__quantise_iq4_nl,
