@@ -4,10 +4,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/blocks.h"
 
-#include "tensor/quantise.h"
 #include "tensor/tensor.h"
 
-#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -210,65 +208,49 @@ static void read_mxfp4(const uint8_t *b, float *y) {
     }
 }
 
-static void put_u16(uint8_t *p, uint16_t u) { memcpy(p, &u, sizeof u); }
-
-static void write_f32(const float *x, uint8_t *b, int64_t n) { memcpy(b, x, (size_t)n * sizeof *x); }
-static void write_f16(const float *x, uint8_t *b, int64_t n) {
-    for (int64_t i = 0; i < n; i++) put_u16(b + 2 * i, gal_f32_to_f16(x[i]));
-}
-static void write_bf16(const float *x, uint8_t *b, int64_t n) {
-    for (int64_t i = 0; i < n; i++) put_u16(b + 2 * i, gal_f32_to_bf16(x[i]));
-}
-
 typedef struct format {
     gal_block_info info;
     void (*read)(const uint8_t *block, float *y); /* one block */
-    void (*write)(const float *x, uint8_t *blocks, int64_t count);
-    gal__quantiser *search; /* with importances, and where there is no `write` */
 } format;
 
 #define ONLY_SIZE(name, elements, bytes)                                                                             \
-    { { name, elements, bytes, false, false }, NULL, NULL, NULL }
-#define SEARCHED(name, elements, bytes, f)                                                                           \
-    { { name, elements, bytes, true, true }, read_##f, NULL, gal__quantise_##f }
-#define WRITTEN(name, elements, bytes, f)                                                                            \
-    { { name, elements, bytes, true, true }, read_##f, write_##f, NULL }
-#define EITHER(name, elements, bytes, f)                                                                             \
-    { { name, elements, bytes, true, true }, read_##f, gal__write_##f, gal__quantise_##f }
+    { { name, elements, bytes, false, false }, NULL }
+#define BOTH(name, elements, bytes, f)                                                                               \
+    { { name, elements, bytes, true, true }, read_##f }
 
 static const format FORMATS[] = {
-    [GAL_BLOCK_F32] = WRITTEN("F32", 1, 4, f32),
-    [GAL_BLOCK_F16] = WRITTEN("F16", 1, 2, f16),
-    [GAL_BLOCK_Q4_0] = EITHER("Q4_0", 32, 18, q4_0),
-    [GAL_BLOCK_Q4_1] = EITHER("Q4_1", 32, 20, q4_1),
-    [GAL_BLOCK_Q5_0] = EITHER("Q5_0", 32, 22, q5_0),
-    [GAL_BLOCK_Q5_1] = EITHER("Q5_1", 32, 24, q5_1),
-    [GAL_BLOCK_Q8_0] = { { "Q8_0", 32, 34, true, true }, read_q8_0, gal__write_q8_0, NULL },
+    [GAL_BLOCK_F32] = BOTH("F32", 1, 4, f32),
+    [GAL_BLOCK_F16] = BOTH("F16", 1, 2, f16),
+    [GAL_BLOCK_Q4_0] = BOTH("Q4_0", 32, 18, q4_0),
+    [GAL_BLOCK_Q4_1] = BOTH("Q4_1", 32, 20, q4_1),
+    [GAL_BLOCK_Q5_0] = BOTH("Q5_0", 32, 22, q5_0),
+    [GAL_BLOCK_Q5_1] = BOTH("Q5_1", 32, 24, q5_1),
+    [GAL_BLOCK_Q8_0] = BOTH("Q8_0", 32, 34, q8_0),
     [GAL_BLOCK_Q8_1] = ONLY_SIZE("Q8_1", 32, 36),
-    [GAL_BLOCK_Q2_K] = SEARCHED("Q2_K", 256, 84, q2_k),
-    [GAL_BLOCK_Q3_K] = SEARCHED("Q3_K", 256, 110, q3_k),
-    [GAL_BLOCK_Q4_K] = SEARCHED("Q4_K", 256, 144, q4_k),
-    [GAL_BLOCK_Q5_K] = SEARCHED("Q5_K", 256, 176, q5_k),
-    [GAL_BLOCK_Q6_K] = SEARCHED("Q6_K", 256, 210, q6_k),
+    [GAL_BLOCK_Q2_K] = BOTH("Q2_K", 256, 84, q2_k),
+    [GAL_BLOCK_Q3_K] = BOTH("Q3_K", 256, 110, q3_k),
+    [GAL_BLOCK_Q4_K] = BOTH("Q4_K", 256, 144, q4_k),
+    [GAL_BLOCK_Q5_K] = BOTH("Q5_K", 256, 176, q5_k),
+    [GAL_BLOCK_Q6_K] = BOTH("Q6_K", 256, 210, q6_k),
     [GAL_BLOCK_Q8_K] = ONLY_SIZE("Q8_K", 256, 292),
     [GAL_BLOCK_IQ2_XXS] = ONLY_SIZE("IQ2_XXS", 256, 66),
     [GAL_BLOCK_IQ2_XS] = ONLY_SIZE("IQ2_XS", 256, 74),
     [GAL_BLOCK_IQ3_XXS] = ONLY_SIZE("IQ3_XXS", 256, 98),
     [GAL_BLOCK_IQ1_S] = ONLY_SIZE("IQ1_S", 256, 50),
-    [GAL_BLOCK_IQ4_NL] = SEARCHED("IQ4_NL", 32, 18, iq4_nl),
+    [GAL_BLOCK_IQ4_NL] = BOTH("IQ4_NL", 32, 18, iq4_nl),
     [GAL_BLOCK_IQ3_S] = ONLY_SIZE("IQ3_S", 256, 110),
     [GAL_BLOCK_IQ2_S] = ONLY_SIZE("IQ2_S", 256, 82),
-    [GAL_BLOCK_IQ4_XS] = SEARCHED("IQ4_XS", 256, 136, iq4_xs),
+    [GAL_BLOCK_IQ4_XS] = BOTH("IQ4_XS", 256, 136, iq4_xs),
     [GAL_BLOCK_I8] = ONLY_SIZE("I8", 1, 1),
     [GAL_BLOCK_I16] = ONLY_SIZE("I16", 1, 2),
     [GAL_BLOCK_I32] = ONLY_SIZE("I32", 1, 4),
     [GAL_BLOCK_I64] = ONLY_SIZE("I64", 1, 8),
     [GAL_BLOCK_F64] = ONLY_SIZE("F64", 1, 8),
     [GAL_BLOCK_IQ1_M] = ONLY_SIZE("IQ1_M", 256, 56),
-    [GAL_BLOCK_BF16] = WRITTEN("BF16", 1, 2, bf16),
+    [GAL_BLOCK_BF16] = BOTH("BF16", 1, 2, bf16),
     [GAL_BLOCK_TQ1_0] = ONLY_SIZE("TQ1_0", 256, 54),
     [GAL_BLOCK_TQ2_0] = ONLY_SIZE("TQ2_0", 256, 66),
-    [GAL_BLOCK_MXFP4] = SEARCHED("MXFP4", 32, 17, mxfp4),
+    [GAL_BLOCK_MXFP4] = BOTH("MXFP4", 32, 17, mxfp4),
     [GAL_BLOCK_NVFP4] = ONLY_SIZE("NVFP4", 64, 36),
     [GAL_BLOCK_Q1_0] = ONLY_SIZE("Q1_0", 128, 18),
     [GAL_BLOCK_Q2_0] = ONLY_SIZE("Q2_0", 64, 18),
@@ -294,25 +276,4 @@ void gal_block_dequantise(uint32_t type, const void *blocks, float *out, int64_t
     const uint8_t *block = blocks;
     GAL_ASSERT(n % f->info.elements == 0);
     for (int64_t i = 0; i < n; i += f->info.elements, block += f->info.bytes) f->read(block, out + i);
-}
-
-void gal_block_quantise(uint32_t type, const float *x, void *blocks, int64_t n) {
-    gal_block_quantise_weighted(type, x, NULL, blocks, 1, n);
-}
-
-void gal_block_quantise_weighted(uint32_t type, const float *x, const float *importance, void *blocks, int64_t rows,
-                                 int64_t cols) {
-    GAL_ASSERT(type < GAL_LEN(FORMATS) && FORMATS[type].info.writes);
-    const format *f = &FORMATS[type];
-    uint8_t *block = blocks;
-    GAL_ASSERT(cols % f->info.elements == 0);
-    int64_t count = cols / f->info.elements;
-    gal__weights weights = { 0 };
-    if (importance && f->search) weights = gal__weights_of(importance, cols);
-    for (int64_t r = 0; r < rows; r++, x += cols, block += count * f->info.bytes) {
-        if (f->search && (importance || !f->write))
-            f->search(x, importance ? &weights : NULL, block, count);
-        else
-            f->write(x, block, count);
-    }
 }

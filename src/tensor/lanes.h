@@ -19,6 +19,7 @@ enum { LANES = 8 };
 enum { LANES = 4 };
 #endif
 typedef float vf __attribute__((vector_size(4 * LANES)));
+typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 
 INLINE vf vf_of(float f) { return f - (vf){ 0 }; }
@@ -62,6 +63,51 @@ INLINE vf vf_inverse(vf a) { return (vf)((a != 0) & (vi)(1.0f / a)); }
 
 /* Whole numbers within int32 (clamped before), as such. */
 INLINE vi vf_int(vf a) { return __builtin_convertvector(a, vi); }
+
+/* out[i] holds number i of LANES rows, for i < LANES. */
+INLINE void vf_rows(vf *out, const float *x, int64_t stride) {
+#if defined __AVX2__
+    __m256 a[8], b[8];
+    for (int i = 0; i < 8; i++) a[i] = _mm256_loadu_ps(x + i * stride);
+    for (int i = 0; i < 8; i += 2) {
+        b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
+        a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
+        a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+        a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        out[i] = (vf)_mm256_permute2f128_ps(a[i], a[i + 4], 0x20);
+        out[i + 4] = (vf)_mm256_permute2f128_ps(a[i], a[i + 4], 0x31);
+    }
+#elif defined __SSE2__
+    __m128 a[4], b[4];
+    for (int i = 0; i < 4; i++) a[i] = _mm_loadu_ps(x + i * stride);
+    for (int i = 0; i < 4; i += 2) {
+        b[i] = _mm_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm_unpackhi_ps(a[i], a[i + 1]);
+    }
+    out[0] = (vf)_mm_movelh_ps(b[0], b[2]);
+    out[1] = (vf)_mm_movehl_ps(b[2], b[0]);
+    out[2] = (vf)_mm_movelh_ps(b[1], b[3]);
+    out[3] = (vf)_mm_movehl_ps(b[3], b[1]);
+#else
+    for (int i = 0; i < LANES; i++)
+        for (int l = 0; l < LANES; l++) out[i][l] = x[l * stride + i];
+#endif
+}
+
+/* Four numbers of each lane, within a byte, as four neighbouring bytes; lane l's at p + l stride. */
+INLINE void vi_rows(uint8_t *p, int64_t stride, vi a, vi b, vi c, vi d) {
+    vi four = a | b << 8 | c << 16 | (vi)((vu)d << 24);
+    for (int l = 0; l < LANES; l++) {
+        int32_t bytes = four[l];
+        memcpy(p + l * stride, &bytes, sizeof bytes);
+    }
+}
 
 /* 16 numbers, each within a byte, as bytes. */
 INLINE void vi_bytes(uint8_t *p, const vi v[16 / LANES]) {

@@ -9,11 +9,28 @@
 
 #include "tensor/lanes.h"
 #include "tensor/quantise.h"
+#include "tensor/tensor.h"
+
+#include <float.h>
+#include <math.h>
 
 /* Levels are the whole numbers from `least` to `most`, or, if both are 0, those of IQ4. */
 typedef struct levels {
     int least, most;
 } levels;
+
+/* The multiples of a first scale that are tried: `count` of one sign, `turned` of the other. */
+typedef struct tries {
+    int count;
+    float from, step;
+    int turned;
+    float turned_from, turned_step;
+    bool again; /* then those next to the best, with a common scale that is made for them */
+} tries;
+
+INLINE float multiple(tries t, int k) {
+    return k < t.count ? t.from + (float)k * t.step : -(t.turned_from + (float)(k - t.count) * t.turned_step);
+}
 
 /* Of LANES blocks: x[i] and w[i] hold number i of each; w is NULL if all weights are 1. */
 typedef struct group {
@@ -46,7 +63,7 @@ INLINE vf nearest(levels l, vf v) {
     return l.least == l.most ? iq4_near(v) : vf_clamp(vf_round(v), (float)l.least, (float)l.most);
 }
 
-INLINE void peaks(group g, vf *min, vf *max) {
+INLINE void extremes(group g, vf *min, vf *max) {
     *min = *max = g.x[0];
     for (int i = 1; i < g.n; i++) {
         *min = vf_min(g.x[i], *min);
@@ -99,6 +116,11 @@ INLINE void moments(group g, vf *one, vf *x) {
 
 INLINE vf line_error(line f, vf one, vf x, vf s, vf m) {
     return s * (s * f.qq - 2 * (f.qx + m * f.q)) + m * (m * one + 2 * x);
+}
+
+/* What errors count, from importances: the mean of a row becomes 1; what is no importance becomes 0. */
+INLINE void to_weights(vf *w, int n, float scale) {
+    for (int i = 0; i < n; i++) w[i] = (vf)((w[i] > 0) & (w[i] <= FLT_MAX) & (vi)(w[i] * scale)) + 0x1p-12f;
 }
 
 #endif

@@ -1,7 +1,10 @@
-/* write.c - Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1 as the reference writes them, to the byte (formats.md 4.4): scales from the
- * range alone, no search. Numbers are found with the scale as it is in f32, and the scale is rounded to f16 afterwards.
- * Here the lanes of a vector are neighbours in a block. Products and sums must not be fused (cmake/flags.cmake).
- * SPDX-License-Identifier: Apache-2.0 */
+/* write_body.h - Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1 as the reference writes them, to the byte (formats.md 4.4): scales
+ * from the range alone, no search. Numbers are found with the scale as it is in f32, and the scale is rounded to f16
+ * afterwards. Here the lanes of a vector are neighbours in a block. F16 and BF16 are here too. Products and sums must
+ * not be fused (cmake/flags.cmake). SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_TENSOR_WRITE_BODY_H
+#define GAL_TENSOR_WRITE_BODY_H
+
 #include "tensor/lanes.h"
 #include "tensor/quantise.h"
 #include "tensor/tensor.h"
@@ -10,8 +13,40 @@
 
 enum { N = 32, VECTORS = N / LANES, HALF = VECTORS / 2 };
 
+/* gal_f32_to_f16() and gal_f32_to_bf16() without branches: compilers make vectors of the loops. */
+INLINE uint16_t half_of(float f) {
+    uint32_t u, small;
+    memcpy(&u, &f, sizeof u);
+    uint32_t a = u & 0x7fffffffu, sign = u >> 16 & 0x8000u;
+    float shifted = fabsf(f) + 0.5f; /* rounds to units of 2^-24 */
+    memcpy(&small, &shifted, sizeof small);
+    uint32_t h = ((a + 0xfffu + (a >> 13 & 1u)) >> 13) - (112u << 10);
+    h = a < 0x38800000u ? small - 0x3f000000u : h;
+    h = a >= 0x477ff000u ? 0x7c00u : h;
+    h = a > 0x7f800000u ? 0x7e00u | (a >> 13 & 0x3ffu) : h;
+    return (uint16_t)(sign | h);
+}
+
+static void write_f16(const float *x, uint8_t *b, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        uint16_t half = half_of(x[i]);
+        memcpy(b + 2 * i, &half, sizeof half);
+    }
+}
+
+static void write_bf16(const float *x, uint8_t *b, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t u;
+        memcpy(&u, x + i, sizeof u);
+        uint32_t h = (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+        h = (u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 0x40u : h;
+        uint16_t half = (uint16_t)h;
+        memcpy(b + 2 * i, &half, sizeof half);
+    }
+}
+
 static void put_f16(uint8_t *p, float f) {
-    uint16_t h = gal_f32_to_f16(f);
+    uint16_t h = half_of(f);
     memcpy(p, &h, sizeof h);
 }
 
@@ -49,18 +84,23 @@ INLINE float largest(const float *x, const vf *v) {
     return max > -min ? max : max < -min ? min : first_largest(x);
 }
 
-/* The first of several, which matters between -0 and 0. */
-static void first_range(const float *x, float *min, float *max) {
-    *min = *max = x[0];
-    for (int i = 1; i < N; i++) {
-        if (x[i] < *min) *min = x[i];
-        if (x[i] > *max) *max = x[i];
+/* Of several zeros the first, which may be -0. */
+INLINE float first_zero(const vf *v) {
+    float x[LANES];
+    for (int i = 0; i < VECTORS; i++) {
+        uint32_t zeros = vi_signs(v[i] == 0);
+        if (!zeros) continue;
+        vf_store(x, v[i]);
+        return x[__builtin_ctz(zeros)];
     }
+    return 0;
 }
 
-INLINE void range(const float *x, const vf *v, float *min, float *max) {
+INLINE void range(const vf *v, float *min, float *max) {
     peaks(v, min, max);
-    if (*min == 0) first_range(x, min, max);
+    if (*min != 0) return;
+    *min = first_zero(v);
+    if (*max == 0) *max = *min;
 }
 
 INLINE void load(const float *x, vf *v) {
@@ -82,13 +122,13 @@ INLINE void put_four_bits(uint8_t *p, const vi *q) {
 /* The fifth bits, then the others. */
 INLINE void put_five_bits(uint8_t *p, const vi *q) {
     uint32_t fifth = 0;
-    for (int i = 0; i < VECTORS; i++) fifth |= vi_signs(q[i] << 27) << (i * LANES);
+    for (int i = 0; i < VECTORS; i++) fifth |= vi_signs((vi)((vu)q[i] << 27)) << (i * LANES);
     memcpy(p, &fifth, sizeof fifth);
     put_four_bits(p + 4, q);
 }
 
 /* d = max |x| / 127; q = x / d, halves away from zero. */
-void gal__write_q8_0(const float *x, uint8_t *b, int64_t count) {
+static void write_q8_0(const float *x, uint8_t *b, int64_t count) {
     for (int64_t k = 0; k < count; k++, x += N, b += 34) {
         vf v[VECTORS];
         vi q[VECTORS];
@@ -107,7 +147,7 @@ void gal__write_q8_0(const float *x, uint8_t *b, int64_t count) {
 }
 
 /* d makes the largest element -8, which has no +8 beside it: the sign of d follows that element. */
-void gal__write_q4_0(const float *x, uint8_t *b, int64_t count) {
+static void write_q4_0(const float *x, uint8_t *b, int64_t count) {
     for (int64_t k = 0; k < count; k++, x += N, b += 18) {
         vf v[VECTORS];
         vi q[VECTORS];
@@ -120,7 +160,7 @@ void gal__write_q4_0(const float *x, uint8_t *b, int64_t count) {
 }
 
 /* As Q4_0, with -16. */
-void gal__write_q5_0(const float *x, uint8_t *b, int64_t count) {
+static void write_q5_0(const float *x, uint8_t *b, int64_t count) {
     for (int64_t k = 0; k < count; k++, x += N, b += 22) {
         vf v[VECTORS];
         vi q[VECTORS];
@@ -133,13 +173,13 @@ void gal__write_q5_0(const float *x, uint8_t *b, int64_t count) {
 }
 
 /* d = (max - min) / 15, m = min. */
-void gal__write_q4_1(const float *x, uint8_t *b, int64_t count) {
+static void write_q4_1(const float *x, uint8_t *b, int64_t count) {
     for (int64_t k = 0; k < count; k++, x += N, b += 20) {
         vf v[VECTORS];
         vi q[VECTORS];
         float min, max;
         load(x, v);
-        range(x, v, &min, &max);
+        range(v, &min, &max);
         float d = (max - min) / 15;
         numbers(v, min, inverse(d), 0.5f, 15, q);
         put_f16(b, d);
@@ -149,13 +189,13 @@ void gal__write_q4_1(const float *x, uint8_t *b, int64_t count) {
 }
 
 /* d = (max - min) / 31, m = min. */
-void gal__write_q5_1(const float *x, uint8_t *b, int64_t count) {
+static void write_q5_1(const float *x, uint8_t *b, int64_t count) {
     for (int64_t k = 0; k < count; k++, x += N, b += 24) {
         vf v[VECTORS];
         vi q[VECTORS];
         float min, max;
         load(x, v);
-        range(x, v, &min, &max);
+        range(v, &min, &max);
         float d = (max - min) / 31;
         numbers(v, min, inverse(d), 0.5f, 31, q);
         put_f16(b, d);
@@ -163,3 +203,5 @@ void gal__write_q5_1(const float *x, uint8_t *b, int64_t count) {
         put_five_bits(b + 4, q);
     }
 }
+
+#endif
