@@ -23,6 +23,7 @@ typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 
 INLINE vf vf_of(float f) { return f - (vf){ 0 }; }
+INLINE vi vi_of(int32_t i) { return i - (vi){ 0 }; }
 INLINE vf vf_load(const float *p) {
     vf v;
     memcpy(&v, p, sizeof v);
@@ -32,6 +33,7 @@ INLINE void vf_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
 
 /* where ? a : b, by lanes; a comparison of vectors is -1 or 0. */
 INLINE vf vf_pick(vi where, vf a, vf b) { return (vf)((where & (vi)a) | (~where & (vi)b)); }
+INLINE vi vi_pick(vi where, vi a, vi b) { return (where & a) | (~where & b); }
 INLINE vf vf_abs(vf a) { return (vf)((vi)a & 0x7fffffff); }
 
 /* The second where one is NaN. */
@@ -133,6 +135,23 @@ INLINE uint32_t vi_signs(vi v) {
     uint32_t bits = 0;
     for (int l = 0; l < LANES; l++) bits |= ((uint32_t)v[l] >> 31) << l;
     return bits;
+#endif
+}
+
+/* The lower 16 bits of each lane of a and of b. */
+INLINE void vi_halves(uint8_t *p, vi a, vi b) {
+    a = (vi)((vu)a << 16) >> 16; /* so that none is cut */
+    b = (vi)((vu)b << 16) >> 16;
+#if defined __AVX2__
+    __m256i mixed = _mm256_packs_epi32((__m256i)a, (__m256i)b);
+    _mm256_storeu_si256((__m256i_u *)p, _mm256_permute4x64_epi64(mixed, 0xd8));
+#elif defined __SSE2__
+    _mm_storeu_si128((__m128i_u *)p, _mm_packs_epi32((__m128i)a, (__m128i)b));
+#else
+    for (int i = 0; i < 2 * LANES; i++) {
+        int16_t half = (int16_t)(i < LANES ? a[i] : b[i - LANES]);
+        memcpy(p + 2 * i, &half, sizeof half);
+    }
 #endif
 }
 

@@ -13,41 +13,51 @@
 
 enum { N = 32, VECTORS = N / LANES, HALF = VECTORS / 2 };
 
-/* gal_f32_to_f16() and gal_f32_to_bf16() without branches: compilers make vectors of the loops. */
-INLINE uint16_t half_of(float f) {
-    uint32_t u, small;
-    memcpy(&u, &f, sizeof u);
-    uint32_t a = u & 0x7fffffffu, sign = u >> 16 & 0x8000u;
-    float shifted = fabsf(f) + 0.5f; /* rounds to units of 2^-24 */
-    memcpy(&small, &shifted, sizeof small);
-    uint32_t h = ((a + 0xfffu + (a >> 13 & 1u)) >> 13) - (112u << 10);
-    h = a < 0x38800000u ? small - 0x3f000000u : h;
-    h = a >= 0x477ff000u ? 0x7c00u : h;
-    h = a > 0x7f800000u ? 0x7e00u | (a >> 13 & 0x3ffu) : h;
-    return (uint16_t)(sign | h);
+/* gal_f32_to_f16() and gal_f32_to_bf16(), by lanes. */
+INLINE vi f16_of_lanes(vf x) {
+    vi a = (vi)x & 0x7fffffff, sign = (vi)x >> 16 & 0x8000;
+    vi h = (vi)(((vu)a + 0xfff + ((vu)a >> 13 & 1)) >> 13) - (112 << 10);
+    vi small = (vi)(vf_abs(x) + 0.5f) - 0x3f000000; /* the sum rounds to units of 2^-24 */
+    h = vi_pick(a < 0x38800000, small, h);
+    h = vi_pick(a >= 0x477ff000, vi_of(0x7c00), h);
+    return sign | vi_pick(a > 0x7f800000, 0x7e00 | (a >> 13 & 0x3ff), h);
 }
 
-static void write_f16(const float *x, uint8_t *b, int64_t count) {
-    for (int64_t i = 0; i < count; i++) {
-        uint16_t half = half_of(x[i]);
-        memcpy(b + 2 * i, &half, sizeof half);
+INLINE vi bf16_of_lanes(vf x) {
+    vu u = (vu)x;
+    vi h = (vi)((u + 0x7fff + (u >> 16 & 1)) >> 16);
+    return vi_pick(((vi)x & 0x7fffffff) > 0x7f800000, (vi)(u >> 16 | 0x40), h);
+}
+
+/* A tail of fewer than two vectors goes through the stack. */
+#define WRITE_HALVES(name, of_lanes)                                                                                 \
+    static void name(const float *x, uint8_t *b, int64_t count) {                                                    \
+        for (int64_t i = 0; i < count; i += 2 * LANES) {                                                             \
+            float padded[2 * LANES] = { 0 };                                                                         \
+            uint8_t made[4 * LANES];                                                                                 \
+            size_t some = count - i < 2 * LANES ? (size_t)(count - i) : 2 * LANES;                                   \
+            bool part = some < 2 * LANES;                                                                            \
+            if (part) memcpy(padded, x + i, some * sizeof *x);                                                       \
+            const float *from = part ? padded : x + i;                                                               \
+            vi_halves(part ? made : b + 2 * i, of_lanes(vf_load(from)), of_lanes(vf_load(from + LANES)));            \
+            if (part) memcpy(b + 2 * i, made, 2 * some);                                                             \
+        }                                                                                                            \
     }
-}
 
-static void write_bf16(const float *x, uint8_t *b, int64_t count) {
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t u;
-        memcpy(&u, x + i, sizeof u);
-        uint32_t h = (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
-        h = (u & 0x7fffffffu) > 0x7f800000u ? u >> 16 | 0x40u : h;
-        uint16_t half = (uint16_t)h;
-        memcpy(b + 2 * i, &half, sizeof half);
-    }
-}
+WRITE_HALVES(write_f16, f16_of_lanes)
+WRITE_HALVES(write_bf16, bf16_of_lanes)
 
-static void put_f16(uint8_t *p, float f) {
-    uint16_t h = half_of(f);
+INLINE void put_f16(uint8_t *p, float f) {
+    uint16_t h = (uint16_t)f16_of_lanes(vf_of(f))[0];
     memcpy(p, &h, sizeof h);
+}
+
+INLINE void put_two_f16(uint8_t *p, float first, float second) {
+    vf two = vf_of(first);
+    two[1] = second;
+    vi h = f16_of_lanes(two);
+    uint16_t halves[2] = { (uint16_t)h[0], (uint16_t)h[1] };
+    memcpy(p, halves, sizeof halves);
 }
 
 static float inverse(float d) { return d != 0 ? 1 / d : 0; }
@@ -182,8 +192,7 @@ static void write_q4_1(const float *x, uint8_t *b, int64_t count) {
         range(v, &min, &max);
         float d = (max - min) / 15;
         numbers(v, min, inverse(d), 0.5f, 15, q);
-        put_f16(b, d);
-        put_f16(b + 2, min);
+        put_two_f16(b, d, min);
         put_four_bits(b + 4, q);
     }
 }
@@ -198,8 +207,7 @@ static void write_q5_1(const float *x, uint8_t *b, int64_t count) {
         range(v, &min, &max);
         float d = (max - min) / 31;
         numbers(v, min, inverse(d), 0.5f, 31, q);
-        put_f16(b, d);
-        put_f16(b + 2, min);
+        put_two_f16(b, d, min);
         put_five_bits(b + 4, q);
     }
 }
