@@ -65,6 +65,12 @@ INLINE void put_fives(uint8_t *p, const vi *q) {
 
 /* --- a scale alone ---------------------------------------------------------------------------------------------- */
 
+/* With the 11 digits of an f16, so that scales are judged as they will be. */
+INLINE vf near_f16(vf s) {
+    vf large = s * 0x1.0008p13f, small = (s + 0x1.8p-1f) - 0x1.8p-1f; /* f16's last digit is 2^-24 at least */
+    return vf_pick(vf_abs(s) < 0x1p-14f, small, large - (large - s));
+}
+
 /* The best of several scales, the first of which brings the number of largest size to the level of largest size. */
 INLINE vf best_scale(group g, levels l, tries t) {
     float far = l.least == l.most ? -127.0f : (float)l.least;
@@ -73,7 +79,7 @@ INLINE vf best_scale(group g, levels l, tries t) {
     vf per_step = far * vf_inverse(vf_pick(max > -min, max, min));
     for (int k = 0; k < t.count + t.turned; k++) {
         fit f = fit_scale(g, l, per_step * multiple(t, k));
-        vf s = f.qx * vf_inverse(f.qq), gain = s * f.qx;
+        vf s = near_f16(f.qx * vf_inverse(f.qq)), gain = -fit_error(f, s);
         vi better = gain > best_gain;
         best_gain = vf_pick(better, gain, best_gain);
         best = vf_pick(better, s, best);
@@ -114,7 +120,10 @@ INLINE void lined_blocks(const narrow *t, int most, int scales, float from, floa
         best_s = vf_pick(better, s, best_s);
         best_q = vf_pick(better, f.q, best_q);
     }
-    vf s = put_rounded(best_s, made), least = put_rounded(mean - s * best_q / one, made + 2), inverse = vf_inverse(s);
+    /* Where all are the same, sums of differences are noise; what f16 leaves of the minimum becomes a step. */
+    best_s = vf_pick(max > min, best_s, min - near_f16(min));
+    vf s = put_rounded(best_s, made), inverse = vf_inverse(s);
+    vf least = put_rounded(vf_pick(max > min, mean - s * best_q / one, min), made + 2);
     for (int i = 0; i < ROW; i++) q[i] = vf_int(vf_clamp(vf_round((t->x[i] - least) * inverse), 0, (float)most));
     if (fives)
         put_fives(made + 4, q);
