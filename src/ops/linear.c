@@ -34,6 +34,7 @@ static int grad_products(gal_ctx *cx, gal_gemm *p, gal_t *x, const gal_w *w, voi
                               .compute = x->dtype,
                               .accumulate = has };
     void *dw = gal_wgrad_of(cx, w);
+    GAL_ASSERT(!dw || w->dtype != GAL_BLOCKS); /* what no optimiser could change */
     if (dw)
         *next++ = (gal_gemm){ .m = out,
                               .n = in,
@@ -72,18 +73,20 @@ void gal__project(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y,
         gal_tap_input(cx, w[i], x, 0, gal_rows(x));
     }
     gal__products(cx, &floats);
-    if (!integers.count) return;
-    void *q = gal__integers(cx, x);
-    if (!q) return;
-    for (int i = 0; i < integers.count; i++) integers.p[i].a.p = q;
-    integers.threads = gal_pool_threads(gal_ctx_dev(cx)->pool);
-    gal_launch(cx, GAL_K_GEMM_I8, &integers, sizeof integers);
+    void *q = integers.count ? gal__integers(cx, x) : NULL;
+    if (q) {
+        for (int i = 0; i < integers.count; i++) integers.p[i].a.p = q;
+        integers.threads = gal_pool_threads(gal_ctx_dev(cx)->pool);
+        gal_launch(cx, GAL_K_GEMM_I8, &integers, sizeof integers);
+    }
+    gal__adapt(cx, x, w, y, count);
 }
 
 void gal__linear_grad(gal_ctx *cx, gal_t *x, const gal_w *w, void *dy, gal_dtype dy_dt) {
     gal_k_gemm g = { 0 };
     g.count = grad_products(cx, g.p, x, w, dy, dy_dt);
     gal__products(cx, &g);
+    gal__adapt_grad(cx, x, w, dy, dy_dt);
 }
 
 void gal__accumulate(gal_ctx *cx, gal_t *to, const gal_t *from, bool accumulate) {

@@ -88,6 +88,8 @@ int64_t gal_cross_entropy_chunk(int64_t n, int64_t vocab, gal_dtype stat) {
 gal_t *gal_cross_entropy(gal_ctx *cx, gal_t *x, const gal_w *head, const gal_step *st) {
     if (!x) return NULL;
     GAL_SHAPES(gal_rows(x) == st->n && gal_cols(x) == head->dim[1], "cross_entropy", x, NULL);
+    /* Rare, and then with all logits at once. */
+    if (head->lora) return gal_cross_entropy_logits(cx, gal_linear_f32(cx, x, head), st);
     gal_dtype stat = gal_stat_dtype(x->dtype);
     int64_t n = st->n, v = head->dim[0], chunk = gal_cross_entropy_chunk(n, v, stat);
     gal_t *loss = gal_new(cx, stat, 1, &n), *lse = gal_new(cx, stat, 1, &n);

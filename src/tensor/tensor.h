@@ -53,7 +53,17 @@ typedef struct gal_w {
     int64_t rotary; /* head size where rows are rotary pairs, which stand as the layout has them; else 0 */
     uint32_t group; /* sets of weights it belongs to, a bit each; gal_backward() takes a mask */
     void *grad;     /* f32 (f64 on the reference device), same shape; NULL: no gradient is kept */
+    const struct gal_lora *lora; /* what is added to its products; NULL: nothing. Borrowed */
 } gal_w;
+
+/* A low-rank adapter (LoRA, arXiv:2106.09685) of a weight [out, in]: its products are those of w + scale B A, its own
+ * numbers stay as they are. Rows of B are in w's order. */
+typedef struct gal_lora {
+    const gal_w *a; /* [rank, in] */
+    const gal_w *b; /* [out, rank] */
+    double scale;
+    const struct gal_lora *next; /* a further one of the same weight, added too; NULL: none */
+} gal_lora;
 
 size_t gal_dtype_bytes(gal_dtype dtype);
 /* Statistics beside activations of dtype (log-sum-exp, inverse norms, losses, weight gradients): f64 for f64, else

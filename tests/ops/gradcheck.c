@@ -3,6 +3,7 @@
 #include "ops/op_cases.h"
 #include "support/test.h"
 #include "support/thin.h"
+#include "tensor/blocks.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -41,19 +42,52 @@ static double check_weight(op *o, int w, double *worst_at) {
     return worst;
 }
 
-static void check(const op_case *c) {
-    op *o = malloc(sizeof *o);
-    assert_non_null(o);
-    op_open(o, c, "ref", GAL_F64);
+static void check_open(op *o, const op_case *c) {
     double loss = op_backward(o, false, false);
     assert_true(isfinite(loss));
     for (int w = 0; w < o->weights; w++) {
+        if (!o->w[w].group) continue; /* frozen */
         double at = 0, error = check_weight(o, w, &at);
         assert_true(op_grad_max(o, w) > 0);
         if (!(error <= 1e-6)) print_error("%s: weight %d, number %g: relative error %g\n", c->name, w, at, error);
         assert_true(error <= 1e-6);
     }
+}
+
+static void check(const op_case *c) {
+    op *o = malloc(sizeof *o);
+    assert_non_null(o);
+    op_open(o, c, "ref", GAL_F64);
+    check_open(o, c);
     op_close(o);
+    free(o);
+}
+
+/* Gradients flow through a weight in blocks to what is before it and to its adapters; it has none of its own. */
+static void through_blocks(void **state) {
+    (void)state;
+    static const uint32_t TYPES[] = { GAL_BLOCK_Q8_0, GAL_BLOCK_Q4_0 };
+    op *o = malloc(sizeof *o);
+    assert_non_null(o);
+    const op_case *c = NULL;
+    for (size_t i = 0; i < OP_CASE_COUNT; i++)
+        if (strcmp(OP_CASES[i].name, "linear, adapted twice") == 0) c = &OP_CASES[i];
+    assert_non_null(c);
+    for (size_t t = 0; t < GAL_LEN(TYPES); t++) {
+        op_open(o, c, "ref", GAL_F64);
+        gal_w *w = &o->w[1];
+        int64_t n = gal_wcount(w);
+        float *x = malloc((size_t)n * sizeof *x);
+        assert_true(x && w->dim[1] % 32 == 0);
+        gal_convert(x, GAL_F32, w->data, GAL_F64, n);
+        gal_block_quantise(TYPES[t], x, w->data, n);
+        free(x);
+        w->dtype = GAL_BLOCKS;
+        w->code.block = TYPES[t];
+        w->group = 0;
+        check_open(o, c);
+        op_close(o);
+    }
     free(o);
 }
 
@@ -88,6 +122,7 @@ static void recompute(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(gradients), cmocka_unit_test(recompute) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(gradients), cmocka_unit_test(recompute),
+                                        cmocka_unit_test(through_blocks) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

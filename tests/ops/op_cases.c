@@ -89,6 +89,66 @@ BUILD(swiglu) {
     gal_t *x = X(0);
     return op_reduce(o, cx, composite ? gal_swiglu_composite(cx, x, W(1), W(2)) : gal_swiglu(cx, x, W(1), W(2)));
 }
+/* a: the scale in hundredths. A's weight is `first`, B's the next one. */
+static void adapt(op *o, int slot, int w, int first, const gal_lora *next) {
+    o->lora[slot] = (gal_lora){ W(first), W(first + 1), (double)o->c->a[0] / 100, next };
+    W(w)->lora = &o->lora[slot];
+}
+static gal_t *adapted_composite(op *o, gal_ctx *cx, gal_t *x, int w) {
+    gal_w plain = *W(w), *kept = gal_step_memory(cx, sizeof *kept);
+    if (!kept) return NULL;
+    plain.lora = NULL;
+    *kept = plain;
+    gal_t *y = gal_linear(cx, x, kept);
+    for (const gal_lora *l = W(w)->lora; l; l = l->next) {
+        gal_t *t = gal_linear(cx, gal_linear(cx, x, l->a), l->b), *s = gal_like(cx, t);
+        double *by = s ? gal_step_memory(cx, (size_t)gal_count(s) * sizeof *by) : NULL;
+        if (!by) return NULL;
+        for (int64_t i = 0; i < gal_count(s); i++) by[i] = l->scale;
+        gal_convert(s->data, s->dtype, by, GAL_F64, gal_count(s));
+        y = gal_add(cx, y, gal_mul(cx, t, s));
+    }
+    return y;
+}
+BUILD(adapted) { /* two adapters of one weight */
+    adapt(o, 0, 1, 2, NULL);
+    adapt(o, 1, 1, 4, &o->lora[0]);
+    gal_t *x = X(0);
+    return op_reduce(o, cx, composite ? adapted_composite(o, cx, x, 1) : gal_linear(cx, x, W(1)));
+}
+BUILD(adapted_add) { /* x is multiplied, adapted and added */
+    adapt(o, 0, 1, 2, NULL);
+    gal_t *x = X(0);
+    return op_reduce(o, cx,
+                     composite ? gal_add(cx, adapted_composite(o, cx, x, 1), x) : gal_linear_add(cx, x, W(1), x));
+}
+BUILD(adapted_qkv) { /* of which k has none */
+    adapt(o, 0, 1, 4, NULL);
+    adapt(o, 1, 3, 6, NULL);
+    gal_t *q, *k, *v, *x = X(0);
+    if (composite) {
+        q = adapted_composite(o, cx, x, 1);
+        k = gal_linear(cx, x, W(2));
+        v = adapted_composite(o, cx, x, 3);
+    } else {
+        gal_qkv(cx, x, W(1), W(2), W(3), &q, &k, &v);
+    }
+    gal_t *a = op_reduce(o, cx, q), *b = op_reduce(o, cx, k);
+    return sum3(cx, a, b, op_reduce(o, cx, v));
+}
+BUILD(adapted_swiglu) {
+    adapt(o, 0, 1, 3, NULL);
+    adapt(o, 1, 2, 5, NULL);
+    gal_t *x = X(0);
+    if (!composite) return op_reduce(o, cx, gal_swiglu(cx, x, W(1), W(2)));
+    gal_t *g = adapted_composite(o, cx, x, 1);
+    return op_reduce(o, cx, gal_mul(cx, gal_silu(cx, g), adapted_composite(o, cx, x, 2)));
+}
+BUILD(adapted_head) {
+    adapt(o, 0, 1, 2, NULL);
+    (void)composite;
+    return gal_weighted_sum(cx, gal_cross_entropy(cx, X(0), W(1), &o->st), &o->st);
+}
 BUILD(softmax) {
     gal_t *x = X(0);
     (void)composite;
@@ -247,6 +307,42 @@ const op_case OP_CASES[] = {
     { "mul with itself", mul_self, { { OP_N, 5 } }, 0, { 0 }, false, 0, 9, 0 },
     { "silu", silu, { { OP_N, 5 } }, 0, { 0 }, false, 0, 9, 0 },
     { "swiglu", swiglu, { { OP_N, 9 }, { 11, 9 }, { 11, 9 } }, 0, { 0 }, true, 0, 9, 0 },
+    { "linear, adapted twice",
+      adapted,
+      { { OP_N, 32 }, { 6, 32 }, { 3, 32 }, { 6, 3 }, { 5, 32 }, { 6, 5 } },
+      0,
+      { 150 },
+      true,
+      0,
+      10,
+      0 },
+    { "linear_add of itself, adapted",
+      adapted_add,
+      { { OP_N, 7 }, { 7, 7 }, { 2, 7 }, { 7, 2 } },
+      0,
+      { 70 },
+      true,
+      0,
+      10,
+      0 },
+    { "qkv, adapted",
+      adapted_qkv,
+      { { OP_N, 11 }, { 8, 11 }, { 4, 11 }, { 6, 11 }, { 3, 11 }, { 8, 3 }, { 2, 11 }, { 6, 2 } },
+      0,
+      { 150 },
+      true,
+      0,
+      12,
+      0 },
+    { "swiglu, adapted",
+      adapted_swiglu,
+      { { OP_N, 9 }, { 11, 9 }, { 11, 9 }, { 2, 9 }, { 11, 2 }, { 3, 9 }, { 11, 3 } },
+      0,
+      { 50 },
+      true,
+      0,
+      16,
+      0 },
     { "softmax", softmax, { { OP_N, OP_N } }, 0, { 0 }, false, 0, 8, 0 },
     { "rope, half-split", rope, { { OP_N, 16 }, { OP_N, 8 } }, 0, { 8, 0, 0 }, false, 0, 6, 0 },
     { "rope, interleaved", rope, { { OP_N, 16 }, { OP_N, 8 } }, OP_DOCUMENTS, { 8, 1, 0 }, false, 0, 6, 0 },
@@ -285,6 +381,15 @@ const op_case OP_CASES[] = {
       5,
       0 },
     { "cross_entropy, tied", cross_entropy, { { OP_N, 9 } }, OP_MASKED, { 1 }, true, 0, 6, 0 },
+    { "cross_entropy, adapted",
+      adapted_head,
+      { { OP_N, 9 }, { 21, 9 }, { 2, 9 }, { 21, 2 } },
+      OP_MASKED,
+      { 150 },
+      false,
+      0,
+      12,
+      0 },
     { "cross_entropy_logits", cross_entropy_logits, { { OP_N, 9 }, { 21, 9 } }, OP_MASKED, { 0 }, false, 0, 5, 0 },
     /* 64 MiB of f64 logits hold two rows of this vocabulary: chunks of two and one. */
     { "cross_entropy in chunks",

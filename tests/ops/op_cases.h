@@ -49,6 +49,7 @@ struct op {
     gal_rope_angles angles; /* of the step's blocks */
     int32_t lo[64], hi[64];
     gal_w *matrices[3][OP_WEIGHTS]; /* of experts */
+    gal_lora lora[4];
     gal_moe_spec moe;
     gal_balance balance;
     double sums[64];       /* of balance */
