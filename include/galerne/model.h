@@ -18,6 +18,13 @@ extern "C" {
 
 typedef struct gal_lm gal_lm;
 
+/* A low-rank adapter (LoRA) to add to a model: a folder of PEFT's (adapter_config.json) or of Mistral's own
+ * (lora.safetensors). */
+typedef struct gal_lm_adapter {
+    const char *path;
+    double strength; /* times the adapter's own scale; 1: as it was trained */
+} gal_lm_adapter;
+
 /* Begin with gal_lm_options_init(). */
 typedef struct gal_lm_options {
     gal_device_options device;
@@ -37,6 +44,9 @@ typedef struct gal_lm_options {
     /* Which layout to read of a folder that has several: "hf", "own" or "gguf"; NULL: the first of these that is
      * there with its weights. */
     const char *layout;
+    const gal_lm_adapter
+        *adapters; /* [n_adapters], read while the model opens; all of them act, their products added */
+    size_t n_adapters;
 } gal_lm_options;
 
 GAL_API void gal_lm_options_init(gal_lm_options *options);

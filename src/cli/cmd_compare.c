@@ -190,12 +190,15 @@ static gal_err measure(gal_cli *cli, const pair *p, const gal_cli_text *text) {
 static gal_err run(gal_cli *cli) {
     gal_cli_text text = { 0 };
     pair p = { 0 };
+    gal_loras loras = { 0 };
     gal_cli_catch_interrupts();
     gal_err err = gal_cli_text_open(&text, cli, cli->n_operands > 2 ? cli->operands[2] : NULL);
+    if (!err) err = gal_cli_loras(cli, &loras);
     for (int i = 0; !err && i < 2; i++) { /* one of the two may be a file */
         gal_layout layout = gal_is_dir(cli->operands[i]) ? gal_cli_layout(cli) : GAL_LAYOUT_ANY;
         err = gal_lm_load_as(&p.model[i], &p.tokenizer[i], NULL, &p.dir[i], cli->operands[i], layout, &cli->diag);
     }
+    if (!err) err = gal_lm_adapt(p.model[0], loras.list, loras.n, &cli->diag);
     if (!err) err = gal_compare_tokenizer(&p.t, p.tokenizer[0], p.tokenizer[1], &cli->diag);
     if (!err && text.text.text && !p.t) {
         char why[GAL_LM_WHY];
@@ -216,6 +219,7 @@ static gal_err run(gal_cli *cli) {
     }
     gal_dev_close(p.dev);
     gal_cli_text_close(&text);
+    gal_cli_loras_free(&loras);
     return err;
 }
 
@@ -229,6 +233,11 @@ static const gal_option OPTIONS[] = {
       .help = "show the N places where the two differ most" },
     GAL_CLI_EVAL_OPTIONS,
     GAL_LAYOUT_OPTION,
+    { .name = "lora",
+      .kind = GAL_V_STRING,
+      .value = "DIR[:SCALE]",
+      .repeat = true,
+      .help = "add the low-rank adapter in this folder to A, times SCALE; B is as it lies, merged perhaps" },
 };
 
 const gal_command gal_cmd_compare = {

@@ -82,8 +82,11 @@ static gal_err run(gal_cli *cli) {
     gal_model *m = NULL;
     gal_buf dir = { 0 };
     gal_cli_catch_interrupts(); /* so that half a file is removed */
+    gal_loras loras = { 0 };
     gal_err err = gal_cli_ids_option(cli, "ids", &ids);
+    if (!err) err = gal_cli_loras(cli, &loras);
     if (!err) err = gal_lm_load_as(&m, NULL, NULL, &dir, cli->operands[0], gal_cli_layout(cli), &cli->diag);
+    if (!err) err = gal_lm_adapt(m, loras.list, loras.n, &cli->diag);
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
     gal_reading reading = { .cli = cli };
     gal_lm_options lo = { .no_mmap = gal_cli_given(cli, "no-mmap"),
@@ -95,6 +98,7 @@ static gal_err run(gal_cli *cli) {
     gal_dev_close(dev);
     gal_buf_free(&dir);
     gal_ids_free(&ids);
+    gal_cli_loras_free(&loras);
     return err;
 }
 
@@ -128,6 +132,7 @@ static const gal_option OPTIONS[] = {
     { .name = "eager", .help = "do not record and replay steps of one id; the result is the same" },
     { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
     GAL_LAYOUT_OPTION,
+    GAL_LORA_OPTION,
 };
 
 const gal_command gal_cmd_logits = {

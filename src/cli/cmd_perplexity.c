@@ -65,9 +65,12 @@ static gal_err run(gal_cli *cli) {
     gal_model *m = NULL;
     gal_tokenizer *t = NULL;
     gal_buf dir = { 0 };
+    gal_loras loras = { 0 };
     gal_cli_catch_interrupts();
     gal_err err = gal_cli_text_open(&text, cli, cli->n_operands > 1 ? cli->operands[1] : NULL);
+    if (!err) err = gal_cli_loras(cli, &loras);
     if (!err) err = gal_lm_load_as(&m, &t, NULL, &dir, cli->operands[0], gal_cli_layout(cli), &cli->diag);
+    if (!err) err = gal_lm_adapt(m, loras.list, loras.n, &cli->diag);
     if (!err && text.text.text && !t) {
         char why[GAL_LM_WHY];
         err = gal_fail(&cli->diag, GAL_EINPUT, "%s: %s; give --ids FILE instead of a text", dir.data,
@@ -85,10 +88,11 @@ static gal_err run(gal_cli *cli) {
     gal_dev_close(dev);
     gal_buf_free(&dir);
     gal_cli_text_close(&text);
+    gal_cli_loras_free(&loras);
     return err;
 }
 
-static const gal_option OPTIONS[] = { GAL_CLI_EVAL_OPTIONS, GAL_LAYOUT_OPTION };
+static const gal_option OPTIONS[] = { GAL_CLI_EVAL_OPTIONS, GAL_LAYOUT_OPTION, GAL_LORA_OPTION };
 
 const gal_command gal_cmd_perplexity = {
     .name = "perplexity",

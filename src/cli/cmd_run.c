@@ -249,6 +249,10 @@ static gal_err run(gal_cli *cli) {
     gal_reading reading = { .cli = cli };
     lo.progress = gal_cli_show_reading;
     lo.user = &reading;
+    gal_loras loras = { 0 };
+    if (!err) err = gal_cli_loras(cli, &loras);
+    lo.adapters = loras.list;
+    lo.n_adapters = loras.n;
     if (!err) gal_cli_catch_interrupts();
     gal_profile *profile = NULL;
     if (!err) err = gal_profile_new(&profile, cli);
@@ -277,6 +281,7 @@ static gal_err run(gal_cli *cli) {
     if (!err) err = gal_profile_finish(profile, cli, cli->device.cpu);
     gal_profile_free(profile);
     gal_ids_free(&ids);
+    gal_cli_loras_free(&loras);
     return err;
 }
 
@@ -356,6 +361,7 @@ static const gal_option OPTIONS[] = {
     { .name = "eager", .help = "do not record and replay steps; the text is the same" },
     { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
     GAL_LAYOUT_OPTION,
+    GAL_LORA_OPTION,
     GAL_PROFILE_OPTIONS,
 };
 

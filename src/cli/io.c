@@ -1,6 +1,8 @@
 /* io.c - see io.h. SPDX-License-Identifier: Apache-2.0 */
 #include "cli/io.h"
 
+#include "base/file.h"
+#include "base/mem.h"
 #include "base/util.h"
 
 #include <errno.h>
@@ -117,4 +119,31 @@ gal_layout gal_cli_layout(const gal_cli *cli) {
     gal_layout l;
     (void)gal_layout_named(&l, gal_cli_string(cli, "layout")); /* the table of choices refused other names */
     return l;
+}
+
+gal_err gal_cli_loras(gal_cli *cli, gal_loras *out) {
+    size_t n = gal_cli_count(cli, "lora");
+    if (n > GAL_CLI_LORAS) return gal_cli_usage(cli, "--lora: at most %d of them", GAL_CLI_LORAS);
+    for (size_t i = 0; i < n; i++) {
+        const char *text = gal_cli_nth(cli, "lora", i), *colon = strrchr(text, ':');
+        double strength = 1;
+        size_t len = strlen(text);
+        /* A folder's own name may have a colon in it. */
+        if (colon && !gal_is_dir(text)) {
+            if (!gal_parse_f64(colon + 1, &strength))
+                return gal_cli_usage(cli, "--lora: expected DIR or DIR:SCALE, found '%s'", text);
+            len = (size_t)(colon - text);
+        }
+        if (!len) return gal_cli_usage(cli, "--lora: expected DIR or DIR:SCALE, found '%s'", text);
+        out->path[i] = gal_strndup(text, len);
+        if (!out->path[i]) return gal_fail(&cli->diag, GAL_ENOMEM, "no memory for a path");
+        out->list[i] = (gal_lm_adapter){ .path = out->path[i], .strength = strength };
+        out->n++;
+    }
+    return GAL_OK;
+}
+
+void gal_cli_loras_free(gal_loras *l) {
+    for (size_t i = 0; i < l->n; i++) gal_free(l->path[i]);
+    *l = (gal_loras){ 0 };
 }

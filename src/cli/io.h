@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "cli/cli.h"
+#include "galerne/model.h"
 #include "models/model.h"
 #include "text/tokenizer.h"
 
@@ -34,6 +35,21 @@ int gal_cli_show_reading(void *user, uint64_t done, uint64_t total);
     }
 extern const char *const GAL_CLI_LAYOUTS[];
 gal_layout gal_cli_layout(const gal_cli *cli);
+
+/* The option of commands that compute with a MODEL: adapters to add to it. */
+#define GAL_LORA_OPTION                                                                                              \
+    {                                                                                                                \
+        .name = "lora", .kind = GAL_V_STRING, .value = "DIR[:SCALE]", .repeat = true,                                \
+        .help = "add the low-rank adapter in this folder (PEFT's layout or Mistral's own), times SCALE"              \
+    }
+enum { GAL_CLI_LORAS = 8 };
+typedef struct gal_loras {
+    gal_lm_adapter list[GAL_CLI_LORAS];
+    size_t n;
+    char *path[GAL_CLI_LORAS];
+} gal_loras; /* {0} to begin */
+gal_err gal_cli_loras(gal_cli *cli, gal_loras *out);
+void gal_cli_loras_free(gal_loras *l);
 
 /* What a model's files gave rise to: warnings always, notes (of tensors that nobody asked for) unless --quiet. */
 void gal_cli_warn(const gal_cli *cli, const gal_model *m);

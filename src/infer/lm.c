@@ -8,6 +8,7 @@
 #include "formats/gguf.h"
 #include "formats/json.h"
 #include "infer/sample.h"
+#include "models/lora.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +17,12 @@ enum { TRIES = 100 };
 
 void gal_lm_options_init(gal_lm_options *options) {
     *options = (gal_lm_options){ .compute = GAL_F32, .cache = GAL_F32, .chunk = 512 };
+}
+
+gal_err gal_lm_adapt(gal_model *m, const gal_lm_adapter *adapters, size_t n, gal_diag *diag) {
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < n; i++) err = gal_lora_load(m, adapters[i].path, adapters[i].strength, diag);
+    return err;
 }
 
 static bool on_progress(void *user, uint64_t done, uint64_t total) {
@@ -150,13 +157,31 @@ static gal_err compare_sizes(gal_model *m, const gal_tokenizer *t, const char *d
     return gal_model_add_note(m, dir, text, diag);
 }
 
+/* Where vocabulary and sampling of a model lie: in its folder, or, of an adapter that stands for itself and its base,
+ * with the base. */
+static gal_err beside(gal_buf *at, const char *dir, gal_layout layout, gal_diag *diag) {
+    gal_buf base = { 0 };
+    gal_err err = gal_lora_base(dir, &base, diag);
+    if (!err && base.len)
+        err = gal_model_find_as(base.data, layout, at, diag);
+    else if (!err)
+        gal_buf_puts(at, dir);
+    gal_buf_free(&base);
+    return err || !at->oom ? err : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+}
+
 /* One try; parts that were loaded stay, also on failure. */
 static gal_err load_parts(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, const char *dir,
                           gal_layout layout, gal_diag *diag) {
+    gal_buf at = { 0 };
     gal_err err = model ? gal_model_load_as(model, dir, layout, diag) : GAL_OK;
-    if (!err && tokenizer) err = load_tokenizer(tokenizer, dir, diag);
+    if (!err) err = beside(&at, dir, layout, diag);
+    /* A training's vocabulary lies with its adapter. */
+    if (!err && tokenizer && strcmp(at.data, dir) != 0) err = load_tokenizer(tokenizer, dir, diag);
+    if (!err && tokenizer && !*tokenizer) err = load_tokenizer(tokenizer, at.data, diag);
     if (!err && model && tokenizer && *tokenizer) err = compare_sizes(*model, *tokenizer, dir, diag);
-    if (!err && defaults) err = load_defaults(defaults, model ? *model : NULL, dir, diag);
+    if (!err && defaults) err = load_defaults(defaults, model ? *model : NULL, at.data, diag);
+    gal_buf_free(&at);
     /* What seems to be absent may be so because the folder is being removed. */
     if (!err && !gal_exists(dir)) err = gal_fail(diag, GAL_EINPUT, "%s: removed while it was read", dir);
     return err;
@@ -208,6 +233,7 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
     gal_err err = check_options(&lm->options, &layout, diag);
     if (!err) err = gal_dev_open(&lm->dev, &lm->options.device, diag);
     if (!err) err = gal_lm_load_as(&lm->model, &lm->tokenizer, &lm->defaults, &lm->dir, path, layout, diag);
+    if (!err) err = gal_lm_adapt(lm->model, lm->options.adapters, lm->options.n_adapters, diag);
     if (!err) err = gal_lm_bring(lm->model, lm->dev, &lm->options, diag);
     if (!err) {
         gal_engine_options eo = { .compute = lm->options.compute,

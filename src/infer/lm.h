@@ -18,6 +18,8 @@ struct gal_lm {
     void *stop_user;
 };
 
+/* Adds adapters to a model that was loaded and not brought yet. */
+gal_err gal_lm_adapt(gal_model *m, const gal_lm_adapter *adapters, size_t n, gal_diag *diag);
 /* Brings the weights into memory before they are needed, as options say: read where no_mmap is set, else mapped pages
  * all at once, unless the model is larger than memory; then they come as they are needed. Then to where dev computes.
  */

@@ -4,6 +4,7 @@
 #include "models/load.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "models/lora.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -252,10 +253,37 @@ static gal_err load_folder(gal_model **out, const char *dir, gal_layout layout, 
     return err;
 }
 
+/* A folder with an adapter alone: its base, and the adapter on it. */
+static gal_err load_adapted(gal_model **out, const char *base, const char *dir, gal_layout layout, gal_diag *diag) {
+    gal_buf at = { 0 }, further = { 0 };
+    gal_err err = gal_model_find_as(base, layout, &at, diag);
+    if (!err) err = gal_lora_base(at.data, &further, diag);
+    if (!err && further.len)
+        err = gal_fail(diag, GAL_EINPUT, "%s: its model %s is an adapter itself: merge that with galerne convert",
+                       dir, base);
+    if (!err) err = gal_model_load_as(out, at.data, layout, diag);
+    if (!err) err = gal_lora_load(*out, dir, 1.0, diag);
+    if (err) {
+        gal_model_free(*out);
+        *out = NULL;
+    }
+    gal_buf_free(&at);
+    gal_buf_free(&further);
+    return err;
+}
+
 gal_err gal_model_load_as(gal_model **out, const char *path, gal_layout layout, gal_diag *diag) {
     gal_model *m = NULL;
-    gal_buf at = { 0 };
-    gal_err err = gal__resolve(&at, &layout, path, layout, diag);
+    gal_buf at = { 0 }, base = { 0 };
+    gal_err err = gal_lora_base(path, &base, diag);
+    if (!err && base.len) {
+        err = load_adapted(&m, base.data, path, layout, diag);
+        gal_buf_free(&base);
+        if (!err) *out = m;
+        return err;
+    }
+    gal_buf_free(&base);
+    if (!err) err = gal__resolve(&at, &layout, path, layout, diag);
     if (!err)
         err = layout == GAL_LAYOUT_GGUF ? gal__load_gguf(&m, at.data, diag) : load_folder(&m, path, layout, diag);
     if (!err && small(m)) err = gal_model_check_finite(m, diag);

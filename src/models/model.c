@@ -1,7 +1,7 @@
 /* model.c - a model's table of weights: building it from a config, finding, counting, drawing first values.
  * Invariant: after gal_model_build() every weight has name, role and shape; data comes from gal_model_init() or
  * load.c. SPDX-License-Identifier: Apache-2.0 */
-#include "models/model.h"
+#include "models/lora.h"
 
 #include "base/mem.h"
 #include "base/rng.h"
@@ -43,6 +43,7 @@ gal_err gal_model_build(gal_model **out, gal_config *config, gal_diag *diag) {
 
 void gal_model_free(gal_model *m) {
     if (!m) return;
+    gal_lora_free(m->adapters, m->dev);
     for (size_t i = 0; i < m->n_weights; i++) {
         gal_w *w = &m->weights[i];
         if (w->owned) gal_dev_give(m->dev, w->data);
@@ -61,6 +62,24 @@ void gal_model_free(gal_model *m) {
     gal_free(m->warnings);
     gal_config_free(&m->config);
     gal_free(m);
+}
+
+gal_err gal_model_names(gal_model **out, const gal_model *m, gal_layout layout, gal_diag *diag) {
+    gal_config c = { 0 };
+    gal_err err = gal_config_copy(&c, &m->config, diag);
+    c.layout = layout;
+    if (!err) err = gal_model_build(out, &c, diag);
+    gal_config_free(&c);
+    GAL_ASSERT(err || (*out)->n_weights == m->n_weights);
+    return err;
+}
+
+/* Rows of rotary pairs: (j, j + half) in Hugging Face's layout, (2j, 2j + 1) in the others (formats.md 3). */
+int64_t gal_model_row(const gal_w *w, gal_layout from, gal_layout to, int64_t row) {
+    bool halves = from == GAL_LAYOUT_HF, wanted = to == GAL_LAYOUT_HF;
+    if (!w->rotary || halves == wanted) return row;
+    int64_t size = w->rotary, half = size / 2, head = row / size, k = row % size;
+    return head * size + (wanted ? k % half * 2 + k / half : k % 2 * half + k / 2);
 }
 
 gal_err gal_model_reserve(gal_model *m, size_t count, gal_diag *diag) {

@@ -18,6 +18,7 @@ typedef struct gal_wspec {
 } gal_wspec;
 
 typedef struct gal_model gal_model;
+typedef struct gal_adapter gal_adapter; /* lora.h */
 typedef struct gal_family {
     const char *name;
     /* Adds every weight of m->config to m and sets m->net. */
@@ -39,8 +40,9 @@ struct gal_model {
     bool files_read; /* they have been read into memory; otherwise they are mapped */
     void (*files_free)(void *files);
     gal_err (*files_bring)(void *files, gal_bring *how, gal_diag *diag); /* where files is set */
-    gal_dev *dev; /* a far device that holds the weights' data; NULL: the host does */
-    char **notes; /* [n_notes] what a loader wants to say without failing: tensors nobody asked for */
+    gal_adapter *adapters; /* sets of low-rank adapters, the first added first; NULL: none */
+    gal_dev *dev;          /* a far device that holds the weights' data; NULL: the host does */
+    char **notes;          /* [n_notes] what a loader wants to say without failing: tensors nobody asked for */
     size_t n_notes;
     char **warnings; /* [n_warnings] weights that are not finite, once gal_model_check_finite() looked */
     size_t n_warnings;
@@ -62,6 +64,12 @@ gal_err gal_model_declare(gal_model *m, const gal_wspec *table, size_t count, in
 gal_err gal_model_declare_expert(gal_model *m, const gal_wspec *table, size_t count, int layer, int expert,
                                  void *fields, gal_diag *diag);
 gal_w *gal_model_weight(const gal_model *m, const char *name); /* NULL: none of that name */
+/* Another model of the same config in another layout, without data: its i-th weight is m's i-th, under its name
+ * there.
+ */
+gal_err gal_model_names(gal_model **out, const gal_model *m, gal_layout layout, gal_diag *diag);
+/* Of a weight w of a model in layout `from`: the row that stands at place `row` where the layout is `to`. */
+int64_t gal_model_row(const gal_w *w, gal_layout from, gal_layout to, int64_t row);
 int64_t gal_model_params(const gal_model *m);
 /* Allocates every weight in dtype and draws it: normal(0, init_range), residual projections scaled by 1 / sqrt(2 L),
  * norms

@@ -1,7 +1,7 @@
 /* place.c - where a model's weights lie: in host memory and mapped files, or in the memory of a far device.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
-#include "models/model.h"
+#include "models/lora.h"
 
 bool gal_model_is_on(const gal_model *m, const gal_dev *dev) { return m->dev == (dev->far ? dev : NULL); }
 
@@ -21,27 +21,47 @@ static gal_err upload(void **to, const gal_w *w, gal_dev *dev, gal_diag *diag) {
     return err;
 }
 
+/* Uploads all or none, into a table of places on the device. */
+static gal_err upload_all(void **far, gal_w *w, size_t n, gal_dev *dev, gal_diag *diag) {
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < n; i++) err = upload(&far[i], &w[i], dev, diag);
+    for (size_t i = 0; err && i < n; i++) {
+        gal_dev_give(dev, far[i]);
+        far[i] = NULL;
+    }
+    return err;
+}
+
+static void move(gal_w *w, void *const *far, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        if (w[i].owned) gal_free(w[i].data);
+        w[i].data = far[i];
+        if (w[i].dtype == GAL_BLOCKS) w[i].dtype = GAL_F32;
+        w[i].file = NULL;
+        w[i].owned = true;
+    }
+}
+
 gal_err gal_model_to_device(gal_model *m, gal_dev *dev, gal_diag *diag) {
     if (gal_model_is_on(m, dev)) return GAL_OK;
     GAL_ASSERT(!m->dev && dev->far);
-    void **far = gal_alloc_array(m->n_weights, sizeof *far);
-    if (!far) return gal_fail(diag, GAL_ENOMEM, "no memory for a table of %zu weights", m->n_weights);
-    gal_err err = GAL_OK;
-    for (size_t i = 0; !err && i < m->n_weights; i++) err = upload(&far[i], &m->weights[i], dev, diag);
-    for (size_t i = 0; i < m->n_weights; i++) {
-        gal_w *w = &m->weights[i];
-        if (err) {
-            gal_dev_give(dev, far[i]);
-            continue;
-        }
-        if (w->owned) gal_free(w->data);
-        w->data = far[i];
-        if (w->dtype == GAL_BLOCKS) w->dtype = GAL_F32;
-        w->file = NULL;
-        w->owned = true;
+    size_t count = m->n_weights;
+    for (const gal_adapter *a = m->adapters; a; a = a->next) count += 2 * a->count;
+    void **far = gal_alloc_array(count, sizeof *far), **at = far;
+    if (!far) return gal_fail(diag, GAL_ENOMEM, "no memory for a table of %zu weights", count);
+    gal_err err = upload_all(far, m->weights, m->n_weights, dev, diag);
+    at += m->n_weights;
+    for (const gal_adapter *a = m->adapters; a && !err; at += 2 * a->count, a = a->next)
+        err = upload_all(at, a->weights, 2 * a->count, dev, diag);
+    if (err) {
+        for (size_t i = 0; i < count; i++) gal_dev_give(dev, far[i]);
+        gal_free(far);
+        return err;
     }
+    move(m->weights, far, m->n_weights);
+    at = far + m->n_weights;
+    for (gal_adapter *a = m->adapters; a; at += 2 * a->count, a = a->next) move(a->weights, at, 2 * a->count);
     gal_free(far);
-    if (err) return err;
     m->dev = dev;
     if (m->files) m->files_free(m->files);
     m->files = NULL;
