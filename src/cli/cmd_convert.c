@@ -70,6 +70,11 @@ static gal_err read_options(gal_cli *cli, gal_convert_options *o) {
     for (size_t i = 0; i < GAL_LEN(DTYPES); i++)
         if (strcmp(dtype, DTYPES[i]) == 0) o->dtype = (gal_convert_dtype)i;
     o->force = gal_cli_given(cli, "force");
+    o->requantise = gal_cli_given(cli, "requantise");
+    if (o->requantise && o->dtype != GAL_CONVERT_SAME)
+        return gal_cli_usage(cli, "--requantise keeps each tensor's type: it excludes --dtype %s", dtype);
+    if (o->n_adapters && gal_cli_given(cli, "dtype") && o->dtype == GAL_CONVERT_SAME && !o->requantise)
+        return gal_cli_usage(cli, "--dtype same: with --lora say --requantise, or another type");
     if (!read_size(size, &o->shard_bytes))
         return gal_cli_usage(cli, "--shard-size: expected bytes, as 5G or 400M, found '%s'", size);
     return GAL_OK;
@@ -78,8 +83,9 @@ static gal_err read_options(gal_cli *cli, gal_convert_options *o) {
 static gal_err report(gal_cli *cli, const gal_convert_result *r, double seconds) {
     char a[40], b[40];
     if (cli->json)
-        printf("{\"tensors\": %zu, \"kept\": %zu, \"files\": %zu, \"bytes\": %llu, \"parameters\": %lld}\n",
-               r->tensors, r->kept, r->files, (unsigned long long)r->bytes, (long long)r->params);
+        printf("{\"tensors\": %zu, \"kept\": %zu, \"merged\": %zu, \"files\": %zu, \"bytes\": %llu, "
+               "\"parameters\": %lld}\n",
+               r->tensors, r->kept, r->merged, r->files, (unsigned long long)r->bytes, (long long)r->params);
     else if (!cli->quiet)
         printf("%s: %s parameters, %s in %zu tensors, %zu of them bit for bit; %zu file%s, %.1f s\n",
                cli->operands[1], gal_cli_count_text(a, sizeof a, r->params),
@@ -94,8 +100,15 @@ static gal_err run(gal_cli *cli) {
     watch w = { .cli = cli, .began_s = gal_now_s() };
     w.shown_s = w.began_s + 0.4; /* nothing is shown of what is over in a moment */
     gal_convert_options_init(&o);
-    gal_err err = read_options(cli, &o);
-    if (err) return err;
+    gal_loras loras = { 0 };
+    gal_err err = gal_cli_loras(cli, &loras);
+    o.adapters = loras.list;
+    o.n_adapters = loras.n;
+    if (!err) err = read_options(cli, &o);
+    if (err) {
+        gal_cli_loras_free(&loras);
+        return err;
+    }
     o.progress = show;
     o.note = note;
     o.making = making;
@@ -103,6 +116,7 @@ static gal_err run(gal_cli *cli) {
     gal_cli_catch_interrupts(); /* so that half a result is removed */
     err = gal_convert_model(cli->operands[0], cli->operands[1], &o, &r, &cli->diag);
     gal_cli_remove_at_fault(NULL);
+    gal_cli_loras_free(&loras);
     if (err && w.shown) fprintf(stderr, "\r%60s\r", "");
     return err ? err : report(cli, &r, gal_now_s() - w.began_s);
 }
@@ -128,6 +142,13 @@ static const gal_option OPTIONS[] = {
       .fallback = "5G",
       .help = "most bytes of a file with weights in a folder" },
     { .name = "force", .help = "replace the model that is at OUT" },
+    { .name = "lora",
+      .kind = GAL_V_STRING,
+      .value = "DIR[:SCALE]",
+      .repeat = true,
+      .help = "merge the low-rank adapter in this folder into the weights, times SCALE; the result is bf16 unless "
+              "--dtype or --requantise say otherwise" },
+    { .name = "requantise", .help = "with --lora: every tensor keeps its type, quantised ones are quantised again" },
 };
 
 const gal_command gal_cmd_convert = {

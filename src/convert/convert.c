@@ -147,6 +147,8 @@ gal_err gal_convert_model(const char *from, const char *to, const gal_convert_op
     gal_err err = place_of(&p, to, diag);
     if (!err) err = check_there(&p, o, diag);
     if (!err) err = gal_source_open(&s, from, o->from, o->to, diag);
+    for (size_t i = 0; i < o->n_adapters && !err; i++)
+        err = gal_source_add_lora(s, o->adapters[i].path, o->adapters[i].strength, diag);
     if (!err) err = check_source(&p, s, diag);
     if (!err) {
         j.s = s;

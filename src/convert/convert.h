@@ -9,6 +9,7 @@
 #ifndef GAL_CONVERT_CONVERT_H
 #define GAL_CONVERT_CONVERT_H
 
+#include "galerne/model.h"
 #include "models/model.h"
 
 typedef enum gal_convert_dtype {
@@ -27,6 +28,12 @@ typedef struct gal_convert_options {
     /* SAME: as it lies; blocks and FP8 become bf16 where the layout has no such thing. In a GGUF file vectors are
      * always f32, as its readers expect; from one, they become as short as the matrices where no bit is lost. */
     gal_convert_dtype dtype;
+    /* Low-rank adapters to merge, besides those that the model has (a run directory's): numbers become W + strength
+     * scale B A, computed in f32. Matrices are bf16 then where dtype is SAME; with `requantise` each has the type
+     * that it had, and what is in blocks, in a GGUF file, is quantised again. */
+    const gal_lm_adapter *adapters;
+    size_t n_adapters;
+    bool requantise;
     uint64_t shard_bytes; /* of folders: a file holds no more, unless one tensor does */
     bool force;           /* replace what is there, if it is a model */
     /* Called now and then with bytes of the result; true stops with GAL_EINTERRUPTED. NULL: nobody looks. */
@@ -41,6 +48,7 @@ typedef struct gal_convert_options {
 
 typedef struct gal_convert_result {
     size_t tensors, kept; /* kept: whose numbers have the bits of the source */
+    size_t merged;        /* that adapters were added to */
     size_t files;         /* with tensors in them */
     uint64_t bytes;       /* of tensors */
     int64_t params;

@@ -33,6 +33,7 @@ static uint32_t matrix_type(const gal__job *j, uint32_t from) {
     case GAL_CONVERT_SAME:
         break;
     }
+    if (j->result.merged && !j->o->requantise) return GAL_BLOCK_BF16;
     bool holds = j->o->to == GAL_LAYOUT_GGUF && gal_block_info_of(from);
     return plain(from) || holds ? from : GAL_BLOCK_BF16;
 }
@@ -82,11 +83,12 @@ gal_err gal__job_begin(gal__job *j, gal_diag *diag) {
     j->x = gal_alloc_array(PIECE, sizeof *j->x);
     j->bytes = gal_alloc_array(PIECE, sizeof(float));
     if (!j->types || !j->x || !j->bytes) return gal_fail(diag, GAL_ENOMEM, "no memory for a piece of the weights");
+    for (size_t i = 0; i < count; i++) j->result.merged += gal_source_at(j->s, i)->merged;
     for (size_t i = 0; i < count; i++) {
         const gal_source_tensor *t = gal_source_at(j->s, i);
         j->types[i] = t->ndim > 1 ? matrix_type(j, t->type) : vector_type(j, i, main_type(j));
         j->total += gal__job_bytes(j, i);
-        j->result.kept += j->types[i] == t->type;
+        j->result.kept += j->types[i] == t->type && !t->merged;
         j->result.params += gal_source_elements(t);
     }
     j->result.tensors = count;
@@ -106,12 +108,16 @@ void gal__job_end(gal__job *j) {
 /* n <= PIECE numbers as they are written. */
 static void make(const gal__job *j, size_t i, int64_t at, int64_t n, void *out) {
     uint32_t to = j->types[i];
-    if (to == gal_source_at(j->s, i)->type) {
+    const gal_source_tensor *t = gal_source_at(j->s, i);
+    if (to == t->type && !t->merged) {
         gal_source_copy(j->s, i, at, n, out);
         return;
     }
     gal_source_read(j->s, i, at, n, to == GAL_BLOCK_F32 ? out : j->x);
-    if (to != GAL_BLOCK_F32) gal_convert(out, dtype_of(to), j->x, GAL_F32, n);
+    if (!plain(to))
+        gal_block_quantise(to, j->x, out, n);
+    else if (to != GAL_BLOCK_F32)
+        gal_convert(out, dtype_of(to), j->x, GAL_F32, n);
 }
 
 static gal_err look(gal__job *j, size_t bytes, gal_diag *diag) {

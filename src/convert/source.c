@@ -4,16 +4,10 @@
 
 #include "base/maps.h"
 #include "base/mem.h"
+#include "models/lora.h"
 
 #include <stdio.h>
 #include <string.h>
-
-/* Where the rows of a tensor come from. */
-typedef enum order {
-    AS_THEY_ARE,
-    INTO_PAIRS, /* (2j, 2j + 1) out of (j, j + half) */
-    INTO_HALVES /* and back */
-} order;
 
 /* A tensor and the weights whose rows it is made of: one, or the experts' matrices of a layer one after the other. */
 typedef struct entry {
@@ -21,7 +15,6 @@ typedef struct entry {
     char name[GAL_GGUF_NAME + 1]; /* of a tensor of experts */
     const gal_w **parts;          /* [n_parts] */
     int64_t n_parts;
-    order order;
     bool mixed; /* the parts are not all in one format: each is read as f32 */
 } entry;
 
@@ -36,12 +29,6 @@ struct gal_source {
 static uint32_t type_of(const gal_w *w) {
     if (w->dtype == GAL_BLOCKS) return w->code.block;
     return w->dtype == GAL_F32 ? GAL_BLOCK_F32 : w->dtype == GAL_F16 ? GAL_BLOCK_F16 : GAL_BLOCK_BF16;
-}
-
-static order order_of(const gal_w *w, gal_layout from, gal_layout to) {
-    bool halves = from == GAL_LAYOUT_HF, wanted = to == GAL_LAYOUT_HF;
-    if (!w->rotary || halves == wanted) return AS_THEY_ARE;
-    return wanted ? INTO_HALVES : INTO_PAIRS;
 }
 
 /* In a GGUF file the matrices of a layer's experts lie in one tensor: of "blk.3.ffn_up.5.weight" the name of that
@@ -79,8 +66,7 @@ static void add(gal_source *s, const gal_w *w, const gal_w *n, size_t *used) {
         e = &s->entries[s->count++];
         *e = (entry){ .t = { .name = n->name, .role = n->role, .ndim = n->ndim, .type = type_of(w) },
                       .parts = s->parts + *used,
-                      .n_parts = many ? experts : 1,
-                      .order = order_of(w, s->m->config.layout, s->names->config.layout) };
+                      .n_parts = many ? experts : 1 };
         *used += (size_t)e->n_parts;
         memcpy(e->t.dim, n->dim, sizeof e->t.dim);
         if (many) {
@@ -93,6 +79,7 @@ static void add(gal_source *s, const gal_w *w, const gal_w *n, size_t *used) {
         }
     }
     e->parts[expert] = w;
+    e->t.merged = e->t.merged || w->lora;
     e->mixed = e->mixed || type_of(w) != e->t.type;
 }
 
@@ -111,20 +98,25 @@ static gal_err fill(gal_source *s, gal_diag *diag) {
 gal_err gal_source_open(gal_source **out, const char *path, gal_layout from, gal_layout to, gal_diag *diag) {
     gal_source *s = gal_alloc(sizeof *s);
     if (!s) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
-    gal_config c = { 0 };
+    gal_buf base = { 0 };
     gal_err err = gal_model_find_as(path, from, &s->path, diag);
     if (!err) err = gal_model_load_as(&s->m, s->path.data, from, diag);
-    if (!err) err = gal_config_copy(&c, &s->m->config, diag);
-    if (!err) {
-        c.layout = to;
-        err = gal_model_build(&s->names, &c, diag);
-    }
-    gal_config_free(&c);
+    if (!err) err = gal_lora_base(s->path.data, &base, diag);
+    /* Vocabulary and the rest of an adapter's model lie with its base. */
+    if (!err && base.len) err = gal_model_find_as(base.data, from, &s->path, diag);
+    gal_buf_free(&base);
+    if (!err) err = gal_model_names(&s->names, s->m, to, diag);
     if (!err) err = fill(s, diag);
     if (err)
         gal_source_close(s);
     else
         *out = s;
+    return err;
+}
+
+gal_err gal_source_add_lora(gal_source *s, const char *dir, double strength, gal_diag *diag) {
+    gal_err err = gal_lora_load(s->m, dir, strength, diag);
+    for (size_t i = 0; i < s->count; i++) s->entries[i].t.merged = s->entries[i].parts[0]->lora != NULL;
     return err;
 }
 
@@ -157,25 +149,43 @@ int64_t gal_source_elements(const gal_source_tensor *t) {
 static int64_t columns(const gal_source_tensor *t) { return t->dim[t->ndim - 1]; }
 
 /* Row r of the tensor: the weight that it is in, and its place there. */
-static const gal_w *source_row(const entry *e, int64_t r, int64_t *row) {
+static const gal_w *source_row(const gal_source *s, const entry *e, int64_t r, int64_t *row) {
     int64_t each = e->n_parts > 1 ? e->t.dim[1] : r + 1;
     const gal_w *w = e->parts[r / each];
-    *row = r % each;
-    if (e->order == AS_THEY_ARE) return w;
-    int64_t size = w->rotary, half = size / 2, head = r / size, k = r % size;
-    int64_t from = e->order == INTO_PAIRS ? k % 2 * half + k / 2 : k % half * 2 + k / half;
-    *row = head * size + from;
+    *row = gal_model_row(w, s->m->config.layout, s->names->config.layout, r % each);
     return w;
+}
+
+static float number(const gal_w *w, int64_t at) {
+    float x;
+    gal_convert(&x, GAL_F32, (const uint8_t *)w->data + (size_t)at * gal_dtype_bytes(w->dtype), w->dtype, 1);
+    return x;
+}
+
+/* out += scale B A, of the same stretch of the row. */
+static void add_adapter(const gal_lora *l, int64_t row, int64_t from, int64_t n, float *out) {
+    const int64_t rank = l->a->dim[0], cols = l->a->dim[1];
+    float a[256];
+    for (int64_t k = 0; k < rank; k++) {
+        const float b = (float)l->scale * number(l->b, row * rank + k);
+        for (int64_t at = 0; at < n; at += (int64_t)GAL_LEN(a)) {
+            const int64_t some = GAL_MIN(n - at, (int64_t)GAL_LEN(a));
+            const size_t place = (size_t)(k * cols + from + at) * gal_dtype_bytes(l->a->dtype);
+            gal_convert(a, GAL_F32, (const uint8_t *)l->a->data + place, l->a->dtype, some);
+            for (int64_t i = 0; i < some; i++) out[at + i] += b * a[i];
+        }
+    }
 }
 
 /* One stretch of a row at a time. */
 static void read_stretch(const gal_w *w, int64_t row, int64_t from, int64_t n, int64_t cols, float *out) {
     if (w->dtype == GAL_BLOCKS) {
         gal_code_read(&w->code, w->data, cols, row, from, n, out);
-        return;
+    } else {
+        const uint8_t *p = (const uint8_t *)w->data + (size_t)(row * cols + from) * gal_dtype_bytes(w->dtype);
+        gal_convert(out, GAL_F32, p, w->dtype, n);
     }
-    const uint8_t *p = (const uint8_t *)w->data + (size_t)(row * cols + from) * gal_dtype_bytes(w->dtype);
-    gal_convert(out, GAL_F32, p, w->dtype, n);
+    for (const gal_lora *l = w->lora; l; l = l->next) add_adapter(l, row, from, n, out);
 }
 
 void gal_source_read(const gal_source *s, size_t i, int64_t at, int64_t n, float *out) {
@@ -184,7 +194,7 @@ void gal_source_read(const gal_source *s, size_t i, int64_t at, int64_t n, float
     int64_t cols = columns(&e->t);
     while (n > 0) {
         int64_t from = at % cols, some = GAL_MIN(cols - from, n), row;
-        const gal_w *w = source_row(e, at / cols, &row);
+        const gal_w *w = source_row(s, e, at / cols, &row);
         read_stretch(w, row, from, some, cols, out);
         at += some;
         n -= some;
@@ -203,13 +213,14 @@ void gal_source_copy(const gal_source *s, size_t i, int64_t at, int64_t n, void 
     const entry *e = &s->entries[i];
     int64_t cols = columns(&e->t);
     uint8_t *to = out;
+    GAL_ASSERT(!e->t.merged);
     if (e->mixed) {
         gal_source_read(s, i, at, n, out);
         return;
     }
     while (n > 0) {
         int64_t from = at % cols, some = GAL_MIN(cols - from, n), row;
-        const gal_w *w = source_row(e, at / cols, &row);
+        const gal_w *w = source_row(s, e, at / cols, &row);
         size_t bytes = bytes_of(e->t.type, some);
         memcpy(to, (const uint8_t *)w->data + bytes_of(e->t.type, row * cols + from), bytes);
         at += some;

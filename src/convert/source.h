@@ -19,10 +19,13 @@ typedef struct gal_source_tensor {
     int ndim;
     int64_t dim[GAL_MAX_DIMS];
     uint32_t type; /* enum gal_block: how the model's file has its numbers; F8_E4M3 is not for GGUF files */
+    bool merged;   /* adapters are added to them: they lie in no file, gal_source_copy() has no business here */
 } gal_source_tensor;
 
 /* path: what gal_model_load() takes. from: GAL_LAYOUT_ANY, or the one to read of a folder that has more than one. */
 gal_err gal_source_open(gal_source **out, const char *path, gal_layout from, gal_layout to, gal_diag *diag);
+/* Adds a low-rank adapter (models/lora.h): from then on numbers are those of W + strength scale B A, in f32. */
+gal_err gal_source_add_lora(gal_source *s, const char *dir, double strength, gal_diag *diag);
 void gal_source_close(gal_source *s);             /* NULL is allowed */
 const char *gal_source_path(const gal_source *s); /* the folder or file that path means */
 const gal_model *gal_source_model(const gal_source *s);

@@ -1,0 +1,331 @@
+/* lora_test.c - low-rank adapters at run time and merged, against the reference's logits with W + scale B A in the
+ * place of W (tests/golden/make_lora.py): PEFT's folders and Mistral's own, on a base in each of the three layouts,
+ * where rows of q and k stand in another order; strengths; the same on a device whose memory is closed to the host;
+ * and every way in which a folder can be wrong. SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "base/mem.h"
+#include "convert/convert.h"
+#include "formats/lora_config.h"
+#include "formats/safetensors.h"
+#include "infer/lm.h"
+#include "support/check.h"
+#include "support/far.h"
+#include "support/npz.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define BASE "tests/golden/mistral-base"
+#define PEFT "tests/golden/lora-peft"
+#define OWN "tests/golden/lora-own"
+#define TOLERANCE 2e-4 /* f32 against the reference's own f32 (mistral.md 2) */
+#define MERGED 1e-4    /* the same numbers in another order of sums */
+
+static char folder[256];
+static const char *at(const char *name) {
+    static char path[4][400];
+    static int turn;
+    turn = (turn + 1) % 4;
+    (void)snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
+    return path[turn];
+}
+
+typedef struct rows {
+    float *x;
+    size_t n;
+} rows;
+
+static gal_err keep(void *user, const float *x, int64_t n, gal_diag *diag) {
+    rows *r = user;
+    (void)diag;
+    memcpy(r->x + r->n, x, (size_t)n * 131 * sizeof *x);
+    r->n += (size_t)n * 131;
+    return GAL_OK;
+}
+
+/* Logits of the golden ids of `adapted` by a model; the caller frees x. */
+static rows logits(const char *adapted, const char *model, const gal_lm_adapter *a, size_t n, bool far) {
+    char path[300];
+    npz z;
+    gal_lm *lm = NULL;
+    gal_lm_options o;
+    (void)snprintf(path, sizeof path, "%s/adapted.npz", adapted);
+    CHECK_OK(npz_open(&z, path, diag));
+    const gal_npy *ids = npz_find(&z, "ids");
+    assert_true(ids && ids->type == GAL_NPY_I64 && ids->ndim == 2);
+    gal_lm_options_init(&o);
+    o.adapters = a;
+    o.n_adapters = n;
+    if (far) o.device.device = "far";
+    CHECK_OK(gal_lm_open(&lm, model, &o, diag));
+    rows r = { gal_alloc_array((size_t)ids->count * 131, sizeof(float)), 0 };
+    int32_t *narrow = gal_alloc_array((size_t)ids->dim[1], sizeof *narrow);
+    assert_true(r.x && narrow);
+    for (int64_t b = 0; b < ids->dim[0]; b++) {
+        for (int64_t i = 0; i < ids->dim[1]; i++)
+            narrow[i] = (int32_t)((const int64_t *)ids->data)[b * ids->dim[1] + i];
+        CHECK_OK(gal_lm_logits(lm, narrow, (size_t)ids->dim[1], keep, &r, diag));
+    }
+    gal_free(narrow);
+    gal_lm_close(lm);
+    npz_close(&z);
+    return r;
+}
+
+static double apart(const float *a, const float *b, size_t n) {
+    double worst = 0;
+    for (size_t i = 0; i < n; i++) {
+        double d = fabs((double)a[i] - (double)b[i]);
+        if (!(d <= worst)) worst = d;
+    }
+    return worst;
+}
+
+static void check_golden(const char *adapted, const char *model, const gal_lm_adapter *a, size_t n, bool far) {
+    char path[300];
+    npz z;
+    rows r = logits(adapted, model, a, n, far);
+    (void)snprintf(path, sizeof path, "%s/adapted.npz", adapted);
+    CHECK_OK(npz_open(&z, path, diag));
+    const gal_npy *want = npz_find(&z, "logits");
+    assert_true(want && want->type == GAL_NPY_F32 && (size_t)want->count == r.n);
+    double worst = apart(r.x, want->data, r.n);
+    print_message("%s on %s: largest difference %.2e\n", adapted, model, worst);
+    if (!(worst <= TOLERANCE)) fail_msg("%s on %s: largest difference %g", adapted, model, worst);
+    npz_close(&z);
+    gal_free(r.x);
+}
+
+static void convert(const char *to, gal_layout layout, gal_convert_dtype dtype, const gal_lm_adapter *a, size_t n) {
+    gal_convert_options o;
+    gal_convert_options_init(&o);
+    o.to = layout;
+    o.dtype = dtype;
+    o.adapters = a;
+    o.n_adapters = n;
+    CHECK_OK(gal_convert_model(BASE, to, &o, NULL, diag));
+}
+
+static const struct {
+    const char *name;
+    gal_layout layout;
+} BASES[] = { { "hf", GAL_LAYOUT_HF }, { "own", GAL_LAYOUT_OWN }, { "m.gguf", GAL_LAYOUT_GGUF } };
+static const char *const ADAPTERS[] = { PEFT, OWN };
+
+static void at_run_time(void **state) {
+    (void)state;
+    for (size_t i = 0; i < GAL_LEN(BASES); i++) {
+        convert(at(BASES[i].name), BASES[i].layout, GAL_CONVERT_SAME, NULL, 0);
+        for (size_t k = 0; k < GAL_LEN(ADAPTERS); k++)
+            check_golden(ADAPTERS[k], at(BASES[i].name), &(gal_lm_adapter){ ADAPTERS[k], 1 }, 1, false);
+    }
+}
+
+static void far_away(void **state) {
+    (void)state;
+    for (size_t k = 0; k < GAL_LEN(ADAPTERS); k++)
+        check_golden(ADAPTERS[k], BASE, &(gal_lm_adapter){ ADAPTERS[k], 1 }, 1, true);
+}
+
+/* Merged in f32 into every layout: what it gives at run time. */
+static void merged(void **state) {
+    (void)state;
+    for (size_t k = 0; k < GAL_LEN(ADAPTERS); k++) {
+        const gal_lm_adapter one = { ADAPTERS[k], 0.75 };
+        rows want = logits(ADAPTERS[k], BASE, &one, 1, false);
+        for (size_t i = 0; i < GAL_LEN(BASES); i++) {
+            char name[40];
+            (void)snprintf(name, sizeof name, "merged%zu-%s", k, BASES[i].name);
+            convert(at(name), BASES[i].layout, GAL_CONVERT_F32, &one, 1);
+            rows have = logits(ADAPTERS[k], at(name), NULL, 0, false);
+            assert_int_equal(have.n, want.n);
+            double worst = apart(have.x, want.x, want.n);
+            print_message("%s: merged beside run time %.2e\n", name, worst);
+            if (!(worst <= MERGED)) fail_msg("%s: %g", name, worst);
+            gal_free(have.x);
+        }
+        gal_free(want.x);
+    }
+}
+
+/* Two of them act together; halves of one make the whole; nothing at strength 0. */
+static void several(void **state) {
+    (void)state;
+    const gal_lm_adapter two[] = { { PEFT, 0.25 }, { PEFT, 0.75 } }, none[] = { { PEFT, 0 }, { OWN, 0 } };
+    const gal_lm_adapter both[] = { { PEFT, 1 }, { OWN, -0.5 } };
+    check_golden(PEFT, BASE, two, 2, false);
+    rows a = logits(PEFT, BASE, none, 2, false), b = logits(PEFT, BASE, NULL, 0, false);
+    assert_true(apart(a.x, b.x, a.n) == 0);
+    gal_free(a.x);
+    a = logits(PEFT, BASE, both, 2, false);
+    assert_true(apart(a.x, b.x, a.n) > 0.1);
+    gal_free(b.x);
+    convert(at("both"), GAL_LAYOUT_GGUF, GAL_CONVERT_F32, both, 2);
+    b = logits(PEFT, at("both"), NULL, 0, false);
+    assert_true(apart(a.x, b.x, a.n) <= MERGED);
+    gal_free(a.x);
+    gal_free(b.x);
+}
+
+/* ---- wrong folders ----------------------------------------------------------------------------------------------
+ */
+
+typedef struct tensor {
+    const char *name;
+    int64_t rows, cols;
+} tensor;
+
+#define Q "base_model.model.model.layers.0.self_attn.q_proj"
+#define CONFIG(more) "{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 4" more "}"
+
+static void make_adapter(const char *config, const char *file, const tensor *t, size_t n, float value) {
+    static float numbers[4096];
+    gal_st_item items[8];
+    assert_true(n <= GAL_LEN(items));
+    for (size_t i = 0; i < GAL_LEN(numbers); i++) numbers[i] = value;
+    for (size_t i = 0; i < n; i++) {
+        assert_true((size_t)(t[i].rows * t[i].cols) <= GAL_LEN(numbers));
+        items[i] = (gal_st_item){ .name = t[i].name,
+                                  .dtype = GAL_ST_F32,
+                                  .from = GAL_ST_F32,
+                                  .ndim = 2,
+                                  .dim = (int64_t *)(uintptr_t)&t[i].rows,
+                                  .data = numbers };
+    }
+    (void)gal_remove_tree(at("bad"), NULL);
+    CHECK_OK(gal_make_dirs(at("bad"), diag));
+    if (config) put_file(at("bad"), "adapter_config.json", config, strlen(config));
+    if (file) CHECK_OK(gal_safetensors_write(at(file), items, n, NULL, 0, diag));
+}
+
+static void refused(const char *says) {
+    gal_lm *lm = NULL;
+    gal_lm_options o;
+    gal_diag why = { 0 };
+    const gal_lm_adapter a = { at("bad"), 1 };
+    gal_lm_options_init(&o);
+    o.adapters = &a;
+    o.n_adapters = 1;
+    if (gal_lm_open(&lm, BASE, &o, &why) != GAL_EINPUT) fail_msg("accepted; expected: %s", says);
+    if (!strstr(why.text, says)) fail_msg("expected \"%s\" in: %s", says, why.text);
+}
+
+static const tensor GOOD[] = { { Q ".lora_A.weight", 2, 40 }, { Q ".lora_B.weight", 40, 2 } };
+#define PEFT_FILE "bad/adapter_model.safetensors"
+
+static void wrong_tensors(void **state) {
+    (void)state;
+    static const struct {
+        tensor t[3];
+        size_t n;
+        const char *says;
+    } CASES[] = {
+        { { { Q ".lora_A.weight", 2, 40 } }, 1, "q_proj.lora_A.weight\" is alone: its lora_B.weight is missing" },
+        { { { Q ".lora_B.weight", 40, 2 } }, 1, "is alone: its lora_A.weight is missing" },
+        { { { Q ".lora_A.weight", 2, 41 }, { Q ".lora_B.weight", 40, 2 } },
+          2,
+          "expected shape [rank, 40] beside \"model.layers.0.self_attn.q_proj.weight\" of [40, 40], found [2, 41]" },
+        { { { Q ".lora_A.weight", 2, 40 }, { Q ".lora_B.weight", 39, 2 } }, 2, "expected shape [40, 2] beside" },
+        { { { Q ".lora_A.weight", 2, 40 }, { Q ".lora_B.weight", 40, 3 } }, 2, "of [2, 40], found [40, 3]" },
+        { { { Q ".lora_A.weight", 3, 40 }, { Q ".lora_B.weight", 40, 3 } },
+          2,
+          "expected rank 2 as adapter_config.json says, found 3 (shape [3, 40])" },
+        { { { "base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight", 2, 40 } },
+          1,
+          "the model has no weight \"model.layers.7.self_attn.q_proj\"" },
+        { { { "base_model.model.model.norm.lora_A.weight", 2, 40 } }, 1, "the model has no weight \"model.norm\"" },
+        { { { "base_model.model.model.embed_tokens.lora_A.weight", 2, 40 } }, 1, "an adapter of the embedding" },
+        { { { "base_model.model.model.embed_tokens.lora_embedding_A", 2, 40 } }, 1, "an adapter of the embedding" },
+        { { { Q ".lora_magnitude_vector", 1, 40 } }, 1, "(DoRA) is not supported" },
+        { { { Q ".weight", 40, 40 } }, 1, "expected the names of adapters" },
+        { { { "model.layers.0.self_attn.q_proj.lora_A.weight", 2, 40 } }, 1, "expected the names of adapters" },
+        { { { "x", 1, 1 } }, 0, "no adapters" },
+    };
+    for (size_t i = 0; i < GAL_LEN(CASES); i++) {
+        make_adapter(CONFIG(), PEFT_FILE, CASES[i].t, CASES[i].n, 0.5f);
+        refused(CASES[i].says);
+    }
+    make_adapter(CONFIG(), PEFT_FILE, GOOD, 2, NAN);
+    refused("expected finite numbers");
+    make_adapter(NULL, "bad/lora.safetensors", GOOD, 2, 0.5f);
+    refused("the model has no weight \"base_model");
+    make_adapter(NULL, "bad/lora.safetensors",
+                 (tensor[]){ { "layers.0.attention.wq.lora_A.weight", 3, 40 },
+                             { "layers.0.attention.wq.lora_B.weight", 40, 3 } },
+                 2, 0.5f);
+    put_file(at("bad"), "params.json", "{\"lora\": {\"rank\": 2}}", 21);
+    refused("expected rank 2 as params.json says, found 3");
+}
+
+static void wrong_descriptions(void **state) {
+    (void)state;
+    static const char *const CASES[][2] = {
+        { "{", "adapter_config.json" },
+        { "{\"r\": 2}", "lora_alpha: expected a number, the key is missing" },
+        { "{\"lora_alpha\": 2}", "r: expected an integer from 1 to 65536, the key is missing" },
+        { "{\"r\": 0, \"lora_alpha\": 2}", "r: expected an integer from 1 to 65536, found 0" },
+        { "{\"r\": 2, \"lora_alpha\": 2, \"peft_type\": \"LOHA\"}", "peft_type: expected \"LORA\", found \"LOHA\"" },
+        { CONFIG(", \"bias\": \"all\""), "bias: expected \"none\", found \"all\"" },
+        { CONFIG(", \"use_dora\": true"), "use_dora: an adapter with magnitudes (DoRA) is not supported" },
+        { CONFIG(", \"fan_in_fan_out\": true"), "fan_in_fan_out: expected false" },
+        { CONFIG(", \"modules_to_save\": [\"lm_head\"]"), "modules_to_save: an adapter with whole modules" },
+        { CONFIG(", \"rank_pattern\": {\"^a|b$\": 3}"), "found the pattern \"^a|b$\"" },
+        { CONFIG(", \"alpha_pattern\": {\"q_proj\": \"x\"}"), "alpha_pattern: \"q_proj\": expected a number" },
+        { CONFIG(", \"rank_pattern\": {\"q_proj\": 3}"), "expected rank 3 as adapter_config.json says, found 2" },
+        { CONFIG(", \"target_modules\": 7"), "target_modules: expected a list of names" },
+        { CONFIG(", \"target_modules\": [7]"), "target_modules: expected names" },
+    };
+    for (size_t i = 0; i < GAL_LEN(CASES); i++) {
+        make_adapter(CASES[i][0], PEFT_FILE, GOOD, 2, 0.5f);
+        refused(CASES[i][1]);
+    }
+    make_adapter(NULL, NULL, GOOD, 0, 0);
+    refused("not an adapter: looked for adapter_config.json and lora.safetensors");
+    make_adapter(CONFIG(), NULL, GOOD, 0, 0);
+    refused("no weights here: looked for adapter_model.safetensors");
+    (void)gal_remove_tree(at("bad"), NULL);
+    refused("expected the folder of an adapter, found no folder");
+}
+
+/* Factors and ranks as PEFT counts them. */
+static void factors(void **state) {
+    (void)state;
+    gal_lora_config c;
+    static const char TEXT[] = CONFIG(", \"use_rslora\": true, \"rank_pattern\": {\"o_proj\": 9}, "
+                                      "\"alpha_pattern\": {\"1.mlp.up_proj\": 6, \"mlp.up_proj\": 12, \"proj\": 1}");
+    put_file(folder, "c.json", TEXT, strlen(TEXT));
+    CHECK_OK(gal_lora_config_read(&c, at("c.json"), diag));
+    assert_true(gal_lora_rank(&c, "model.layers.1.self_attn.o_proj") == 9);
+    assert_true(gal_lora_rank(&c, "model.layers.1.self_attn.xo_proj") == 2);
+    assert_true(gal_lora_scale(&c, "model.layers.1.mlp.up_proj", 4) == 3);
+    assert_true(gal_lora_scale(&c, "model.layers.11.mlp.up_proj", 4) == 6);
+    assert_true(gal_lora_scale(&c, "model.layers.0.mlp.down_proj", 4) == 2);
+    gal_lora_config_free(&c);
+}
+
+static int begin(void **state) {
+    (void)state;
+    make_folder(folder);
+    return 0;
+}
+
+static int end(void **state) {
+    (void)state;
+    remove_folder(folder);
+    return 0;
+}
+
+int main(void) {
+    far_use();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(at_run_time),
+        cmocka_unit_test(far_away),
+        cmocka_unit_test(merged),
+        cmocka_unit_test(several),
+        cmocka_unit_test(factors),
+        cmocka_unit_test(wrong_tensors),
+        cmocka_unit_test(wrong_descriptions),
+    };
+    return cmocka_run_group_tests_name("lora", tests, begin, end);
+}
