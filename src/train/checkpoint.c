@@ -1,6 +1,7 @@
 /* checkpoint.c - writing, keeping and finding checkpoints; what is in trainer.json is in checkpoint_state.c.
  *
- *   checkpoints/step-N/  config.json generation_config.json model.safetensors tokenizer.model   the public layout
+ *   checkpoints/step-N/  config.json generation_config.json model.safetensors tokenizer.model   the public layout, or
+ *                        adapter_config.json adapter_model.safetensors tokenizer.model          of adapters, PEFT's
  *                        optimizer.safetensors trainer.json                                     what training goes on
  * from manifest.json                                                          written last
  *
@@ -19,8 +20,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const FILES[] = { "config.json",     "generation_config.json", "model.safetensors",
-                                     "tokenizer.model", "optimizer.safetensors",  "trainer.json" };
+static const char *const FILES[] = { "config.json",
+                                     "generation_config.json",
+                                     "model.safetensors",
+                                     "adapter_config.json",
+                                     "adapter_model.safetensors",
+                                     "tokenizer.model",
+                                     "optimizer.safetensors",
+                                     "trainer.json" };
 enum { MANIFEST_MAX_BYTES = 1 << 20 };
 /* Names of folders in the making and on their way out; what a killed run leaves of them is cleared away. */
 #define UNFINISHED ".unfinished-"
@@ -73,10 +80,28 @@ static gal_err load_tensor(gal_dev *dev, const gal_safetensors *f, const char *p
     return gal_dev_upload(dev, to, x->data, (size_t)bytes, diag);
 }
 
+/* A weight; rows of an adapter's are in Hugging Face's order in the file. */
+static gal_err load_weight(const gal_trainer *t, const gal_safetensors *f, const char *path, const gal_adamw_slot *s,
+                           gal_diag *diag) {
+    const gal_layout layout = t->model->config.layout;
+    if (!s->w->rotary || !t->lora.rank || layout == GAL_LAYOUT_HF)
+        return load_tensor(t->dev, f, path, s->w->name, s->w, s->master, diag);
+    size_t bytes = (size_t)gal_wcount(s->w) * sizeof(float);
+    float *x = gal_alloc(bytes), *y = gal_alloc(bytes);
+    gal_dev plain = { .far = NULL };
+    gal_err err = x && y ? load_tensor(&plain, f, path, s->w->name, s->w, x, diag)
+                         : gal_fail(diag, GAL_ENOMEM, "%s: no memory for %s", path, s->w->name);
+    if (!err) gal_lora_rows(s->w, GAL_LAYOUT_HF, layout, x, y);
+    if (!err) err = gal_dev_upload(t->dev, s->master, y, bytes, diag);
+    gal_free(x);
+    gal_free(y);
+    return err;
+}
+
 gal_err gal__checkpoint_load_tensors(gal_trainer *t, const char *dir, gal_diag *diag) {
     gal_buf weights = { 0 }, moments = { 0 }, name = { 0 };
     gal_safetensors *w = NULL, *o = NULL;
-    gal_err err = gal_path_join(&weights, dir, "model.safetensors") &&
+    gal_err err = gal_path_join(&weights, dir, t->lora.rank ? "adapter_model.safetensors" : "model.safetensors") &&
                           gal_path_join(&moments, dir, "optimizer.safetensors")
                       ? GAL_OK
                       : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
@@ -84,7 +109,7 @@ gal_err gal__checkpoint_load_tensors(gal_trainer *t, const char *dir, gal_diag *
     if (!err) err = gal_safetensors_open(&o, moments.data, diag);
     for (size_t i = 0; !err && i < t->opt->n; i++) {
         gal_adamw_slot *s = &t->opt->slot[i];
-        err = load_tensor(t->dev, w, weights.data, s->w->name, s->w, s->master, diag);
+        err = load_weight(t, w, weights.data, s, diag);
         for (int k = 0; !err && k < 2; k++) {
             gal_buf_clear(&name);
             gal_buf_printf(&name, "%s.%s", k ? "v" : "m", s->w->name);
@@ -102,8 +127,8 @@ gal_err gal__checkpoint_load_tensors(gal_trainer *t, const char *dir, gal_diag *
 }
 
 uint64_t gal__checkpoint_bytes(const gal_trainer *t) {
-    uint64_t names = (uint64_t)t->model->n_weights * 3 * 200; /* headers of the two tensor files */
-    return (uint64_t)gal_model_params(t->model) * 3 * sizeof(float) + names + t->tok_bytes.len + (1 << 16);
+    uint64_t names = (uint64_t)t->n_trained * 3 * 200; /* headers of the two tensor files */
+    return (uint64_t)gal__train_params(t) * 3 * sizeof(float) + names + t->tok_bytes.len + (1 << 16);
 }
 
 /* ---- the manifest ------------------------------------------------------------------------------------------------
@@ -206,7 +231,8 @@ static gal_err save_into(gal_trainer *t, const char *dir, gal_diag *diag) {
     if (!err) err = gal_make_dirs(dir, diag);
     if (!err) {
         gal_adamw_show_master(t->opt);
-        err = gal_model_save(t->model, dir, diag);
+        err = t->lora.rank ? gal_lora_save(t->model, t->model->adapters, &t->lora, dir, diag)
+                           : gal_model_save(t->model, dir, diag);
         gal_adamw_hide_master(t->opt);
     }
     if (!err && !gal_path_join(&path, dir, "tokenizer.model")) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);

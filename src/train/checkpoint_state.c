@@ -14,7 +14,7 @@ enum { STATE_MAX_BYTES = 1 << 20, CURVE_POINTS = 5 };
 /* FREE settings do not change the numbers, or are checked by hashes; CURVE ones may change with --extend. */
 typedef enum setting_class { FREE, CURVE, FIXED } setting_class;
 
-static setting_class class_of(const char *key) {
+static setting_class class_of(const gal_train_config *c, const char *key) {
     static const char *const FREE_KEYS[] = { "init",
                                              "data.text",
                                              "data.valid",
@@ -28,6 +28,8 @@ static setting_class class_of(const char *key) {
                                              "eager",
                                              NULL };
     static const char *const FREE_SECTIONS[] = { "eval.", "save.", "device.", "sample.", NULL };
+    /* The model that adapters lie beside is not in the checkpoint. */
+    if (strcmp(key, "init") == 0 && c->lora.rank) return FIXED;
     for (size_t i = 0; FREE_KEYS[i]; i++)
         if (strcmp(key, FREE_KEYS[i]) == 0) return FREE;
     for (size_t i = 0; FREE_SECTIONS[i]; i++)
@@ -42,7 +44,7 @@ static json_t *settings_json(const gal_train_config *c) {
     gal_buf value = { 0 };
     for (size_t i = 0; all && i < GAL_TRAIN_SETTINGS.count; i++) {
         const gal_setting *s = &GAL_TRAIN_SETTINGS.rows[i];
-        if (class_of(s->key) == FREE) continue;
+        if (class_of(c, s->key) == FREE) continue;
         gal_buf_clear(&value);
         gal_settings_print(s, c, &value);
         if (value.oom || json_object_set_new(all, s->key, json_string(value.data))) {
@@ -154,7 +156,7 @@ static gal_err compare_settings(const gal_trainer *t, const json_t *root, const 
     json_object_foreach(now, key, value) {
         const char *old = json_string_value(json_object_get(then, key));
         if (err || (old && strcmp(old, json_string_value(value)) == 0)) continue;
-        if (class_of(key) == FIXED)
+        if (class_of(t->config, key) == FIXED)
             err = gal_fail(diag, GAL_EINPUT, "%s: %s cannot change when a run is resumed: it was %s, now %s", path,
                            key, old ? old : "not there", json_string_value(value));
         else if (!t->options->extend)

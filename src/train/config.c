@@ -1,6 +1,7 @@
 /* config.c - the table of a run's settings. Invariant: every field of gal_train_config has exactly one row, so the
  * dump is the complete configuration. SPDX-License-Identifier: Apache-2.0 */
 #include "train/config.h"
+#include "models/lora.h"
 #include "tensor/tensor.h"
 
 #include <stdio.h>
@@ -53,6 +54,12 @@ static const gal_setting ROWS[] = {
         "seed"),
     INT("tokenizer.train_size", tokenizer.train_size, "2048", 300, 1 << 20, "entries of a vocabulary trained here"),
 
+    INT("lora.rank", lora.rank, "0", 0, 1 << 16,
+        "train low-rank adapters of this rank beside the model of init, which stays as it is; 0: train the model"),
+    FLOAT("lora.alpha", lora.alpha, "16", 1e-9, 1e9, "adapters are scaled by alpha / rank"),
+    TEXT("lora.targets", GAL_S_STRINGS, lora.targets, NULL,
+         "weights that get one, of q k v o gate up down; none named: all of them"),
+
     INT("batch.rows", batch.rows, "8", 1, 1 << 20, "rows computed at once"),
     INT("batch.sequence", batch.sequence, "256", 2, 1 << 24, "tokens in a row"),
     INT("batch.accumulate", batch.accumulate, "1", 1, 1 << 20, "batches whose gradients make one step"),
@@ -99,6 +106,22 @@ gal_err gal_train_config_defaults(gal_train_config *c, gal_diag *diag) {
 
 void gal_train_config_free(gal_train_config *c) { gal_settings_free(&GAL_TRAIN_SETTINGS, c); }
 
+static gal_err check_lora(const gal_train_config *c, const char *where, gal_diag *diag) {
+    const gal_strings *t = &c->lora.targets;
+    for (size_t i = 0; i < t->n; i++) {
+        if (!gal_lora_target(t->v[i]))
+            return gal_fail(diag, GAL_EINPUT, "%s: lora.targets: expected some of q k v o gate up down, found %s",
+                            where, t->v[i]);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(t->v[i], t->v[k]) == 0)
+                return gal_fail(diag, GAL_EINPUT, "%s: lora.targets: %s is named twice", where, t->v[i]);
+    }
+    if (c->lora.rank && !c->init[0])
+        return gal_fail(diag, GAL_EINPUT, "%s: lora.rank: adapters need a model to be trained beside: init is empty",
+                        where);
+    return GAL_OK;
+}
+
 gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal_diag *diag) {
     if (c->data.text.n == 0)
         return gal_fail(diag, GAL_EINPUT, "%s: data.text: expected the file or files to train on, found none", where);
@@ -114,7 +137,7 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal
     if (c->model.context && c->model.context < c->batch.sequence && !c->init[0])
         return gal_fail(diag, GAL_EINPUT, "%s: model.context: expected at least batch.sequence (%lld), found %lld",
                         where, (long long)c->batch.sequence, (long long)c->model.context);
-    return GAL_OK;
+    return check_lora(c, where, diag);
 }
 
 gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64_t vocab, int32_t bos, int32_t eos,

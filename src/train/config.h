@@ -30,6 +30,11 @@ typedef struct gal_train_config {
         double balance, z;
         bool per_layer;
     } router;
+    struct {
+        int64_t rank; /* 0: the model's own weights are trained */
+        double alpha;
+        gal_strings targets; /* of gal_lora_target(); none: all of them */
+    } lora;
     int64_t steps, seed;
     int precision; /* GAL_PRECISION_* */
     bool recompute, eager;

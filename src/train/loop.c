@@ -189,6 +189,8 @@ static gal_err write_facts(gal_trainer *t, gal_diag *diag) {
     char text[64];
     (void)snprintf(text, sizeof text, "%lld", (long long)gal_model_params(t->model));
     gal_err err = gal_metrics_fact(t->metrics, "parameters", text, diag);
+    (void)snprintf(text, sizeof text, "%lld", (long long)gal__train_params(t));
+    if (!err) err = gal_metrics_fact(t->metrics, "trained_parameters", text, diag);
     (void)snprintf(text, sizeof text, "%lld", (long long)t->config->steps);
     if (!err) err = gal_metrics_fact(t->metrics, "steps", text, diag);
     (void)snprintf(text, sizeof text, "%lld", (long long)gal_unix_time_s());
@@ -246,6 +248,7 @@ static void close_run(gal_trainer *t, bool leave_nothing) {
     gal_ctx_free(t->cx);
     gal_adamw_free(t->opt);
     gal_model_free(t->model);
+    gal_lora_config_free(&t->lora);
     gal_step_free(&t->st);
     gal_dev_give(t->dev, t->loss_sum);
     gal_dev_give(t->dev, t->router_sum);
@@ -281,6 +284,12 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     if (!err) err = t->resuming ? take_up(t, diag) : begin(t, NULL, diag);
     if (!err && (!t->resuming || options->extend)) err = gal__run_write_config(t, diag);
     born = born || !err;
+    if (!err && t->lora.rank)
+        gal__train_note(t, "adapters of rank %lld: %lld parameters are trained, %.3g %% of all; %s stays as it is",
+                        (long long)t->lora.rank, (long long)gal__train_params(t),
+                        100.0 * (double)gal__train_params(t) /
+                            (double)(gal__train_params(t) + gal_model_params(t->model)),
+                        t->lora.base);
     if (!err && t->dev->far)
         gal__train_note(t, "%lld parameters, %s", (long long)gal_model_params(t->model), t->dev->name);
     if (!err && !t->dev->far)

@@ -34,8 +34,8 @@ static gal_err check_memory(gal_trainer *t, uint64_t *forecast_bytes, gal_diag *
     gal_err err = forecast(t, &batch, diag);
     if (err) return err;
     *forecast_bytes = batch;
-    uint64_t weights = (uint64_t)gal_model_params(t->model) * sizeof(float);
-    uint64_t optimiser = gal_adamw_bytes(t->model->weights, t->model->n_weights, gal_ctx_compute(t->cx));
+    uint64_t weights = gal_model_mapped_bytes(t->model) + (uint64_t)gal__train_params(t) * sizeof(float);
+    uint64_t optimiser = gal_adamw_bytes(t->trained, t->n_trained, gal_ctx_compute(t->cx));
     if (batch > available)
         return gal_fail(
             diag, GAL_ENOMEM,

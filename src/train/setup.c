@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "text/bpe_train.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { TOKENIZER_MAX_BYTES = 1 << 28 };
@@ -200,6 +201,54 @@ static gal_err fresh_model(gal_trainer *t, const char *from, gal_diag *diag) {
     return gal_model_init(t->model, GAL_F32, (uint64_t)t->config->seed, diag);
 }
 
+static gal_err load_init(gal_trainer *t, gal_diag *diag) {
+    gal_err err = gal_model_load(&t->model, t->config->init, diag);
+    if (!err) err = gal_model_check_finite(t->model, diag); /* every weight is read in training anyway */
+    if (!err && t->model->n_warnings) err = gal_fail(diag, GAL_EINPUT, "%s", t->model->warnings[0]);
+    if (!err && t->model->adapters)
+        err = gal_fail(diag, GAL_EINPUT, "init: %s has adapters: merge them with galerne convert first",
+                       t->config->init);
+    return err;
+}
+
+/* What adapter_config.json will say. */
+static gal_err describe_lora(gal_trainer *t, gal_diag *diag) {
+    static const char *const ALL[] = { "q", "k", "v", "o", "gate", "up", "down" };
+    const gal_train_config *g = t->config;
+    const gal_strings *said = &g->lora.targets;
+    gal_lora_config *c = &t->lora;
+    *c = (gal_lora_config){ .rank = g->lora.rank, .alpha = g->lora.alpha, .scaling = -1 };
+    size_t n = said->n ? said->n : t->model->config.experts ? 4 : GAL_LEN(ALL);
+    char *full = realpath(g->init, NULL);
+    c->base = gal_strdup(full ? full : g->init);
+    c->targets = gal_alloc_array(n, sizeof *c->targets);
+    free(full); /* NOLINT: realpath()'s own */
+    bool ok = c->base && c->targets;
+    for (; ok && c->n_targets < n; c->n_targets++) {
+        char *name = gal_strdup(gal_lora_target(said->n ? said->v[c->n_targets] : ALL[c->n_targets]));
+        c->targets[c->n_targets] = name;
+        ok = name != NULL;
+    }
+    return ok ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory for the description of adapters");
+}
+
+/* The model of init stays where and as it lies; its adapters are what is trained. */
+static gal_err adapted_model(gal_trainer *t, gal_diag *diag) {
+    gal_err err = load_init(t, diag);
+    if (!err) err = describe_lora(t, diag);
+    if (!err) err = gal_lora_new(t->model, &t->lora, (uint64_t)t->config->seed, diag);
+    if (err) return err;
+    t->trained = t->model->adapters->weights;
+    t->n_trained = 2 * t->model->adapters->count;
+    return GAL_OK;
+}
+
+int64_t gal__train_params(const gal_trainer *t) {
+    int64_t n = 0;
+    for (size_t i = 0; i < t->n_trained; i++) n += gal_wcount(&t->trained[i]);
+    return n;
+}
+
 gal_err gal__train_setup_device(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *g = t->config;
     gal_device_options d = { .cpu = g->device.cpu[0] ? g->device.cpu : NULL,
@@ -213,15 +262,19 @@ gal_err gal__train_setup_device(gal_trainer *t, gal_diag *diag) {
 gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag) {
     const gal_train_config *g = t->config;
     gal_err err = GAL_OK;
-    if (!from && g->init[0]) {
-        err = gal_model_load(&t->model, g->init, diag);
-        if (!err) err = gal_model_check_finite(t->model, diag); /* every weight is read below anyway */
-        if (!err && t->model->n_warnings) err = gal_fail(diag, GAL_EINPUT, "%s", t->model->warnings[0]);
+    if (g->lora.rank) {
+        err = adapted_model(t, diag);
+    } else if (!from && g->init[0]) {
+        err = load_init(t, diag);
         if (!err) err = gal_model_own(t->model, diag); /* loaded ones lie read-only in files */
     } else {
         err = fresh_model(t, from, diag);
     }
     if (err) return err;
+    if (!t->trained) {
+        t->trained = t->model->weights;
+        t->n_trained = t->model->n_weights;
+    }
     if (t->model->config.V <= t->train.largest_id || t->model->config.V <= t->valid.largest_id)
         return gal_fail(diag, GAL_EINPUT,
                         "the model has %lld vocabulary entries, the text holds token %lld: the tokenizer "
@@ -230,18 +283,17 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
     err = gal_model_to_device(t->model, t->dev, diag);
     if (err) return err;
     gal_dtype work = g->precision == GAL_PRECISION_BF16 ? GAL_BF16 : GAL_F32;
-    uint64_t need = gal_adamw_bytes(t->model->weights, t->model->n_weights, work);
+    uint64_t need = gal_adamw_bytes(t->trained, t->n_trained, work);
     uint64_t available = gal_dev_available(t->dev);
     if (need > available)
         return gal_fail(diag, GAL_ENOMEM,
                         "memory: gradients and moments of %lld weights need %llu bytes, %llu are "
                         "available",
-                        (long long)gal_model_params(t->model), (unsigned long long)need,
-                        (unsigned long long)available);
+                        (long long)gal__train_params(t), (unsigned long long)need, (unsigned long long)available);
     gal_adamw_options o = { g->optimizer.beta1, g->optimizer.beta2, g->optimizer.eps, g->optimizer.weight_decay,
                             g->optimizer.clip };
     t->schedule = (gal_schedule){ g->optimizer.lr, g->schedule.warmup, g->steps, g->schedule.final_fraction };
-    err = gal_adamw_new(&t->opt, t->dev, t->model->weights, t->model->n_weights, work, GAL__TRAIN_SET, &o, diag);
+    err = gal_adamw_new(&t->opt, t->dev, t->trained, t->n_trained, work, GAL__TRAIN_SET, &o, diag);
     if (!err) err = gal_ctx_new(&t->cx, t->dev, work, diag);
     return err ? err : gal__train_step_memory(t, diag);
 }

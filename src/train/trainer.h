@@ -7,7 +7,7 @@
 #include "core/ctx.h"
 #include "data/order.h"
 #include "galerne/train.h"
-#include "models/model.h"
+#include "models/lora.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "train/config.h"
@@ -30,6 +30,9 @@ typedef struct gal_trainer {
     uint8_t *token_bytes; /* [vocab] bytes that each token decodes to */
 
     gal_model *model;
+    gal_w *trained; /* [n_trained] the model's weights, or those of its adapters */
+    size_t n_trained;
+    gal_lora_config lora; /* of adapters; rank 0: none */
     gal_dev *dev;
     gal_ctx *cx;
     gal_adamw *opt;
@@ -62,6 +65,8 @@ typedef struct gal_trainer {
 gal_err gal__train_setup_device(gal_trainer *t, gal_diag *diag);
 gal_err gal__train_setup_data(gal_trainer *t, gal_diag *diag);
 gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag);
+
+int64_t gal__train_params(const gal_trainer *t); /* that are trained */
 
 /* step.c */
 gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag); /* rows and st, once */
