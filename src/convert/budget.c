@@ -8,6 +8,7 @@
  * the lower convex hull of (bytes, error) of each weight. SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "convert/internal.h"
+#include "convert/names.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -181,12 +182,10 @@ static void list_options(const budget *b, size_t i) {
     for (size_t k = 0; k < u->count; k++) u->options[k].bytes += bytes_of(b, t, u->options[k].type);
 }
 
-/* Experts that lie in tensors of their own share what comes before their numbers: "blk.0.ffn_up.". */
+/* Experts that lie in tensors of their own belong together. */
 static bool same_unit(const char *a, const char *b) {
-    int x = 0, y = 0, m = 0, n = 0;
-    if (sscanf(a, "blk.%*6d.%*[a-z_].%n%6d", &x, &m) != 1 || sscanf(b, "blk.%*6d.%*[a-z_].%n%6d", &y, &n) != 1)
-        return false;
-    return x == y && strncmp(a, b, (size_t)x) == 0;
+    const gal_name x = gal_name_of(a), y = gal_name_of(b);
+    return gal_name_is_expert(&x) && gal_name_is_expert(&y) && x.layer == y.layer && strcmp(x.kind, y.kind) == 0;
 }
 
 static void make_units(budget *b) {

@@ -3,6 +3,7 @@
 #include "convert/calibrate.h"
 
 #include "base/mem.h"
+#include "convert/names.h"
 #include "convert/recipe.h"
 
 #include <float.h>
@@ -54,16 +55,15 @@ static void on_weight(void *user, const gal_w *w, const gal_t *x, int64_t first,
  */
 
 /* "blk.2.ffn_up.5.weight" is expert 5 of "blk.2.ffn_up_exps.weight", whose name goes into entry. -1: no expert. */
-static int64_t expert_of(const char *name, char entry[80]) {
-    char part[16];
-    int layer = 0, number = 0, end = 0;
-    if (sscanf(name, "blk.%6d.%15[a-z_].%6d.weight%n", &layer, part, &number, &end) != 3 || !end) return -1;
-    (void)snprintf(entry, 80, "blk.%d.%s_exps.weight", layer, part);
-    return number;
+static int64_t expert_of(const char *name, char entry[GAL_GGUF_NAME + 1]) {
+    const gal_name n = gal_name_of(name);
+    if (!gal_name_is_expert(&n)) return -1;
+    gal_name_stacked(entry, &n);
+    return n.expert;
 }
 
 static int64_t count_experts(const gal_model *named) {
-    char entry[80];
+    char entry[GAL_GGUF_NAME + 1];
     int64_t most = -1;
     for (size_t i = 0; i < named->n_weights; i++) most = GAL_MAX(most, expert_of(named->weights[i].name, entry));
     return most + 1;
@@ -73,14 +73,14 @@ static gal_err take_weight(gal_imatrix *out, const calibration *c, size_t i, con
                            gal_diag *diag) {
     const gal_w *w = &c->m->weights[i];
     const slot *s = &c->slots[i];
-    char place[80];
+    char place[GAL_GGUF_NAME + 1];
     int64_t columns = w->dim[w->ndim - 1], expert = expert_of(name, place);
     bool in_layer = gal_recipe_layer(name) >= 0 && gal_recipe_kind_of(name, w->ndim) == GAL_RECIPE_WEIGHT;
     if (!in_layer || (!s->sums && expert < 0)) return GAL_OK;
     size_t matrices = expert < 0 ? 1 : (size_t)experts;
-    if (expert < 0) (void)snprintf(place, sizeof place, "%.79s", name);
-    gal_imatrix_entry *e = gal_imatrix_get(out, place);
-    gal_err err = e ? GAL_OK : gal_imatrix_add(out, place, matrices * (size_t)columns, matrices, &e, diag);
+    const char *entry = expert < 0 ? name : place;
+    gal_imatrix_entry *e = gal_imatrix_get(out, entry);
+    gal_err err = e ? GAL_OK : gal_imatrix_add(out, entry, matrices * (size_t)columns, matrices, &e, diag);
     if (err || !s->sums) return err;
     expert = GAL_MAX(expert, (int64_t)0);
     for (int64_t j = 0; j < columns; j++) {

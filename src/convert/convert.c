@@ -46,8 +46,8 @@ static gal_err place_of(place *p, const char *to, gal_diag *diag) {
     size_t n = strlen(to);
     while (n > 1 && to[n - 1] == '/') n--;
     gal_buf_add(&p->to, to, n);
-    const char *slash = p->to.data ? strrchr(p->to.data, '/') : NULL, *name = slash ? slash + 1 : p->to.data;
-    if (p->to.oom) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", to);
+    if (p->to.oom || !p->to.data) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", to);
+    const char *slash = strrchr(p->to.data, '/'), *name = slash ? slash + 1 : p->to.data;
     if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return gal_fail(diag, GAL_EUSAGE, "%s: expected the name of a file or folder to make", to);
     gal_buf_add(&p->parent, slash ? p->to.data : ".", slash ? (size_t)GAL_MAX(slash - p->to.data, 1) : 1);

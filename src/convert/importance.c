@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "convert/internal.h"
+#include "convert/names.h"
 #include "formats/json.h"
 
 #include <inttypes.h>
@@ -11,13 +12,12 @@
  * "blk.0.ffn_up_exps.weight" all the same. *expert: which one of it, -1: the whole entry. */
 static const gal_imatrix_entry *find(const gal_quantise *q, const char *name, int64_t *expert) {
     const gal_imatrix_entry *e = gal_imatrix_find(q->o.imatrix, name);
-    int layer = 0, number = 0, end = 0;
-    char part[16], whole[GAL_GGUF_NAME + 16];
+    const gal_name n = gal_name_of(name);
+    char whole[GAL_GGUF_NAME + 1];
     *expert = -1;
-    if (e || sscanf(name, "blk.%6d.%15[a-z_].%6d.weight%n", &layer, part, &number, &end) != 3 || !end || number < 0)
-        return e;
-    (void)snprintf(whole, sizeof whole, "blk.%d.%s_exps.weight", layer, part);
-    *expert = number;
+    if (e || !gal_name_is_expert(&n)) return e;
+    gal_name_stacked(whole, &n);
+    *expert = n.expert;
     return gal_imatrix_find(q->o.imatrix, whole);
 }
 

@@ -1,6 +1,7 @@
 /* recipe.c - see recipe.h: the mixtures as one table of exceptions, of which the first that applies counts.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "convert/recipe.h"
+#include "convert/names.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -28,18 +29,10 @@ static const gal_recipe RECIPES[] = {
 
 typedef enum part { OTHER, EMBED, HEAD, K, V, OUT, DOWN } part;
 
-int64_t gal_recipe_layer(const char *name) {
-    int layer = 0, end = 0;
-    if (strncmp(name, "blk.", 4) != 0 || sscanf(name, "blk.%6d.%n", &layer, &end) != 1 || !end || layer < 0)
-        return -1;
-    return layer;
-}
+int64_t gal_recipe_layer(const char *name) { return gal_name_of(name).layer; }
 
 /* The name within its layer: "ffn_down_exps.weight" of "blk.3.ffn_down_exps.weight". */
-static const char *within(const char *name) {
-    const char *dot = gal_recipe_layer(name) < 0 ? NULL : strchr(name + 4, '.');
-    return dot ? dot + 1 : name;
-}
+static const char *within(const char *name) { return gal_name_of(name).rest; }
 
 static bool begins(const char *name, const char *with) { return strncmp(name, with, strlen(with)) == 0; }
 

@@ -1,6 +1,7 @@
 /* source.c - see source.h. Owns the loaded model and a second one without data, which gives the other layout's names;
  * a weight has the same place in both. SPDX-License-Identifier: Apache-2.0 */
 #include "convert/source.h"
+#include "convert/names.h"
 
 #include "base/maps.h"
 #include "base/mem.h"
@@ -33,20 +34,12 @@ static uint32_t type_of(const gal_w *w) {
 
 /* In a GGUF file the matrices of a layer's experts lie in one tensor: of "blk.3.ffn_up.5.weight" the name of that
  * one, and the expert. */
-static bool stacked(char name[GAL_GGUF_NAME + 1], int *expert, const char *weight) {
-    static const char *const KINDS[] = { "gate", "up", "down" };
-    int layer;
-    char rest[24], want[24];
-    if (sscanf(weight, "blk.%7d.ffn_%20s", &layer, rest) != 2) return false;
-    for (size_t i = 0; i < GAL_LEN(KINDS); i++) {
-        size_t n = strlen(KINDS[i]);
-        if (strncmp(rest, KINDS[i], n) != 0 || sscanf(rest + n, ".%7d.", expert) != 1) continue;
-        (void)snprintf(want, sizeof want, "%s.%d.weight", KINDS[i], *expert);
-        if (strcmp(rest, want) != 0) continue;
-        (void)snprintf(name, GAL_GGUF_NAME + 1, "blk.%d.ffn_%s_exps.weight", layer, KINDS[i]);
-        return true;
-    }
-    return false;
+static bool stacked(char name[GAL_GGUF_NAME + 1], int64_t *expert, const char *weight) {
+    const gal_name n = gal_name_of(weight);
+    if (!gal_name_is_expert(&n)) return false;
+    gal_name_stacked(name, &n);
+    *expert = n.expert;
+    return true;
 }
 
 static entry *find_entry(const gal_source *s, const char *name) {
@@ -58,7 +51,7 @@ static entry *find_entry(const gal_source *s, const char *name) {
 /* The first of a tensor's weights makes its entry; further experts come to it. */
 static void add(gal_source *s, const gal_w *w, const gal_w *n, size_t *used) {
     char name[GAL_GGUF_NAME + 1] = "";
-    int expert = 0;
+    int64_t expert = 0;
     int64_t experts = s->names->config.layout == GAL_LAYOUT_GGUF ? s->names->config.experts : 0;
     bool many = experts && stacked(name, &expert, n->name) && expert < experts;
     entry *e = many ? find_entry(s, name) : NULL;
