@@ -3,6 +3,7 @@
 #include "base/util.h"
 #include "cli/commands.h"
 #include "cli/io.h"
+#include "cli/merged.h"
 #include "convert/convert.h"
 
 #include <string.h>
@@ -75,22 +76,33 @@ static gal_err read_options(gal_cli *cli, gal_convert_options *o) {
         return gal_cli_usage(cli, "--requantise keeps each tensor's type: it excludes --dtype %s", dtype);
     if (o->n_adapters && gal_cli_given(cli, "dtype") && o->dtype == GAL_CONVERT_SAME && !o->requantise)
         return gal_cli_usage(cli, "--dtype same: with --lora say --requantise, or another type");
+    if (o->requantise && !gal_cli_given(cli, "text") && !gal_cli_given(cli, "ids"))
+        return gal_cli_usage(cli, "--requantise loses digits: --text FILE or --ids FILE measures how much that was");
     if (!read_size(size, &o->shard_bytes))
         return gal_cli_usage(cli, "--shard-size: expected bytes, as 5G or 400M, found '%s'", size);
     return GAL_OK;
 }
 
-static gal_err report(gal_cli *cli, const gal_convert_result *r, double seconds) {
-    char a[40], b[40];
+/* m NULL: nothing was measured. */
+static gal_err report(gal_cli *cli, const gal_convert_result *r, const gal_merged *m, double seconds) {
+    char a[40], b[40], kl[160] = "";
+    if (m && cli->json)
+        (void)snprintf(kl, sizeof kl, ", \"kl\": %.9g, \"kl_99\": %.9g, \"same_top\": %.9g, \"tokens\": %lld", m->kl,
+                       m->kl_99, m->agree, (long long)m->tokens);
     if (cli->json)
         printf("{\"tensors\": %zu, \"kept\": %zu, \"merged\": %zu, \"files\": %zu, \"bytes\": %llu, "
-               "\"parameters\": %lld}\n",
-               r->tensors, r->kept, r->merged, r->files, (unsigned long long)r->bytes, (long long)r->params);
+               "\"parameters\": %lld%s}\n",
+               r->tensors, r->kept, r->merged, r->files, (unsigned long long)r->bytes, (long long)r->params, kl);
     else if (!cli->quiet)
         printf("%s: %s parameters, %s in %zu tensors, %zu of them bit for bit; %zu file%s, %.1f s\n",
                cli->operands[1], gal_cli_count_text(a, sizeof a, r->params),
                gal_cli_bytes_text(b, sizeof b, r->bytes), r->tensors, r->kept, r->files, r->files == 1 ? "" : "s",
                seconds);
+    if (m && !cli->json)
+        printf("KL from base and adapter: %.4g nats a token, 99th percentile %.4g; the same id most likely at %.2f "
+               "%% of "
+               "%lld tokens\n",
+               m->kl, m->kl_99, 100 * m->agree, (long long)m->tokens);
     return GAL_OK;
 }
 
@@ -116,9 +128,13 @@ static gal_err run(gal_cli *cli) {
     gal_cli_catch_interrupts(); /* so that half a result is removed */
     err = gal_convert_model(cli->operands[0], cli->operands[1], &o, &r, &cli->diag);
     gal_cli_remove_at_fault(NULL);
-    gal_cli_loras_free(&loras);
     if (err && w.shown) fprintf(stderr, "\r%60s\r", "");
-    return err ? err : report(cli, &r, gal_now_s() - w.began_s);
+    double seconds = gal_now_s() - w.began_s;
+    bool wanted = gal_cli_given(cli, "text") || gal_cli_given(cli, "ids");
+    gal_merged m;
+    if (!err && wanted) err = gal_cli_merged(&m, cli, cli->operands[1], &loras);
+    gal_cli_loras_free(&loras);
+    return err ? err : report(cli, &r, wanted ? &m : NULL, seconds);
 }
 
 static const char *const DTYPES[] = { "same", "f32", "f16", "bf16", NULL };
@@ -148,7 +164,13 @@ static const gal_option OPTIONS[] = {
       .repeat = true,
       .help = "merge the low-rank adapter in this folder into the weights, times SCALE; the result is bf16 unless "
               "--dtype or --requantise say otherwise" },
-    { .name = "requantise", .help = "with --lora: every tensor keeps its type, quantised ones are quantised again" },
+    { .name = "text",
+      .kind = GAL_V_FILE,
+      .value = "FILE",
+      .help = "print how far the result is from model and adapters on this text: KL divergence, in f32" },
+    { .name = "ids", .kind = GAL_V_FILE, .value = "FILE", .help = "the same on the token ids in FILE" },
+    { .name = "requantise",
+      .help = "with --lora: every tensor keeps its type, quantised ones are quantised again; needs --text or --ids" },
 };
 
 const gal_command gal_cmd_convert = {
@@ -166,7 +188,8 @@ const gal_command gal_cmd_convert = {
         "belong to a model. What is left out is said. OUT is whole or not there at all.",
     .examples = "galerne convert model model.gguf\n"
                 "galerne convert model.gguf model-hf --dtype bf16\n"
-                "galerne convert model model-own --to own",
+                "galerne convert model model-own --to own\n"
+                "galerne convert q4.gguf tuned.gguf --lora runs/tuned/checkpoints/step-100 --requantise --text t.txt",
     .options = OPTIONS,
     .n_options = GAL_LEN(OPTIONS),
     .run = run,

@@ -218,15 +218,18 @@ gal_err gal_model_find_as(const char *path, gal_layout want, gal_buf *dir, gal_d
         gal_buf_clear(dir);
         gal_buf_puts(dir, b.data);
         if (dir->oom) err = gal_fail(&why, GAL_ENOMEM, "%s: no memory", path);
-    } else if (err == GAL_EINPUT && gal_path_join(&b, path, "adapter_config.json") && gal_exists(b.data)) {
-        gal_buf_clear(dir); /* an adapter alone stands for its base, too: gal_lora_base() */
-        gal_buf_puts(dir, path);
-        err = dir->oom ? gal_fail(&why, GAL_ENOMEM, "%s: no memory", path) : GAL_OK;
     } else if (err == GAL_EINPUT) {
         gal_diag looking = { 0 };
-        gal_err looked = gal_path_join(&b, path, "checkpoints")
-                             ? newest_checkpoint(dir, b.data, &looking)
-                             : gal_fail(&looking, GAL_ENOMEM, "%s: no memory", path);
+        look l = { .dir = path, .diag = &looking };
+        bool adapter = inside(&l, "adapter_config.json", gal_exists);
+        gal_buf_clear(dir);
+        gal_err looked = l.err;
+        if (adapter)
+            gal_buf_puts(dir, path); /* an adapter alone stands for its base, too: gal_lora_base() */
+        else if (!looked)
+            looked = gal_path_join(&b, path, "checkpoints") ? newest_checkpoint(dir, b.data, &looking)
+                                                            : gal_fail(&looking, GAL_ENOMEM, "%s: no memory", path);
+        if (!looked && dir->oom) looked = gal_fail(&looking, GAL_ENOMEM, "%s: no memory", path);
         if (looked) why = looking;
         err = looked ? looked : dir->len ? GAL_OK : err;
     }

@@ -23,10 +23,15 @@ batch: { rows: 4, sequence: 96 }
 steps: 40
 optimizer: { lr: 2e-3 }
 YAML
-rm -rf "$folder/run"
+rm -rf "$folder/run" "$folder/tuned"
 "$galerne" train "$folder/config.yaml" -o "$folder/run" --quiet
 last=$(ls -d "$folder"/run/checkpoints/step-* | sort -t- -k2 -n | tail -1)
 "$python" "$here/peer_checkpoint.py" "$galerne" "$last"
+# Adapters beside that model, on another part of the text; peft is taken where it can be had.
+"$galerne" train "$folder/config.yaml" -o "$folder/tuned" --quiet --set init="$last" --set lora.rank=4 --set steps=20 \
+    --set seed=2
+tuned=$(ls -d "$folder"/tuned/checkpoints/step-* | sort -t- -k2 -n | tail -1)
+"$python" "$here/peer_lora.py" "$galerne" "$last" "$tuned" "$folder"
 if [ -f "$here/peer_tokenizer.py" ]; then
     "$python" "$here/peer_tokenizer.py" "$galerne" examples/text/wuthering-heights.txt
 fi

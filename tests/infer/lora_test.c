@@ -8,6 +8,7 @@
 #include "formats/lora_config.h"
 #include "formats/safetensors.h"
 #include "infer/lm.h"
+#include "models/lora.h"
 #include "support/check.h"
 #include "support/far.h"
 #include "support/npz.h"
@@ -288,6 +289,30 @@ static void wrong_descriptions(void **state) {
     refused("expected the folder of an adapter, found no folder");
 }
 
+/* Of a model with experts: attention is adapted, experts and routers are refused by name. */
+static void beside_experts(void **state) {
+    (void)state;
+    static const char *const NAMES[][2] = {
+        { "block_sparse_moe.experts.1.w1", "an adapter of experts or of their router is not supported" },
+        { "block_sparse_moe.gate", "an adapter of experts or of their router is not supported" },
+        { "mlp.gate_proj", "the model has no weight" },
+        { "self_attn.v_proj", NULL },
+    };
+    for (size_t i = 0; i < GAL_LEN(NAMES); i++) {
+        char a[120], b[120];
+        gal_model *m = NULL;
+        gal_diag why = { 0 };
+        (void)snprintf(a, sizeof a, "base_model.model.model.layers.0.%s.lora_A.weight", NAMES[i][0]);
+        (void)snprintf(b, sizeof b, "base_model.model.model.layers.0.%s.lora_B.weight", NAMES[i][0]);
+        make_adapter(CONFIG(), PEFT_FILE, (tensor[]){ { a, 2, 24 }, { b, 12, 2 } }, 2, 0.5f);
+        CHECK_OK(gal_model_load(&m, "tests/golden/mixtral-base", diag));
+        gal_err err = gal_lora_load(m, at("bad"), 1, &why);
+        gal_model_free(m);
+        if (!NAMES[i][1]) assert_int_equal(err, GAL_OK);
+        if (NAMES[i][1] && (err != GAL_EINPUT || !strstr(why.text, NAMES[i][1]))) fail_msg("%s", why.text);
+    }
+}
+
 /* Factors and ranks as PEFT counts them. */
 static void factors(void **state) {
     (void)state;
@@ -326,6 +351,7 @@ int main(void) {
         cmocka_unit_test(factors),
         cmocka_unit_test(wrong_tensors),
         cmocka_unit_test(wrong_descriptions),
+        cmocka_unit_test(beside_experts),
     };
     return cmocka_run_group_tests_name("lora", tests, begin, end);
 }

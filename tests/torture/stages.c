@@ -410,6 +410,17 @@ static gal_err run_layouts(gal_diag *diag) {
     return err;
 }
 
+/* An adapter that stands for itself and its base, and one of the other kind on top. */
+static gal_err run_lora(gal_diag *diag) {
+    gal_model *m = NULL;
+    gal_buf dir = { 0 };
+    gal_err err = gal_lm_load(&m, NULL, NULL, &dir, "tests/golden/lora-peft", diag);
+    if (!err) err = gal_lm_adapt(m, &(gal_lm_adapter){ "tests/golden/lora-own", 0.5 }, 1, diag);
+    gal_model_free(m);
+    gal_buf_free(&dir);
+    return err;
+}
+
 static void prepare_speak(void) {
     gal_lm_options o = lm_options();
     CHECK_OK(gal_lm_open(&lm, model_folder(), &o, diag));
@@ -673,6 +684,7 @@ const stage STAGES[] = {
     { "gguf", 200, nothing, run_gguf, nothing_after },
     { "open", 60, nothing, run_open, nothing_after },
     { "layouts", 60, nothing, run_layouts, nothing_after },
+    { "lora", 60, nothing, run_lora, nothing_after },
     { "generate", 60, prepare_speak, speak, after_speak },
     { "measure", 60, prepare_speak, measure, after_measure },
     { "save", 60, prepare_save, run_save, after_save },
