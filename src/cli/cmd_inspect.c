@@ -6,6 +6,7 @@
 #include "cli/io.h"
 #include "formats/chat.h"
 #include "infer/lm.h"
+#include "models/lora.h"
 
 #include <string.h>
 
@@ -98,6 +99,15 @@ static void print_experts(const gal_model *m) {
            (long long)c->experts_used, gal_cli_count_text(a, sizeof a, gal_model_params(m) - unused));
 }
 
+/* Of a run directory or folder that stands for a model and its adapters. */
+static void print_adapters(const gal_model *m) {
+    size_t count = 0;
+    char a[40];
+    for (const gal_adapter *set = m->adapters; set; set = set->next) count += set->count;
+    printf("adapters    beside %zu of them, %s parameters\n", count,
+           gal_cli_count_text(a, sizeof a, gal_lora_params(m)));
+}
+
 static void print_layout(const facts *f) {
     static const char *const NAMES[GAL_LAYOUTS] = { "Hugging Face's", "Mistral's own", "GGUF" };
     gal_layout read = f->m->config.layout;
@@ -176,6 +186,7 @@ static void print_text(const facts *f) {
     printf(", rope %s, theta %g\n", c->rope_type, c->rope_theta);
     print_formats(f->m);
     printf(", %s in %zu tensors\n", gal_cli_bytes_text(a, sizeof a, f->weights), f->m->n_weights);
+    if (f->m->adapters) print_adapters(f->m);
     print_vocabulary(f);
     print_sampling(f->g);
     print_templates(f->chat);
@@ -262,6 +273,7 @@ static gal_err print_json(gal_cli *cli, const facts *f) {
     gal_buf_printf(&b, ", \"window\": %lld, \"tied\": %s, \"dtype\": \"%s\"", (long long)c->window,
                    c->tied ? "true" : "false", gal_wformat(&f->m->weights[0]));
     json_layouts(&b, f);
+    gal_buf_printf(&b, ", \"adapter_parameters\": %lld", (long long)gal_lora_params(f->m));
     if (f->t) {
         gal_buf_puts(&b, ", \"tokenizer\": {");
         json_string(&b, "kind", gal_tokenizer_kind(f->t));

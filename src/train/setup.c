@@ -70,6 +70,12 @@ static gal_err setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_tra
         err = gal_read_file(&t->tok_bytes, path.data, TOKENIZER_MAX_BYTES, diag);
     } else {
         bool own = !g->tokenizer.path[0] && !g->init[0];
+        if (!own && !g->tokenizer.path[0] && gal_is_file(g->init)) {
+            gal_buf_free(&path);
+            return gal_fail(
+                diag, GAL_EINPUT,
+                "init: %s: the vocabulary inside a GGUF file is not trained with: expected tokenizer.path", g->init);
+        }
         err = own ? train_tokenizer(t, c, n_train, diag)
                   : read_tokenizer(t, g->tokenizer.path[0] ? g->tokenizer.path : g->init, diag);
         if (!err) err = gal_write_file(path.data, t->tok_bytes.data, t->tok_bytes.len, diag);

@@ -593,8 +593,10 @@ static void hear_training(void *user, const gal_train_event *e) {
         if (strncmp(e->text, GOT_OVER[i].note, strlen(GOT_OVER[i].note)) == 0) stages_got_over = GOT_OVER[i].why;
 }
 
-static gal_err train(const char *run, bool resume, bool stop, gal_diag *diag) {
-    char list[300];
+/* init: a model that adapters are trained beside; NULL: a fresh one. */
+static gal_err train_beside(const char *init, const char *run, bool resume, bool stop, gal_diag *diag) {
+    char list[300], from[300];
+    (void)snprintf(from, sizeof from, "init=%s", init ? init : "");
     (void)snprintf(list, sizeof list, "data.text=%s/text.txt", folder);
     const char *set[] = { list,
                           "data.separator=#@ ",
@@ -615,12 +617,18 @@ static gal_err train(const char *run, bool resume, bool stop, gal_diag *diag) {
                           "save.every=1",
                           "save.keep=1",
                           "device.cpu=ref",
-                          "device.threads=1" };
+                          "device.threads=1",
+                          from,
+                          init ? "lora.rank=1" : "lora.rank=0" };
     const gal_train_options o = {
         .run = in(run), .resume = resume, .progress = hear_training, .stop = stop ? after_a_step : NULL
     };
     stepped = false;
     return gal_train(NULL, set, resume ? 0 : GAL_LEN(set), &o, diag);
+}
+
+static gal_err train(const char *run, bool resume, bool stop, gal_diag *diag) {
+    return train_beside(NULL, run, resume, stop, diag);
 }
 
 static void same_end(const char *run) {
@@ -672,6 +680,31 @@ static void after_resume(gal_err err, bool again) {
     if (err && again) finish("run");
 }
 
+static gal_err run_tune(gal_diag *diag) {
+    return train_beside(in("ref/checkpoints/step-2"), "tuned", false, false, diag);
+}
+static gal_err run_tune_on(gal_diag *diag) { return train_beside(NULL, "tuned", true, false, diag); }
+
+static void prepare_tune(void) { forget("tuned"); }
+static void prepare_tune_on(void) {
+    forget("tuned");
+    copy_tree(in("tuned-half"), in("tuned"));
+}
+
+static void same_tuned(void) {
+    same_file(in("tuned/checkpoints/step-2/adapter_model.safetensors"),
+              in("tuned-ref/checkpoints/step-2/adapter_model.safetensors"));
+    same_file(in("tuned/checkpoints/step-2/optimizer.safetensors"),
+              in("tuned-ref/checkpoints/step-2/optimizer.safetensors"));
+}
+
+/* A run that was born goes on to the same adapters. */
+static void after_tune(gal_err err, bool again) {
+    bool born = gal_is_file(in("tuned/config.yaml"));
+    if (err && again && born) CHECK_OK(run_tune_on(diag));
+    if (!err || (again && born)) same_tuned();
+}
+
 /* ---- all of them -------------------------------------------------------------------------------------------------
  */
 
@@ -691,6 +724,8 @@ const stage STAGES[] = {
     { "convert", 120, prepare_convert, run_convert, after_convert },
     { "train", 16, prepare_train, run_train, after_train },
     { "resume", 16, prepare_resume, run_resume, after_resume },
+    { "tune", 12, prepare_tune, run_tune, after_tune },
+    { "tune on", 12, prepare_tune_on, run_tune_on, after_tune },
 };
 const size_t N_STAGES = GAL_LEN(STAGES);
 
@@ -723,6 +758,8 @@ void stages_open(void) {
     gal_diag diag0 = { 0 };
     assert_int_equal(train("half", false, true, &diag0), GAL_EINTERRUPTED);
     CHECK_OK(train("ref", false, false, diag));
+    assert_int_equal(train_beside(in("ref/checkpoints/step-2"), "tuned-half", false, true, &diag0), GAL_EINTERRUPTED);
+    CHECK_OK(train_beside(in("ref/checkpoints/step-2"), "tuned-ref", false, false, diag));
     make_shards();
     prepare_speak();
     CHECK_OK(speak(diag));
