@@ -63,10 +63,33 @@ static void check(const op_case *c) {
     free(o);
 }
 
+/* Puts a weight into blocks, which no gradient changes. */
+static void freeze(gal_w *w, uint32_t type) {
+    static float scale = 0.015625f;
+    int64_t n = gal_wcount(w);
+    w->group = 0;
+    w->dtype = GAL_BLOCKS;
+    w->code = (gal_code){ .block = type };
+    if (type == GAL_BLOCK_F8_E4M3) { /* bytes are numbers, but 0x7f and 0xff; one scale for all */
+        uint8_t *bytes = w->data;
+        for (int64_t i = 0; i < n; i++) bytes[i] = (uint8_t)(i * 37 % 0x7f | i * 0x80);
+        w->code.scales = &scale;
+        w->code.scale_rows = w->dim[0];
+        w->code.scale_cols = w->dim[1];
+        w->code.across = 1;
+        return;
+    }
+    float *x = malloc((size_t)n * sizeof *x);
+    assert_true(x && w->dim[1] % 32 == 0);
+    gal_convert(x, GAL_F32, w->data, GAL_F64, n);
+    gal_block_quantise(type, x, w->data, n);
+    free(x);
+}
+
 /* Gradients flow through a weight in blocks to what is before it and to its adapters; it has none of its own. */
 static void through_blocks(void **state) {
     (void)state;
-    static const uint32_t TYPES[] = { GAL_BLOCK_Q8_0, GAL_BLOCK_Q4_0 };
+    static const uint32_t TYPES[] = { GAL_BLOCK_Q8_0, GAL_BLOCK_Q4_0, GAL_BLOCK_F8_E4M3 };
     op *o = malloc(sizeof *o);
     assert_non_null(o);
     const op_case *c = NULL;
@@ -75,16 +98,7 @@ static void through_blocks(void **state) {
     assert_non_null(c);
     for (size_t t = 0; t < GAL_LEN(TYPES); t++) {
         op_open(o, c, "ref", GAL_F64);
-        gal_w *w = &o->w[1];
-        int64_t n = gal_wcount(w);
-        float *x = malloc((size_t)n * sizeof *x);
-        assert_true(x && w->dim[1] % 32 == 0);
-        gal_convert(x, GAL_F32, w->data, GAL_F64, n);
-        gal_block_quantise(TYPES[t], x, w->data, n);
-        free(x);
-        w->dtype = GAL_BLOCKS;
-        w->code.block = TYPES[t];
-        w->group = 0;
+        freeze(&o->w[1], TYPES[t]);
         check_open(o, c);
         op_close(o);
     }
