@@ -125,8 +125,8 @@ static void note_twice(const gal_cli *cli, const gal_quantise *q) {
     size_t n = 0;
     for (size_t i = 0; i < gal_quantise_count(q); i++) {
         const gal_quantise_tensor *t = gal_quantise_at(q, i);
-        n += t->type != t->from && gal_block_info_of(t->from)->elements > 1 &&
-             gal_block_info_of(t->type)->elements > 1;
+        const gal_block_info *from = gal_block_info_of(t->from); /* NULL: FP8 */
+        n += t->type != t->from && from && from->elements > 1 && gal_block_info_of(t->type)->elements > 1;
     }
     if (n && !cli->quiet)
         fprintf(stderr,
@@ -199,11 +199,12 @@ static gal_err run(gal_cli *cli) {
     if (imatrix && text) err = gal_cli_usage(cli, "--imatrix and --calibrate: one of them");
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
     if (!err && imatrix) err = gal_imatrix_read(&m, imatrix, &cli->diag);
-    if (!err && text) err = gal_cli_calibrate(cli, &m, dev, cli->operands[0], text, CHUNK, 0, GAL_LAYOUT_ANY);
+    if (!err && text) err = gal_cli_calibrate(cli, &m, dev, cli->operands[0], text, CHUNK, 0, gal_cli_layout(cli));
     if (!err) {
         gal_quantise_options o = { .pool = dev->pool,
                                    .imatrix = imatrix || text ? &m : NULL,
                                    .imatrix_path = imatrix ? imatrix : text,
+                                   .layout = gal_cli_layout(cli),
                                    .strict = gal_cli_given(cli, "strict"),
                                    .progress = show,
                                    .user = &w };
@@ -237,6 +238,7 @@ static const gal_option OPTIONS[] = {
       .kind = GAL_V_FILE,
       .value = "TEXT",
       .help = "let the model read a text and take the importance matrix from it, as `galerne imatrix` does" },
+    GAL_LAYOUT_OPTION,
     { .name = "pure", .help = "TYPE for every weight, without the exceptions that a mixture of that name makes" },
     { .name = "strict", .help = "fail where the rows of a tensor do not fit TYPE, instead of taking another" },
 };
@@ -248,12 +250,13 @@ const gal_command gal_cmd_quantize = {
     .min_operands = 1,
     .max_operands = 2,
     .text =
-        "TYPE: F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, IQ4_NL, IQ4_XS, "
+        "MODEL: a GGUF file or a model's folder in any layout. TYPE: F32, F16, BF16, Q8_0, Q6_K, Q5_K_M, Q5_K_S, "
+        "Q5_1, Q5_0, Q4_K_M, Q4_K_S, Q4_1, Q4_0, IQ4_NL, IQ4_XS, "
         "Q3_K_L, Q3_K_M, Q3_K_S, Q2_K, which give sensitive tensors more bits; or Q5_K, Q4_K, Q3_K, MXFP4 for every "
         "weight. Norms and routers stay in f32.\n\n"
         "Ends with a table: the types used, tensors whose rows are no multiple of a type's block and what was taken "
         "instead, the bits per weight over all.",
-    .examples = "galerne quantize model-bf16.gguf Q4_K_M -o model-q4.gguf\n"
+    .examples = "galerne quantize model Q4_K_M -o model-q4.gguf\n"
                 "galerne quantize model-bf16.gguf --size 4.5G --imatrix imatrix.gguf -o model-4g5.gguf\n"
                 "galerne quantize model-bf16.gguf Q4_K --strict --json -o model-q4.gguf",
     .options = OPTIONS,

@@ -326,7 +326,7 @@ gal_err gal_quantise_budget(gal_quantise *q, uint64_t file_bytes, double bits, g
     if (!err && file_bytes) {
         b.align = 32;
         bool found;
-        err = gal_gguf_uint(q->file, "general.alignment", &b.align, &found, diag);
+        if (q->file) err = gal_gguf_uint(q->file, "general.alignment", &b.align, &found, diag);
     }
     if (!err) {
         make_units(&b);

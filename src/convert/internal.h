@@ -3,9 +3,11 @@
 #define GAL_CONVERT_INTERNAL_H
 
 #include "convert/quantise.h"
+#include "convert/source.h"
 
 struct gal_quantise {
-    gal_gguf *file;
+    gal_gguf *file;     /* NULL: */
+    gal_source *source; /* a folder, as a GGUF file would have it */
     char *path;
     gal_quantise_options o;
     gal_quantise_tensor *tensors; /* [count] */
@@ -31,6 +33,8 @@ void gal__quantise_read(const gal_quantise *q, size_t i, int64_t at, int64_t n, 
 gal_err gal__quantise_means(const gal_quantise *q, size_t i, float **out, int64_t *unreached, gal_diag *diag);
 /* Looks for every weight in the importance matrix, if there is one. */
 gal_err gal__quantise_match(gal_quantise *q, gal_diag *diag);
+/* Bytes that n numbers, whole blocks, take in the source or in what is written. */
+uint64_t gal__quantise_bytes_of(uint32_t type, int64_t n);
 /* Asks the caller's progress; true: stop. */
 bool gal__quantise_look(gal_quantise *q, const char *tensor, uint64_t done);
 int64_t gal__quantise_elements(const gal_quantise_tensor *t);

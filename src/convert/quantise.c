@@ -1,5 +1,6 @@
 /* quantise.c - see quantise.h: the model that is quantised, and what each of its tensors becomes.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
 #include "base/mem.h"
 #include "convert/internal.h"
 #include "formats/json.h"
@@ -46,8 +47,12 @@ static gal_err read_number(const gal_gguf *g, const char *arch, const char *name
     return err;
 }
 
-static gal_err read_model(gal_quantise *q, gal_diag *diag) {
-    gal_recipe_model *m = &q->model;
+static gal_err read_sizes(gal_recipe_model *m, const gal_quantise *q, gal_diag *diag) {
+    if (q->source) {
+        const gal_config *c = gal_source_config(q->source);
+        *m = (gal_recipe_model){ .layers = c->L, .heads = c->H, .kv_heads = c->G, .experts = c->experts };
+        return GAL_OK;
+    }
     const char *s = NULL;
     char arch[64];
     size_t n = 0;
@@ -58,6 +63,12 @@ static gal_err read_model(gal_quantise *q, gal_diag *diag) {
     if (!err) err = read_number(q->file, arch, "attention.head_count", &m->heads, diag);
     if (!err) err = read_number(q->file, arch, "attention.head_count_kv", &m->kv_heads, diag);
     if (!err) err = read_number(q->file, arch, "expert_count", &m->experts, diag);
+    return err;
+}
+
+static gal_err read_model(gal_quantise *q, gal_diag *diag) {
+    gal_recipe_model *m = &q->model;
+    gal_err err = read_sizes(m, q, diag);
     if (m->kv_heads == 0) m->kv_heads = m->heads;
     m->weighted = q->o.imatrix != NULL;
     m->tied = true;
@@ -69,27 +80,44 @@ static gal_err read_model(gal_quantise *q, gal_diag *diag) {
     return err;
 }
 
+uint64_t gal__quantise_bytes_of(uint32_t type, int64_t n) {
+    if (type == GAL_BLOCK_F8_E4M3) return (uint64_t)n;
+    const gal_block_info *info = gal_block_info_of(type);
+    return (uint64_t)(n / info->elements) * info->bytes;
+}
+
+/* Tensor i of the source, of whatever kind. */
+static gal_quantise_tensor source_tensor(const gal_quantise *q, size_t i) {
+    gal_quantise_tensor to = { 0 };
+    if (q->source) {
+        const gal_source_tensor *t = gal_source_at(q->source, i);
+        to = (gal_quantise_tensor){ .name = t->name, .ndim = t->ndim, .from = t->type };
+        memcpy(to.dim, t->dim, sizeof to.dim);
+    } else {
+        const gal_gguf_tensor *t = gal_gguf_at(q->file, i);
+        to = (gal_quantise_tensor){ .name = t->name, .ndim = t->ndim, .from = t->type };
+        memcpy(to.dim, t->dim, sizeof to.dim);
+    }
+    to.wanted = to.type = to.from;
+    to.covered = gal_recipe_kind_of(to.name, to.ndim) == GAL_RECIPE_WEIGHT;
+    to.bytes = gal__quantise_bytes_of(to.from, gal__quantise_elements(&to));
+    return to;
+}
+
 static gal_err take_tensors(gal_quantise *q, gal_diag *diag) {
-    q->count = gal_gguf_count(q->file);
+    q->count = q->source ? gal_source_count(q->source) : gal_gguf_count(q->file);
     q->tensors = gal_alloc_array(q->count, sizeof *q->tensors);
     if (!q->tensors) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %zu tensors", q->path, q->count);
     if (!q->count) return gal_fail(diag, GAL_EINPUT, "%s: expected a model, found no tensors", q->path);
     for (size_t i = 0; i < q->count; i++) {
-        const gal_gguf_tensor *t = gal_gguf_at(q->file, i);
-        gal_quantise_tensor *to = &q->tensors[i];
-        *to = (gal_quantise_tensor){ .name = t->name,
-                                     .ndim = t->ndim,
-                                     .from = t->type,
-                                     .wanted = t->type,
-                                     .type = t->type,
-                                     .covered = gal_recipe_kind_of(t->name, t->ndim) == GAL_RECIPE_WEIGHT,
-                                     .bytes = t->bytes };
-        memcpy(to->dim, t->dim, sizeof to->dim);
+        gal_quantise_tensor *t = &q->tensors[i];
+        *t = source_tensor(q, i);
         q->total += t->bytes;
-        if (to->covered && !gal_block_info_of(t->type)->reads) {
+        const gal_block_info *info = gal_block_info_of(t->from);
+        if (t->covered && info && !info->reads) {
             char shown[GAL__SHOW];
-            return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": cannot read weights of format %s", t->file,
-                            gal__show(shown, t->name), gal_gguf_type_name(t->type));
+            return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": cannot read weights of format %s", q->path,
+                            gal__show(shown, t->name), gal_gguf_type_name(t->from));
         }
     }
     return GAL_OK;
@@ -100,7 +128,11 @@ gal_err gal_quantise_open(gal_quantise **out, const char *path, const gal_quanti
     if (!q) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
     q->o = *options;
     q->path = gal_strdup(path);
-    gal_err err = q->path ? gal_gguf_open(&q->file, path, diag) : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    gal_err err = q->path ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    if (!err && gal_is_dir(path))
+        err = gal_source_open(&q->source, path, q->o.layout, GAL_LAYOUT_GGUF, diag);
+    else if (!err)
+        err = gal_gguf_open(&q->file, path, diag);
     if (!err) err = take_tensors(q, diag);
     if (!err) err = read_model(q, diag);
     if (!err) err = gal__quantise_match(q, diag);
@@ -115,6 +147,7 @@ gal_err gal_quantise_open(gal_quantise **out, const char *path, const gal_quanti
 void gal_quantise_free(gal_quantise *q) {
     if (!q) return;
     gal_gguf_close(q->file);
+    gal_source_close(q->source);
     gal_free(q->tensors);
     gal_free(q->path);
     gal_free(q);
@@ -227,6 +260,10 @@ static void read_half(const uint8_t *p, bool bf16, float *out, int64_t n) {
 }
 
 void gal__quantise_read(const gal_quantise *q, size_t i, int64_t at, int64_t n, float *out) {
+    if (q->source) {
+        gal_source_read(q->source, i, at, n, out);
+        return;
+    }
     const gal_gguf_tensor *t = gal_gguf_at(q->file, i);
     const gal_block_info *info = gal_block_info_of(t->type);
     const uint8_t *p = t->data + at / info->elements * info->bytes;

@@ -1,6 +1,6 @@
 /* quantise.h - making a model's file smaller: which block format each tensor gets, and writing the file.
  *
- *     gal_quantise_open()    a GGUF file, any kind of numbers in it
+ *     gal_quantise_open()    a GGUF file, any kind of numbers in it, or a model's folder (convert/source.h)
  *     one of: gal_quantise_recipe(), gal_quantise_budget()
  *     gal_quantise_write()   metadata as they were, tensors a batch of rows at a time
  *
@@ -12,6 +12,7 @@
 
 #include "base/pool.h"
 #include "convert/recipe.h"
+#include "formats/config.h"
 #include "formats/gguf.h"
 #include "formats/imatrix.h"
 
@@ -19,6 +20,7 @@ typedef struct gal_quantise_options {
     gal_pool *pool;             /* shares the work; borrowed, as what follows */
     const gal_imatrix *imatrix; /* NULL: all columns of a weight count alike */
     const char *imatrix_path;   /* its file, for messages and for the metadata */
+    gal_layout layout;          /* to read of a folder that has more than one, or GAL_LAYOUT_ANY */
     bool strict; /* a format that does not fit a tensor's rows is an error instead of being substituted */
     /* Called now and then with bytes of the source, from the caller's thread; true stops with GAL_EINTERRUPTED.
      * tensor: the one at hand. NULL: nobody looks. */
@@ -30,7 +32,7 @@ typedef struct gal_quantise_tensor {
     const char *name;
     int ndim;
     int64_t dim[GAL_GGUF_DIMS]; /* row-major, as in gal_gguf_tensor */
-    uint32_t from;              /* ggml's numbers: the format in the source, */
+    uint32_t from;              /* enum gal_block: the format in the source, */
     uint32_t wanted;            /* what the recipe says, */
     uint32_t type;              /* what is written */
     bool covered;               /* a weight, for which the recipe speaks */

@@ -35,10 +35,7 @@ typedef struct batch {
     gal_err *written;
 } batch;
 
-static size_t bytes_of(uint32_t type, int64_t n) {
-    const gal_block_info *info = gal_block_info_of(type);
-    return (size_t)(n / info->elements) * info->bytes;
-}
+static size_t bytes_of(uint32_t type, int64_t n) { return (size_t)gal__quantise_bytes_of(type, n); }
 
 /* The largest of |x|, as bits; that of NaN and infinities begins with eight ones. */
 static uint32_t largest(const float *x, int64_t n) {
@@ -130,7 +127,6 @@ gal_err gal__quantise_refuse(const gal_quantise *q, size_t i, gal_diag *diag) {
 static gal_err run_batches(const writing *w, batch b, gal_diag *diag) {
     gal_quantise *q = w->q;
     const gal_quantise_tensor *t = &q->tensors[w->index];
-    const gal_block_info *from = gal_block_info_of(t->from);
     int64_t total = gal__quantise_elements(t), most = BATCH / b.piece * b.piece;
     atomic_int wrong = 0;
     gal_err err = GAL_OK;
@@ -144,8 +140,7 @@ static gal_err run_batches(const writing *w, batch b, gal_diag *diag) {
         b.from += b.count;
         b.ready = b.out;
         b.ready_bytes = bytes_of(t->type, b.count);
-        uint64_t done = (uint64_t)b.count / from->elements * from->bytes;
-        if (gal__quantise_look(q, t->name, done)) return interrupted(diag);
+        if (gal__quantise_look(q, t->name, gal__quantise_bytes_of(t->from, b.count))) return interrupted(diag);
     }
     return err;
 }
@@ -170,8 +165,24 @@ static gal_err quantise(const writing *w, gal_sink *s, gal_diag *diag) {
     return err;
 }
 
+/* Of a folder, by way of a buffer: rows move. */
+static gal_err copy_source(const writing *w, gal_sink *s, gal_diag *diag) {
+    gal_quantise *q = w->q;
+    const gal_quantise_tensor *t = &q->tensors[w->index];
+    const int64_t elements = gal__quantise_elements(t);
+    gal_err err = GAL_OK;
+    for (int64_t at = 0, n; !err && at < elements; at += n) {
+        n = GAL_MIN(elements - at, (int64_t)BATCH);
+        gal_source_copy(q->source, w->index, at, n, w->buffers[0]);
+        err = gal_sink_write(s, w->buffers[0], bytes_of(t->from, n));
+        if (gal__quantise_look(q, t->name, bytes_of(t->from, n))) return interrupted(diag);
+    }
+    return err;
+}
+
 static gal_err copy(const writing *w, gal_sink *s, gal_diag *diag) {
     gal_quantise *q = w->q;
+    if (q->source) return copy_source(w, s, diag);
     const gal_gguf_tensor *t = gal_gguf_at(q->file, w->index);
     gal_err err = GAL_OK;
     for (uint64_t at = 0; !err && at < t->bytes; at += COPY_BYTES) {
@@ -188,16 +199,18 @@ static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
     bool same = q->tensors[w->index].type == q->tensors[w->index].from;
     gal_err err = same ? copy(w, s, diag) : quantise(w, s, diag);
     /* What was cut off the source read as zeros, perhaps. */
-    if (!err && w->index + 1 == q->count) err = gal_gguf_check(q->file, diag);
+    if (!err && q->source) err = gal_source_done(q->source, w->index, diag);
+    if (!err && q->file && w->index + 1 == q->count) err = gal_gguf_check(q->file, diag);
     return err;
 }
 
 /* ---- metadata ---------------------------------------------------------------------------------------------------
  */
 
-/* As they were, but for what says that the file is one of several, or of what it is made. */
-static void put_metadata(gal_gguf_writer *w, const gal_quantise *q) {
-    for (size_t i = 0; i < gal_gguf_keys(q->file); i++) {
+/* As they were, but for what says that the file is one of several, or of what it is made; of a folder, made anew. */
+static gal_err put_metadata(gal_gguf_writer *w, const gal_quantise *q, gal_diag *diag) {
+    gal_err err = q->source ? gal_source_put_metadata(w, q->source, NULL, NULL, diag) : GAL_OK;
+    for (size_t i = 0; q->file && i < gal_gguf_keys(q->file); i++) {
         const gal_gguf_value *v = gal_gguf_key_at(q->file, i);
         if (strncmp(v->key, "split.", 6) == 0 || strncmp(v->key, "quantize.imatrix.", 17) == 0 ||
             strcmp(v->key, "general.quantization_version") == 0 || strcmp(v->key, "general.file_type") == 0)
@@ -207,18 +220,19 @@ static void put_metadata(gal_gguf_writer *w, const gal_quantise *q) {
     gal_gguf_put_u32(w, "general.quantization_version", 2);
     gal_gguf_put_u32(w, "general.file_type", q->file_type);
     const gal_imatrix *m = q->o.imatrix;
-    if (!m) return;
+    if (!m) return err;
     const char *slash = strrchr(q->o.imatrix_path, '/'), *file = slash ? slash + 1 : q->o.imatrix_path;
     gal_gguf_put_string(w, "quantize.imatrix.file", file, strlen(file));
     if (m->n_datasets) gal_gguf_put_string(w, "quantize.imatrix.dataset", m->datasets[0], strlen(m->datasets[0]));
     gal_gguf_put_u32(w, "quantize.imatrix.entries_count", (uint32_t)GAL_MIN(m->n, (size_t)UINT32_MAX));
     gal_gguf_put_u32(w, "quantize.imatrix.chunks_count", m->chunks);
+    return err;
 }
 
 static gal_err refuse_source(const gal_quantise *q, const char *path, gal_diag *diag) {
     for (size_t i = 0; i < q->count; i++) {
-        const char *file = gal_gguf_at(q->file, i)->file;
-        if (gal_same_file(file, path))
+        const char *file = q->file ? gal_gguf_at(q->file, i)->file : gal_source_model(q->source)->weights[i].file;
+        if (file && gal_same_file(file, path))
             return gal_fail(diag, GAL_EUSAGE, "%s: is the model itself (%s): expected another file to write", path,
                             file);
     }
@@ -230,8 +244,8 @@ static gal_err make_writer(gal_gguf_writer **out, const gal_quantise *q, writing
     gal_gguf_writer *w = NULL;
     gal_err err = gal_gguf_writer_new(&w, diag);
     if (err) return err;
-    put_metadata(w, q);
-    for (size_t i = 0; i < q->count; i++) {
+    err = put_metadata(w, q, diag);
+    for (size_t i = 0; !err && i < q->count; i++) {
         const gal_quantise_tensor *t = &q->tensors[i];
         gal_gguf_put_tensor(w, &(gal_gguf_item){ .name = t->name,
                                                  .type = t->type,
@@ -240,8 +254,11 @@ static gal_err make_writer(gal_gguf_writer **out, const gal_quantise *q, writing
                                                  .emit = emit,
                                                  .user = all ? &all[i] : NULL });
     }
-    *out = w;
-    return GAL_OK;
+    if (err)
+        gal_gguf_writer_free(w);
+    else
+        *out = w;
+    return err;
 }
 
 gal_err gal__quantise_file_bytes(const gal_quantise *q, uint64_t *bytes, gal_diag *diag) {

@@ -225,7 +225,7 @@ static void moe_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
 static void route(gal_ctx *cx, moe_saved *s, const gal_t *logits) {
     int64_t n = gal_rows(s->x), experts = s->m->experts, used = s->m->used;
     const gal_balance *b = s->st->balance;
-    s->weight = gal_new2(cx, logits ? logits->dtype : GAL_F32, n, used);
+    s->weight = gal_new2(cx, logits->dtype, n, used);
     s->choice = ints(cx, n, used);
     s->place = ints(cx, n, used);
     s->row = ints(cx, n * used, 1);
@@ -254,16 +254,17 @@ gal_t *gal_moe(gal_ctx *cx, gal_t *x, const gal_moe_spec *m, gal_t *add, const g
     GAL_SHAPES(gal_count(add) == gal_count(x) && add->dtype == x->dtype, "moe", add, x);
     moe_saved s = { .x = x, .add = add, .m = m, .st = st, .layer = layer };
     gal_t *logits = router(cx, x, m->router);
-    if (logits) gal_tap(cx, "router", layer, logits);
-    if (logits) route(cx, &s, logits);
-    if (logits) gal_tap(cx, "choice", layer, s.choice);
+    if (!logits) return NULL;
+    gal_tap(cx, "router", layer, logits);
+    route(cx, &s, logits);
+    gal_tap(cx, "choice", layer, s.choice);
     s.xs = gal_new2(cx, x->dtype, rows, d);
     s.g = gal_new2(cx, x->dtype, rows, f);
     s.u = gal_new2(cx, x->dtype, rows, f);
     s.h = gal_new2(cx, x->dtype, rows, f);
     s.ys = gal_new2(cx, x->dtype, rows, d);
     gal_t *y = gal_like(cx, x);
-    if (!gal_ok(cx)) return NULL;
+    if (!gal_ok(cx) || !s.row) return NULL;
     GAL_LAUNCH(cx, GAL_K_GATHER_ROWS, gal_k_gather_rows, .y = s.xs->data, .x = x->data, .dt = x->dtype,
                .rows = s.row->data, .n = rows, .d = d);
     project(cx, &s, s.xs, (gal_w *const *const[]){ m->gate, m->up }, (gal_t *const[]){ s.g, s.u }, 2);
