@@ -31,7 +31,7 @@ double gal_routing_random_any(int64_t experts, int64_t used) {
 
 /* Adds the softmax of one token's logits; false if they are not finite. */
 static bool add_token(const study *s, gal_routing_layer *l, const float *x) {
-    double p[GAL_MAX_EXPERTS], most = -INFINITY, sum = 0, mean = 0;
+    double p[GAL_MAX_EXPERTS], most = -(double)INFINITY, sum = 0, mean = 0;
     if (!gal_all_finite(x, s->r->experts)) return false;
     for (int64_t e = 0; e < s->r->experts; e++) most = fmax(most, (double)x[e]);
     for (int64_t e = 0; e < s->r->experts; e++) sum += p[e] = exp((double)x[e] - most);
