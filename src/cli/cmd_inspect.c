@@ -245,9 +245,18 @@ static void json_layouts(gal_buf *b, const facts *f) {
         gal_buf_printf(b, "\"temperature\": %.9g", g->do_sample == 0 ? 0.0 : g->temperature);
         before = ", ";
     }
-    if (g->top_k >= 0) gal_buf_printf(b, "%s\"top_k\": %lld", before, (long long)g->top_k), before = ", ";
-    if (g->top_p >= 0) gal_buf_printf(b, "%s\"top_p\": %.9g", before, g->top_p), before = ", ";
-    if (g->min_p >= 0) gal_buf_printf(b, "%s\"min_p\": %.9g", before, g->min_p), before = ", ";
+    if (g->top_k >= 0) {
+        gal_buf_printf(b, "%s\"top_k\": %lld", before, (long long)g->top_k);
+        before = ", ";
+    }
+    if (g->top_p >= 0) {
+        gal_buf_printf(b, "%s\"top_p\": %.9g", before, g->top_p);
+        before = ", ";
+    }
+    if (g->min_p >= 0) {
+        gal_buf_printf(b, "%s\"min_p\": %.9g", before, g->min_p);
+        before = ", ";
+    }
     if (g->repetition_penalty >= 0)
         gal_buf_printf(b, "%s\"repetition_penalty\": %.9g", before, g->repetition_penalty);
     gal_buf_puts(b, "}, \"chat_template\": ");

@@ -213,17 +213,11 @@ static void bits_per_byte(void **state) {
         pieces[i] = names[i];
         types[i] = GAL_PIECE_NORMAL;
     }
-    static const char *const FIRST[] = { "<unk>",
-                                         "<s>",
-                                         "</s>",
-                                         "\xe2\x96\x81",
-                                         "a",
-                                         "b",
-                                         "z",
-                                         "ab",
-                                         "\xe2\x96\x81"
-                                         "ab",
-                                         "ba" };
+    static const char *const FIRST[] = {
+        "<unk>", "<s>", "</s>", "\xe2\x96\x81",         "a",
+        "b",     "z",   "ab",   "\xe2\x96\x81\x61\x62", /* an escape would take "ab" for more of itself */
+        "ba"
+    };
     for (int i = 0; i < 10; i++) pieces[i] = FIRST[i];
     types[0] = GAL_PIECE_UNKNOWN;
     types[1] = types[2] = GAL_PIECE_CONTROL;

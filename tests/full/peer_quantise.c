@@ -92,7 +92,7 @@ static void compare(peer_quantise *peer, uint32_t type, const float *w, int kind
     double constant = 0, worst = 0, our_time = 0, their_time = 0;
     int at = 0;
     for (int kind = 0; kind < kinds; kind++) {
-        double a = INFINITY, b = INFINITY;
+        double a = (double)INFINITY, b = (double)INFINITY;
         for (int turn = 0; turn < TURNS; turn++) {
             double start = now();
             gal_block_quantise_weighted(type, x[kind], w, ours, ROWS, COLS);

@@ -32,7 +32,7 @@ typedef struct rows {
 } rows;
 
 static double log_sum_exp(const float *x, int64_t n) {
-    double most = -INFINITY, sum = 0;
+    double most = -(double)INFINITY, sum = 0;
     for (int64_t i = 0; i < n; i++) most = fmax(most, (double)x[i]);
     for (int64_t i = 0; i < n; i++) sum += exp((double)x[i] - most);
     return most + log(sum);

@@ -91,7 +91,11 @@ static void setup(kt *t, const int64_t *p) {
 static void setup_quantise(kt *t, const int64_t *p) {
     const int64_t n = p[0], d = p[1], bytes = n * (int64_t)gal_i8_row_bytes(d);
     float *x = kt_in(t, t->dt, n * d, t->scale);
-    if (t->dt == GAL_F32 && n * d > 200) x[70] = (float)INFINITY, x[170] = NAN, x[5] = -0.0f;
+    if (t->dt == GAL_F32 && n * d > 200) {
+        x[70] = (float)INFINITY;
+        x[170] = NAN;
+        x[5] = -0.0f;
+    }
     kt_out *o = kt_result(t, GAL_F32, bytes / 4, 1);
     o->exact = true;
     t->bytes = (double)bytes + (double)(n * d) * (double)gal_dtype_bytes(t->dt);

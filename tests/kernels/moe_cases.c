@@ -45,7 +45,7 @@ static void setup_route(kt *t, const int64_t *p) {
     prob->want = kt_doubles(t, prob->n);
     lse->want = kt_doubles(t, lse->n);
     for (int64_t n = 0; n < p[N]; n++) {
-        double most = -INFINITY, sum = 0;
+        double most = -(double)INFINITY, sum = 0;
         for (int64_t e = 0; e < p[E]; e++) most = fmax(most, (double)logits[n * p[E] + e]);
         for (int64_t e = 0; e < p[E]; e++) sum += exp((double)logits[n * p[E] + e] - most);
         lse->want[n] = most + log(sum);

@@ -76,7 +76,7 @@ static void beside_llama_cpp(void **state) {
 
 /* The least error of 32 numbers of which each goes to the nearest of `count` levels times s, over many s. */
 static double least_error(const float *from, const float *w, const double *level, int count, int steps) {
-    double far = 0, largest = 0, best = INFINITY;
+    double far = 0, largest = 0, best = (double)INFINITY;
     for (int i = 0; i < 32; i++) largest = fmax(largest, fabs((double)from[i]));
     for (int k = 0; k < count; k++) far = fmax(far, fabs(level[k]));
     for (int step = 1; step <= steps; step++)
@@ -84,7 +84,7 @@ static double least_error(const float *from, const float *w, const double *level
             double s = (double)gal_f16_to_f32(gal_f32_to_f16((float)(sign * 2.5 * largest / far * step / steps)));
             double error = 0;
             for (int i = 0; i < 32; i++) {
-                double off = INFINITY;
+                double off = (double)INFINITY;
                 for (int k = 0; k < count; k++) off = fmin(off, fabs(s * level[k] - (double)from[i]));
                 error += (double)w[i] * off * off;
             }
