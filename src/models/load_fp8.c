@@ -28,18 +28,17 @@ bool gal__beside_fp8(const gal_st_set *set, const char *name) {
     for (size_t i = 0; i < GAL_LEN(ACTIVATIONS); i++)
         if (ends_with(name, ACTIVATIONS[i])) return true;
     if (strstr(name, "_fake_quantizer.")) return true;
-    bool is = false;
-    for (size_t i = 0; i < GAL_LEN(SCALES) && !is; i++) {
+    for (size_t i = 0; i < GAL_LEN(SCALES); i++) {
+        char weight[256]; /* no weight of ours has a longer name */
         size_t n = strlen(name), k = strlen(SCALES[i]);
         if (!ends_with(name, SCALES[i]) || n <= k || name[n - k - 1] != '.') continue;
-        gal_buf weight = { 0 };
-        gal_buf_add(&weight, name, n - k);
-        gal_buf_puts(&weight, "weight");
-        const gal_st_tensor *t = weight.oom ? NULL : gal_st_set_find(set, weight.data);
-        is = t && t->dtype == GAL_ST_F8_E4M3;
-        gal_buf_free(&weight);
+        if (n - k + sizeof "weight" > sizeof weight) continue;
+        memcpy(weight, name, n - k);
+        memcpy(weight + n - k, "weight", sizeof "weight");
+        const gal_st_tensor *t = gal_st_set_find(set, weight);
+        if (t && t->dtype == GAL_ST_F8_E4M3) return true;
     }
-    return is;
+    return false;
 }
 
 /* The one scale of a weight. */
