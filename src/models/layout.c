@@ -125,6 +125,7 @@ static gal_err choose(gal_buf *at, gal_layout *out, const char *dir, gal_layout 
     *out = GAL_LAYOUT_GGUF;
     bool run = any && inside(&l, "checkpoints", gal_is_dir);
     if (!run && !l.err) l.err = find_gguf(at, &count, dir, diag);
+    if (l.err == GAL_EINPUT) l.err = GAL_EIO; /* the folder is there and cannot be read: no answer to what it holds */
     if (l.err || count == 1) return l.err;
     if (!any)
         return gal_fail(diag, GAL_EINPUT, "%s: expected one GGUF file (*.gguf), found %zu: name the file itself", dir,
