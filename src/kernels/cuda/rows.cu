@@ -406,7 +406,8 @@ gal_err gal__cuda_rows(gal_cuda *c, gal_kernel_id id, const void *args, gal_diag
     case GAL_K_WSUM:
         return wsum(c, (const gal_k_wsum *)args, diag);
     case GAL_K_ROUTE:
-        return gal_fail(diag, GAL_EDEVICE, "cuda: models with experts do not run on a GPU yet; --device cpu takes them");
+        return gal_fail(diag, GAL_EDEVICE,
+                        "cuda: models with experts do not run on a GPU yet; --device cpu takes them");
     default:
         return gal_fail(diag, GAL_EDEVICE, "cuda: kernel \"%s\" is not written for a GPU", gal_kernel_name(id));
     }
