@@ -255,6 +255,7 @@ static void read_half(const uint8_t *p, bool bf16, float *out, int64_t n) {
             widen_bf16(h, to);
         else
             widen_f16(h, to);
+        /* cppcheck-suppress uninitvar ; to is rest here, and was written */
         if (to == rest) memcpy(out + i, rest, some * sizeof *rest);
     }
 }

@@ -27,6 +27,7 @@ double gal_log_sum_exp(const float *logits, int64_t V) {
     for (int64_t i = 1; i < V; i++) most = logits[i] > most ? logits[i] : most;
     double sum = 0.0;
     for (int64_t i = 0; i < V; i++) sum += exp((double)logits[i] - (double)most);
+    /* cppcheck-suppress invalidFunctionArg ; V > 0, so the largest adds 1 */
     return (double)most + log(sum);
 }
 
