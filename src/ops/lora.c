@@ -94,7 +94,7 @@ static void grad_of_one(gal_ctx *cx, gal_t *x, const gal_lora *l, void *dy, gal_
     if (u) scale(cx, u, l->scale);
     if (!gal_ok(cx)) return;
     g.count = 0;
-    if (db)
+    if (db && t)
         g.p[g.count++] = (gal_gemm){ .m = out,
                                      .n = rank,
                                      .k = n,
@@ -103,7 +103,7 @@ static void grad_of_one(gal_ctx *cx, gal_t *x, const gal_lora *l, void *dy, gal_
                                      .c = gal__mat(db, stat, rank),
                                      .compute = x->dtype,
                                      .accumulate = true };
-    if (da)
+    if (da && u)
         g.p[g.count++] = (gal_gemm){ .m = rank,
                                      .n = in,
                                      .k = n,
@@ -112,7 +112,7 @@ static void grad_of_one(gal_ctx *cx, gal_t *x, const gal_lora *l, void *dy, gal_
                                      .c = gal__mat(da, stat, in),
                                      .compute = x->dtype,
                                      .accumulate = true };
-    if (dx)
+    if (dx && u)
         g.p[g.count++] = (gal_gemm){ .m = n,
                                      .n = in,
                                      .k = rank,
