@@ -4,7 +4,7 @@
 set -eu
 GALERNE=$1
 dir=$(mktemp -d)
-run=
+run= # still running only if a check failed; kill of one that ended is no failure
 trap '[ -z "$run" ] || kill -9 $run 2>/dev/null || true; rm -rf "$dir"' EXIT
 cd "$dir"
 ulimit -c 0
@@ -22,10 +22,10 @@ begin() {
         "$GALERNE" convert m "$1" --dtype bf16 --quiet 2>err &
         run=$!
         while [ ! -e ".unfinished-$1" ] && kill -0 $run 2>/dev/null; do :; done
-        kill -STOP $run 2>/dev/null || true
+        kill -STOP $run 2>/dev/null || true # it may have ended by now, which the next line tells
         if [ -e ".unfinished-$1" ] && [ ! -e "$1" ]; then return 0; fi
-        kill -CONT $run 2>/dev/null || true
-        wait $run || true
+        kill -CONT $run 2>/dev/null || true # the same
+        wait $run || { cat err; echo "a conversion that nobody stopped failed"; exit 1; }
     done
     echo "skipped: no conversion was met at work"
     exit 77
@@ -61,7 +61,7 @@ for to in x.gguf x; do
 
     begin $to
     kill -9 $run
-    kill -CONT $run 2>/dev/null || true
+    kill -CONT $run 2>/dev/null || true # a killed one may be gone; finish() has its code
     finish 137 ''
     [ ! -e $to ] && [ -e .unfinished-$to ] || { echo "expected what a killed one leaves"; exit 1; }
     "$GALERNE" convert m $to --quiet

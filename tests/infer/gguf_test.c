@@ -21,7 +21,7 @@
 static void need(const char *path) {
     if (gal_exists(path)) return;
     printf("skipped: no %s\n", path);
-    skip();
+    skip(); /* as said above */
 }
 
 typedef struct rows {
