@@ -108,8 +108,9 @@ static gal_err choose_poor(look *l, gal_layout *out, size_t count) {
 }
 
 /* In a folder the layout to read; at holds a GGUF file's path if it is that. A run directory's checkpoints come
- * before a GGUF file that lies beside them. */
-static gal_err choose(gal_buf *at, gal_layout *out, const char *dir, gal_layout want, gal_diag *diag) {
+ * before a GGUF file that lies beside them. *unread: the folder could not be listed, so nobody knows what it holds.
+ */
+static gal_err choose(gal_buf *at, gal_layout *out, bool *unread, const char *dir, gal_layout want, gal_diag *diag) {
     size_t count = 0;
     look l = { .dir = dir, .diag = diag };
     bool any = want == GAL_LAYOUT_ANY;
@@ -125,7 +126,7 @@ static gal_err choose(gal_buf *at, gal_layout *out, const char *dir, gal_layout 
     *out = GAL_LAYOUT_GGUF;
     bool run = any && inside(&l, "checkpoints", gal_is_dir);
     if (!run && !l.err) l.err = find_gguf(at, &count, dir, diag);
-    if (l.err == GAL_EINPUT) l.err = GAL_EIO; /* the folder is there and cannot be read: no answer to what it holds */
+    *unread = l.err != GAL_OK;
     if (l.err || count == 1) return l.err;
     if (!any)
         return gal_fail(diag, GAL_EINPUT, "%s: expected one GGUF file (*.gguf), found %zu: name the file itself", dir,
@@ -134,10 +135,12 @@ static gal_err choose(gal_buf *at, gal_layout *out, const char *dir, gal_layout 
     return choose_poor(&l, out, count);
 }
 
-gal_err gal__resolve(gal_buf *at, gal_layout *layout, const char *path, gal_layout want, gal_diag *diag) {
+static gal_err resolve(gal_buf *at, gal_layout *layout, bool *unread, const char *path, gal_layout want,
+                       gal_diag *diag) {
     struct stat st;
     gal_err err = GAL_OK;
     gal_buf_clear(at);
+    *unread = false;
     if (gal_is_file(path)) {
         if (want != GAL_LAYOUT_ANY && want != GAL_LAYOUT_GGUF)
             return gal_fail(diag, GAL_EINPUT, "%s: expected a folder in %s, found a file", path, FOLDERS[want].name);
@@ -150,10 +153,15 @@ gal_err gal__resolve(gal_buf *at, gal_layout *layout, const char *path, gal_layo
         return gal_fail(diag, GAL_EINPUT, "%s: expected a model's folder (config.json and weights), found no folder",
                         path);
     } else {
-        err = choose(at, layout, path, want, diag);
+        err = choose(at, layout, unread, path, want, diag);
     }
     if (!err && !at->len) gal_buf_puts(at, path);
     return !err && at->oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", path) : err;
+}
+
+gal_err gal__resolve(gal_buf *at, gal_layout *layout, const char *path, gal_layout want, gal_diag *diag) {
+    bool unread;
+    return resolve(at, layout, &unread, path, want, diag);
 }
 
 /* Of "step-N" the N, else -1: a folder still being written has another name. */
@@ -214,12 +222,13 @@ gal_err gal_model_find_as(const char *path, gal_layout want, gal_buf *dir, gal_d
     gal_buf b = { 0 };
     gal_diag why = { 0 };
     gal_layout layout;
-    gal_err err = gal__resolve(&b, &layout, path, want, &why);
+    bool unread;
+    gal_err err = resolve(&b, &layout, &unread, path, want, &why);
     if (!err) {
         gal_buf_clear(dir);
         gal_buf_puts(dir, b.data);
         if (dir->oom) err = gal_fail(&why, GAL_ENOMEM, "%s: no memory", path);
-    } else if (err == GAL_EINPUT) {
+    } else if (err == GAL_EINPUT && !unread) {
         gal_diag looking = { 0 };
         look l = { .dir = path, .diag = &looking };
         bool adapter = inside(&l, "adapter_config.json", gal_exists);
