@@ -76,7 +76,7 @@ static double bits_of(const gal_quantise *q) {
 
 static void print_table(const gal_quantise *q) {
     char a[40], b[40];
-    line lines[MOST_TYPES];
+    line lines[MOST_TYPES] = { 0 };
     size_t n = count_types(q, lines);
     printf("%-10s %8s %22s\n", "type", "tensors", "bytes");
     for (size_t i = 0; i < n; i++)
@@ -95,7 +95,7 @@ static void print_table(const gal_quantise *q) {
 }
 
 static gal_err print_json(gal_cli *cli, const gal_quantise *q) {
-    line lines[MOST_TYPES];
+    line lines[MOST_TYPES] = { 0 };
     size_t n = count_types(q, lines), shown = 0;
     gal_buf b = { 0 };
     gal_buf_puts(&b, "{\"types\": [");

@@ -99,7 +99,8 @@ static gal_err find(const gal_st_tensor **out, gal_st_tensor *view, const gal_mo
                     const gal_w *w, gal_diag *diag) {
     gal__stacked s;
     *out = gal__find_tensor(m, set, w->name);
-    for (size_t i = 0; !*out && gal__stacked_form(m, w, &i, &s);) {
+    if (*out) return GAL_OK;
+    for (size_t i = 0; gal__stacked_form(m, w, &i, &s);) {
         const gal_st_tensor *t = gal__find_tensor(m, set, s.name);
         if (!t) continue;
         gal_err err = gal__check_stacked(&s, t->file, t->ndim, t->dim, diag);
@@ -114,6 +115,7 @@ static gal_err find(const gal_st_tensor **out, gal_st_tensor *view, const gal_mo
         view->data = (const uint8_t *)t->data + row * (uint64_t)s.row;
         view->bytes = row * (uint64_t)w->dim[0];
         *out = view;
+        return GAL_OK;
     }
     return GAL_OK;
 }

@@ -59,7 +59,8 @@ static gal_err find(const gal_gguf_tensor **out, gal_gguf_tensor *view, const ga
                     const gal_w *w, gal_diag *diag) {
     gal__stacked s;
     *out = gal_gguf_find(g, w->name);
-    for (size_t i = 0; !*out && gal__stacked_form(m, w, &i, &s);) {
+    if (*out) return GAL_OK;
+    for (size_t i = 0; gal__stacked_form(m, w, &i, &s);) {
         const gal_gguf_tensor *t = gal_gguf_find(g, s.name);
         if (!t) continue;
         gal_err err = gal__check_stacked(&s, t->file, t->ndim, t->dim, diag);
@@ -71,6 +72,7 @@ static gal_err find(const gal_gguf_tensor **out, gal_gguf_tensor *view, const ga
         view->data = t->data + row * (uint64_t)s.row;
         view->bytes = row * (uint64_t)w->dim[0];
         *out = view;
+        return GAL_OK;
     }
     return GAL_OK;
 }

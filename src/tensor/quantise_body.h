@@ -110,7 +110,8 @@ INLINE void lined_blocks(const narrow *t, int most, int scales, float from, floa
     moments(g, &one, &x);
     vf mean = x / one, per_step = (float)most * vf_inverse(max - min), middle = (max + min) * 0.5f;
     for (int k = 0; k < 3 * scales; k++) { /* each with three minimums, a third of a step apart */
-        vf inverse = per_step * (from + (float)(k / 3) * step);
+        const int scale = k / 3;
+        vf inverse = per_step * (from + (float)scale * step);
         line f = fit_line(g, most, inverse, 0.5f * (float)most + 0.3f * (float)(k % 3 - 1) - middle * inverse);
         /* about the means of q and x */
         vf qx = f.qx - mean * f.q, qq = f.qq - f.q * f.q / one;
@@ -188,9 +189,9 @@ INLINE void mxfp4_blocks(narrow *t, bool weighted, uint8_t *made) {
             uint8_t made[LANES * MADE];                                                                              \
             narrow_load(&t, x, weights, b, count);                                                                   \
             if (weights)                                                                                             \
-                weighted;                                                                                            \
+                (weighted);                                                                                          \
             else                                                                                                     \
-                plain;                                                                                               \
+                (plain);                                                                                             \
             for (int64_t l = 0; l < LANES && b + l < count; l++)                                                     \
                 memcpy(blocks + (b + l) * (bytes), made + l * MADE, bytes);                                          \
         }                                                                                                            \

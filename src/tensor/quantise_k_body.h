@@ -276,7 +276,8 @@ INLINE void whole_lines(const wide *t, lined f, bool weighted, float d, float dm
         vf best_s = { 0 }, best_m = { 0 }, best_error = vf_of(INFINITY);
         line best = { { 0 }, { 0 }, { 0 } };
         for (int k = 0; k < f.tries * f.shifts; k++) {
-            vf whole_s = vf_clamp(vf_round(first * (f.from + (float)(k / f.shifts) * f.step)), 0, (float)f.top);
+            const int scale = k / f.shifts;
+            vf whole_s = vf_clamp(vf_round(first * (f.from + (float)scale * f.step)), 0, (float)f.top);
             float shift = ((float)(k % f.shifts) - 0.5f * (float)(f.shifts - 1)) * f.apart;
             vf s = whole_s * d, per_step = vf_inverse(s);
             line now = fit_line(part, f.most, per_step, vf_of(0.5f * (float)f.most + shift));
