@@ -10,8 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { TEXT_LIMIT = 1 << 30 };
-
 typedef struct watch {
     const gal_cli *cli;
     double began_s, shown_s;
@@ -34,20 +32,6 @@ static bool show(void *user, int64_t done, int64_t total) {
     return gal_cli_interrupted() > 0;
 }
 
-/* The ids of the text; the model's beginning-of-sequence token is *bos, where it has one. */
-static gal_err read_ids(gal_cli *cli, gal_ids *ids, int32_t *bos, const gal_tokenizer *t, const char *model,
-                        const char *path) {
-    gal_buf text = { 0 };
-    if (!t) return gal_fail(&cli->diag, GAL_EINPUT, "%s: no tokenizer here, which a text needs", model);
-    gal_err err = strcmp(path, "-") == 0 ? gal_cli_read_stdin(&text, &cli->diag)
-                                         : gal_read_file(&text, path, TEXT_LIMIT, &cli->diag);
-    if (!err && !text.len) err = gal_fail(&cli->diag, GAL_EINPUT, "%s: the text is empty", path);
-    if (!err) err = gal_encode(t, NULL, text.data, text.len, 0, ids, &cli->diag);
-    *bos = gal_tokenizer_bos(t);
-    gal_buf_free(&text);
-    return err;
-}
-
 gal_err gal_cli_calibrate(gal_cli *cli, gal_imatrix *out, gal_dev *dev, const char *model, const char *text,
                           int64_t chunk, int64_t most, gal_layout layout) {
     gal_model *m = NULL;
@@ -60,7 +44,7 @@ gal_err gal_cli_calibrate(gal_cli *cli, gal_imatrix *out, gal_dev *dev, const ch
     gal_lm_options lo = { .progress = gal_cli_show_reading, .user = &reading };
     gal_err err = dev->far ? gal_cli_usage(cli, "only the processor can watch a model: --device cpu") : GAL_OK;
     if (!err) err = gal_lm_load_as(&m, &t, NULL, &dir, model, layout, &cli->diag);
-    if (!err) err = read_ids(cli, &ids, &o.bos, t, model, text);
+    if (!err) err = gal_cli_text_ids(cli, &ids, &o.bos, text, t, model, NULL);
     if (!err) err = gal_lm_bring(m, dev, &lo, &cli->diag);
     int64_t n = (int64_t)ids.len;
     if (most && most < n) n = most;

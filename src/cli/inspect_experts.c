@@ -10,7 +10,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { TEXT_LIMIT = 1 << 30, SEQUENCE = 512 };
+enum { SEQUENCE = 512 };
 
 static double part(int64_t n, int64_t of) { return of > 0 ? (double)n / (double)of : 0; }
 
@@ -92,23 +92,6 @@ static gal_err check_finite(const gal_routing *r, gal_diag *diag) {
     return GAL_OK;
 }
 
-static gal_err read_ids(gal_cli *cli, gal_ids *ids, int32_t *bos, const gal_tokenizer *t) {
-    const char *path = gal_cli_string(cli, "text");
-    gal_buf text = { 0 };
-    *bos = -1;
-    if (gal_cli_given(cli, "ids")) return gal_cli_ids_option(cli, "ids", ids);
-    if (!t)
-        return gal_fail(&cli->diag, GAL_EINPUT, "%s: no tokenizer here, which a text needs; --ids gives token ids",
-                        cli->operands[0]);
-    gal_err err = strcmp(path, "-") == 0 ? gal_cli_read_stdin(&text, &cli->diag)
-                                         : gal_read_file(&text, path, TEXT_LIMIT, &cli->diag);
-    if (!err && !text.len) err = gal_fail(&cli->diag, GAL_EINPUT, "%s: the text is empty", path);
-    if (!err) err = gal_encode(t, NULL, text.data, text.len, 0, ids, &cli->diag);
-    *bos = gal_tokenizer_bos(t);
-    gal_buf_free(&text);
-    return err;
-}
-
 static bool stop(void *user, int64_t done, int64_t total) {
     (void)user;
     (void)done;
@@ -129,7 +112,10 @@ static gal_err study(gal_cli *cli, gal_dev *dev, gal_model *m, const gal_tokeniz
     if (!m->config.experts)
         return gal_fail(&cli->diag, GAL_EINPUT, "%s: expected a model with experts, found a dense \"%s\"",
                         cli->operands[0], m->config.model_type);
-    gal_err err = read_ids(cli, &ids, &o.bos, t);
+    o.bos = -1;
+    gal_err err = gal_cli_given(cli, "ids") ? gal_cli_ids_option(cli, "ids", &ids)
+                                            : gal_cli_text_ids(cli, &ids, &o.bos, gal_cli_string(cli, "text"), t,
+                                                               cli->operands[0], "--ids gives token ids");
     if (!err) err = gal_lm_bring(m, dev, &lo, &cli->diag);
     if (!err) err = gal_routing_study(&r, dev, m, ids.data, (int64_t)ids.len, &o, &cli->diag);
     if (!err && cli->json) err = print_json(&r, &cli->diag);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { STDIN_LIMIT = 1 << 30 };
+enum { STDIN_LIMIT = 1 << 30, TEXT_LIMIT = 1 << 30 };
 
 gal_err gal_cli_read_stdin(gal_buf *b, gal_diag *diag) {
     gal_buf_clear(b);
@@ -63,6 +63,21 @@ gal_err gal_cli_ids_option(gal_cli *cli, const char *option, gal_ids *ids) {
     gal_err err = gal_cli_read_stdin(&b, &cli->diag);
     if (!err) err = gal_cli_ids(ids, b.len ? b.data : "", b.len, GAL_EINPUT, "standard input", &cli->diag);
     gal_buf_free(&b);
+    return err;
+}
+
+gal_err gal_cli_text_ids(gal_cli *cli, gal_ids *ids, int32_t *bos, const char *path, const gal_tokenizer *t,
+                         const char *model, const char *instead) {
+    gal_buf text = { 0 };
+    if (!t)
+        return gal_fail(&cli->diag, GAL_EINPUT, "%s: no tokenizer here, which a text needs%s%s", model,
+                        instead ? "; " : "", instead ? instead : "");
+    gal_err err = strcmp(path, "-") == 0 ? gal_cli_read_stdin(&text, &cli->diag)
+                                         : gal_read_file(&text, path, TEXT_LIMIT, &cli->diag);
+    if (!err && !text.len) err = gal_fail(&cli->diag, GAL_EINPUT, "%s: the text is empty", path);
+    if (!err) err = gal_encode(t, NULL, text.data, text.len, 0, ids, &cli->diag);
+    *bos = gal_tokenizer_bos(t);
+    gal_buf_free(&text);
     return err;
 }
 

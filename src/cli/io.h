@@ -14,6 +14,11 @@ gal_err gal_cli_read_stdin(gal_buf *b, gal_diag *diag);
 gal_err gal_cli_ids(gal_ids *ids, const char *text, size_t n, gal_err err, const char *what, gal_diag *diag);
 /* The ids of an option: its text, or standard input when that is "-". */
 gal_err gal_cli_ids_option(gal_cli *cli, const char *option, gal_ids *ids);
+/* The ids of all the text in a file, "-": standard input, no token added; *bos: the beginning-of-sequence token that
+ * belongs before it, -1: none. t may be NULL, for a model (its path) without a tokenizer: GAL_EINPUT, as for an empty
+ * text; instead: what else the user can give, or NULL. */
+gal_err gal_cli_text_ids(gal_cli *cli, gal_ids *ids, int32_t *bos, const char *path, const gal_tokenizer *t,
+                         const char *model, const char *instead);
 /* "7,241,732,096" and "6.7 GiB" into text of at least 32 bytes. */
 const char *gal_cli_count_text(char *text, size_t room, int64_t n);
 const char *gal_cli_bytes_text(char *text, size_t room, uint64_t bytes);
