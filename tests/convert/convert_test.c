@@ -242,9 +242,11 @@ static void fp8(void **state) {
     static const char *const NAMES[] = { SHARED "mistral-fp8-hf", SHARED "mistral-fp8-block",
                                          SHARED "mistral-fp8-own", SHARED "mistral3-wrapper" };
     widened(GOLDEN "own-fp8");
+    widened(GOLDEN "ministral-fp8");
+    widened(GOLDEN "mixtral-fp8");
     if (!gal_is_dir(SHARED)) {
         print_message("skipped: no " SHARED "\n");
-        skip(); /* fixtures of others; our own model was converted above */
+        skip(); /* fixtures of others; our own models were converted above */
     }
     for (size_t i = 0; i < GAL_LEN(NAMES); i++) widened(NAMES[i]);
 }

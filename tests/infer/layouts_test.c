@@ -32,18 +32,21 @@ static gal_err compare(void *user, const float *x, int64_t n, gal_diag *diag) {
     return GAL_OK;
 }
 
-static void check_logits(const char *folder) {
+static void check_logits(const char *folder, const char *layout) {
     char path[300];
     npz z;
     gal_lm *lm = NULL;
     gal_lm_info info;
+    gal_lm_options o;
+    gal_lm_options_init(&o);
+    o.layout = layout;
     if (!gal_is_dir(folder)) {
         print_message("skipped: %s is not here\n", folder);
         skip(); /* a fixture of others: a clone of this repository alone lacks it */
     }
     (void)snprintf(path, sizeof path, "%s/golden.npz", folder);
     CHECK_OK(npz_open(&z, path, diag));
-    CHECK_OK(gal_lm_open(&lm, folder, NULL, diag));
+    CHECK_OK(gal_lm_open(&lm, folder, &o, diag));
     gal_lm_get_info(lm, &info);
     const gal_npy *ids = npz_find(&z, "ids"), *want = npz_find(&z, "logits");
     assert_true(ids && ids->type == GAL_NPY_I64 && ids->ndim == 2 && want && want->type == GAL_NPY_F32);
@@ -64,7 +67,14 @@ static void check_logits(const char *folder) {
     npz_close(&z);
 }
 
-static void logits(void **state) { check_logits(*state); }
+static void logits(void **state) { check_logits(*state, NULL); }
+
+/* Both copies of one model in one folder, as Ministral 3 comes. */
+static void both_copies(void **state) {
+    (void)state;
+    check_logits("tests/golden/ministral-fp8", "hf");
+    check_logits("tests/golden/ministral-fp8", "own");
+}
 
 /* tokenizer.ggml.add_bos_token says whether prompts begin with bos; absent, they do. */
 static void beginning(void **state) {
@@ -178,9 +188,9 @@ static const char *const FOLDERS[] = {
 };
 
 int main(void) {
-    struct CMUnitTest tests[GAL_LEN(FOLDERS) + 3] = { cmocka_unit_test(beginning), cmocka_unit_test(layout_by_name),
-                                                      cmocka_unit_test(other_kinds) };
+    struct CMUnitTest tests[GAL_LEN(FOLDERS) + 4] = { cmocka_unit_test(beginning), cmocka_unit_test(layout_by_name),
+                                                      cmocka_unit_test(other_kinds), cmocka_unit_test(both_copies) };
     for (size_t i = 0; i < GAL_LEN(FOLDERS); i++)
-        tests[i + 3] = (struct CMUnitTest){ FOLDERS[i], logits, NULL, NULL, (void *)(uintptr_t)FOLDERS[i] };
+        tests[i + 4] = (struct CMUnitTest){ FOLDERS[i], logits, NULL, NULL, (void *)(uintptr_t)FOLDERS[i] };
     return cmocka_run_group_tests_name("layouts", tests, NULL, NULL);
 }

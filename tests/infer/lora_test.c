@@ -20,6 +20,8 @@
 #define BASE "tests/golden/mistral-base"
 #define PEFT "tests/golden/lora-peft"
 #define OWN "tests/golden/lora-own"
+#define YARN_BASE "tests/golden/mistral-yarn"
+#define YARN "tests/golden/lora-yarn"
 #define TOLERANCE 2e-4 /* f32 against the reference's own f32 (mistral.md 2) */
 #define MERGED 1e-4    /* the same numbers in another order of sums */
 
@@ -98,14 +100,15 @@ static void check_golden(const char *adapted, const char *model, const gal_lm_ad
     gal_free(r.x);
 }
 
-static void convert(const char *to, gal_layout layout, gal_convert_dtype dtype, const gal_lm_adapter *a, size_t n) {
+static void convert(const char *base, const char *to, gal_layout layout, gal_convert_dtype dtype,
+                    const gal_lm_adapter *a, size_t n) {
     gal_convert_options o;
     gal_convert_options_init(&o);
     o.to = layout;
     o.dtype = dtype;
     o.adapters = a;
     o.n_adapters = n;
-    CHECK_OK(gal_convert_model(BASE, to, &o, NULL, diag));
+    CHECK_OK(gal_convert_model(base, to, &o, NULL, diag));
 }
 
 static const struct {
@@ -117,9 +120,13 @@ static const char *const ADAPTERS[] = { PEFT, OWN };
 static void at_run_time(void **state) {
     (void)state;
     for (size_t i = 0; i < GAL_LEN(BASES); i++) {
-        convert(at(BASES[i].name), BASES[i].layout, GAL_CONVERT_SAME, NULL, 0);
+        convert(BASE, at(BASES[i].name), BASES[i].layout, GAL_CONVERT_SAME, NULL, 0);
         for (size_t k = 0; k < GAL_LEN(ADAPTERS); k++)
             check_golden(ADAPTERS[k], at(BASES[i].name), &(gal_lm_adapter){ ADAPTERS[k], 1 }, 1, false);
+        const char *yarn = BASES[i].layout == GAL_LAYOUT_GGUF ? "yarn.gguf" : "yarn";
+        if (BASES[i].layout == GAL_LAYOUT_OWN) continue; /* params.json cannot say that model's mscale */
+        convert(YARN_BASE, at(yarn), BASES[i].layout, GAL_CONVERT_SAME, NULL, 0);
+        check_golden(YARN, at(yarn), &(gal_lm_adapter){ YARN, 1 }, 1, false);
     }
 }
 
@@ -138,7 +145,7 @@ static void merged(void **state) {
         for (size_t i = 0; i < GAL_LEN(BASES); i++) {
             char name[40];
             (void)snprintf(name, sizeof name, "merged%zu-%s", k, BASES[i].name);
-            convert(at(name), BASES[i].layout, GAL_CONVERT_F32, &one, 1);
+            convert(BASE, at(name), BASES[i].layout, GAL_CONVERT_F32, &one, 1);
             rows have = logits(ADAPTERS[k], at(name), NULL, 0, false);
             assert_int_equal(have.n, want.n);
             double worst = apart(have.x, want.x, want.n);
@@ -162,7 +169,7 @@ static void several(void **state) {
     a = logits(PEFT, BASE, both, 2, false);
     assert_true(apart(a.x, b.x, a.n) > 0.1);
     gal_free(b.x);
-    convert(at("both"), GAL_LAYOUT_GGUF, GAL_CONVERT_F32, both, 2);
+    convert(BASE, at("both"), GAL_LAYOUT_GGUF, GAL_CONVERT_F32, both, 2);
     b = logits(PEFT, at("both"), NULL, 0, false);
     assert_true(apart(a.x, b.x, a.n) <= MERGED);
     gal_free(a.x);
