@@ -43,8 +43,8 @@ void gal_ctx_free(gal_ctx *cx) {
 
 gal_dev *gal_ctx_dev(const gal_ctx *cx) { return cx->dev; }
 gal_dtype gal_ctx_compute(const gal_ctx *cx) { return cx->compute; }
-void gal_set_quantised(gal_ctx *cx, bool on) { cx->quantised = on; }
-bool gal_quantised(const gal_ctx *cx) { return cx->quantised && !cx->tape.on; }
+void gal_set_quantised(gal_ctx *cx, gal_integers how) { cx->quantised = how; }
+gal_integers gal_quantised(const gal_ctx *cx) { return cx->tape.on ? GAL_INTEGERS_NONE : cx->quantised; }
 bool gal_ok(const gal_ctx *cx) { return cx->err == GAL_OK; }
 size_t gal_ctx_peak_bytes(const gal_ctx *cx) { return cx->meta.peak_bytes + cx->data.peak_bytes; }
 

@@ -32,8 +32,15 @@ gal_dev *gal_ctx_dev(const gal_ctx *cx);
 gal_dtype gal_ctx_compute(const gal_ctx *cx);
 /* Whether products with weights in blocks take activations rounded to small integers (ops/linear.c), as other engines
  * do, instead of f32 on the blocks' numbers. Off at first; never while the tape is on. */
-void gal_set_quantised(gal_ctx *cx, bool on);
-bool gal_quantised(const gal_ctx *cx);
+typedef enum gal_integers {
+    GAL_INTEGERS_NONE,
+    GAL_INTEGERS_ONCE, /* 8 bits */
+    /* 8 bits, and 8 of what they leave over, outside of experts: what is before a router decides which experts a
+     * token meets, and an error there is not small. Costs no reading of weights. */
+    GAL_INTEGERS_TWICE
+} gal_integers;
+void gal_set_quantised(gal_ctx *cx, gal_integers how);
+gal_integers gal_quantised(const gal_ctx *cx);
 bool gal_ok(const gal_ctx *cx);               /* no error so far in this step */
 size_t gal_ctx_peak_bytes(const gal_ctx *cx); /* high-water mark of the step arenas */
 

@@ -65,7 +65,7 @@ struct gal_ctx {
     gal_copied *constants;
     size_t n_constants, constants_room;
     uint32_t set; /* weights whose gradients the running walk accumulates */
-    bool quantised;
+    gal_integers quantised;
     gal_tap_fn tap;
     void *tap_user;
     gal_input_tap_fn input_tap;

@@ -95,7 +95,10 @@ gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const
         if (!e->in_step) err = gal_fail(diag, GAL_ENOMEM, "no memory for an engine");
     }
     if (!err) err = gal_ctx_new(&e->cx, dev, o->compute, diag);
-    if (!err) gal_set_quantised(e->cx, !o->exact);
+    if (!err)
+        gal_set_quantised(e->cx, o->exact            ? GAL_INTEGERS_NONE
+                                 : m->config.experts ? GAL_INTEGERS_TWICE
+                                                     : GAL_INTEGERS_ONCE);
     if (!err) err = gal_step_init(&e->st, dev, e->chunk, diag);
     if (!err) err = gal_cache_new(&e->cache, dev, &m->config, o->cache, o->sequences, e->context, diag);
     if (err) {

@@ -61,13 +61,14 @@ static bool same_size(const gal_gemm *a, const gal_gemm *b) { return a->m == b->
 
 static void gemm_cost(gal_cost *c, const gal_k_gemm *a, bool i8) {
     size_t at = 0;
+    const int each = i8 && a->twice ? 2 : 1; /* rows of a for each of c */
     c->compute = i8 ? GAL_BLOCKS : a->p[0].compute;
     for (int i = 0, n = 1; i < a->count; i += n) {
         const gal_gemm *g = &a->p[i];
         for (n = 1; i + n < a->count && same_size(g, g + n);) n++;
         double rows = (double)g->m, cols = (double)g->n, k = (double)g->k;
-        c->flops += 2 * rows * cols * k * n;
-        c->bytes += n * (i8 ? rows * (double)gal_i8_row_bytes(g->k) : rows * k * size_of(g->a.dt)) +
+        c->flops += 2 * each * rows * cols * k * n;
+        c->bytes += n * (i8 ? each * rows * (double)gal_i8_row_bytes(g->k) : rows * k * size_of(g->a.dt)) +
                     n * (mat_bytes(&g->b, g->k * g->n) +
                          rows * cols * size_of(g->c.dt) * (1 + g->accumulate + (g->add != NULL)));
         char part[96], times[16] = "";
@@ -218,7 +219,8 @@ void gal_kernel_cost(gal_cost *out, gal_kernel_id id, const void *args) {
         break;
     case GAL_K_QUANTISE: {
         const gal_k_quantise *a = args;
-        out->bytes = (double)a->n * ((double)a->d * size_of(a->dt) + (double)gal_i8_row_bytes(a->d));
+        out->bytes = (double)a->n *
+                     ((double)a->d * size_of(a->dt) + (a->twice ? 2 : 1) * (double)gal_i8_row_bytes(a->d));
         break;
     }
     case GAL_K_ATTEND:

@@ -46,6 +46,17 @@ static inline void gal__i8_block(const float *x, int8_t *q, float *scale, float 
     }
 }
 
+/* Block b of row n of x, which is x[GAL_I8_BLOCK], into the one or two rows it becomes. */
+static inline void gal__i8_put(const gal_k_quantise *a, int64_t n, int64_t b, float *x) {
+    const int64_t rows = a->twice ? 2 : 1;
+    for (int64_t r = 0; r < rows; r++) {
+        const gal__i8_row row = gal__i8_row_at(a->q, rows * n + r, a->d);
+        int8_t *q = row.q + b * GAL_I8_BLOCK;
+        gal__i8_block(x, q, row.scale + b, row.sum + 2 * b);
+        for (int i = 0; i < GAL_I8_BLOCK; i++) x[i] -= row.scale[b] * (float)q[i];
+    }
+}
+
 /* Chunks of a launch: some rows, none too short to be worth a thread. */
 static inline int64_t gal__i8_rows(const gal_k_quantise *a) {
     int64_t rows = 8192 / (a->d > 0 ? a->d : 1);

@@ -121,6 +121,7 @@ typedef struct gal_gemm {
 typedef struct gal_k_gemm {
     int count;
     int threads; /* that share the launch; 0: nobody knows. A hint for the cut */
+    bool twice;  /* of GEMM_I8: as its QUANTISE was */
     gal_gemm p[GAL_GEMM_MAX];
 } gal_k_gemm;
 
@@ -128,7 +129,8 @@ typedef struct gal_k_gemm {
  *   int8 q[d]; f32 scale[d / 32]; f32 sum[d / 16]     32 neighbours of a row share a scale
  *   scale = max |x| / 127, q = x (127 / max |x|) to the nearest, halves to even; sum = scale (q[0] + .. + q[15])
  * all in f32, the same bytes at every level. Numbers below GAL_I8_LEAST in size are 0 where nothing larger is beside
- * them; where one is not finite the scale is NaN, and so is every product with it. */
+ * them; where one is not finite the scale is NaN, and so is every product with it.
+ * twice: row n is followed by one like it of what is left, x - scale q, so 2 n rows in all; together nearly x. */
 enum { GAL_I8_BLOCK = 32, GAL_I8_SUM = 16 };
 #define GAL_I8_LEAST 1e-30f
 static inline size_t gal_i8_row_bytes(int64_t d) { return (size_t)(d + d / GAL_I8_BLOCK * 4 + d / GAL_I8_SUM * 4); }
@@ -137,11 +139,12 @@ typedef struct gal_k_quantise {
     const void *x;
     gal_dtype dt;
     int64_t n, d;
+    bool twice;
 } gal_k_quantise;
 
 /* GAL_K_GEMM_I8: gal_k_gemm where a.p points to what QUANTISE made of x [m, k] (other fields of a say nothing), b is
  * in blocks (not FP8) with b.rs = 1, and c.cs = 1; no accumulate. Products of the integers are exact, what blocks
- * and rows are scaled with is applied in f32. */
+ * and rows are scaled with is applied in f32. twice: a row of C is the sum of both rows' products. */
 
 /* y[n, :] = table[ids[n], :]. table [V, D] of type wdt, y [N, D]. ids are checked by the caller. */
 typedef struct gal_k_embed {

@@ -21,7 +21,7 @@ void gal__products(gal_ctx *cx, gal_k_gemm *g);
 void gal__project(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y, const gal_t *add, int count);
 /* Whether it does so for w; what QUANTISE makes of x, in the step's memory. */
 bool gal__takes_integers(const gal_ctx *cx, const gal_w *w);
-void *gal__integers(gal_ctx *cx, const gal_t *x);
+void *gal__integers(gal_ctx *cx, const gal_t *x, bool twice); /* kernels.h, gal_k_quantise */
 /* lora.c   y[i] += scale (x A^T) B^T for each adapter of w[i], and its gradient: of A, of B, and through it of x. */
 void gal__adapt(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y, int count);
 void gal__adapt_grad(gal_ctx *cx, gal_t *x, const gal_w *w, void *dy, gal_dtype dy_dt);

@@ -54,14 +54,16 @@ void gal__products(gal_ctx *cx, gal_k_gemm *g) {
 
 /* FP8 weights are floats: nothing is won by rounding what they meet. */
 bool gal__takes_integers(const gal_ctx *cx, const gal_w *w) {
-    return gal_quantised(cx) && w->dtype == GAL_BLOCKS && w->code.block != GAL_BLOCK_F8_E4M3;
+    return gal_quantised(cx) != GAL_INTEGERS_NONE && w->dtype == GAL_BLOCKS && w->code.block != GAL_BLOCK_F8_E4M3;
 }
 
-void *gal__integers(gal_ctx *cx, const gal_t *x) {
+void *gal__integers(gal_ctx *cx, const gal_t *x, bool twice) {
     const int64_t n = gal_rows(x), d = gal_cols(x), floats = (int64_t)gal_i8_row_bytes(d) / 4;
-    gal_t *q = gal_new2(cx, GAL_F32, n, floats); /* memory of the step; what lies there is not floats */
+    gal_t *q = gal_new2(cx, GAL_F32, twice ? 2 * n : n,
+                        floats); /* memory of the step; what lies there is not floats */
     if (!q) return NULL;
-    GAL_LAUNCH(cx, GAL_K_QUANTISE, gal_k_quantise, .q = q->data, .x = x->data, .dt = x->dtype, .n = n, .d = d);
+    GAL_LAUNCH(cx, GAL_K_QUANTISE, gal_k_quantise, .q = q->data, .x = x->data, .dt = x->dtype, .n = n, .d = d,
+               .twice = twice);
     return q->data;
 }
 
@@ -73,7 +75,8 @@ void gal__project(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y,
         gal_tap_input(cx, w[i], x, 0, gal_rows(x));
     }
     gal__products(cx, &floats);
-    void *q = integers.count ? gal__integers(cx, x) : NULL;
+    integers.twice = gal_quantised(cx) == GAL_INTEGERS_TWICE;
+    void *q = integers.count ? gal__integers(cx, x, integers.twice) : NULL;
     if (q) {
         for (int i = 0; i < integers.count; i++) integers.p[i].a.p = q;
         integers.threads = gal_pool_threads(gal_ctx_dev(cx)->pool);

@@ -70,7 +70,7 @@ static void project_as(gal_ctx *cx, const moe_saved *s, const gal_t *x, gal_w *c
             any = true;
         }
     }
-    void *q = any && integers ? gal__integers(cx, x) : NULL;
+    void *q = any && integers ? gal__integers(cx, x, false) : NULL;
     for (int i = 0; q && i < count; i++) a->p[i].a.p = q;
     if (any && (q || !integers)) launch_grouped(cx, a);
 }

@@ -137,7 +137,9 @@ static void distance_of_every_kind(void **state) {
         double ratio = fmax(r.kl, KL_LEAST) / fmax(theirs, KL_LEAST);
         printf("%s: KL %.3g, the other engine %.3g, ratio %.3f\n", NAMES[i], r.kl, theirs, ratio);
         if (i < DENSE) logs += log(ratio);
-        if (!(ratio <= 1.3)) fail_msg("%s: KL %g, the other engine %g", NAMES[i], r.kl, theirs);
+        /* What is before a router meets twice 8 bits (core/ctx.h); with 8, ties alone bring some files to 1.5. */
+        if (!(ratio <= (i < DENSE || theirs <= KL_LEAST ? 1.3 : 0.8)))
+            fail_msg("%s: KL %g, the other engine %g", NAMES[i], r.kl, theirs);
     }
     printf("geometric mean %.3f\n", exp(logs / DENSE));
     assert_true(logs / DENSE <= log(1.1));

@@ -7,7 +7,7 @@
 #include <math.h>
 
 /* p: m, n, k, block, layout (0: y = x w^T; 1: dx = dy w, blocks along n), add, how many products, compute in bf16 */
-enum { M, N, K, BLOCK, LAYOUT, ADD, COUNT, BF16 };
+enum { M, N, K, BLOCK, LAYOUT, ADD, COUNT, BF16, TWICE = LAYOUT }; /* integers have one layout */
 enum { F8 = GAL_BLOCK_F8_E4M3 };
 
 typedef struct weight {
@@ -89,24 +89,48 @@ static void setup(kt *t, const int64_t *p) {
 
 /* The bytes that QUANTISE makes, from its definition. */
 static void setup_quantise(kt *t, const int64_t *p) {
-    const int64_t n = p[0], d = p[1], bytes = n * (int64_t)gal_i8_row_bytes(d);
-    float *x = kt_in(t, t->dt, n * d, t->scale);
-    if (t->dt == GAL_F32 && n * d > 200) {
+    const int64_t each = GAL_MAX(1, p[2]), n = each * p[0], d = p[1], bytes = n * (int64_t)gal_i8_row_bytes(d);
+    float *x = kt_in(t, t->dt, p[0] * d, t->scale);
+    if (t->dt == GAL_F32 && p[0] * d > 200) {
         x[70] = (float)INFINITY;
         x[170] = NAN;
         x[5] = -0.0f;
     }
     kt_out *o = kt_result(t, GAL_F32, bytes / 4, 1);
     o->exact = true;
-    t->bytes = (double)bytes + (double)(n * d) * (double)gal_dtype_bytes(t->dt);
-    KT_ARGS(t, gal_k_quantise, o->p, x, t->dt, n, d);
+    t->bytes = (double)bytes + (double)(p[0] * d) * (double)gal_dtype_bytes(t->dt);
+    KT_ARGS(t, gal_k_quantise, o->p, x, t->dt, n / each, d, each == 2);
 }
 
-static void *quantised(kt *t, int64_t m, int64_t k) {
-    void *q = kt_in(t, GAL_F32, m * (int64_t)gal_i8_row_bytes(k) / 4, 1);
-    const gal_k_quantise a = { q, kt_in(t, t->dt, m * k, t->scale), t->dt, m, k };
+static void *quantised(kt *t, int64_t m, int64_t k, void **x, bool twice) {
+    void *q = kt_in(t, GAL_F32, (twice ? 2 : 1) * m * (int64_t)gal_i8_row_bytes(k) / 4, 1);
+    *x = kt_in(t, t->dt, m * k, t->scale);
+    const gal_k_quantise a = { q, *x, t->dt, m, k, twice };
     kt_run_ref(GAL_K_QUANTISE, &a);
     return q;
+}
+
+/* Twice 8 bits leave at most 1 / (254 * 254) of a block's largest number: the product is that of x itself. */
+static void expect_twice(kt *t, const gal_gemm *g, const void *x, const float *wide, kt_out *o) {
+    o->want = kt_doubles(t, o->n);
+    for (int64_t i = 0; i < g->m; i++)
+        for (int64_t j = 0; j < g->n; j++) {
+            double sum = 0, size = 0, left = 0, largest = 0, add = g->add ? kt_get(g->add, g->c.dt, i * g->n + j) : 0;
+            for (int64_t b = 0; b < g->k; b += GAL_I8_BLOCK) {
+                double most = 0, weights = 0;
+                for (int64_t k = b; k < b + GAL_I8_BLOCK; k++) {
+                    double w = (double)wide[j * g->k + k], v = kt_get(x, t->dt, i * g->k + k);
+                    sum += v * w;
+                    size += fabs(v);
+                    most = fmax(most, fabs(v));
+                    largest = fmax(largest, fabs(w));
+                    weights += fabs(w);
+                }
+                left += weights * most / (254.0 * 254.0);
+            }
+            o->abs[i * g->n + j] = 1.01 * left + (double)(g->k / 4 + 16) * KT_U * (4 * size * largest + fabs(add));
+            o->want[i * g->n + j] = sum + add;
+        }
 }
 
 static void expect_i8(kt *t, const gal_gemm *g, const float *wide, kt_out *o) {
@@ -129,8 +153,8 @@ static void expect_i8(kt *t, const gal_gemm *g, const float *wide, kt_out *o) {
 }
 
 static void setup_i8(kt *t, const int64_t *p) {
-    gal_k_gemm args = { .count = (int)GAL_MAX(1, p[COUNT]) };
-    void *q = quantised(t, p[M], p[K]);
+    gal_k_gemm args = { .count = (int)GAL_MAX(1, p[COUNT]), .twice = p[TWICE] != 0 };
+    void *x, *q = quantised(t, p[M], p[K], &x, args.twice);
     for (int i = 0; i < args.count; i++) {
         const int64_t m = p[M], k = p[K], n = p[N] + 3 * i;
         gal_gemm *g = &args.p[i];
@@ -141,7 +165,8 @@ static void setup_i8(kt *t, const int64_t *p) {
         kt_out *o = kt_result(t, t->dt, m * n, t->scale);
         g->c = (gal_mat){ o->p, t->dt, n, 1, NULL };
         if (p[ADD] == 1) g->add = kt_in(t, t->dt, o->n, t->scale);
-        if (!t->c->bench) expect_i8(t, g, w.wide, o);
+        if (!t->c->bench && args.twice) expect_twice(t, g, x, w.wide, o);
+        if (!t->c->bench && !args.twice) expect_i8(t, g, w.wide, o);
         t->flops += 2.0 * (double)m * (double)n * (double)k;
         t->bytes += (double)gal_code_bytes(&w.code, n * k);
     }
@@ -158,17 +183,24 @@ static void setup_embed(kt *t, const int64_t *p) {
     KT_ARGS(t, gal_k_embed, y->p, t->dt, w.data, GAL_BLOCKS, keep(t, &w.code), ids, p[0], p[1]);
 }
 
-#define EACH(NAME)                                                                                                   \
-    { "gemm 5x19x512 " #NAME, GAL_K_GEMM, setup, { 5, 19, 512, GAL_BLOCK_##NAME, 0, 1, 2 }, KT_SCALE, false },       \
-        { "gemm 37x35x768 " #NAME, GAL_K_GEMM, setup, { 37, 35, 768, GAL_BLOCK_##NAME }, KT_SCALE, false },          \
-        { "gemm 11x256x45 along n " #NAME, GAL_K_GEMM, setup, { 11, 256, 45, GAL_BLOCK_##NAME, 1 }, KT_ACC, false }, \
-        { "gemm_i8 1x21x256 " #NAME, GAL_K_GEMM_I8, setup_i8, { 1, 21, 256, GAL_BLOCK_##NAME }, KT_SCALE, false },   \
-        { "gemm_i8 6x19x768 " #NAME, GAL_K_GEMM_I8, setup_i8, { 6, 19, 768, GAL_BLOCK_##NAME, 0, 1, 3 }, 0, false }, \
-        { "embed 3x512 " #NAME, GAL_K_EMBED, setup_embed, { 3, 512, GAL_BLOCK_##NAME }, 0, false },                  \
-        { "gemm_i8 1x2048x2048 " #NAME, GAL_K_GEMM_I8, setup_i8, { 1, 2048, 2048, GAL_BLOCK_##NAME }, 0, true },     \
-        { "gemm_i8 128x2048x2048 " #NAME, GAL_K_GEMM_I8, setup_i8, { 128, 2048, 2048, GAL_BLOCK_##NAME }, 0, true }, \
-        { "gemm 1x2048x2048 " #NAME, GAL_K_GEMM, setup, { 1, 2048, 2048, GAL_BLOCK_##NAME }, KT_F32, true }, {       \
-        "gemm 128x2048x2048 " #NAME, GAL_K_GEMM, setup, { 128, 2048, 2048, GAL_BLOCK_##NAME }, KT_F32, true          \
+#define EACH(NAME)                                                                                                        \
+    { "gemm 5x19x512 " #NAME, GAL_K_GEMM, setup, { 5, 19, 512, GAL_BLOCK_##NAME, 0, 1, 2 }, KT_SCALE, false },            \
+        { "gemm 37x35x768 " #NAME, GAL_K_GEMM, setup, { 37, 35, 768, GAL_BLOCK_##NAME }, KT_SCALE, false },               \
+        { "gemm 11x256x45 along n " #NAME, GAL_K_GEMM, setup, { 11, 256, 45, GAL_BLOCK_##NAME, 1 }, KT_ACC, false },      \
+        { "gemm_i8 1x21x256 " #NAME, GAL_K_GEMM_I8, setup_i8, { 1, 21, 256, GAL_BLOCK_##NAME }, KT_SCALE, false },        \
+        { "gemm_i8 6x19x768 " #NAME, GAL_K_GEMM_I8, setup_i8, { 6, 19, 768, GAL_BLOCK_##NAME, 0, 1, 3 }, 0, false },      \
+        { "gemm_i8 7x19x768 twice " #NAME,                                                                                \
+          GAL_K_GEMM_I8,                                                                                                  \
+          setup_i8,                                                                                                       \
+          { 7, 19, 768, GAL_BLOCK_##NAME, 1, 1, 3 },                                                                      \
+          0,                                                                                                              \
+          false },                                                                                                        \
+        { "gemm_i8 1x2048x2048 twice " #NAME, GAL_K_GEMM_I8, setup_i8, { 1, 2048, 2048, GAL_BLOCK_##NAME, 1 }, 0, true }, \
+        { "embed 3x512 " #NAME, GAL_K_EMBED, setup_embed, { 3, 512, GAL_BLOCK_##NAME }, 0, false },                       \
+        { "gemm_i8 1x2048x2048 " #NAME, GAL_K_GEMM_I8, setup_i8, { 1, 2048, 2048, GAL_BLOCK_##NAME }, 0, true },          \
+        { "gemm_i8 128x2048x2048 " #NAME, GAL_K_GEMM_I8, setup_i8, { 128, 2048, 2048, GAL_BLOCK_##NAME }, 0, true },      \
+        { "gemm 1x2048x2048 " #NAME, GAL_K_GEMM, setup, { 1, 2048, 2048, GAL_BLOCK_##NAME }, KT_F32, true }, {            \
+        "gemm 128x2048x2048 " #NAME, GAL_K_GEMM, setup, { 128, 2048, 2048, GAL_BLOCK_##NAME }, KT_F32, true               \
     }
 
 static const kt_case CASES[] = {
@@ -197,6 +229,7 @@ static const kt_case CASES[] = {
     { "gemm_i8 33x17x96 Q4_0", GAL_K_GEMM_I8, setup_i8, { 33, 17, 96, GAL_BLOCK_Q4_0, 0, 1 }, KT_SCALE, false },
     { "quantise 1x32", GAL_K_QUANTISE, setup_quantise, { 1, 32 }, KT_SCALE, false },
     { "quantise 7x352", GAL_K_QUANTISE, setup_quantise, { 7, 352 }, KT_SCALE, false },
+    { "quantise 7x352 twice", GAL_K_QUANTISE, setup_quantise, { 7, 352, 2 }, KT_SCALE, false },
     { "quantise 3x4096", GAL_K_QUANTISE, setup_quantise, { 3, 4096 }, 0, false },
     { "quantise 128x2048", GAL_K_QUANTISE, setup_quantise, { 128, 2048 }, 0, true },
 };

@@ -125,7 +125,7 @@ static void setup_experts_of(kt *t, const int64_t *p, bool integers) {
     a.p[0].c = (gal_mat){ y->p, t->dt, p[OUT], 1, NULL };
     if (integers) {
         q = kt_in(t, GAL_F32, rows * (int64_t)gal_i8_row_bytes(p[IN]) / 4, 1);
-        const gal_k_quantise made = { q, x, t->dt, rows, p[IN] };
+        const gal_k_quantise made = { q, x, t->dt, rows, p[IN], false };
         kt_run_ref(GAL_K_QUANTISE, &made);
     }
     a.p[0].a = (gal_mat){ integers ? q : x, t->dt, p[IN], 1, NULL };

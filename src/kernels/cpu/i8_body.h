@@ -96,20 +96,24 @@ static void i8_any(int64_t rows, int64_t cols, float *sums, const gal__i8_row *a
     }
 }
 
-/* Columns [j, j + n) of C, n <= WEIGHTS. */
-static void i8_columns(const gal_gemm *g, int64_t j, int64_t n, const coder *code, void *scratch) {
+/* Columns [j, j + n) of C, n <= WEIGHTS. Each row of C has `each` rows of A. */
+static void i8_columns(const gal_gemm *g, int64_t each, int64_t j, int64_t n, const coder *code, void *scratch) {
     parts w[WEIGHTS];
     const size_t row = gal_code_bytes(g->b.code, g->k);
     for (int64_t c = 0; c < n; c++) {
         w[c] = parts_at(scratch, c, g->k);
         code->row((const uint8_t *)g->b.p + (size_t)(j + c) * row, 0, g->k / SUB, w[c].q, w[c].scale, w[c].min);
     }
-    for (int64_t i = 0; i < g->m; i += ROWS_A) {
-        const int64_t rows = min64(g->m - i, ROWS_A);
+    for (int64_t i = 0; i < g->m; i += ROWS_A / each) {
+        const int64_t rows = min64(g->m - i, ROWS_A / each);
         float sums[ROWS_A * WEIGHTS];
         gal__i8_row a[ROWS_A];
-        for (int64_t r = 0; r < rows; r++) a[r] = gal__i8_row_at(g->a.p, i + r, g->k);
-        for (int64_t c = 0; c < n; c += COLS_W) i8_any(rows, min64(n - c, COLS_W), sums + c, a, w + c, g->k, code);
+        for (int64_t r = 0; r < each * rows; r++) a[r] = gal__i8_row_at(g->a.p, each * i + r, g->k);
+        for (int64_t c = 0; c < n; c += COLS_W)
+            i8_any(each * rows, min64(n - c, COLS_W), sums + c, a, w + c, g->k, code);
+        for (int64_t r = 0; each == 2 && r < rows; r++)
+            for (int64_t c = 0; c < n; c++)
+                sums[r * WEIGHTS + c] = sums[2 * r * WEIGHTS + c] + sums[(2 * r + 1) * WEIGHTS + c];
         finish(g, sums, WEIGHTS, i, rows, j, n);
     }
 }
@@ -156,8 +160,9 @@ static void i8_run(const void *args, int64_t chunk, void *scratch) {
     const gal_gemm *g = a->p;
     for (; chunk >= i8_strips(g); g++) chunk -= i8_strips(g);
     const coder code = coder_of(g->b.code->block);
-    const int64_t cols = i8_strip(g), end = min64(g->n, (chunk + 1) * cols), step = g->k <= LONG_ROW ? WEIGHTS : 1;
-    for (int64_t j = chunk * cols; j < end; j += step) i8_columns(g, j, min64(end - j, step), &code, scratch);
+    const int64_t each = a->twice ? 2 : 1, cols = i8_strip(g), end = min64(g->n, (chunk + 1) * cols),
+                  step = g->k <= LONG_ROW ? WEIGHTS : 1;
+    for (int64_t j = chunk * cols; j < end; j += step) i8_columns(g, each, j, min64(end - j, step), &code, scratch);
 }
 
 /* ---- activations --------------------------------------------------------------------------------------------------
@@ -168,13 +173,12 @@ static void quantise_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_quantise *a = args;
     const int64_t rows = gal__i8_rows(a), end = min64(a->n, (chunk + 1) * rows);
     for (int64_t n = chunk * rows; n < end; n++) {
-        const gal__i8_row row = gal__i8_row_at(a->q, n, a->d);
         const char *x = (const char *)a->x + (size_t)(n * a->d) * bytes_of(a->dt);
         for (int64_t b = 0; b < a->d / GAL_I8_BLOCK; b++) {
             float y[GAL_I8_BLOCK];
             for (int64_t i = 0; i < GAL_I8_BLOCK; i += VW)
                 f_store(y + i, ld(x + (size_t)(b * GAL_I8_BLOCK + i) * bytes_of(a->dt), a->dt, VW));
-            gal__i8_block(y, row.q + b * GAL_I8_BLOCK, row.scale + b, row.sum + 2 * b);
+            gal__i8_put(a, n, b, y);
         }
     }
 }

@@ -10,12 +10,11 @@ static void quantise_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_quantise *a = args;
     const gal__range r = gal__ref_piece(a->n, gal__i8_rows(a), chunk);
     for (int64_t n = r.from; n < r.to; n++) {
-        const gal__i8_row row = gal__i8_row_at(a->q, n, a->d);
         for (int64_t b = 0; b < a->d / GAL_I8_BLOCK; b++) {
             float x[GAL_I8_BLOCK];
             for (int64_t i = 0; i < GAL_I8_BLOCK; i++)
                 x[i] = (float)gal__ref_get(a->x, a->dt, n * a->d + b * GAL_I8_BLOCK + i);
-            gal__i8_block(x, row.q + b * GAL_I8_BLOCK, row.scale + b, row.sum + 2 * b);
+            gal__i8_put(a, n, b, x);
         }
     }
 }
@@ -55,7 +54,7 @@ static void gemm_run(const void *args, int64_t chunk, void *scratch) {
     const gal__range n = gal__ref_piece(g->n, GAL_REF_COLS, chunk);
     for (int64_t j = n.from; j < n.to; j++)
         for (int64_t i = 0; i < g->m; i++) {
-            double x = product(g, i, j);
+            double x = all->twice ? product(g, 2 * i, j) + product(g, 2 * i + 1, j) : product(g, i, j);
             if (g->add) x += gal__ref_get(g->add, g->c.dt, i * g->c.rs + j);
             gal__ref_put(g->c.p, g->c.dt, i * g->c.rs + j, x);
         }
