@@ -1,5 +1,6 @@
 /* lora_config.c - see lora_config.h. Refuses by name what this library would compute wrongly: other kinds of
- * adapters, trained biases and whole modules. Keys of initialisation and of training are ignored.
+ * adapters, trained biases, whole modules, and initialisations that change the base's weights. Keys of training are
+ * ignored.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "formats/lora_config.h"
 
@@ -9,6 +10,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 
 #define OWN_SCALING 2.0 /* what Mistral's own code takes when nobody says (formats.md 2) */
 
@@ -46,6 +48,26 @@ static void expect_text(gal__keys *r, const char *key, const char *want, const c
     const char *s = gal__key_text(r, key, fallback);
     if (!r->err && strcmp(s, want) != 0)
         gal__key_fail(r, key, "expected \"%s\", found \"%s\"", want, gal__show(shown, s));
+}
+
+/* Of these the base stays as it is. Others begin with a part of its weights (their largest singular values, what
+ * their rounding loses, ...), which PEFT takes away from the base, when such an adapter is loaded too. */
+static void expect_plain_base(gal__keys *r) {
+    static const char *const PLAIN[] = { "gaussian", "eva", "orthogonal" };
+    static const char KEY[] = "init_lora_weights";
+    char shown[GAL__SHOW];
+    const json_t *v = gal__key_get(r, KEY);
+    if (!v || json_is_boolean(v)) return;
+    const char *s = gal__key_text(r, KEY, "");
+    for (size_t i = 0; i < GAL_LEN(PLAIN); i++)
+        if (strcasecmp(s, PLAIN[i]) == 0) return;
+    if (!r->err)
+        gal__key_fail(
+            r, KEY,
+            "expected true, false, \"gaussian\", \"eva\" or \"orthogonal\", found \"%s\": with others (PiSSA, "
+            "OLoRA, CorDA, LoftQ, LoRA-GA) an adapter belongs to a base whose weights PEFT changes. Save it "
+            "as a plain one, with path_initial_model_for_weight_conversion of PEFT's save_pretrained()",
+            gal__show(shown, s));
 }
 
 /* Whether a regular expression is the plain name of a module: points stand for themselves as well as for any
@@ -111,6 +133,7 @@ static void read_peft(gal__keys *r, gal_lora_config *c) {
     if (gal__key_truth(r, "fan_in_fan_out", false))
         gal__key_fail(r, "fan_in_fan_out", "expected false: weights of this family are [out, in]");
     expect_text(r, "bias", "none", "none");
+    expect_plain_base(r);
     refuse(r, "use_dora", "an adapter with magnitudes (DoRA)");
     refuse(r, "lora_bias", "an adapter with biases");
     refuse(r, "modules_to_save", "an adapter with whole modules beside it");

@@ -1,5 +1,6 @@
 /* lora.c - reading adapters: which tensor belongs to which weight, and refusing what does not fit. Every weight that
- * has one half must have the other; every tensor of the file must be used. SPDX-License-Identifier: Apache-2.0 */
+ * has one half must have the other; every tensor of the file must be used, but for copies of the model's own.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "models/lora.h"
 
 #include "base/file.h"
@@ -142,25 +143,65 @@ static size_t weight_of(const reading *r, const char *module) {
     return r->m->n_weights;
 }
 
+/* The module of a tensor that is called PREFIX MODULE tail. */
+static bool module_of(const reading *r, const gal_st_tensor *t, const char *tail, char module[GAL__PLAIN]) {
+    const char *prefix = r->layout == GAL_LAYOUT_HF ? PREFIX : "";
+    const size_t head = strlen(prefix), end = strlen(tail), len = strlen(t->name);
+    if (len <= head + end || len - head - end >= GAL__PLAIN) return false;
+    if (strncmp(t->name, prefix, head) != 0 || strcmp(t->name + len - end, tail) != 0) return false;
+    memcpy(module, t->name + head, len - head - end);
+    module[len - head - end] = 0;
+    return true;
+}
+
+static bool has(const reading *r, const char *module, const char *tail) {
+    char name[2 * GAL__PLAIN];
+    int n = snprintf(name, sizeof name, PREFIX "%s%s", module, tail);
+    return n > 0 && (size_t)n < sizeof name && gal_st_set_find(r->set, name);
+}
+
+static gal_err no_embedding(const gal_st_tensor *t, gal_diag *diag) {
+    return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%.120s\": an adapter of the embedding is not supported", t->file,
+                    t->name);
+}
+
+/* PEFT saves the weight of an adapted head or embedding beside the halves. *is_copy: it is the model's own, and is
+ * passed over. */
+static gal_err find_copy(const reading *r, const gal_st_tensor *t, bool *is_copy, gal_diag *diag) {
+    char module[GAL__PLAIN], x[GAL__SHAPE_TEXT], y[GAL__SHAPE_TEXT];
+    *is_copy = false;
+    if (r->layout != GAL_LAYOUT_HF || !module_of(r, t, ".base_layer.weight", module)) return GAL_OK;
+    if (has(r, module, ".lora_embedding_A")) return no_embedding(t, diag);
+    *is_copy = has(r, module, ".lora_A.weight");
+    size_t i = weight_of(r, module);
+    if (!*is_copy || i == r->m->n_weights) return GAL_OK; /* of what is adapted in vain the halves tell */
+    const gal_w *w = &r->m->weights[i];
+    if (t->ndim == w->ndim && memcmp(t->dim, w->dim, (size_t)w->ndim * sizeof *w->dim) == 0) return GAL_OK;
+    return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": expected the shape of the model's weight, %s, found %s",
+                    t->file, t->name, gal__shape_text(x, w->ndim, w->dim), gal__shape_text(y, t->ndim, t->dim));
+}
+
+static bool is_head(const reading *r, const char *module) {
+    const char *dot = strrchr(module, '.');
+    return strcmp(dot ? dot + 1 : module, r->layout == GAL_LAYOUT_HF ? "lm_head" : "output") == 0;
+}
+
 /* Finds the weight of a tensor by its name. */
 static gal_err place(reading *r, const gal_st_tensor *t, gal_diag *diag) {
-    const size_t tail = strlen(".lora_A.weight"), len = strlen(t->name);
-    const size_t head = r->layout == GAL_LAYOUT_HF ? strlen(PREFIX) : 0;
     char module[GAL__PLAIN];
-    const char *end = len > tail ? t->name + len - tail : "";
-    bool is_a = strcmp(end, ".lora_A.weight") == 0, is_b = strcmp(end, ".lora_B.weight") == 0;
-    bool ours = (is_a || is_b) && strncmp(t->name, PREFIX, head) == 0 && len > head + tail;
-    if (!ours || len - head - tail >= sizeof module) return refuse(t, diag);
-    memcpy(module, t->name + head, len - head - tail);
-    module[len - head - tail] = 0;
+    bool is_a = module_of(r, t, ".lora_A.weight", module);
+    if (!is_a && !module_of(r, t, ".lora_B.weight", module)) return refuse(t, diag);
     size_t i = weight_of(r, module);
     const char *hf = i < r->m->n_weights ? r->hf->weights[i].name : "";
+    if (i == r->m->n_weights && r->m->config.tied && is_head(r, module))
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: tensor \"%s\": output and embedding are one weight in this model, and the output alone "
+                        "cannot be adapted",
+                        t->file, t->name);
     if (i == r->m->n_weights || r->m->weights[i].ndim != 2)
         return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": the model has no weight \"%s\" that can be adapted",
                         t->file, t->name, module);
-    if (r->m->weights[i].role == GAL_W_EMBED)
-        return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": an adapter of the embedding is not supported", t->file,
-                        t->name);
+    if (r->m->weights[i].role == GAL_W_EMBED) return no_embedding(t, diag);
     if (strstr(hf, ".block_sparse_moe."))
         return gal_fail(diag, GAL_EINPUT,
                         "%s: tensor \"%s\": an adapter of experts or of their router is not supported", t->file,
@@ -323,7 +364,11 @@ gal_err gal_lora_load(gal_model *m, const char *dir, double strength, gal_diag *
         r.of = gal_alloc_array(m->n_weights, sizeof *r.of);
         if (!r.of) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     }
-    for (size_t i = 0; !err && i < gal_st_set_count(r.set); i++) err = place(&r, gal_st_set_at(r.set, i), diag);
+    for (size_t i = 0; !err && i < gal_st_set_count(r.set); i++) {
+        bool is_copy = false;
+        err = find_copy(&r, gal_st_set_at(r.set, i), &is_copy, diag);
+        if (!err && !is_copy) err = place(&r, gal_st_set_at(r.set, i), diag);
+    }
     if (!err) err = make(&r, &a, diag);
     if (err)
         gal_lora_free(a, NULL);

@@ -185,10 +185,12 @@ typedef struct tensor {
 } tensor;
 
 #define Q "base_model.model.model.layers.0.self_attn.q_proj"
+#define E "base_model.model.model.embed_tokens"
+#define H "base_model.model.lm_head"
 #define CONFIG(more) "{\"peft_type\": \"LORA\", \"r\": 2, \"lora_alpha\": 4" more "}"
 
 static void make_adapter(const char *config, const char *file, const tensor *t, size_t n, float value) {
-    static float numbers[4096];
+    static float numbers[8192];
     gal_st_item items[8];
     assert_true(n <= GAL_LEN(items));
     for (size_t i = 0; i < GAL_LEN(numbers); i++) numbers[i] = value;
@@ -245,6 +247,17 @@ static void wrong_tensors(void **state) {
         { { { "base_model.model.model.norm.lora_A.weight", 2, 40 } }, 1, "the model has no weight \"model.norm\"" },
         { { { "base_model.model.model.embed_tokens.lora_A.weight", 2, 40 } }, 1, "an adapter of the embedding" },
         { { { "base_model.model.model.embed_tokens.lora_embedding_A", 2, 40 } }, 1, "an adapter of the embedding" },
+        { { { E ".base_layer.weight", 131, 40 },
+            { E ".lora_embedding_A", 2, 131 },
+            { E ".lora_embedding_B", 40, 2 } },
+          3,
+          "embed_tokens.base_layer.weight\": an adapter of the embedding is not supported" },
+        { { { H ".base_layer.weight", 130, 40 }, { H ".lora_A.weight", 2, 40 }, { H ".lora_B.weight", 131, 2 } },
+          3,
+          "expected the shape of the model's weight, [131, 40], found [130, 40]" },
+        { { { H ".base_layer.weight", 131, 40 }, { H ".lora_B.weight", 131, 2 } },
+          2,
+          "lm_head.base_layer.weight\": expected the names of adapters" },
         { { { Q ".lora_magnitude_vector", 1, 40 } }, 1, "(DoRA) is not supported" },
         { { { Q ".weight", 40, 40 } }, 1, "expected the names of adapters" },
         { { { "model.layers.0.self_attn.q_proj.lora_A.weight", 2, 40 } }, 1, "expected the names of adapters" },
@@ -281,6 +294,14 @@ static void wrong_descriptions(void **state) {
         { CONFIG(", \"rank_pattern\": {\"^a|b$\": 3}"), "found the pattern \"^a|b$\"" },
         { CONFIG(", \"alpha_pattern\": {\"q_proj\": \"x\"}"), "alpha_pattern: \"q_proj\": expected a number" },
         { CONFIG(", \"rank_pattern\": {\"q_proj\": 3}"), "expected rank 3 as adapter_config.json says, found 2" },
+        { CONFIG(", \"init_lora_weights\": \"pissa\""), "\"eva\" or \"orthogonal\", found \"pissa\": with others" },
+        { CONFIG(", \"init_lora_weights\": \"pissa_niter_16\""), "found \"pissa_niter_16\"" },
+        { CONFIG(", \"init_lora_weights\": \"olora\""), "init_lora_weights: expected true, false, \"gaussian\"" },
+        { CONFIG(", \"init_lora_weights\": \"corda\""), "path_initial_model_for_weight_conversion" },
+        { CONFIG(", \"init_lora_weights\": \"loftq\""), "a base whose weights PEFT changes" },
+        { CONFIG(", \"init_lora_weights\": \"lora_ga\""), "found \"lora_ga\"" },
+        { CONFIG(", \"init_lora_weights\": \"tomorrow's\""), "found \"tomorrow's\"" },
+        { CONFIG(", \"init_lora_weights\": 1"), "init_lora_weights: expected a string, found" },
         { CONFIG(", \"target_modules\": 7"), "target_modules: expected a list of names" },
         { CONFIG(", \"target_modules\": [7]"), "target_modules: expected names" },
     };
@@ -294,6 +315,49 @@ static void wrong_descriptions(void **state) {
     refused("no weights here: looked for adapter_model.safetensors");
     (void)gal_remove_tree(at("bad"), NULL);
     refused("expected the folder of an adapter, found no folder");
+}
+
+/* However an adapter begins, as long as the base stays as it is. */
+static void plain_beginnings(void **state) {
+    (void)state;
+    static const char *const SAID[] = { "true", "false", "null", "\"gaussian\"", "\"eva\"", "\"orthogonal\"" };
+    for (size_t i = 0; i < GAL_LEN(SAID); i++) {
+        char text[120];
+        gal_lora_config c;
+        (void)snprintf(text, sizeof text, CONFIG(", \"init_lora_weights\": %s"), SAID[i]);
+        put_file(folder, "c.json", text, strlen(text));
+        CHECK_OK(gal_lora_config_read(&c, at("c.json"), diag));
+        gal_lora_config_free(&c);
+    }
+}
+
+/* PEFT saves a copy of the head beside its adapter, and changes nothing by that; where the embedding is the head,
+ * there is nothing that could be adapted alone. */
+static void heads(void **state) {
+    (void)state;
+    static const tensor HEAD[] = { { H ".base_layer.weight", 131, 40 },
+                                   { H ".lora_A.weight", 2, 40 },
+                                   { H ".lora_B.weight", 131, 2 } };
+    char dir[300];
+    const gal_lm_adapter bad = { dir, 1 };
+    (void)snprintf(dir, sizeof dir, "%s/bad", folder);
+    make_adapter(CONFIG(), PEFT_FILE, HEAD + 1, 2, 0.5f);
+    rows want = logits(PEFT, BASE, &bad, 1, false);
+    make_adapter(CONFIG(), PEFT_FILE, HEAD, 3, 0.5f);
+    rows have = logits(PEFT, BASE, &bad, 1, false);
+    assert_true(apart(want.x, have.x, want.n) == 0);
+    gal_free(want.x);
+    gal_free(have.x);
+    for (size_t skip = 0; skip < 2; skip++) {
+        gal_model *m = NULL;
+        gal_diag why = { 0 };
+        make_adapter(CONFIG(), PEFT_FILE, HEAD + skip, 3 - skip, 0.5f);
+        CHECK_OK(gal_model_load(&m, "tests/golden/mistral-tied", diag));
+        assert_int_equal(gal_lora_load(m, dir, 1, &why), GAL_EINPUT);
+        gal_model_free(m);
+        if (!strstr(why.text, "lm_head.lora_A.weight\": output and embedding are one weight in this model"))
+            fail_msg("%s", why.text);
+    }
 }
 
 /* Of a model with experts: attention is adapted, experts and routers are refused by name. */
@@ -358,6 +422,8 @@ int main(void) {
         cmocka_unit_test(factors),
         cmocka_unit_test(wrong_tensors),
         cmocka_unit_test(wrong_descriptions),
+        cmocka_unit_test(plain_beginnings),
+        cmocka_unit_test(heads),
         cmocka_unit_test(beside_experts),
     };
     return cmocka_run_group_tests_name("lora", tests, begin, end);
