@@ -5,6 +5,7 @@
 #include "cli/calibrate.h"
 #include "cli/commands.h"
 #include "cli/io.h"
+#include "convert/names.h"
 #include "infer/lm.h"
 
 #include <string.h>
@@ -67,19 +68,24 @@ static bool ends_with(const char *s, const char *end) {
 
 typedef struct counts {
     size_t weights;
-    int64_t matrices, unreached;
-    double rows; /* of the weight that had most */
+    int64_t matrices, experts, unreached; /* experts: those of the matrices that are theirs; of them, unreached */
+    double rows;                          /* of the weight that had most */
 } counts;
 
 static counts count(const gal_imatrix *m) {
     counts c = { .weights = m->n };
-    for (size_t i = 0; i < m->n; i++)
-        for (size_t j = 0; j < m->entries[i].n_counts; j++) {
-            double rows = (double)m->entries[i].counts[j];
-            c.matrices++;
-            c.unreached += rows == 0.0;
+    for (size_t i = 0; i < m->n; i++) {
+        const gal_imatrix_entry *e = &m->entries[i];
+        const gal_name n = gal_name_of(e->name);
+        bool experts = gal_name_of_experts(&n);
+        c.matrices += (int64_t)e->n_counts;
+        c.experts += experts ? (int64_t)e->n_counts : 0;
+        for (size_t j = 0; j < e->n_counts; j++) {
+            double rows = (double)e->counts[j];
+            c.unreached += experts && rows == 0.0;
             c.rows = GAL_MAX(c.rows, rows);
         }
+    }
     return c;
 }
 
@@ -89,10 +95,12 @@ static void report(const gal_cli *cli, const gal_imatrix *m) {
         fprintf(stderr,
                 "warning: the text never reached %lld of %lld matrices of experts: quantize will count all their "
                 "columns alike\n",
-                (long long)c.unreached, (long long)c.matrices);
+                (long long)c.unreached, (long long)c.experts);
     if (cli->json)
-        printf("{\"weights\": %zu, \"matrices\": %lld, \"unreached\": %lld, \"chunks\": %u, \"tokens\": %.0f}\n",
-               c.weights, (long long)c.matrices, (long long)c.unreached, (unsigned)m->chunks, c.rows);
+        printf("{\"weights\": %zu, \"matrices\": %lld, \"experts\": %lld, \"unreached\": %lld, \"chunks\": %u, "
+               "\"tokens\": %.0f}\n",
+               c.weights, (long long)c.matrices, (long long)c.experts, (long long)c.unreached, (unsigned)m->chunks,
+               c.rows);
     else if (!cli->quiet)
         printf("%zu weights, %.0f tokens in %u chunks\n", c.weights, c.rows, (unsigned)m->chunks);
 }

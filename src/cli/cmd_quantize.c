@@ -142,7 +142,7 @@ static void note_importance(const gal_cli *cli, const gal_quantise *q) {
             stderr,
             "warning: the text of the importance matrix never reached %lld of %lld matrices of experts: there all "
             "columns count alike\n",
-            (long long)i->unreached, (long long)i->matrices);
+            (long long)i->unreached, (long long)i->experts);
     if (i->missing && !cli->quiet)
         fprintf(stderr, "note: the importance matrix knows nothing of %zu of %zu weights\n", i->missing, i->weights);
 }

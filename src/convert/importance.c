@@ -62,9 +62,11 @@ gal_err gal__quantise_match(gal_quantise *q, gal_diag *diag) {
         err = gal__quantise_means(q, i, &means, &unreached, diag);
         if (!err && !(outer && !means)) {
             found->weights++;
-            found->missing += means == NULL;
-            found->matrices += means ? gal__quantise_matrices(t) : 0;
-            found->unreached += unreached;
+            const gal_name n = gal_name_of(t->name);
+            bool experts = gal_name_of_experts(&n);
+            found->missing += !means || (!experts && unreached);
+            found->experts += means && experts ? gal__quantise_matrices(t) : 0;
+            found->unreached += experts ? unreached : 0;
         }
         gal_free(means);
     }

@@ -32,6 +32,12 @@ gal_name gal_name_of(const char *name) {
 
 bool gal_name_is_expert(const gal_name *n) { return n->layer >= 0 && n->expert >= 0 && n->kind[0]; }
 
+bool gal_name_of_experts(const gal_name *n) {
+    static const char ALL[] = "_exps";
+    const size_t len = strlen(n->kind), end = strlen(ALL);
+    return gal_name_is_expert(n) || (len > end && strcmp(n->kind + len - end, ALL) == 0);
+}
+
 void gal_name_stacked(char out[GAL_GGUF_NAME + 1], const gal_name *n) {
     (void)snprintf(out, GAL_GGUF_NAME + 1, "blk.%" PRId64 ".%s_exps.weight", n->layer, n->kind);
 }

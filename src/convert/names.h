@@ -16,6 +16,8 @@ typedef struct gal_name {
 gal_name gal_name_of(const char *name);
 /* Whether it is one expert's matrix, in a tensor of its own. */
 bool gal_name_is_expert(const gal_name *n);
+/* Whether it is that, or the tensor of all of them. */
+bool gal_name_of_experts(const gal_name *n);
 /* "blk.LAYER.KIND_exps.weight": the tensor that holds that matrix of all experts. */
 void gal_name_stacked(char out[GAL_GGUF_NAME + 1], const gal_name *n);
 

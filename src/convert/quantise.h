@@ -43,8 +43,8 @@ typedef struct gal_quantise gal_quantise;
 
 /* What an importance matrix holds of a model's weights. */
 typedef struct gal_quantise_importance {
-    size_t weights, missing;     /* that are multiplied, and those of them of which it knows nothing */
-    int64_t matrices, unreached; /* of the others, an expert each, and those of them that its text never reached */
+    size_t weights, missing;    /* that are multiplied, and those of them of which it knows nothing */
+    int64_t experts, unreached; /* of the others, the matrices of experts, and those that its text never reached */
 } gal_quantise_importance;
 
 /* options are copied. GAL_EINPUT: no such file, tensors that cannot be read, or an importance matrix whose sizes are
