@@ -50,7 +50,11 @@ static gal_err read_number(const gal_gguf *g, const char *arch, const char *name
 static gal_err read_sizes(gal_recipe_model *m, const gal_quantise *q, gal_diag *diag) {
     if (q->source) {
         const gal_config *c = gal_source_config(q->source);
-        *m = (gal_recipe_model){ .layers = c->L, .heads = c->H, .kv_heads = c->G, .experts = c->experts };
+        *m = (gal_recipe_model){ .layers = c->L,
+                                 .heads = c->H,
+                                 .kv_heads = c->G,
+                                 .experts = c->experts,
+                                 .llama = strcmp(gal_gguf_architecture(c), "llama") == 0 };
         return GAL_OK;
     }
     const char *s = NULL;
@@ -59,6 +63,7 @@ static gal_err read_sizes(gal_recipe_model *m, const gal_quantise *q, gal_diag *
     gal_err err = gal_gguf_string(q->file, "general.architecture", &s, &n, NULL, diag);
     if (err) return err;
     (void)snprintf(arch, sizeof arch, "%.*s", (int)GAL_MIN(n, sizeof arch - 1), s);
+    m->llama = strcmp(arch, "llama") == 0;
     err = read_number(q->file, arch, "block_count", &m->layers, diag);
     if (!err) err = read_number(q->file, arch, "attention.head_count", &m->heads, diag);
     if (!err) err = read_number(q->file, arch, "attention.head_count_kv", &m->kv_heads, diag);

@@ -143,6 +143,17 @@ static bool holds(when w, const gal_recipe_model *m, int64_t layer) {
     return false;
 }
 
+/* Many heads share each value of such a model: better ones cost little. llama.cpp knows it by these numbers. */
+static bool is_70b(const gal_recipe_model *m) { return m->llama && m->layers == 80 && m->heads != m->kv_heads; }
+
+static uint32_t mixed_format(const gal_recipe *r, const gal_recipe_model *m, part p, int64_t layer) {
+    for (size_t i = 0; i < GAL_LEN(EXCEPTIONS); i++) {
+        const exception *e = &EXCEPTIONS[i];
+        if (e->part == p && strcmp(e->recipe, r->name) == 0 && holds(e->when, m, layer)) return e->format;
+    }
+    return r->base;
+}
+
 uint32_t gal_recipe_format(const gal_recipe *r, const gal_recipe_model *m, const char *name, int64_t columns) {
     part p = part_of(name);
     if (r->pure) return r->base;
@@ -151,12 +162,9 @@ uint32_t gal_recipe_format(const gal_recipe *r, const gal_recipe_model *m, const
         return !fits || r->base == FORMAT(Q8_0) ? (uint32_t)FORMAT(Q8_0) : (uint32_t)FORMAT(Q6_K);
     }
     if ((p == K || p == V) && m->experts == 8) return FORMAT(Q8_0);
-    for (size_t i = 0; i < GAL_LEN(EXCEPTIONS); i++) {
-        const exception *e = &EXCEPTIONS[i];
-        if (e->part == p && strcmp(e->recipe, r->name) == 0 && holds(e->when, m, gal_recipe_layer(name)))
-            return e->format;
-    }
-    return r->base;
+    uint32_t format = mixed_format(r, m, p, gal_recipe_layer(name));
+    bool few_bits = format == FORMAT(Q3_K) || format == FORMAT(Q4_K);
+    return p == V && few_bits && is_70b(m) ? (uint32_t)FORMAT(Q5_K) : format;
 }
 
 uint32_t gal_recipe_fit(uint32_t format, int64_t columns) {

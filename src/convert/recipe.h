@@ -27,6 +27,7 @@ typedef struct gal_recipe_model {
     int64_t layers, heads, kv_heads, experts; /* experts 0: dense */
     bool tied;                                /* the embedding is the head, too */
     bool weighted;                            /* an importance matrix is at hand */
+    bool llama;                               /* general.architecture is "llama" */
 } gal_recipe_model;
 
 /* Whether a tensor of that name and number of dimensions is quantised at all. */

@@ -164,6 +164,8 @@ gal_err gal_gguf_tensor_bytes(uint32_t type, int ndim, const int64_t *dim, uint6
 /* gguf_config_write.c: a model's sizes and options, and its sampling. GAL_EINPUT: no key says what the config does;
  * path is for messages. */
 gal_err gal_gguf_put_config(gal_gguf_writer *w, const struct gal_config *c, const char *path, gal_diag *diag);
+/* general.architecture of it. */
+const char *gal_gguf_architecture(const struct gal_config *c);
 void gal_gguf_put_generation(gal_gguf_writer *w, const struct gal_generation *g);
 
 /* Of the file that would be written. */

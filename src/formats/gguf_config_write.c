@@ -33,7 +33,7 @@ static void put_real(const writer *w, const char *name, double x) {
 static bool is_type(const gal_config *c, const char *type) { return strcmp(c->rope_type, type) == 0; }
 
 /* Its readers know YaRN's numbers and the scaling of queries only under this name. */
-static const char *architecture(const gal_config *c) {
+const char *gal_gguf_architecture(const gal_config *c) {
     return is_type(c, "yarn") || c->query_beta > 0 ? "mistral3" : "llama";
 }
 
@@ -90,7 +90,7 @@ static gal_err put_layers(const writer *w, const gal_config *c, const char *path
 }
 
 gal_err gal_gguf_put_config(gal_gguf_writer *out, const gal_config *c, const char *path, gal_diag *diag) {
-    writer w = { .w = out, .arch = architecture(c) };
+    writer w = { .w = out, .arch = gal_gguf_architecture(c) };
     if (is_type(c, "yarn") && !c->rope_truncate)
         return gal_fail(diag, GAL_EINPUT,
                         "%s: a GGUF file cannot say that YaRN's ramp ends between dimensions (truncate: false)",

@@ -199,6 +199,59 @@ static void mixtures(void **state) {
     assert_int_equal(gal_recipe_format(m, &eight, "blk.3.attn_output.weight", 256), GAL_BLOCK_Q5_K);
 }
 
+/* llama.cpp gives the values of its "70B" more bits; a case more or less and it is another model. */
+static void eighty_layers(void **state) {
+    (void)state;
+    const gal_recipe_model large = { .layers = 80, .heads = 64, .kv_heads = 8, .llama = true };
+    static const struct {
+        const char *recipe;
+        uint32_t large, other; /* of values in the middle: there, and where one thing is different */
+    } CASES[] = {
+        { "Q2_K", GAL_BLOCK_Q5_K, GAL_BLOCK_Q4_K },   { "Q3_K_S", GAL_BLOCK_Q5_K, GAL_BLOCK_Q3_K },
+        { "Q3_K_M", GAL_BLOCK_Q5_K, GAL_BLOCK_Q4_K }, { "Q4_K_S", GAL_BLOCK_Q5_K, GAL_BLOCK_Q4_K },
+        { "Q4_K_M", GAL_BLOCK_Q5_K, GAL_BLOCK_Q4_K }, { "Q4_0", GAL_BLOCK_Q4_0, GAL_BLOCK_Q4_0 },
+        { "Q4_K", GAL_BLOCK_Q4_K, GAL_BLOCK_Q4_K },
+    };
+    static const char V[] = "blk.41.attn_v.weight";
+    gal_recipe_model others[4] = { large, large, large, large };
+    others[0].layers = 81;
+    others[1].kv_heads = 64;
+    others[2].llama = false;
+    others[3].experts = 8;
+    for (size_t i = 0; i < GAL_LEN(CASES); i++) {
+        const gal_recipe *r = gal_recipe_find(CASES[i].recipe);
+        assert_non_null(r);
+        assert_int_equal(gal_recipe_format(r, &large, V, 256), CASES[i].large);
+        assert_int_equal(gal_recipe_format(r, &large, "blk.41.ffn_up.weight", 256), r->base);
+        assert_int_equal(gal_recipe_format(r, &others[0], V, 256), CASES[i].other);
+        assert_int_equal(gal_recipe_format(r, &others[2], V, 256), CASES[i].other);
+        if (i > 0) assert_int_equal(gal_recipe_format(r, &others[1], V, 256), CASES[i].other);
+        if (!r->pure) assert_int_equal(gal_recipe_format(r, &others[3], V, 256), GAL_BLOCK_Q8_0);
+    }
+    assert_int_equal(gal_recipe_format(gal_recipe_find("Q2_K"), &others[1], V, 256), GAL_BLOCK_Q3_K);
+    assert_int_equal(gal_recipe_format(gal_recipe_find("Q4_K_M"), &large, "blk.0.attn_v.weight", 256),
+                     GAL_BLOCK_Q6_K);
+}
+
+/* A file says which of them it is. */
+static void eighty_in_a_file(void **state) {
+    (void)state;
+    static const tensor T[] = { { "blk.41.attn_v.weight", F16, 2, { 8, 256 }, 0 },
+                                { "blk.79.attn_norm.weight", F32, 1, { 256 }, 0 } };
+    for (uint32_t kv_heads = 1; kv_heads <= 8; kv_heads *= 8) {
+        place p;
+        gal_quantise *q = NULL;
+        enter(&p, 1);
+        make_model(p.from, T, GAL_LEN(T), 8, kv_heads);
+        gal_quantise_options o = { .pool = p.pool };
+        CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+        CHECK_OK(gal_quantise_recipe(q, "Q4_K_S", false, diag));
+        assert_int_equal(gal_quantise_at(q, 0)->type, kv_heads == 1 ? GAL_BLOCK_Q5_K : GAL_BLOCK_Q4_K);
+        gal_quantise_free(q);
+        leave(&p);
+    }
+}
+
 /* ---- bytes ------------------------------------------------------------------------------------------------------
  */
 
@@ -520,6 +573,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(substitutes),
         cmocka_unit_test(mixtures),
+        cmocka_unit_test(eighty_layers),
+        cmocka_unit_test(eighty_in_a_file),
         cmocka_unit_test(whole_bytes),
         cmocka_unit_test(other_matrix),
         cmocka_unit_test(halves),

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """peer_quantize.py GALERNE FOLDER: what `galerne quantize` writes, beside llama.cpp's own quantiser.
 
-Every mixture gives each tensor of a dense model and of one of eight experts the type that the peer gives it, the peer loads
+Every mixture gives each tensor of a dense model, of one of 80 layers and of one of eight experts the type that the peer gives it, the peer loads
 our files, and a file of ours gives in the peer nearly what it gives here. SPDX-License-Identifier: Apache-2.0
 """
 import ctypes
@@ -22,12 +22,12 @@ quiet = llama_cpp.llama_log_callback(lambda *a: None)
 llama_cpp.llama_log_set(quiet, ctypes.c_void_p(0))
 
 
-def make(path, experts, hidden):
+def make(path, experts, hidden, layers):
     rng = np.random.default_rng(3)
     w = gguf.GGUFWriter(path, "llama")
     w.add_context_length(64)
     w.add_embedding_length(WIDTH)
-    w.add_block_count(LAYERS)
+    w.add_block_count(layers)
     w.add_feed_forward_length(hidden)
     w.add_head_count(HEADS)
     w.add_head_count_kv(KV)
@@ -45,7 +45,7 @@ def make(path, experts, hidden):
     put("output.weight", VOCAB, WIDTH)
     put("output_norm.weight", WIDTH)
     size = WIDTH // HEADS
-    for i in range(LAYERS):
+    for i in range(layers):
         for name, rows in (("q", HEADS * size), ("k", KV * size), ("v", KV * size)):
             put(f"blk.{i}.attn_{name}.weight", rows, WIDTH)
         put(f"blk.{i}.attn_output.weight", WIDTH, WIDTH)
@@ -85,9 +85,10 @@ def loads(path):
 
 def compare_mixtures(galerne, folder):
     count = 0
-    for kind, experts, hidden in (("dense", 0, HIDDEN), ("odd", 0, 96), ("experts", 8, HIDDEN)):
+    kinds = (("dense", 0, HIDDEN, LAYERS), ("odd", 0, 96, LAYERS), ("experts", 8, HIDDEN, LAYERS), ("80", 0, HIDDEN, 80))
+    for kind, experts, hidden, layers in kinds:
         source, ours, theirs = (os.path.join(folder, f"{kind}{s}.gguf") for s in ("", "-ours", "-peer"))
-        make(source, experts, hidden)
+        make(source, experts, hidden, layers)
         for name, number in MIXTURES.items():
             subprocess.run([galerne, "quantize", source, name, "-o", ours, "--quiet"], check=True)
             peer(source, theirs, number)
@@ -97,7 +98,7 @@ def compare_mixtures(galerne, folder):
                 assert a[t].tensor_type == b[t].tensor_type, (kind, name, t, a[t].tensor_type, b[t].tensor_type)
                 count += 1
             loads(ours)
-    print(f"{count} tensors have the peer's types; the peer loads all {3 * len(MIXTURES)} files")
+    print(f"{count} tensors have the peer's types; the peer loads all {len(kinds) * len(MIXTURES)} files")
 
 
 def compare_logits(galerne, folder):
