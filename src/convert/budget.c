@@ -97,6 +97,12 @@ static double signal_of(const budget *b, int64_t n) {
     return sum;
 }
 
+static float largest_of(const budget *b, int64_t n) {
+    float most = 0.0F;
+    for (int64_t i = 0; i < n; i++) most = fmaxf(most, fabsf(b->sample[i]));
+    return most;
+}
+
 /* How much a weight's noise over signal moves what the model says: measured as divergence of the logits over noise,
  * each part quantised alone, in a trained model of four layers (dev/LOG.md, 2026-11-28), which two formats gave
  * alike. The head's noise is that of the logits; all others share the residual stream with the 2 L + 1 terms that it
@@ -140,9 +146,10 @@ static gal_err measure(budget *b, size_t i, float *of_rows, gal_diag *diag) {
         if (u->options[k].type != t->from) types[n++] = u->options[k].type;
     gal_pool_run(q->o.pool, run_trial, &r, (int64_t)n * r.groups);
     double signal = signal_of(b, r.rows * columns);
+    float most = largest_of(b, r.rows * columns);
     for (size_t k = 0, at = 0; k < u->count; k++) {
         if (u->options[k].type == t->from) continue;
-        double sum = 0.0;
+        double sum = gal_block_reaches(u->options[k].type, most) ? 0.0 : (double)INFINITY;
         for (int64_t g = 0; g < r.groups; g++) sum += noise[(int64_t)at * r.groups + g];
         u->options[k].error += signal > 0.0 ? weight_of(q, t->name) / (double)u->tensors * sum / signal : 0.0;
         at++;
@@ -212,9 +219,13 @@ static double slope(const option *a, const option *b) {
     return (a->error - b->error) / (double)(b->bytes - a->bytes);
 }
 
-/* Keeps the lower convex hull: each next option has more bytes and less error, and takes away less for each byte. */
+/* Keeps the lower convex hull: each next option has more bytes and less error, and takes away less for each byte.
+ * Formats whose scales the numbers exceed have no finite error, and go first; what the unit lies in has one. */
 static void keep_hull(unit *u) {
-    size_t n = 0;
+    size_t n = 0, finite = 0;
+    for (size_t k = 0; k < u->count; k++)
+        if (isfinite(u->options[k].error)) u->options[finite++] = u->options[k];
+    u->count = finite;
     qsort(u->options, u->count, sizeof *u->options, by_bytes);
     for (size_t k = 0; k < u->count; k++) {
         const option o = u->options[k];

@@ -5,6 +5,7 @@
 #include "formats/json.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,8 +38,8 @@ typedef struct batch {
 
 static size_t bytes_of(uint32_t type, int64_t n) { return (size_t)gal__quantise_bytes_of(type, n); }
 
-/* The largest of |x|, as bits; that of NaN and infinities begins with eight ones. */
-static uint32_t largest(const float *x, int64_t n) {
+/* The largest of |x|; NaN and infinities are larger than all else, as their bits are. */
+static float largest(const float *x, int64_t n) {
     enum { TOGETHER = 64 }; /* a loop of a fixed length becomes vectors */
     int32_t most[TOGETHER] = { 0 };
     for (int64_t i = 0; i < n; i += TOGETHER) {
@@ -50,17 +51,9 @@ static uint32_t largest(const float *x, int64_t n) {
         }
     }
     for (int j = 1; j < TOGETHER; j++) most[0] = GAL_MAX(most[0], most[j]);
-    return (uint32_t)most[0];
-}
-
-/* Scales of blocks are f16, and no scale is larger than the largest number; bf16 and MXFP4 reach as far as f32. */
-static int check(uint32_t type, const float *x, int64_t n) {
-    static const uint32_t INFINITE = 0x7f800000u, MOST_F16 = 0x477fe000u, MOST_BF16 = 0x7f7f0000u;
-    uint32_t most = largest(x, n);
-    if (most >= INFINITE) return NOT_FINITE;
-    if (type == GAL_BLOCK_F32) return 0;
-    bool wide = type == GAL_BLOCK_BF16 || type == GAL_BLOCK_MXFP4;
-    return most > (wide ? MOST_BF16 : MOST_F16) ? TOO_LARGE : 0;
+    float f;
+    memcpy(&f, &most[0], sizeof f);
+    return f;
 }
 
 /* By whole rows of one matrix where that is possible: their columns count as they do in it. */
@@ -78,16 +71,24 @@ static void quantise_rows(const batch *b, const float *x, int64_t at, int64_t n)
     }
 }
 
+/* Scales of blocks are f16, and none is larger than the largest number. Where one could be too large all the same,
+ * the numbers are read back: that costs little, for it is rare. */
 static void make_piece(const batch *b, int64_t piece, float *x) {
     int64_t at = piece * b->piece, n = GAL_MIN(b->count - at, b->piece);
+    uint8_t *out = b->out + bytes_of(b->type, at);
     gal__quantise_read(b->q, b->index, b->from + at, n, x);
-    int wrong = check(b->type, x, n);
-    if (wrong)
-        atomic_fetch_or(b->wrong, wrong);
-    else if (b->means)
+    float most = largest(x, n);
+    if (!isfinite(most) || !gal_block_reaches(b->type, most)) {
+        atomic_fetch_or(b->wrong, isfinite(most) ? TOO_LARGE : NOT_FINITE);
+        return;
+    }
+    if (b->means)
         quantise_rows(b, x, b->from + at, n);
     else
-        gal_block_quantise(b->type, x, b->out + bytes_of(b->type, at), n);
+        gal_block_quantise(b->type, x, out, n);
+    if (most <= 65504.0F) return;
+    gal_block_dequantise(b->type, out, x, n);
+    if (!gal_all_finite(x, n)) atomic_fetch_or(b->wrong, TOO_LARGE);
 }
 
 static void run_chunk(const void *args, int64_t chunk, void *scratch) {
@@ -115,8 +116,10 @@ static gal_err fail_numbers(const gal_quantise *q, size_t i, int wrong, gal_diag
     if (wrong & NOT_FINITE)
         return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": expected finite numbers, found NaN or infinity",
                         q->path, shown);
-    return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": a number is too large for %s", q->path, shown,
-                    gal_gguf_type_name(t->type));
+    const bool block = gal_block_info_of(t->type)->elements > 1;
+    return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": a number is too large for %s%s", q->path, shown,
+                    gal_gguf_type_name(t->type),
+                    block ? ": the scale of its block exceeds 65504, the largest f16" : "");
 }
 
 gal_err gal__quantise_refuse(const gal_quantise *q, size_t i, gal_diag *diag) {

@@ -260,6 +260,13 @@ const gal_block_info *gal_block_info_of(uint32_t type) {
     return type < GAL_LEN(FORMATS) && FORMATS[type].info.name ? &FORMATS[type].info : NULL;
 }
 
+bool gal_block_reaches(uint32_t type, float x) {
+    const gal_block_info *f = gal_block_info_of(type);
+    /* in f16: below 2^16, and times 128 x 32 at most (Q6_K) */
+    bool scales = f && f->elements > 1 && type != GAL_BLOCK_MXFP4;
+    return !scales || (x > -0x1p28F && x < 0x1p28F);
+}
+
 uint32_t gal_block_find(const char *name, bool *found) {
     for (uint32_t type = 0; type < GAL_LEN(FORMATS); type++)
         if (FORMATS[type].info.name && strcasecmp(FORMATS[type].info.name, name) == 0) {

@@ -66,9 +66,12 @@ uint32_t gal_block_find(const char *name, bool *found);
 void gal_block_dequantise(uint32_t type, const void *blocks, float *out, int64_t n);
 /* The other way; the type must have `writes`. Blocks may lie anywhere. Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1 become the
  * bytes that the reference makes; for the others scales are searched for that make sum (x - y)^2 small. The bytes
- * depend on nothing but the numbers: not on the processor, nor on how many blocks a call makes. x is finite; if it is
- * not, or a scale exceeds f16, the block's numbers mean nothing, and nothing else happens. */
+ * depend on nothing but the numbers: not on the processor, nor on how many blocks a call makes. x is finite and
+ * within the format's reach; if it is not, the block's numbers mean nothing, and nothing else happens. A scale that
+ * exceeds f16 becomes infinite, and some numbers of its block are not finite, then. */
 void gal_block_quantise(uint32_t type, const float *x, void *blocks, int64_t n);
+/* Whether numbers as large as this one are within the format's reach. */
+bool gal_block_reaches(uint32_t type, float x);
 /* x[rows, cols], cols a multiple of `elements`. importance[cols]: what an error in each column counts; sum importance
  * (x - y)^2 is made small in all formats but F32, F16, BF16 and Q8_0, which have no use for it. Only their ratios
  * matter. What is negative or not finite counts as 0; if all are 0, all columns count alike. NULL: as

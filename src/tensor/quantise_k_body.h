@@ -42,8 +42,9 @@ static float f16_of(float f, uint8_t *p) {
 }
 
 /* The next f16 that is as large, so that scales of what is tiny, for which f16 has few digits, are tried as they will
- * be. */
+ * be; the largest if there is none, since the first scale may be larger than the last. */
 static float f16_up(float f) {
+    if (fabsf(f) > 65504) return copysignf(65504, f);
     uint16_t h = gal_f32_to_f16(f);
     float up = gal_f16_to_f32(h);
     return fabsf(up) < fabsf(f) ? gal_f16_to_f32((uint16_t)(h + 1)) : up;

@@ -447,7 +447,9 @@ static void numbers_refused(void **state) {
         { NAN, "Q4_K", "tensor \"blk.0.attn_q.weight\": expected finite numbers, found NaN or infinity" },
         { INFINITY, "F16", "expected finite numbers, found NaN or infinity" },
         { 1e6f, "F16", "tensor \"blk.0.attn_q.weight\": a number is too large for F16" },
-        { -1e6f, "Q8_0", "a number is too large for Q8_0" },
+        { -1e7f, "Q8_0", "a number is too large for Q8_0: the scale of its block exceeds 65504, the largest f16" },
+        { 3e8f, "Q6_K", "a number is too large for Q6_K: the scale" },
+        { 1e30f, "Q4_K", "a number is too large for Q4_K: the scale" },
         { 3.4e38f, "BF16", "a number is too large for BF16" },
     };
     for (size_t i = 0; i < GAL_LEN(CASES); i++) {
@@ -463,6 +465,71 @@ static void numbers_refused(void **state) {
         assert_int_equal(gal_quantise_write(q, p.to, &why), GAL_EINPUT);
         if (!strstr(why.text, CASES[i].says)) fail_msg("expected \"%s\", found \"%s\"", CASES[i].says, why.text);
         only_source(&p);
+        gal_quantise_free(q);
+        leave(&p);
+    }
+}
+
+/* Only the scale of a block must fit into f16: up to about `most`, whatever llama.cpp writes too. */
+static void large_numbers(void **state) {
+    (void)state;
+    static const struct {
+        const char *type;
+        float most;
+    } EDGES[] = { { "F16", 65504 },      { "Q8_0", 8.3e6f },   { "Q4_0", 5.2e5f },  { "Q4_1", 9.8e5f },
+                  { "Q5_0", 1.04e6f },   { "Q5_1", 2.03e6f },  { "Q2_K", 2.9e6f },  { "Q3_K", 8.3e6f },
+                  { "Q4_K", 6.1e7f },    { "Q5_K", 1.27e8f },  { "Q6_K", 2.6e8f },  { "IQ4_NL", 8.3e6f },
+                  { "IQ4_XS", 2.66e8f }, { "MXFP4", 1.5e38f }, { "BF16", 3.38e38f } };
+    for (size_t i = 0; i < 2 * GAL_LEN(EDGES); i++) {
+        bool fits = i % 2 == 0;
+        tensor t = { "blk.0.attn_q.weight", F32, 2, { 8, 256 }, EDGES[i / 2].most };
+        place p;
+        gal_quantise *q = NULL;
+        gal_gguf *g = NULL;
+        gal_diag why = { 0 };
+        float x[256];
+        t.bad = fits ? 0.8f * t.bad : t.bad < 1e38f ? 1.3f * t.bad : 3.4e38f;
+        enter(&p, 2);
+        make_model(p.from, &t, 1, 4, 4);
+        gal_quantise_options o = { .pool = p.pool };
+        CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+        CHECK_OK(gal_quantise_recipe(q, EDGES[i / 2].type, true, diag));
+        gal_err err = gal_quantise_write(q, p.to, &why);
+        if (err != (fits ? GAL_OK : GAL_EINPUT)) fail_msg("%s, %g: %s", EDGES[i / 2].type, (double)t.bad, why.text);
+        if (fits) {
+            CHECK_OK(gal_gguf_open(&g, p.to, diag));
+            gal_block_dequantise(gal_gguf_at(g, 0)->type, gal_gguf_at(g, 0)->data, x, 256);
+            gal_gguf_close(g);
+            if (!(fabsf(x[9] - t.bad) <= 0.1f * t.bad)) fail_msg("%s: %g", EDGES[i / 2].type, (double)x[9]);
+        } else {
+            only_source(&p);
+        }
+        gal_quantise_free(q);
+        leave(&p);
+    }
+}
+
+/* Under a limit a format whose scales are exceeded is none: 3e6 is too much for Q2_K, 1e6 is not. */
+static void large_under_a_limit(void **state) {
+    (void)state;
+    static const struct {
+        float bad;
+        double bits;
+        const char *type; /* NULL: nothing is as small */
+    } CASES[] = { { 1e6f, 3.0, "Q2_K" }, { 3e6f, 3.0, NULL }, { 3e6f, 3.6, "Q3_K" }, { 1e9f, 16.0, NULL } };
+    for (size_t i = 0; i < GAL_LEN(CASES); i++) {
+        const tensor t = { "blk.0.attn_q.weight", F32, 2, { 8, 256 }, CASES[i].bad };
+        place p;
+        gal_quantise *q = NULL;
+        enter(&p, 2);
+        make_model(p.from, &t, 1, 4, 4);
+        gal_quantise_options o = { .pool = p.pool };
+        CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+        assert_int_equal(gal_quantise_budget(q, 0, CASES[i].bits, NULL), CASES[i].type ? GAL_OK : GAL_EUSAGE);
+        if (CASES[i].type) {
+            assert_string_equal(gal_gguf_type_name(gal_quantise_at(q, 0)->type), CASES[i].type);
+            CHECK_OK(gal_quantise_write(q, p.to, diag));
+        }
         gal_quantise_free(q);
         leave(&p);
     }
@@ -580,6 +647,8 @@ int main(void) {
         cmocka_unit_test(halves),
         cmocka_unit_test(limits),
         cmocka_unit_test(numbers_refused),
+        cmocka_unit_test(large_numbers),
+        cmocka_unit_test(large_under_a_limit),
         cmocka_unit_test(stopped),
         cmocka_unit_test(cut_a_little),
         cmocka_unit_test(cut_off),

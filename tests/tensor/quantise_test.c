@@ -260,6 +260,53 @@ static void not_finite(void **state) {
         }
 }
 
+/* Of the first 256 numbers, as they would be `down` times smaller, relative to the largest; infinite if some number
+ * is not finite. */
+static double reached(uint32_t type, float size, int pattern, const float *w, float down) {
+    double sum = 0;
+    for (int i = 0; i < 256; i++) {
+        float r = (float)gal_rng_uniform(9, 0, (uint64_t)i);
+        x[i] = (pattern == 2 ? 2 * r - 1 : i == 9 ? (pattern ? -1 : 1) : (r - 0.5f) * 0x1p-16f) * (size / down);
+    }
+    x[9] = (pattern ? -size : size) / down;
+    gal_block_quantise_weighted(type, x, w, bytes, 1, 256);
+    gal_block_dequantise(type, bytes, y, 256);
+    for (int i = 0; i < 256; i++) sum += fabs((double)x[i] - (double)y[i]);
+    return isfinite(sum) ? sum / (double)size * (double)down : (double)INFINITY;
+}
+
+/* Up to the last scale that f16 has, blocks are as good as those of small numbers; beyond it they are not finite, and
+ * never finite and wrong. A number above all others, one below, all numbers of that size. */
+static void edges(void **state) {
+    (void)state;
+    static const struct {
+        uint32_t type;
+        float above, below; /* the largest multiples of a scale: of d, and where there is a minimum of that */
+    } EDGES[] = { { GAL_BLOCK_Q8_0, 127, 127 },     { GAL_BLOCK_Q4_0, 8, 8 },     { GAL_BLOCK_Q5_0, 16, 16 },
+                  { GAL_BLOCK_Q4_1, 15, 1 },        { GAL_BLOCK_Q5_1, 31, 1 },    { GAL_BLOCK_IQ4_NL, 127, 127 },
+                  { GAL_BLOCK_IQ4_XS, 4064, 4064 }, { GAL_BLOCK_Q2_K, 45, 15 },   { GAL_BLOCK_Q3_K, 128, 128 },
+                  { GAL_BLOCK_Q4_K, 945, 63 },      { GAL_BLOCK_Q5_K, 1953, 63 }, { GAL_BLOCK_Q6_K, 4096, 4096 } };
+    for (size_t i = 0; i < 6 * GAL_LEN(EDGES); i++) {
+        uint32_t type = EDGES[i / 6].type;
+        int pattern = (int)(i % 3);
+        const float *w = i % 6 < 3 ? NULL : importance;
+        float edge = 65504 * (pattern ? EDGES[i / 6].below : EDGES[i / 6].above), most = 0, least = INFINITY;
+        fill(6);
+        for (float size = 30000; size < 0x1p28f; size *= 1.03f) {
+            double here = reached(type, size, pattern, w, 1), small = reached(type, size, pattern, w, 0x1p20f);
+            if (isfinite(here) && here > 1.2 * small + 0.01)
+                fail_msg("%s, pattern %d: %g of %g: off by %g, small numbers by %g", name_of(type), pattern,
+                         (double)size, (double)edge, here, small);
+            most = isfinite(here) ? size : most;
+            least = isfinite(here) ? least : fminf(least, size);
+        }
+        /* With weights the search may prefer a larger scale. */
+        if (most > 1.2f * edge || least < (w ? 0.4f : 0.8f) * edge || least > 1.2f * edge)
+            fail_msg("%s, pattern %d: finite up to %g, not from %g on, expected about %g", name_of(type), pattern,
+                     (double)most, (double)least, (double)edge);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(beside_llama_cpp),
                                         cmocka_unit_test(beside_the_best),
@@ -269,6 +316,7 @@ int main(void) {
                                         cmocka_unit_test(levels),
                                         cmocka_unit_test(cuts),
                                         cmocka_unit_test(not_finite),
+                                        cmocka_unit_test(edges),
                                         cmocka_unit_test(halves) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
