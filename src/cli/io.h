@@ -36,7 +36,8 @@ int gal_cli_show_reading(void *user, uint64_t done, uint64_t total);
         .name = "layout", .kind = GAL_V_CHOICE, .value = "LAYOUT", .choices = GAL_CLI_LAYOUTS,                       \
         .help =                                                                                                      \
             "which layout to read of a folder that has several: Hugging Face's, Mistral's own, a GGUF file; the "    \
-            "first of these that is there with its weights"                                                          \
+            "first of these that is there with its weights. Where weights have an index, the files that it names "   \
+            "are read and no others"                                                                                 \
     }
 extern const char *const GAL_CLI_LAYOUTS[];
 gal_layout gal_cli_layout(const gal_cli *cli);

@@ -66,8 +66,8 @@ const gal_st_tensor *gal_safetensors_at(const gal_safetensors *s, size_t i);    
 const gal_st_tensor *gal_safetensors_find(const gal_safetensors *s, const char *name); /* NULL: none */
 const char *gal_safetensors_meta(const gal_safetensors *s, const char *key);           /* NULL: none */
 
-/* The weights of a folder: STEM.safetensors or, where that is not there, the files that STEM.safetensors.index.json
- * maps tensors to. No other file is opened, so copies in two layouts (stems "model" and "consolidated") may lie side
+/* The weights of a folder: the files that STEM.safetensors.index.json maps tensors to or, where that is not there,
+ * STEM.safetensors. No other file is opened, so copies in two layouts (stems "model" and "consolidated") may lie side
  * by side. */
 typedef struct gal_st_set gal_st_set;
 gal_err gal_st_set_open(gal_st_set **out, const char *dir, const char *stem, gal_diag *diag);

@@ -1,6 +1,6 @@
 /* safetensors_set.c - the weights of a folder: one file, or shards with an index (formats.md 2).
  * Refuses an index that names files outside the folder, files that are missing, and tensors that their shard lacks.
- * What the index does not mention is noted, not used. SPDX-License-Identifier: Apache-2.0 */
+ * Where there is an index, only what it names is used; the rest is noted. SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "base/mem.h"
 #include "formats/json.h"
@@ -39,13 +39,15 @@ static gal_err add_shard(gal_st_set *s, const char *dir, const char *name, gal_d
     return err;
 }
 
-static gal_err note(gal_st_set *s, const char *file, const char *name, gal_diag *diag) {
+/* tensor NULL: the whole file. */
+static gal_err note(gal_st_set *s, const char *file, const char *tensor, gal_diag *diag) {
     if (s->n_notes == MAX_NOTES) return GAL_OK;
     void *items = s->notes;
     gal_buf b = { 0 };
     char shown[GAL__SHOW];
-    gal_buf_printf(&b, "%s: tensor \"%s\" is not in %s.safetensors.index.json; it is not used", file,
-                   gal__show(shown, name), s->stem);
+    gal_buf_puts(&b, file);
+    if (tensor) gal_buf_printf(&b, ": tensor \"%s\"", gal__show(shown, tensor));
+    gal_buf_printf(&b, " is not in %s.safetensors.index.json; it is not used", s->stem);
     if (b.oom || gal_grow(&items, &s->cap_notes, s->n_notes + 1, sizeof *s->notes)) {
         gal_buf_free(&b);
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory", file);
@@ -121,7 +123,8 @@ static gal_err take_mapped(gal_st_set *s, const char *index, json_t *map, const 
     return GAL_OK;
 }
 
-static gal_err open_index(gal_st_set *s, const char *dir, const char *index, gal_diag *diag) {
+/* single: the file that would be read if there were no index. */
+static gal_err open_index(gal_st_set *s, const char *dir, const char *index, const char *single, gal_diag *diag) {
     json_t *root = NULL, *number = json_object();
     gal_err err = number ? gal__json_read(&root, index, MAX_INDEX, diag)
                          : gal_fail(diag, GAL_ENOMEM, "%s: no memory", index);
@@ -131,6 +134,8 @@ static gal_err open_index(gal_st_set *s, const char *dir, const char *index, gal
                        gal__json_kind(map));
     if (!err) err = open_shards(s, dir, index, map, number, diag);
     if (!err) err = take_mapped(s, index, map, number, diag);
+    const char *slash = strrchr(single, '/'), *name = slash ? slash + 1 : single;
+    if (!err && gal_exists(single) && !json_object_get(number, name)) err = note(s, single, NULL, diag);
     json_decref(number);
     json_decref(root);
     return err;
@@ -209,10 +214,10 @@ gal_err gal_st_set_open(gal_st_set **out, const char *dir, const char *stem, gal
     if (s) s->stem = gal_strdup(stem);
     if (!s || !s->stem || !join_names(&name, &single, &index, dir, stem))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    else if (gal_exists(index.data))
+        err = open_index(s, dir, index.data, single.data, diag);
     else if (gal_exists(single.data))
         err = open_single(s, dir, name.data, diag);
-    else if (gal_exists(index.data))
-        err = open_index(s, dir, index.data, diag);
     else
         err = nothing_here(dir, stem, diag);
     gal_buf_free(&name);

@@ -62,6 +62,29 @@ static void test_single(void **state) {
     remove_folder(folder);
 }
 
+/* An index wins over a model in one file beside it, which it may name itself. */
+static void test_both(void **state) {
+    (void)state;
+    char folder[256];
+    make_folder(folder);
+    gal_st_set *s = NULL;
+    put_shard(folder, "model.safetensors", "a", "b");
+    put_shard(folder, "m-1.safetensors", "b", "a");
+    put_index(folder, "{\"weight_map\":{\"a\":\"m-1.safetensors\",\"b\":\"m-1.safetensors\"}}");
+    CHECK_OK(gal_st_set_open(&s, folder, "model", diag));
+    float got[2];
+    memcpy(got, gal_st_set_find(s, "a")->data, sizeof got);
+    assert_memory_equal(got, VALUES + 2, sizeof got);
+    assert_int_equal(gal_st_set_notes(s), 1);
+    assert_non_null(strstr(gal_st_set_note(s, 0), "/model.safetensors is not in model.safetensors.index.json"));
+    gal_st_set_close(s);
+    put_index(folder, "{\"weight_map\":{\"a\":\"model.safetensors\",\"b\":\"model.safetensors\"}}");
+    CHECK_OK(gal_st_set_open(&s, folder, "model", diag));
+    assert_int_equal(gal_st_set_notes(s), 0);
+    gal_st_set_close(s);
+    remove_folder(folder);
+}
+
 static void test_bad_indexes(void **state) {
     (void)state;
     static const char *const bad[][2] = {
@@ -98,6 +121,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shards),
         cmocka_unit_test(test_single),
+        cmocka_unit_test(test_both),
         cmocka_unit_test(test_bad_indexes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
