@@ -11,12 +11,15 @@
 /* ---- folders ----------------------------------------------------------------------------------------------------
  */
 
-static gal_err read_generation(gal__extras *e, const char *dir, gal_diag *diag) {
+static gal_err read_generation(gal__extras *e, const gal__job *j, const char *dir, gal_diag *diag) {
     gal_buf path = { 0 };
     gal_err err = gal_path_join(&path, dir, "generation_config.json")
                       ? GAL_OK
                       : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
-    if (!err && gal_exists(path.data)) err = gal_generation_read(&e->generation, path.data, diag);
+    if (!err && gal_exists(path.data)) {
+        err = gal_generation_read(&e->generation, path.data, diag);
+        if (!err) err = gal_generation_check(&e->generation, gal_source_config(j->s)->V, path.data, diag);
+    }
     gal_buf_free(&path);
     return err;
 }
@@ -44,7 +47,7 @@ static gal_err read_folder(gal__extras *e, const gal__job *j, gal_diag *diag) {
         gal__job_note(j, "%s/%s is left out: this kind of vocabulary is not supported yet", dir, other);
     else if (!err && ours)
         err = gal_tokenizer_open(&e->tokenizer, dir, diag);
-    if (!err) err = read_generation(e, dir, diag);
+    if (!err) err = read_generation(e, j, dir, diag);
     if (!err) err = gal_chat_of_folder(&e->chat, dir, diag);
     return err;
 }

@@ -32,8 +32,9 @@ static gal_err put_old(gal_gguf_writer *w, const gal__job *j, gal_diag *diag) {
     return err;
 }
 
-static void put_id(gal_gguf_writer *w, const char *key, int32_t id) {
-    if (id >= 0) gal_gguf_put_u32(w, key, (uint32_t)id);
+/* Not one beyond the rows: readers refuse it. */
+static void put_id(gal_gguf_writer *w, const char *key, int32_t id, int64_t rows) {
+    if (id >= 0 && id < rows) gal_gguf_put_u32(w, key, (uint32_t)id);
 }
 
 static void put_ids(gal_gguf_writer *w, const gal__job *j, const gal__extras *e) {
@@ -43,12 +44,12 @@ static void put_ids(gal_gguf_writer *w, const gal__job *j, const gal__extras *e)
     const gal_tokenizer *t = e->tokenizer;
     int32_t eos[GAL_MAX_EOS], n = gal__extras_eos(e, c, eos),
                               pad = e->generation.pad >= 0 ? e->generation.pad : c->pad;
-    put_id(w, "tokenizer.ggml.bos_token_id", t && gal_tokenizer_bos(t) >= 0 ? gal_tokenizer_bos(t) : c->bos);
-    for (int32_t i = 0; i < n && i < (int32_t)GAL_LEN(KEYS); i++) put_id(w, KEYS[i], eos[i]);
+    put_id(w, "tokenizer.ggml.bos_token_id", t && gal_tokenizer_bos(t) >= 0 ? gal_tokenizer_bos(t) : c->bos, c->V);
+    for (int32_t i = 0; i < n && i < (int32_t)GAL_LEN(KEYS); i++) put_id(w, KEYS[i], eos[i], c->V);
     for (int32_t i = (int32_t)GAL_LEN(KEYS); i < n; i++)
         gal__job_note(j, "id %d ends a text, too, which the file cannot say: it has room for three", (int)eos[i]);
-    if (t) put_id(w, "tokenizer.ggml.unknown_token_id", gal_tokenizer_unk(t));
-    put_id(w, "tokenizer.ggml.padding_token_id", pad < c->V ? pad : -1);
+    if (t) put_id(w, "tokenizer.ggml.unknown_token_id", gal_tokenizer_unk(t), c->V);
+    put_id(w, "tokenizer.ggml.padding_token_id", pad, c->V);
 }
 
 /* Readers want as many pieces as the embedding has rows: the rest are names that no text has. */

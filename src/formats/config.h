@@ -94,6 +94,8 @@ typedef struct gal_generation {
 
 void gal_generation_defaults(gal_generation *g); /* says nothing */
 gal_err gal_generation_read(gal_generation *out, const char *path, gal_diag *diag);
+/* Against the size of the model's vocabulary: the ids that end a text are in it. */
+gal_err gal_generation_check(const gal_generation *g, int64_t vocab, const char *path, gal_diag *diag);
 gal_err gal_generation_parse(gal_generation *out, const char *bytes, size_t n, const char *path, gal_diag *diag);
 gal_err gal_generation_write(const gal_generation *g, const char *path, gal_diag *diag);
 gal_err gal_generation_print(const gal_generation *g, gal_buf *out, const char *path, gal_diag *diag);

@@ -46,3 +46,9 @@ gal_err gal_generation_read(gal_generation *out, const char *path, gal_diag *dia
     gal_buf_free(&b);
     return err;
 }
+
+gal_err gal_generation_check(const gal_generation *g, int64_t vocab, const char *path, gal_diag *diag) {
+    gal__keys r = { .path = path, .prefix = "", .diag = diag };
+    gal__key_ids_below(&r, "eos_token_id", g->eos, g->n_eos, vocab);
+    return r.err;
+}

@@ -36,6 +36,12 @@ uint32_t gal_gguf_version(const gal_gguf *g);
 /* gguf_config.c: what the metadata say of the model; path is for messages. */
 struct gal_config;
 gal_err gal_gguf_config(struct gal_config *out, const gal_gguf *g, const char *path, gal_diag *diag);
+/* The token id of a key into *out, -1 where the key is absent; GAL_EINPUT unless it is below limit. */
+gal_err gal_gguf_id(const gal_gguf *g, const char *key, int64_t limit, int32_t *out, const char *path,
+                    gal_diag *diag);
+/* The same of every id that the metadata give a meaning, but for padding_token_id: fine-tunes have one beyond their
+ * rows, and nothing looks it up. */
+gal_err gal_gguf_check_ids(const gal_gguf *g, int64_t limit, const char *path, gal_diag *diag);
 /* The makers' sampling (general.sampling.*) and the ids that end a text. */
 struct gal_generation;
 gal_err gal_gguf_generation(struct gal_generation *out, const gal_gguf *g, const char *path, gal_diag *diag);

@@ -295,8 +295,9 @@ static void neutral(reader *r, const char *name, double value) {
 
 /* What other models of these architectures have and ours do not. Of the keys of formats.md 4.2 these are passed over:
  * general.name, file_type and quantization_version (each tensor says its type), rope.scaling.finetuned (how it was
- * trained), tokenizer.ggml.pre and merges (of byte-level vocabularies), unknown_token_id (a piece's type tells),
- * fim_*_token_id (for prompts of another kind), add_eos_token (a prompt is to be continued). */
+ * trained), tokenizer.ggml.pre and merges (of byte-level vocabularies), unknown_token_id (a piece's type tells)
+ * and fim_*_token_id (for prompts of another kind), once they are ids of the vocabulary, add_eos_token (a prompt is
+ * to be continued). */
 static void refuse_others(reader *r) {
     static const struct {
         const char *name;
@@ -338,15 +339,55 @@ static void read_layers(reader *r, gal_config *c) {
     if (!(c->query_beta > 0)) (void)snprintf(c->model_type, sizeof c->model_type, "ministral");
 }
 
+#define BOS "tokenizer.ggml.bos_token_id"
+#define EOS "tokenizer.ggml.eos_token_id"
+#define EOT "tokenizer.ggml.eot_token_id"
+#define EOM "tokenizer.ggml.eom_token_id"
+#define PAD "tokenizer.ggml.padding_token_id"
+
+gal_err gal_gguf_id(const gal_gguf *g, const char *key, int64_t limit, int32_t *out, const char *path,
+                    gal_diag *diag) {
+    uint64_t id = 0;
+    bool found = false;
+    gal_err err = gal_gguf_uint(g, key, &id, &found, diag);
+    /* What some writers put where a vocabulary has no padding. */
+    if (found && id == UINT32_MAX && strcmp(key, PAD) == 0) found = false;
+    *out = -1;
+    if (err || !found) return err;
+    if (id >= (uint64_t)GAL_MIN(limit, GAL_MAX_VOCAB))
+        return gal_fail(diag, GAL_EINPUT, "%s: %s: expected an id below %" PRId64 ", found %" PRIu64, path, key,
+                        limit, id);
+    *out = (int32_t)id;
+    return GAL_OK;
+}
+
+gal_err gal_gguf_check_ids(const gal_gguf *g, int64_t limit, const char *path, gal_diag *diag) {
+    static const char *const KEYS[] = { BOS,
+                                        EOS,
+                                        EOT,
+                                        EOM,
+                                        "tokenizer.ggml.unknown_token_id",
+                                        "tokenizer.ggml.fim_pre_token_id",
+                                        "tokenizer.ggml.fim_suf_token_id",
+                                        "tokenizer.ggml.fim_mid_token_id",
+                                        "tokenizer.ggml.fim_pad_token_id",
+                                        "tokenizer.ggml.fim_rep_token_id",
+                                        "tokenizer.ggml.fim_sep_token_id" };
+    gal_err err = GAL_OK;
+    int32_t id;
+    for (size_t i = 0; i < GAL_LEN(KEYS) && !err; i++) err = gal_gguf_id(g, KEYS[i], limit, &id, path, diag);
+    return err;
+}
+
 static int32_t id_of(reader *r, const char *key, int32_t fallback) {
-    bool absent = !gal_gguf_get(r->g, key);
-    return absent ? fallback : (int32_t)whole_of(r, key, 0, GAL_MAX_VOCAB - 1, -1);
+    int32_t id = -1;
+    if (!r->err && gal_gguf_get(r->g, key)) r->err = gal_gguf_id(r->g, key, GAL_MAX_VOCAB, &id, r->path, r->diag);
+    return gal_gguf_get(r->g, key) ? id : fallback;
 }
 
 /* The ids that end a text: the end of a sequence, of a turn, of a message. */
 static int32_t read_ends(reader *r, int32_t ids[GAL_MAX_EOS], int32_t fallback) {
-    static const char *const KEYS[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
-                                        "tokenizer.ggml.eom_token_id" };
+    static const char *const KEYS[] = { EOS, EOT, EOM };
     int32_t n = 0;
     for (size_t i = 0; i < GAL_LEN(KEYS); i++) {
         int32_t id = id_of(r, KEYS[i], i ? -1 : fallback);
@@ -369,9 +410,10 @@ gal_err gal_gguf_config(gal_config *out, const gal_gguf *g, const char *path, ga
     if (!r.err) refuse_others(&r);
     if (!r.err) read_layers(&r, &c);
     read_experts(&r, &c);
-    c.bos = id_of(&r, "tokenizer.ggml.bos_token_id", 1);
+    if (!r.err) r.err = gal_gguf_check_ids(g, c.V, path, diag);
+    c.bos = id_of(&r, BOS, 1);
     c.n_eos = read_ends(&r, c.eos, 2);
-    c.pad = id_of(&r, "tokenizer.ggml.padding_token_id", -1);
+    c.pad = id_of(&r, PAD, -1);
     if (!r.err) r.err = gal_config_check(&c, path, diag);
     if (r.err)
         gal_config_free(&c);
@@ -384,9 +426,9 @@ gal_err gal_gguf_generation(gal_generation *out, const gal_gguf *g, const char *
     reader r = { .g = g, .path = path, .diag = diag };
     gal_generation v;
     gal_generation_defaults(&v);
-    v.bos = id_of(&r, "tokenizer.ggml.bos_token_id", -1);
+    v.bos = id_of(&r, BOS, -1);
     v.n_eos = read_ends(&r, v.eos, -1);
-    v.pad = id_of(&r, "tokenizer.ggml.padding_token_id", -1);
+    v.pad = id_of(&r, PAD, -1);
     v.temperature = real_of(&r, "general.sampling.temp", 0, 1e6, -1);
     v.top_p = real_of(&r, "general.sampling.top_p", 0, 1, -1);
     v.min_p = real_of(&r, "general.sampling.min_p", 0, 1, -1);

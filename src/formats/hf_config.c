@@ -262,6 +262,12 @@ static void read_sizes(gal__keys *r, gal_config *c) {
     c->init_range = gal__key_real(r, "initializer_range", 0, 100, 0.02);
     c->bos = gal__key_token(r, "bos_token_id", 1);
     if (json_object_get(r->obj, "eos_token_id")) c->n_eos = gal__key_token_list(r, "eos_token_id", c->eos);
+    /* What a class has where the file says nothing is none in a smaller vocabulary. */
+    if (!json_object_get(r->obj, "bos_token_id") && c->bos >= c->V) c->bos = -1;
+    if (!json_object_get(r->obj, "eos_token_id") && c->eos[0] >= c->V) c->n_eos = 0;
+    gal__key_ids_below(r, "bos_token_id", &c->bos, 1, c->V);
+    gal__key_ids_below(r, "eos_token_id", c->eos, c->n_eos, c->V);
+    /* Fine-tunes have one beyond their rows; nothing looks it up. */
     c->pad = gal__key_token(r, "pad_token_id", -1);
     const char *dtype = gal__key_text(r, gal__key_get(r, "dtype") ? "dtype" : "torch_dtype", "float32");
     c->dtype = strcmp(dtype, "bfloat16") == 0 ? GAL_BF16 : strcmp(dtype, "float16") == 0 ? GAL_F16 : GAL_F32;

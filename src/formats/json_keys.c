@@ -90,3 +90,10 @@ int32_t gal__key_token_list(gal__keys *r, const char *key, int32_t ids[GAL_MAX_E
     }
     return n;
 }
+
+void gal__key_ids_below(gal__keys *r, const char *key, const int32_t *ids, int32_t n, int64_t vocab) {
+    for (int32_t i = 0; i < n; i++)
+        if (ids[i] >= vocab)
+            gal__key_fail(r, key, "expected ids below the size of the vocabulary, %" PRId64 ", found %" PRId32, vocab,
+                          ids[i]);
+}

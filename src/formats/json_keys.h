@@ -29,6 +29,8 @@ const char *gal__key_text(gal__keys *r, const char *key, const char *fallback);
 int32_t gal__key_token(gal__keys *r, const char *key, int32_t fallback);
 /* One id or a list of them; returns how many. */
 int32_t gal__key_token_list(gal__keys *r, const char *key, int32_t ids[GAL_MAX_EOS]);
+/* Those ids, of that key, are the vocabulary's. */
+void gal__key_ids_below(gal__keys *r, const char *key, const int32_t *ids, int32_t n, int64_t vocab);
 /* hf_config.c   A sliding window of any kind: a number, null, or a pattern that repeats down the c->L layers from
  * layer 0, null meaning full attention. v is the value of key. */
 void gal__key_window(gal__keys *r, const char *key, const json_t *v, gal_config *c);

@@ -75,13 +75,10 @@ static gal_err fill(arrays *a, const gal_gguf *g, const char *path, size_t *coun
 /* The text of the piece that a key names by id; NULL: the key is absent. */
 static gal_err control_piece(arrays *a, int i, const char **out, const gal_gguf *g, const char *path, const char *key,
                              size_t count, gal_diag *diag) {
-    uint64_t id = 0;
-    bool found = false;
-    gal_err err = gal_gguf_uint(g, key, &id, &found, diag);
+    int32_t id;
+    gal_err err = gal_gguf_id(g, key, (int64_t)count, &id, path, diag);
     *out = NULL;
-    if (err || !found) return err;
-    if (id >= count)
-        return gal_fail(diag, GAL_EINPUT, "%s: %s: expected an id below %zu, found %" PRIu64, path, key, count, id);
+    if (err || id < 0) return err;
     gal_buf_add(&a->control[i], a->pieces[id], a->lengths[id]);
     gal_buf_putc(&a->control[i], 0);
     if (a->control[i].oom) return gal_fail(diag, GAL_ENOMEM, "%s: %s: no memory", path, key);
@@ -108,6 +105,7 @@ static gal_err from_file(gal_tokenizer **out, const gal_gguf *g, const char *pat
     if (!err) err = control_piece(&a, 0, &v.bos, g, path, "tokenizer.ggml.bos_token_id", v.count, diag);
     if (!err) err = control_piece(&a, 1, &v.eos, g, path, "tokenizer.ggml.eos_token_id", v.count, diag);
     if (!err) err = control_piece(&a, 2, &v.pad, g, path, "tokenizer.ggml.padding_token_id", v.count, diag);
+    if (!err) err = gal_gguf_check_ids(g, (int64_t)v.count, path, diag);
     bool begins = true;
     if (!err) err = flag(g, "tokenizer.ggml.add_bos_token", &begins, diag);
     v.no_bos = !begins;

@@ -129,7 +129,7 @@ static gal_err defaults_of_file(gal_generation *out, gal_model *m, const char *p
     return err;
 }
 
-/* m: gets notes; NULL: nobody is told. */
+/* m: gets notes, and its vocabulary has the ids; NULL: nobody is told or asked. */
 static gal_err load_defaults(gal_generation *g, gal_model *m, const char *dir, gal_diag *diag) {
     gal_generation_defaults(g);
     if (gal_is_file(dir)) return defaults_of_file(g, m, dir, diag);
@@ -139,6 +139,7 @@ static gal_err load_defaults(gal_generation *g, gal_model *m, const char *dir, g
         err = gal_fail(diag, GAL_ENOMEM, "no memory for a path");
     } else if (gal_exists(path.data)) {
         err = gal_generation_read(g, path.data, diag);
+        if (!err && m) err = gal_generation_check(g, m->config.V, path.data, diag);
     }
     gal_buf_free(&path);
     return err;

@@ -64,6 +64,11 @@ static gal_err read_with(gal_config *out, const change *c, gal_diag *why) {
                                         "llama.vocab_size",
                                         "tokenizer.ggml.eos_token_id",
                                         "tokenizer.ggml.eot_token_id",
+                                        "tokenizer.ggml.eom_token_id",
+                                        "tokenizer.ggml.unknown_token_id",
+                                        "tokenizer.ggml.padding_token_id",
+                                        "tokenizer.ggml.fim_pre_token_id",
+                                        "tokenizer.ggml.fim_rep_token_id",
                                         "llama.rope.scaling.attn_factor",
                                         "llama.attention.sliding_window_pattern",
                                         "llama.attention.scale",
@@ -123,6 +128,11 @@ static void absent_or_other(void **state) {
     assert_true(fabs(c.query_beta - 0.1) < 1e-15); /* as it was written, not the f32 nearest to it */
     CHECK_OK(read_with(&c, &(change){ "tokenizer.ggml.eot_token_id", U32, 5, NULL }, diag));
     assert_true(c.n_eos == 2 && c.eos[0] == 2 && c.eos[1] == 5);
+    CHECK_OK(read_with(&c, &(change){ "tokenizer.ggml.fim_pre_token_id", U32, 5, NULL }, diag));
+    /* Beyond the rows, and what some writers have for none. */
+    CHECK_OK(read_with(&c, &(change){ "tokenizer.ggml.padding_token_id", U32, 6, NULL }, diag));
+    CHECK_OK(read_with(&c, &(change){ "tokenizer.ggml.padding_token_id", U32, 4294967295.0, NULL }, diag));
+    assert_int_equal(c.pad, -1);
 }
 
 static void write_and_read(gal_config *out, const gal_config *c, const gal_generation *g, gal_generation *made) {
@@ -265,6 +275,14 @@ static void refused(void **state) {
         { { "llama.attention.temperature_scale", F32, -0.1, NULL }, "llama.attention.temperature_scale" },
         { { "llama.attention.sliding_window_pattern", LIST, 1, NULL }, "llama.attention.sliding_window_pattern" },
         { { "tokenizer.ggml.eot_token_id", TEXT, 0, "</s>" }, "tokenizer.ggml.eot_token_id" },
+        { { "tokenizer.ggml.eos_token_id", U32, 6, NULL },
+          "tokenizer.ggml.eos_token_id: expected an id below 6, found 6" },
+        { { "tokenizer.ggml.eot_token_id", U32, 6, NULL }, "tokenizer.ggml.eot_token_id: expected an id below 6" },
+        { { "tokenizer.ggml.eom_token_id", U32, 6, NULL }, "tokenizer.ggml.eom_token_id: expected an id below 6" },
+        { { "tokenizer.ggml.unknown_token_id", U32, 6, NULL }, "tokenizer.ggml.unknown_token_id: expected an id" },
+        { { "tokenizer.ggml.unknown_token_id", U32, 4294967295.0, NULL }, "below 6, found 4294967295" },
+        { { "tokenizer.ggml.fim_pre_token_id", U32, 6, NULL }, "tokenizer.ggml.fim_pre_token_id: expected an id" },
+        { { "tokenizer.ggml.fim_rep_token_id", U32, 6, NULL }, "tokenizer.ggml.fim_rep_token_id: expected an id" },
         { { "llama.vocab_size", U32, 0, NULL }, "llama.vocab_size" },
         { { "llama.attention.scale", TEXT, 0, "1" }, "llama.attention.scale" },
         { { "llama.attention.causal", U32, 0, NULL }, "llama.attention.causal" },

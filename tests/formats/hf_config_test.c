@@ -85,11 +85,11 @@ static void test_variants(void **state) {
     CHECK_OK(read_with("\"sliding_window\": 7", &c, diag));
     assert_int_equal(c.window, 7);
     assert_null(c.layer_full);
-    CHECK_OK(read_with("\"eos_token_id\": [2, 5, 7], \"bos_token_id\": null, \"pad_token_id\": 11", &c, diag));
+    CHECK_OK(read_with("\"eos_token_id\": [2, 5, 7], \"bos_token_id\": null, \"pad_token_id\": 4000", &c, diag));
     assert_int_equal(c.n_eos, 3);
     assert_int_equal(c.eos[2], 7);
     assert_int_equal(c.bos, -1);
-    assert_int_equal(c.pad, 11);
+    assert_int_equal(c.pad, 4000); /* fine-tunes have such */
     CHECK_OK(read_with("\"eos_token_id\": null", &c, diag));
     assert_int_equal(c.n_eos, 0);
     CHECK_OK(read_with("\"torch_dtype\": \"bfloat16\", \"tie_word_embeddings\": true", &c, diag));
@@ -230,6 +230,9 @@ static const char *const REFUSED[][2] = {
     { "\"eos_token_id\": [1,2,3,4,5,6,7,8,9]", "at most 8" },
     { "\"eos_token_id\": [\"2\"]", "eos_token_id" },
     { "\"bos_token_id\": 10000000000", "bos_token_id" },
+    { "\"eos_token_id\": [2, 131]",
+      "config.json: eos_token_id: expected ids below the size of the vocabulary, 131, found 131" },
+    { "\"bos_token_id\": 131", "bos_token_id: expected ids below" },
     { "\"rope_theta\": 0", "rope_theta" },
     { "\"rope_theta\": -1e4", "rope_theta" },
     { "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8}", "\"llama3\"" },

@@ -76,10 +76,9 @@ static void both_copies(void **state) {
     check_logits("tests/golden/ministral-fp8", "own");
 }
 
-/* tokenizer.ggml.add_bos_token says whether prompts begin with bos; absent, they do. */
-static void beginning(void **state) {
-    (void)state;
-    enum { FIRST = 5, ALL = FIRST + 256 };
+enum { FIRST = 5, ALL = FIRST + 256 };
+
+static void put_vocabulary(gal_gguf_writer *w) {
     static const char *pieces[ALL] = { "<unk>", "<s>", "</s>", "\xe2\x96\x81", "a" };
     static float scores[ALL] = { 0, 0, 0, -1, -2 };
     static int32_t types[ALL] = { 2, 3, 3, 1, 1 };
@@ -89,6 +88,42 @@ static void beginning(void **state) {
         pieces[FIRST + i] = bytes[i];
         types[FIRST + i] = 6;
     }
+    gal_gguf_put_string(w, "tokenizer.ggml.model", "llama", 5);
+    gal_gguf_put_strings(w, "tokenizer.ggml.tokens", pieces, NULL, ALL);
+    gal_gguf_put_numbers(w, "tokenizer.ggml.scores", GAL_GGUF_F32, scores, ALL);
+    gal_gguf_put_numbers(w, "tokenizer.ggml.token_type", GAL_GGUF_I32, types, ALL);
+}
+
+/* Whatever a file gives a meaning by its id has to be a piece. */
+static void special_ids(void **state) {
+    (void)state;
+    static const char *const KEYS[] = { "tokenizer.ggml.bos_token_id",     "tokenizer.ggml.eos_token_id",
+                                        "tokenizer.ggml.padding_token_id", "tokenizer.ggml.eot_token_id",
+                                        "tokenizer.ggml.unknown_token_id", "tokenizer.ggml.fim_mid_token_id" };
+    for (size_t i = 0; i < 2 * GAL_LEN(KEYS); i++) {
+        char folder[256], path[400];
+        gal_gguf_writer *w = NULL;
+        gal_tokenizer *t = NULL;
+        gal_diag why = { 0 };
+        bool good = i % 2;
+        make_folder(folder);
+        (void)snprintf(path, sizeof path, "%s/v.gguf", folder);
+        CHECK_OK(gal_gguf_writer_new(&w, diag));
+        put_vocabulary(w);
+        gal_gguf_put_u32(w, KEYS[i / 2], good ? ALL - 1 : ALL);
+        CHECK_OK(gal_gguf_write(w, path, diag));
+        assert_int_equal(gal_gguf_tokenizer(&t, path, &why), good ? GAL_OK : GAL_EINPUT);
+        if (!good && !(strstr(why.text, KEYS[i / 2]) && strstr(why.text, ": expected an id below 261, found 261")))
+            fail_msg("%s", why.text);
+        gal_tokenizer_free(t);
+        gal_gguf_writer_free(w);
+        remove_folder(folder);
+    }
+}
+
+/* tokenizer.ggml.add_bos_token says whether prompts begin with bos; absent, they do. */
+static void beginning(void **state) {
+    (void)state;
     for (int said = -1; said <= 1; said++) {
         char folder[256], path[400];
         gal_gguf_writer *w = NULL;
@@ -97,10 +132,7 @@ static void beginning(void **state) {
         make_folder(folder);
         (void)snprintf(path, sizeof path, "%s/v.gguf", folder);
         CHECK_OK(gal_gguf_writer_new(&w, diag));
-        gal_gguf_put_string(w, "tokenizer.ggml.model", "llama", 5);
-        gal_gguf_put_strings(w, "tokenizer.ggml.tokens", pieces, NULL, ALL);
-        gal_gguf_put_numbers(w, "tokenizer.ggml.scores", GAL_GGUF_F32, scores, ALL);
-        gal_gguf_put_numbers(w, "tokenizer.ggml.token_type", GAL_GGUF_I32, types, ALL);
+        put_vocabulary(w);
         if (said >= 0) gal_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", said);
         CHECK_OK(gal_gguf_write(w, path, diag));
         CHECK_OK(gal_gguf_tokenizer(&t, path, diag));
@@ -188,9 +220,10 @@ static const char *const FOLDERS[] = {
 };
 
 int main(void) {
-    struct CMUnitTest tests[GAL_LEN(FOLDERS) + 4] = { cmocka_unit_test(beginning), cmocka_unit_test(layout_by_name),
-                                                      cmocka_unit_test(other_kinds), cmocka_unit_test(both_copies) };
+    struct CMUnitTest tests[GAL_LEN(FOLDERS) + 5] = { cmocka_unit_test(beginning), cmocka_unit_test(layout_by_name),
+                                                      cmocka_unit_test(other_kinds), cmocka_unit_test(both_copies),
+                                                      cmocka_unit_test(special_ids) };
     for (size_t i = 0; i < GAL_LEN(FOLDERS); i++)
-        tests[i + 4] = (struct CMUnitTest){ FOLDERS[i], logits, NULL, NULL, (void *)(uintptr_t)FOLDERS[i] };
+        tests[i + 5] = (struct CMUnitTest){ FOLDERS[i], logits, NULL, NULL, (void *)(uintptr_t)FOLDERS[i] };
     return cmocka_run_group_tests_name("layouts", tests, NULL, NULL);
 }
