@@ -63,6 +63,13 @@ int gal_utf8_next(const char *s, size_t n, uint32_t *cp) {
     return len;
 }
 
+bool gal_utf8_valid(const char *s, size_t n) {
+    uint32_t cp;
+    int len = 1;
+    for (; n && len; s += len, n -= (size_t)len) len = gal_utf8_next(s, n, &cp);
+    return len != 0;
+}
+
 int gal_utf8_put(char out[4], uint32_t cp) {
     if (cp > 0x10FFFF || (cp >= 0xD800 && cp <= 0xDFFF)) return 0;
     if (cp < 0x80) {

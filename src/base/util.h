@@ -10,7 +10,8 @@ int64_t gal_unix_time_s(void);
 /* Decodes one character at s (n > 0 bytes left). Returns its length in bytes, or 0 if s does not begin with a valid
  * sequence (overlong forms, surrogates and values above U+10FFFF are invalid). */
 int gal_utf8_next(const char *s, size_t n, uint32_t *cp);
-int gal_utf8_put(char out[4], uint32_t cp); /* returns the length, 0 if cp is no scalar value */
+bool gal_utf8_valid(const char *s, size_t n); /* all of it */
+int gal_utf8_put(char out[4], uint32_t cp);   /* returns the length, 0 if cp is no scalar value */
 /* Length of the longest prefix of s that ends on a whole character or on bytes that can never become one: what a
  * stream may already show. */
 size_t gal_utf8_complete(const char *s, size_t n);

@@ -322,7 +322,7 @@ static gal_err read_chat(gal_chat *c, const char *dir, gal_diag *diag) {
     if (gal_is_dir(dir)) return gal_chat_of_folder(c, dir, diag);
     gal_gguf *g = NULL;
     gal_err err = gal_gguf_open(&g, dir, diag);
-    if (!err) err = gal_chat_of_file(c, g, diag);
+    if (!err) err = gal_chat_of_file(c, g, dir, diag);
     gal_gguf_close(g);
     return err;
 }

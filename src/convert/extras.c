@@ -2,8 +2,10 @@
  * Refuses damaged files; a vocabulary of a kind that we do not read is left out with a note. SPDX-License-Identifier:
  * Apache-2.0 */
 #include "base/mem.h"
+#include "base/util.h"
 #include "convert/job.h"
 #include "formats/gguf.h"
+#include "formats/json.h"
 #include "infer/lm.h"
 
 #include <string.h>
@@ -55,6 +57,20 @@ static gal_err read_folder(gal__extras *e, const gal__job *j, gal_diag *diag) {
 /* ---- GGUF files -------------------------------------------------------------------------------------------------
  */
 
+/* They come into JSON, which holds nothing but Unicode. Names are parts of keys, whose bytes were checked; so were
+ * those of the vocabulary. */
+static gal_err check_templates(const gal_chat *c, const char *path, gal_diag *diag) {
+    for (size_t i = 0; i < c->n_templates; i++) {
+        const gal_chat_template *t = &c->templates[i];
+        char shown[GAL__SHOW];
+        if (!gal_utf8_valid(t->text, strlen(t->text)))
+            return gal_fail(diag, GAL_EINPUT,
+                            "%s: tokenizer.chat_template%s%s: expected text in UTF-8, found other bytes", path,
+                            t->name ? "." : "", t->name ? gal__show(shown, t->name) : "");
+    }
+    return GAL_OK;
+}
+
 static gal_err read_file(gal__extras *e, const gal__job *j, gal_diag *diag) {
     const char *path = gal_source_path(j->s), *kind = "";
     size_t n = 0;
@@ -62,7 +78,8 @@ static gal_err read_file(gal__extras *e, const gal__job *j, gal_diag *diag) {
     gal_gguf *g = NULL;
     gal_err err = gal_gguf_open(&g, path, diag);
     if (!err) err = gal_gguf_generation(&e->generation, g, path, diag);
-    if (!err) err = gal_chat_of_file(&e->chat, g, diag);
+    if (!err) err = gal_chat_of_file(&e->chat, g, path, diag);
+    if (!err) err = check_templates(&e->chat, path, diag);
     if (!err) err = gal_gguf_string(g, "tokenizer.ggml.model", &kind, &n, &found, diag);
     if (!err && found && n == 4 && memcmp(kind, "gpt2", 4) == 0)
         gal__job_note(j, "%s: its vocabulary is left out: the kind \"gpt2\" is not supported yet", path);

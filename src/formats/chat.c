@@ -91,7 +91,7 @@ static int flag(const gal_gguf *g, const char *key, gal_err *err, gal_diag *diag
     return found ? value : -1;
 }
 
-static gal_err read_keys(gal_chat *c, const gal_gguf *g, gal_diag *diag) {
+static gal_err read_keys(gal_chat *c, const gal_gguf *g, const char *path, gal_diag *diag) {
     static const char KEY[] = "tokenizer.chat_template";
     gal_err err = GAL_OK;
     for (size_t i = 0; !err && i < gal_gguf_keys(g); i++) {
@@ -101,8 +101,9 @@ static gal_err read_keys(gal_chat *c, const gal_gguf *g, gal_diag *diag) {
         const char *text = NULL;
         size_t n = 0;
         err = gal_gguf_string(g, v->key, &text, &n, NULL, diag);
+        char shown[GAL__SHOW];
         if (!err && n && memchr(text, 0, n))
-            err = gal_fail(diag, GAL_EINPUT, "%s: expected text, found U+0000", v->key);
+            err = gal_fail(diag, GAL_EINPUT, "%s: %s: expected text, found U+0000", path, gal__show(shown, v->key));
         if (!err) err = add_template(c, *tail ? tail + 1 : NULL, text, n, diag);
     }
     c->add_bos = flag(g, "tokenizer.ggml.add_bos_token", &err, diag);
@@ -110,9 +111,9 @@ static gal_err read_keys(gal_chat *c, const gal_gguf *g, gal_diag *diag) {
     return err;
 }
 
-gal_err gal_chat_of_file(gal_chat *c, const gal_gguf *g, gal_diag *diag) {
+gal_err gal_chat_of_file(gal_chat *c, const gal_gguf *g, const char *path, gal_diag *diag) {
     *c = (gal_chat){ .add_bos = -1, .add_eos = -1 };
-    return read_keys(c, g, diag);
+    return read_keys(c, g, path, diag);
 }
 
 gal_err gal_chat_of_folder(gal_chat *c, const char *dir, gal_diag *diag) {

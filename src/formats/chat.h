@@ -19,8 +19,8 @@ typedef struct gal_chat {
 /* chat_template.jinja, else tokenizer_config.json's, else chat_template.json's; none is no error. After a failure,
  * too, *c is to be freed. */
 gal_err gal_chat_of_folder(gal_chat *c, const char *dir, gal_diag *diag);
-/* tokenizer.chat_template and tokenizer.chat_template.NAME. */
-gal_err gal_chat_of_file(gal_chat *c, const gal_gguf *g, gal_diag *diag);
+/* tokenizer.chat_template and tokenizer.chat_template.NAME; path is for messages. */
+gal_err gal_chat_of_file(gal_chat *c, const gal_gguf *g, const char *path, gal_diag *diag);
 const char *gal_chat_default(const gal_chat *c); /* NULL: none */
 void gal_chat_free(gal_chat *c);
 

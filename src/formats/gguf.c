@@ -47,13 +47,7 @@ const char *gal__gguf_bad_name(const char *s, uint64_t n, uint64_t most) {
     if (!n) return "is empty";
     if (n > most) return "is too long";
     if (memchr(s, 0, (size_t)n)) return "holds a NUL";
-    uint32_t cp;
-    for (size_t i = 0; i < n;) {
-        int len = gal_utf8_next(s + i, (size_t)n - i, &cp);
-        if (!len) return "is not UTF-8";
-        i += (size_t)len;
-    }
-    return NULL;
+    return gal_utf8_valid(s, (size_t)n) ? NULL : "is not UTF-8";
 }
 
 const char *gal__gguf_tensor_bytes(uint32_t type, int ndim, const int64_t *dim, uint64_t *bytes,

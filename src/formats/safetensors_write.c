@@ -125,13 +125,6 @@ static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
     return err ? gal_fail(diag, err, "%s: writing failed", p->path) : GAL_OK;
 }
 
-static bool is_utf8(const char *s) {
-    uint32_t cp;
-    int len = 1;
-    for (size_t left = strlen(s); left && len; s += len, left -= (size_t)len) len = gal_utf8_next(s, left, &cp);
-    return len != 0;
-}
-
 static gal_err refuse_twins(const plan *p, gal_diag *diag) {
     json_t *seen = json_object();
     gal_err err = seen ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "%s: no memory", p->path);
@@ -140,7 +133,7 @@ static gal_err refuse_twins(const plan *p, gal_diag *diag) {
         const char *name = p->order[i]->name;
         if (json_object_get(seen, name) || strcmp(name, "__metadata__") == 0)
             err = gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\" is there twice", p->path, gal__show(shown, name));
-        else if (!is_utf8(name))
+        else if (!gal_utf8_valid(name, strlen(name)))
             err = gal_fail(diag, GAL_EINPUT, "%s: the name \"%s\" is not UTF-8", p->path, gal__show(shown, name));
         else if (json_object_set_new(seen, name, json_true()))
             err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", p->path);
