@@ -112,7 +112,8 @@ static gal_err run(gal_cli *cli) {
     gal_dev *dev = NULL;
     gal_imatrix m = { 0 };
     gal_cli_catch_interrupts();
-    gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
+    gal_err err = gal_imatrix_may_replace(output, &cli->diag);
+    if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
     if (!err)
         err = gal_cli_calibrate(cli, &m, dev, cli->operands[0], cli->operands[1], gal_cli_int(cli, "chunk"),
                                 gal_cli_int(cli, "max-tokens"), gal_cli_layout(cli));
@@ -130,7 +131,7 @@ static const gal_option OPTIONS[] = {
       .letter = 'o',
       .kind = GAL_V_FILE,
       .value = "FILE",
-      .help = "the importance matrix to write" },
+      .help = "the importance matrix to write; replaces another one, but no other file" },
     { .name = "chunk",
       .kind = GAL_V_INT,
       .value = "N",

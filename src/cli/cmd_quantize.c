@@ -1,9 +1,11 @@
 /* cmd_quantize.c - `galerne quantize`: a model's weights in fewer bits. SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
 #include "base/util.h"
 #include "cli/calibrate.h"
 #include "cli/commands.h"
 #include "cli/io.h"
 #include "convert/quantise.h"
+#include "models/model.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -174,6 +176,14 @@ static gal_err choose(gal_cli *cli, gal_quantise *q) {
     return gal_quantise_recipe(q, cli->operands[1], gal_cli_given(cli, "pure"), &cli->diag);
 }
 
+/* Before work begins: what is at the output may go, and a file as the source is a model that would load; a folder is
+ * loaded by gal_quantise_open(). */
+static gal_err check_places(gal_cli *cli, const char *output) {
+    const char *model = cli->operands[0];
+    gal_err err = gal_gguf_may_replace(output, &cli->diag);
+    return err || !gal_is_file(model) ? err : gal_model_check_gguf(model, &cli->diag);
+}
+
 static gal_err quantize(gal_cli *cli, gal_quantise *q, const char *output) {
     note_importance(cli, q);
     gal_err err = choose(cli, q);
@@ -197,6 +207,7 @@ static gal_err run(gal_cli *cli) {
     const char *imatrix = gal_cli_string(cli, "imatrix"), *text = gal_cli_string(cli, "calibrate");
     gal_err err = GAL_OK;
     if (imatrix && text) err = gal_cli_usage(cli, "--imatrix and --calibrate: one of them");
+    if (!err) err = check_places(cli, output);
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
     if (!err && imatrix) err = gal_imatrix_read(&m, imatrix, &cli->diag);
     if (!err && text) err = gal_cli_calibrate(cli, &m, dev, cli->operands[0], text, CHUNK, 0, gal_cli_layout(cli));
@@ -218,7 +229,11 @@ static gal_err run(gal_cli *cli) {
 }
 
 static const gal_option OPTIONS[] = {
-    { .name = "output", .letter = 'o', .kind = GAL_V_FILE, .value = "FILE", .help = "the GGUF file to write" },
+    { .name = "output",
+      .letter = 'o',
+      .kind = GAL_V_FILE,
+      .value = "FILE",
+      .help = "the GGUF file to write; replaces a GGUF file, but no other" },
     { .name = "size",
       .kind = GAL_V_STRING,
       .value = "BYTES",

@@ -20,6 +20,9 @@ typedef struct gal_gguf gal_gguf;
 
 /* A file that begins as one does. */
 bool gal_is_gguf(const char *path);
+/* Whether a GGUF file may be written to path: it may replace another one and an empty file; GAL_EINPUT: any other
+ * file. Devices and the like are written to, folders are for the writing to refuse. */
+gal_err gal_gguf_may_replace(const char *path, gal_diag *diag);
 /* Of a split file ("name-00001-of-00003.gguf") any part may be named: all parts are opened. */
 gal_err gal_gguf_open(gal_gguf **out, const char *path, gal_diag *diag);
 /* One file from memory, which is borrowed until closed; a part of a split file stays alone. path is for messages. */

@@ -332,3 +332,17 @@ gal_err gal_imatrix_read(gal_imatrix *out, const char *path, gal_diag *diag) {
     gal_map_close(&map);
     return err;
 }
+
+gal_err gal_imatrix_may_replace(const char *path, gal_diag *diag) {
+    gal_map map = { 0 };
+    gal_imatrix m = { 0 };
+    gal_diag why = { 0 };
+    if (!gal_exists(path) || !gal_is_file(path)) return GAL_OK;
+    gal_err err = gal_map_open(&map, path, &why);
+    if (!err && map.bytes) err = gal_imatrix_parse(&m, map.data, map.bytes, path, &why);
+    if (err == GAL_EINPUT && map.bytes)
+        (void)gal_fail(diag, err, "%s: is no importance matrix, so that it is not replaced", path);
+    gal_imatrix_free(&m);
+    gal_map_close(&map);
+    return err ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
+}

@@ -37,6 +37,9 @@ void gal_imatrix_free(gal_imatrix *m); /* leaves {0} */
 gal_err gal_imatrix_read(gal_imatrix *out, const char *path, gal_diag *diag);
 gal_err gal_imatrix_parse(gal_imatrix *out, const void *bytes, size_t n, const char *path, gal_diag *diag);
 
+/* Whether one may be written to path: it may replace another one and an empty file; GAL_EINPUT: any other file. */
+gal_err gal_imatrix_may_replace(const char *path, gal_diag *diag);
+
 /* The older kind has no counts for matrices: one that was never reached gets ones; a weight of which none was reached
  * is left out. */
 typedef enum gal_imatrix_kind { GAL_IMATRIX_GGUF, GAL_IMATRIX_OLDER } gal_imatrix_kind;

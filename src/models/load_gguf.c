@@ -35,14 +35,19 @@ static gal_err move(gal_w *w, gal_dtype to, gal_diag *diag) {
     return GAL_OK;
 }
 
-static gal_err take(gal_w *w, const gal_gguf_tensor *t, gal_diag *diag) {
+static gal_err check(const gal_w *w, const gal_gguf_tensor *t, gal_diag *diag) {
     gal_err err = gal__check_shape(w, t->file, t->ndim, t->dim, diag);
     if (err) return err;
     const gal_block_info *info = gal_block_info_of(t->type);
-    w->file = t->file;
     if (!info || !info->reads)
         return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\": its type %s cannot be computed with", t->file, w->name,
                         gal_gguf_type_name(t->type));
+    return GAL_OK;
+}
+
+/* A tensor that was checked. */
+static gal_err take(gal_w *w, const gal_gguf_tensor *t, gal_diag *diag) {
+    w->file = t->file;
     w->data = (void *)(uintptr_t)t->data; /* read-only; gal_w has one pointer for both kinds of memory */
     w->owned = false;
     if (plain(t->type, &w->dtype)) {
@@ -90,7 +95,8 @@ static bool is_weight(const gal_model *m, const gal_gguf *g, const gal_gguf_tens
     return gal_model_weight(m, t->name) != NULL;
 }
 
-static gal_err take_all(gal_model *m, const char *path, const gal_gguf *g, gal_diag *diag) {
+/* only_check: no weight is given its data. */
+static gal_err take_all(gal_model *m, const char *path, const gal_gguf *g, bool only_check, gal_diag *diag) {
     for (size_t i = 0; i < m->n_weights; i++) {
         const gal_gguf_tensor *t = NULL;
         gal_gguf_tensor view;
@@ -99,7 +105,8 @@ static gal_err take_all(gal_model *m, const char *path, const gal_gguf *g, gal_d
         if (!t)
             return gal_fail(diag, GAL_EINPUT, "%s: tensor \"%s\" is missing; the metadata ask for it", path,
                             m->weights[i].name);
-        err = take(&m->weights[i], t, diag);
+        err = check(&m->weights[i], t, diag);
+        if (!err && !only_check) err = take(&m->weights[i], t, diag);
         if (err) return err;
     }
     if (gal_gguf_count(g) == m->n_weights && !m->config.experts) return GAL_OK;
@@ -112,7 +119,7 @@ static gal_err take_all(gal_model *m, const char *path, const gal_gguf *g, gal_d
     return GAL_OK;
 }
 
-gal_err gal__load_gguf(gal_model **out, const char *path, gal_diag *diag) {
+static gal_err load(gal_model **out, const char *path, bool only_check, gal_diag *diag) {
     gal_gguf *g = NULL;
     gal_config config;
     gal_config_defaults(&config);
@@ -129,10 +136,13 @@ gal_err gal__load_gguf(gal_model **out, const char *path, gal_diag *diag) {
     m->files = g;
     m->files_free = close_file;
     m->files_bring = bring_file;
-    err = take_all(m, path, g, diag);
-    if (err)
+    err = take_all(m, path, g, only_check, diag);
+    if (err || only_check)
         gal_model_free(m);
     else
         *out = m;
     return err;
 }
+
+gal_err gal__load_gguf(gal_model **out, const char *path, gal_diag *diag) { return load(out, path, false, diag); }
+gal_err gal_model_check_gguf(const char *path, gal_diag *diag) { return load(NULL, path, true, diag); }

@@ -100,6 +100,9 @@ gal_err gal_mistral_declare(gal_model *m, gal_diag *diag);
  * more than one. */
 gal_err gal_model_load_as(gal_model **out, const char *path, gal_layout layout, gal_diag *diag);
 gal_err gal_model_load(gal_model **out, const char *path, gal_diag *diag); /* any */
+/* Whether the GGUF file would load: its configuration, its tensors and their shapes, as loading does and with its
+ * messages; nothing is copied, no number is read. */
+gal_err gal_model_check_gguf(const char *path, gal_diag *diag);
 /* Bytes of the weights that lie in mapped files. */
 uint64_t gal_model_mapped_bytes(const gal_model *m);
 /* Adds "file" "what" to m->notes, up to a fixed number. */
