@@ -34,6 +34,8 @@ bool gal_exists(const char *path);
 bool gal_same_file(const char *a, const char *b);
 /* Whether a file or folder is `outer`, or lies in it. */
 bool gal_within(const char *path, const char *outer);
+/* GAL_EIO, as when it is written, unless the folder is there that path would lie in, and lets one make something. */
+gal_err gal_check_parent(const char *path, gal_diag *diag);
 /* Makes path and its parents; an existing folder is fine. */
 gal_err gal_make_dirs(const char *path, gal_diag *diag);
 /* Removes a folder with everything in it, or a file; a path that does not exist is fine. */

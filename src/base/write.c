@@ -271,3 +271,10 @@ gal_err gal_write_memory(gal_buf *out, const char *name, gal_err (*emit)(gal_sin
     gal_free(s);
     return err;
 }
+
+gal_err gal_check_parent(const char *path, gal_diag *diag) {
+    char dir[PATH_MAX], inside[PATH_MAX + 2];
+    (void)snprintf(inside, sizeof inside, "%s/.", parent_of(dir, path)); /* of a file that is an error, too */
+    bool can = !gal_fault(GAL_FAULT_LOOK) && access(inside, W_OK | X_OK) == 0;
+    return can ? GAL_OK : gal_fail_write(diag, path, errno, 0);
+}

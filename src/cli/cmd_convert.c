@@ -90,9 +90,11 @@ static gal_err report(gal_cli *cli, const gal_convert_result *r, const gal_merge
         (void)snprintf(kl, sizeof kl, ", \"kl\": %.9g, \"kl_99\": %.9g, \"same_top\": %.9g, \"tokens\": %lld", m->kl,
                        m->kl_99, m->agree, (long long)m->tokens);
     if (cli->json)
-        printf("{\"tensors\": %zu, \"kept\": %zu, \"merged\": %zu, \"files\": %zu, \"bytes\": %llu, "
-               "\"parameters\": %lld%s}\n",
-               r->tensors, r->kept, r->merged, r->files, (unsigned long long)r->bytes, (long long)r->params, kl);
+        printf(
+            "{\"tensors\": %zu, \"kept\": %zu, \"merged\": %zu, \"rounded\": %zu, \"files\": %zu, \"bytes\": %llu, "
+            "\"parameters\": %lld%s}\n",
+            r->tensors, r->kept, r->merged, r->rounded, r->files, (unsigned long long)r->bytes, (long long)r->params,
+            kl);
     else if (!cli->quiet)
         printf("%s: %s parameters, %s in %zu tensors, %zu of them bit for bit; %zu file%s, %.1f s\n",
                cli->operands[1], gal_cli_count_text(a, sizeof a, r->params),
@@ -157,7 +159,7 @@ static const gal_option OPTIONS[] = {
       .value = "SIZE",
       .fallback = "5G",
       .help = "most bytes of a file with weights in a folder" },
-    { .name = "force", .help = "replace the model that is at OUT" },
+    { .name = "force", .help = "replace the model that is at OUT: a GGUF file, or a folder with a model in it" },
     { .name = "lora",
       .kind = GAL_V_STRING,
       .value = "DIR[:SCALE]",
@@ -182,7 +184,8 @@ const gal_command gal_cmd_convert = {
     .text =
         "Layouts: hf, a folder as Hugging Face's tools have it (config.json); own, a folder as Mistral publishes it "
         "(params.json); gguf, one file with everything in it.\n\n"
-        "Numbers keep their bits where the layout has their format; blocks and FP8 become bf16 in folders. "
+        "Numbers keep their bits where the layout has their format; blocks and FP8 become bf16 in folders, "
+        "FP8 in GGUF files, too; how many numbers that rounds is said. "
         "Vocabulary, "
         "chat template and sampling defaults go along, between folders also the licence and other files that "
         "belong to a model. What is left out is said. OUT is whole or not there at all.",

@@ -11,6 +11,7 @@
 /* Names of what is in the making and of what is on its way out; a killed run's are cleared away by the next. */
 #define UNFINISHED ".unfinished-"
 #define REMOVED ".removed-"
+#define FILE_INSIDE "model.gguf" /* a file, while it is made */
 
 void gal_convert_options_init(gal_convert_options *o) {
     *o = (gal_convert_options){ .from = GAL_LAYOUT_ANY, .shard_bytes = GAL_CONVERT_SHARD_BYTES };
@@ -58,7 +59,7 @@ static gal_err place_of(place *p, const char *to, gal_diag *diag) {
     return GAL_OK;
 }
 
-/* What force may replace: a file for a file; a folder with a model in it for a folder. */
+/* What force may replace: a GGUF file for a file; a folder with a model in it for a folder. */
 static gal_err check_there(const place *p, const gal_convert_options *o, gal_diag *diag) {
     const char *to = p->to.data;
     bool folder = gal_is_dir(to), file = o->to == GAL_LAYOUT_GGUF;
@@ -66,7 +67,7 @@ static gal_err check_there(const place *p, const gal_convert_options *o, gal_dia
     if (folder && file) return gal_fail(diag, GAL_EINPUT, "%s: is a folder, expected a file to write", to);
     if (!folder && !file) return gal_fail(diag, GAL_EINPUT, "%s: is a file, expected a folder to make", to);
     if (file) {
-        if (o->force && gal_is_file(to)) return GAL_OK;
+        if (o->force && gal_is_file(to)) return gal_gguf_may_replace(to, diag);
         return gal_fail(diag, GAL_EINPUT, "%s: is there already; --force replaces it", to);
     }
     char **names = NULL;
@@ -127,7 +128,7 @@ static gal_err make(gal__job *j, const place *p, gal_diag *diag) {
     gal_err err = gal_remove_tree(p->making.data, diag);
     if (j->o->making) j->o->making(j->o->user, p->making.data);
     if (!err) err = gal_make_dirs(p->making.data, diag);
-    if (!err && file && !gal_path_join(&made, p->making.data, "model.gguf"))
+    if (!err && file && !gal_path_join(&made, p->making.data, FILE_INSIDE))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", p->to.data);
     const char *at = file ? made.data : p->making.data;
     if (!err) err = file ? gal__write_gguf(j, at, diag) : gal__write_folder(j, at, diag);
@@ -138,13 +139,39 @@ static gal_err make(gal__job *j, const place *p, gal_diag *diag) {
     return err;
 }
 
+/* What fails while it is made is known to the user by the name that it was to have. */
+static void fail_named(const place *p, bool file, gal_err err, const char *text, gal_diag *diag) {
+    static const char INSIDE[] = "/" FILE_INSIDE;
+    gal_buf b = { 0 };
+    const char *rest = text;
+    for (const char *s; (s = strstr(rest, p->making.data)) != NULL;) {
+        gal_buf_add(&b, rest, (size_t)(s - rest));
+        gal_buf_puts(&b, p->to.data);
+        rest = s + p->making.len;
+        if (file && strncmp(rest, INSIDE, sizeof INSIDE - 1) == 0) rest += sizeof INSIDE - 1;
+    }
+    gal_buf_puts(&b, rest);
+    (void)gal_fail(diag, err, "%s", b.oom ? text : b.data);
+    gal_buf_free(&b);
+}
+
+/* Where nobody chose a type; rounding of chosen ones is what was asked for. */
+static void note_rounded(const gal__job *j) {
+    const gal_convert_result *r = &j->result;
+    if (!r->rounded || j->o->dtype != GAL_CONVERT_SAME || j->o->requantise) return;
+    gal__job_note(j, "%lld of %lld numbers, in %zu of %zu tensors, were rounded to bf16: --dtype f32 keeps them",
+                  (long long)r->numbers, (long long)r->params, r->rounded, r->tensors);
+}
+
 gal_err gal_convert_model(const char *from, const char *to, const gal_convert_options *o, gal_convert_result *result,
                           gal_diag *diag) {
     GAL_ASSERT(o->to < GAL_LAYOUTS);
     gal_source *s = NULL;
     place p = { 0 };
     gal__job j = { .o = o };
+    gal_diag why = { 0 };
     gal_err err = place_of(&p, to, diag);
+    if (!err) err = gal_check_parent(p.to.data, diag);
     if (!err) err = check_there(&p, o, diag);
     if (!err) err = gal_source_open(&s, from, o->from, o->to, diag);
     for (size_t i = 0; i < o->n_adapters && !err; i++)
@@ -154,11 +181,14 @@ gal_err gal_convert_model(const char *from, const char *to, const gal_convert_op
         j.s = s;
         err = gal__job_begin(&j, diag);
     }
-    if (!err) err = gal_make_dirs(p.parent.data, diag);
     if (!err) err = check_room(&p, &j, diag);
     for (size_t i = 0; !err && i < gal_source_model(s)->n_notes; i++)
         gal__job_note(&j, "%s", gal_source_model(s)->notes[i]);
-    if (!err) err = make(&j, &p, diag);
+    if (!err) {
+        err = make(&j, &p, &why);
+        if (err) fail_named(&p, o->to == GAL_LAYOUT_GGUF, err, why.text, diag);
+        if (!err) note_rounded(&j);
+    }
     if (!err && result) *result = j.result;
     gal__job_end(&j);
     gal_source_close(s);

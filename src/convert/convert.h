@@ -25,8 +25,9 @@ typedef enum gal_convert_dtype {
 typedef struct gal_convert_options {
     gal_layout from; /* GAL_LAYOUT_ANY, or the one to read of a folder that has more than one */
     gal_layout to;
-    /* SAME: as it lies; blocks and FP8 become bf16 where the layout has no such thing. In a GGUF file vectors are
-     * always f32, as its readers expect; from one, they become as short as the matrices where no bit is lost. */
+    /* SAME: as it lies; blocks and FP8 become bf16 where the layout has no such thing; a note counts what that
+     * rounds. In a GGUF file vectors are always f32, as its readers expect; from one, they become as short as the
+     * matrices where no bit is lost. */
     gal_convert_dtype dtype;
     /* Low-rank adapters to merge, besides those that the model has (a run directory's): numbers become W + strength
      * scale B A, computed in f32. Matrices are bf16 then where dtype is SAME; with `requantise` each has the type
@@ -49,6 +50,8 @@ typedef struct gal_convert_options {
 typedef struct gal_convert_result {
     size_t tensors, kept; /* kept: whose numbers have the bits of the source */
     size_t merged;        /* that adapters were added to */
+    size_t rounded;       /* with numbers that did not fit the type and were rounded, */
+    int64_t numbers;      /* and how many those are */
     size_t files;         /* with tensors in them */
     uint64_t bytes;       /* of tensors */
     int64_t params;

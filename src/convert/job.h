@@ -22,7 +22,8 @@ typedef struct gal__job {
 typedef struct gal__stream {
     gal__job *job;
     size_t i;
-    int64_t at; /* numbers written */
+    int64_t at;      /* numbers written, */
+    int64_t rounded; /* and those of them that are others than they were */
 } gal__stream;
 
 /* numbers.c   Chooses types, counts bytes; {0} with s and o set to begin. */

@@ -38,15 +38,17 @@ static uint32_t matrix_type(const gal__job *j, uint32_t from) {
     return plain(from) || holds ? from : GAL_BLOCK_BF16;
 }
 
-static bool is_exact(const float *x, int64_t n, gal_dtype type) {
-    for (int64_t k = 0; k < n; k++) {
-        uint16_t narrow;
-        float back;
-        gal_convert(&narrow, type, &x[k], GAL_F32, 1);
-        gal_convert(&back, GAL_F32, &narrow, type, 1);
-        if (back < x[k] || back > x[k] || isnan(back) != isnan(x[k])) return false;
+/* How many of n numbers are others in 16 bits. */
+static int64_t count_rounded(const float *x, const void *narrow, int64_t n, gal_dtype type) {
+    float back[256];
+    int64_t count = 0;
+    for (int64_t at = 0; at < n; at += (int64_t)GAL_LEN(back)) {
+        const int64_t some = GAL_MIN(n - at, (int64_t)GAL_LEN(back));
+        gal_convert(back, GAL_F32, (const uint8_t *)narrow + (size_t)at * gal_dtype_bytes(type), type, some);
+        for (int64_t k = 0; k < some; k++)
+            count += back[k] < x[at + k] || back[k] > x[at + k] || isnan(back[k]) != isnan(x[at + k]);
     }
-    return true;
+    return count;
 }
 
 /* A vector out of a GGUF file was widened, perhaps, to get into it. */
@@ -59,7 +61,8 @@ static uint32_t vector_type(const gal__job *j, size_t i, uint32_t main) {
     for (int64_t at = 0; at < n; at += PIECE) {
         int64_t some = GAL_MIN(n - at, (int64_t)PIECE);
         gal_source_read(j->s, i, at, some, j->x);
-        if (!is_exact(j->x, some, dtype_of(main))) return t->type;
+        gal_convert(j->bytes, dtype_of(main), j->x, GAL_F32, some);
+        if (count_rounded(j->x, j->bytes, some, dtype_of(main))) return t->type;
     }
     return main;
 }
@@ -105,19 +108,22 @@ void gal__job_end(gal__job *j) {
 /* ---- numbers ----------------------------------------------------------------------------------------------------
  */
 
-/* n <= PIECE numbers as they are written. */
-static void make(const gal__job *j, size_t i, int64_t at, int64_t n, void *out) {
-    uint32_t to = j->types[i];
-    const gal_source_tensor *t = gal_source_at(j->s, i);
+/* The next n <= PIECE numbers as they are written. */
+static void make(gal__stream *s, int64_t n, void *out) {
+    const gal__job *j = s->job;
+    uint32_t to = j->types[s->i];
+    const gal_source_tensor *t = gal_source_at(j->s, s->i);
     if (to == t->type && !t->merged) {
-        gal_source_copy(j->s, i, at, n, out);
+        gal_source_copy(j->s, s->i, s->at, n, out);
         return;
     }
-    gal_source_read(j->s, i, at, n, to == GAL_BLOCK_F32 ? out : j->x);
-    if (!plain(to))
+    gal_source_read(j->s, s->i, s->at, n, to == GAL_BLOCK_F32 ? out : j->x);
+    if (!plain(to)) {
         gal_block_quantise(to, j->x, out, n);
-    else if (to != GAL_BLOCK_F32)
+    } else if (to != GAL_BLOCK_F32) {
         gal_convert(out, dtype_of(to), j->x, GAL_F32, n);
+        s->rounded += count_rounded(j->x, out, n, dtype_of(to));
+    }
 }
 
 static gal_err look(gal__job *j, size_t bytes, gal_diag *diag) {
@@ -131,6 +137,10 @@ static gal_err advance(gal__stream *s, int64_t n, size_t bytes, gal_diag *diag) 
     s->at += n;
     gal_err err = look(s->job, bytes, diag);
     bool last = s->at == gal_source_elements(gal_source_at(s->job->s, s->i));
+    if (last) {
+        s->job->result.rounded += s->rounded > 0;
+        s->job->result.numbers += s->rounded;
+    }
     return err || !last ? err : gal_source_done(s->job->s, s->i, diag);
 }
 
@@ -142,7 +152,7 @@ gal_err gal__job_emit(gal_sink *sink, void *user, gal_diag *diag) {
     for (s->at = 0; !err && s->at < all;) {
         int64_t n = GAL_MIN(all - s->at, (int64_t)PIECE);
         size_t bytes = bytes_of(j->types[s->i], n);
-        make(j, s->i, s->at, n, j->bytes);
+        make(s, n, j->bytes);
         err = gal_sink_write(sink, j->bytes, bytes);
         if (!err) err = advance(s, n, bytes, diag);
     }
@@ -158,7 +168,7 @@ gal_err gal__job_read(void *user, void *to, const void *from, size_t bytes, gal_
     gal_err err = GAL_OK;
     while (!err && bytes) {
         int64_t n = (int64_t)GAL_MIN(bytes / size, (size_t)PIECE);
-        make(j, s->i, s->at, n, out);
+        make(s, n, out);
         out += (size_t)n * size;
         bytes -= (size_t)n * size;
         err = advance(s, n, (size_t)n * size, diag);

@@ -258,6 +258,9 @@ static void folders_are_made_listed_and_removed(void **state) {
     gal_free_names(names, n);
     assert_int_equal(gal_make_dirs(at("a/z/y"), &diag), GAL_EIO);
     assert_non_null(strstr(diag.text, "a/z"));
+    assert_int_equal(gal_check_parent(at("a/new"), NULL), GAL_OK);
+    assert_int_equal(gal_check_parent(at("new/x"), NULL), GAL_EIO);
+    assert_int_equal(gal_check_parent(at("a/z/x"), NULL), GAL_EIO);
     /* A link inside the tree is removed, not followed. */
     assert_int_equal(gal_make_dirs(at("kept"), NULL), GAL_OK);
     assert_int_equal(gal_write_file(at("kept/f"), "x", 1, NULL), GAL_OK);
