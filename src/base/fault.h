@@ -22,7 +22,7 @@ typedef enum gal_fault_kind {
     GAL_FAULT_REMOVE, /* unlink, rmdir */
     GAL_FAULT_LOCK,
     GAL_FAULT_THREAD,
-    GAL_FAULT_HINT, /* reads and writes that nobody depends on: limits of a container, lines of a log */
+    GAL_FAULT_HINT, /* what nobody depends on: limits of a container, lines of a log, a file without a name */
     GAL_FAULTS_COUNT
 } gal_fault_kind;
 

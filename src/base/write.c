@@ -1,5 +1,6 @@
 /* write.c - the crash-safe half of file.h. Owns the temporary: after any failure it is gone and path is untouched,
  * unless only the folder's sync failed. SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE /* O_TMPFILE: POSIX has no file without a name, which nobody has to remove */
 #include "base/file.h"
 
 #include "base/fault.h"
@@ -48,8 +49,15 @@ void gal_write_abandon(void) {
         if (atomic_load(&begun[i].state) == TAKEN) (void)unlink(begun[i].name);
 }
 
+/* What is being made in path's place. */
+typedef struct temporary {
+    char name[TMP_MAX_BYTES]; /* "": none yet */
+    int place;                /* among those that exist, -1: none */
+} temporary;
+
 struct gal_sink {
     int fd;
+    temporary made;            /* of a file, not of a device or memory */
     int why;                   /* errno of the first failure, 0 while all is well */
     uint64_t offset, expected; /* expected 0: nobody said */
     gal_buf *memory;           /* where bytes go instead of fd; NULL: to fd */
@@ -147,8 +155,9 @@ gal_err gal_sync_dir(const char *dir, gal_diag *diag) {
     return why ? gal_fail(diag, GAL_EIO, "%s: cannot sync the folder: %s", dir, strerror(why)) : GAL_OK;
 }
 
-/* A new file beside path, with the permissions that the umask asks for (mkstemp would give 0600). */
-static int open_beside(char tmp[TMP_MAX_BYTES], const char *path) {
+/* Names for a temporary beside path, one after the other, until `make` has taken one of them: 0, else -1. */
+static int name_beside(char tmp[TMP_MAX_BYTES], const char *path, int (*make)(void *user, const char *tmp),
+                       void *user) {
     uint64_t salt = (uint64_t)getpid() << 32 ^ (uint64_t)(gal_now_s() * 1e9);
     for (int i = 0; i < TRIES; i++) {
         int n = snprintf(tmp, TMP_MAX_BYTES, "%s.tmp.%" PRIx64, path, salt + (uint64_t)i);
@@ -156,10 +165,78 @@ static int open_beside(char tmp[TMP_MAX_BYTES], const char *path) {
             errno = ENAMETOOLONG;
             return -1;
         }
-        int fd = gal_fault(GAL_FAULT_CREATE) ? -1 : open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0 || (errno != EEXIST && errno != EINTR)) return fd;
+        if (make(user, tmp) == 0) return 0;
+        if (errno != EEXIST && errno != EINTR) return -1;
     }
     return -1;
+}
+
+/* With the permissions that the umask asks for (mkstemp would give 0600). */
+static int create(void *user, const char *tmp) {
+    int fd = gal_fault(GAL_FAULT_CREATE) ? -1 : open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    *(int *)user = fd;
+    return fd < 0 ? -1 : 0;
+}
+
+#ifdef O_TMPFILE
+enum { PROC_BYTES = 40 };
+
+/* The file by another name, which can be linked to; AT_EMPTY_PATH would need a capability on older systems. */
+static const char *in_proc(char name[PROC_BYTES], int fd) {
+    (void)snprintf(name, PROC_BYTES, "/proc/self/fd/%d", fd);
+    return name;
+}
+
+static int link_to(void *user, const char *tmp) {
+    char name[PROC_BYTES];
+    if (gal_fault(GAL_FAULT_CREATE)) return -1;
+    return linkat(AT_FDCWD, in_proc(name, *(int *)user), AT_FDCWD, tmp, AT_SYMLINK_FOLLOW);
+}
+
+static int see_none(void *user, const char *tmp) {
+    struct stat st;
+    (void)user;
+    if (lstat(tmp, &st) != 0) return errno == ENOENT ? 0 : -1;
+    errno = EEXIST;
+    return -1;
+}
+
+/* A file in path's folder that has no name until it is whole: when the program is killed, the system frees it. -1
+ * where the file system has no such files, or where it could not be given a name later. */
+static int open_nameless(char tmp[TMP_MAX_BYTES], const char *path) {
+    char dir[PATH_MAX], name[PROC_BYTES];
+    struct stat st, again;
+    int fd;
+    if (name_beside(tmp, path, see_none, NULL)) return -1; /* too long, for one: to be said now, not after the work */
+    do fd = gal_fault(GAL_FAULT_HINT) ? -1 : open(parent_of(dir, path), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0) return -1;
+    tmp[0] = 0;
+    if (fstat(fd, &st) == 0 && stat(in_proc(name, fd), &again) == 0 && st.st_dev == again.st_dev &&
+        st.st_ino == again.st_ino)
+        return fd;
+    (void)close(fd);
+    return -1;
+}
+#else
+static int link_to(void *user, const char *tmp) {
+    (void)user;
+    (void)tmp;
+    return -1;
+}
+
+static int open_nameless(char tmp[TMP_MAX_BYTES], const char *path) {
+    (void)tmp;
+    (void)path;
+    return -1;
+}
+#endif
+
+/* A new file beside path: one without a name, for which tmp is "", or else the file tmp. */
+static int open_beside(char tmp[TMP_MAX_BYTES], const char *path) {
+    int fd = open_nameless(tmp, path);
+    if (fd < 0 && name_beside(tmp, path, create, &fd)) return -1;
+    return fd;
 }
 
 static gal_err sync_parent(const char *path, gal_diag *diag) {
@@ -167,22 +244,39 @@ static gal_err sync_parent(const char *path, gal_diag *diag) {
     return gal_sync_dir(parent_of(dir, path), diag);
 }
 
-/* Lets emit write to s->fd, closes it and says how that went; on success `replace` (if any) takes path's place. */
-static gal_err emit_to(gal_sink *s, const char *path, const char *replace,
+/* The name comes when everything is on the disk: the moment in which it could be left behind is short. */
+static int put_name(temporary *t, int fd, const char *path) {
+    if (t->name[0]) return 0;
+    if (name_beside(t->name, path, link_to, &fd)) {
+        t->name[0] = 0;
+        return -1;
+    }
+    t->place = note(t->name);
+    return 0;
+}
+
+static void remove_temporary(temporary *t) {
+    if (t->name[0]) (void)unlink(t->name);
+    t->name[0] = 0;
+    forget(t->place);
+    t->place = -1;
+}
+
+/* Lets emit write to s->fd, closes it and says how that went; on success t (if any) takes path's place. */
+static gal_err emit_to(gal_sink *s, const char *path, temporary *t,
                        gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag), void *user, gal_diag *diag) {
     gal_diag inner = { GAL_OK, "" };
     gal_err err = emit(s, user, &inner);
     flush_sink(s);
     int why = s->why;
-    if (!err && !why && replace && sync_fd(s->fd)) why = errno;
+    if (!err && !why && t && (sync_fd(s->fd) || put_name(t, s->fd, path))) why = errno;
     bool bad = gal_fault(GAL_FAULT_CLOSE);          /* asked first: the file is closed all the same */
     if ((close(s->fd) || bad) && !why) why = errno; /* some network file systems report a full disk only here */
-    if (!err && !why && replace && (gal_fault(GAL_FAULT_RENAME) || rename(replace, path))) why = errno;
+    if (!err && !why && t && (gal_fault(GAL_FAULT_RENAME) || rename(t->name, path))) why = errno;
+    if (t && !err && !why) t->name[0] = 0;
+    if (t) remove_temporary(t); /* before the message, so that what it took counts as available */
     /* The cause first; what emit says then only follows from it. */
-    if (why) {
-        if (replace) (void)unlink(replace); /* first, so that what it took counts as available */
-        return gal_fail_write(diag, path, why, GAL_MAX(s->expected, s->offset));
-    }
+    if (why) return gal_fail_write(diag, path, why, GAL_MAX(s->expected, s->offset));
     if (err) return gal_fail(diag, err, "%s", inner.text[0] ? inner.text : "cannot make the file's contents");
     return GAL_OK;
 }
@@ -202,31 +296,28 @@ static int look(const char *path, char target[PATH_MAX], struct stat *st) {
 
 gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag), void *user,
                          gal_diag *diag) {
-    char target[PATH_MAX], tmp[TMP_MAX_BYTES];
+    char target[PATH_MAX];
     struct stat st;
     bool device = false;
     /* A link stays a link: what it points at is replaced. */
     int why = look(path, target, &st);
     if (why == ENOMEM) return gal_fail(diag, GAL_ENOMEM, "%s: %s", path, strerror(why));
     /* Whoever does not know what is there must not replace it. */
-    if (why && why != ENOENT)
-        return gal_fail(diag, why == ELOOP ? GAL_EINPUT : GAL_EIO, "%s: cannot write: %s", path, strerror(why));
+    if (why && why != ENOENT) return gal_fail(diag, GAL_EIO, "%s: cannot write: %s", path, strerror(why));
     if (target[0]) path = target;
     if (!why) {
-        if (S_ISDIR(st.st_mode)) return gal_fail(diag, GAL_EINPUT, "%s: is a folder, expected a file", path);
+        if (S_ISDIR(st.st_mode)) return gal_fail(diag, GAL_EIO, "%s: is a folder, expected a file to write", path);
         device = !S_ISREG(st.st_mode); /* a terminal, a pipe, /dev/null: written to, never replaced */
     }
     gal_sink *s = gal_alloc(sizeof *s);
     if (!s) return gal_fail(diag, GAL_ENOMEM, "%s: no memory to write it", path);
-    s->fd = device ? open(path, O_WRONLY | O_CLOEXEC) : open_beside(tmp, path);
+    s->fd = device ? open(path, O_WRONLY | O_CLOEXEC) : open_beside(s->made.name, path);
     gal_err err = GAL_OK;
     if (s->fd < 0) {
         err = gal_fail_write(diag, path, errno, 0);
     } else {
-        int place = device ? -1 : note(tmp);
-        err = emit_to(s, path, device ? NULL : tmp, emit, user, diag);
-        if (err && !device) (void)unlink(tmp);
-        forget(place);
+        s->made.place = s->made.name[0] ? note(s->made.name) : -1;
+        err = emit_to(s, path, device ? NULL : &s->made, emit, user, diag);
     }
     gal_free(s);
     return err || device ? err : sync_parent(path, diag);

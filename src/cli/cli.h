@@ -76,8 +76,9 @@ gal_err gal_cli_usage(gal_cli *cli, const char *fmt, ...) GAL_PRINTF(2, 3);
 
 /* ---- signals --------------------------------------------------------------------------------------------------- */
 
-/* From here on Ctrl-C and SIGTERM are counted instead of ending the program; the second one before a reset ends it at
- * once with code 130. Commands that can stop cleanly call it and look at gal_cli_interrupted(). */
+/* From here on Ctrl-C, SIGTERM and, unless it was ignored, SIGHUP are counted instead of ending the program; the
+ * second one before a reset ends it at once with code 130. Commands that can stop cleanly call it and look at
+ * gal_cli_interrupted(). */
 void gal_cli_catch_interrupts(void);
 int gal_cli_interrupted(void); /* how many so far */
 void gal_cli_reset_interrupts(void);

@@ -1,5 +1,5 @@
-/* signals.c - Ctrl-C as a flag, and a file that shrank as a message. Owns the process's handlers: of SIGINT and
- * SIGTERM once a command asked for them, where the invariant is that a second signal always ends the program; of
+/* signals.c - Ctrl-C as a flag, and a file that shrank as a message. Owns the process's handlers: of SIGINT, SIGTERM
+ * and SIGHUP once a command asked for them, where the invariant is that a second signal always ends the program; of
  * SIGBUS from the start. SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "base/maps.h"
@@ -24,6 +24,8 @@ void gal_cli_catch_interrupts(void) {
     sigemptyset(&a.sa_mask);
     (void)sigaction(SIGINT, &a, NULL); /* no SA_RESTART: a read that waits for the user returns */
     (void)sigaction(SIGTERM, &a, NULL);
+    struct sigaction before; /* nohup: the program goes on without its terminal */
+    if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) (void)sigaction(SIGHUP, &a, NULL);
 }
 
 int gal_cli_interrupted(void) { return (int)interrupts; }

@@ -1,5 +1,6 @@
 /* test_file.c - files and folders, and that a failed write leaves nothing behind. SPDX-License-Identifier: Apache-2.0
  */
+#define _GNU_SOURCE /* O_TMPFILE */
 #include "base/bring.h"
 #include "base/file.h"
 #include "base/maps.h"
@@ -13,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char dir[] = "galerne-test-file.XXXXXX";
@@ -157,7 +159,7 @@ static void folders_and_missing_files_are_named(void **state) {
     assert_int_equal(gal_map_open(&m, at("none"), &diag), GAL_EINPUT);
     assert_non_null(strstr(diag.text, "none"));
     assert_int_equal(gal_list_dir(at("none"), &(char **){ NULL }, &(size_t){ 0 }, NULL), GAL_EINPUT);
-    assert_int_equal(gal_write_file(dir, "x", 1, NULL), GAL_EINPUT);
+    assert_int_equal(gal_write_file(dir, "x", 1, NULL), GAL_EIO);
 }
 
 static gal_err emit_and_fail(gal_sink *s, void *user, gal_diag *d) {
@@ -183,6 +185,64 @@ static void failed_write_leaves_the_old_file(void **state) {
     assert_int_equal(gal_write_file(at("none/f"), "x", 1, &diag), GAL_EIO);
     assert_non_null(strstr(diag.text, "none/f"));
     assert_int_equal(names_in(dir), 1);
+}
+
+static gal_err emit_and_count(gal_sink *s, void *user, gal_diag *d) {
+    (void)d;
+    ++*(int *)user;
+    return gal_sink_write(s, "x", 1);
+}
+
+static gal_err emit_and_be_killed(gal_sink *s, void *user, gal_diag *d) {
+    char block[1000] = { 0 };
+    (void)user;
+    for (int i = 0; i < 200; i++) (void)gal_sink_write(s, block, sizeof block);
+    (void)raise(SIGKILL);
+    return gal_fail(d, GAL_EFAIL, "not killed");
+}
+
+/* SIGKILL lets nobody clear up: the file has no name before it is whole, where the file system can do that. */
+static void a_killed_write_leaves_nothing(void **state) {
+    (void)state;
+    int status = 0;
+#ifdef O_TMPFILE
+    int fd = open(dir, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+#else
+    int fd = -1;
+#endif
+    if (fd < 0) {
+        print_message("skipped: the file system has no files without a name\n");
+        skip();
+    }
+    (void)close(fd);
+    assert_int_equal(gal_write_file(at("f"), "old", 3, NULL), GAL_OK);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        (void)gal_write_atomic(at("f"), emit_and_be_killed, NULL, NULL);
+        _exit(1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_int_equal(names_in(dir), 1);
+    gal_buf b = { 0 };
+    assert_int_equal(gal_read_file(&b, at("f"), 100, NULL), GAL_OK);
+    assert_string_equal(b.data, "old");
+    gal_buf_free(&b);
+}
+
+/* The name must fit before the work begins, not after. */
+static void a_name_that_is_too_long_is_said_first(void **state) {
+    (void)state;
+    char name[252] = "";
+    memset(name, 'n', 250);
+    int begun = 0;
+    char path[512];
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    assert_int_equal(gal_write_atomic(path, emit_and_count, &begun, &diag), GAL_EIO);
+    assert_non_null(strstr(diag.text, "File name too long"));
+    assert_int_equal(begun, 0);
+    assert_int_equal(names_in(dir), 0);
 }
 
 /* A limit on the size of files stands in for a full disk: the same call fails at the same place. */
@@ -318,6 +378,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(maps_are_brought_into_memory, set_up, tear_down),
         cmocka_unit_test_setup_teardown(folders_and_missing_files_are_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(failed_write_leaves_the_old_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_killed_write_leaves_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_name_that_is_too_long_is_said_first, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_write_that_fails_is_the_cause, set_up, tear_down),
         cmocka_unit_test_setup_teardown(links_stay_and_devices_are_written_to, set_up, tear_down),
         cmocka_unit_test_setup_teardown(permissions_follow_the_umask, set_up, tear_down),

@@ -1,5 +1,5 @@
 #!/bin/sh
-# stopped.sh GALERNE: a conversion that is interrupted, killed, or whose source shrinks while it runs. Nothing half made stays, but
+# stopped.sh GALERNE: a conversion that is interrupted, loses its terminal, is killed, or whose source shrinks while it runs. Nothing half made stays, but
 # what a killed one left, which the next clears away. SPDX-License-Identifier: Apache-2.0
 set -eu
 GALERNE=$1
@@ -53,6 +53,12 @@ for to in x.gguf x; do
     nothing_left $to
 
     begin $to
+    kill -HUP $run
+    kill -CONT $run
+    finish 130 ''
+    nothing_left $to
+
+    begin $to
     truncate -s 4096 m/model.safetensors
     kill -CONT $run
     finish 3 '^galerne: m/model.safetensors: .* found 4096'
@@ -67,3 +73,16 @@ for to in x.gguf x; do
     "$GALERNE" convert m $to --quiet
     [ -e $to ] && [ ! -e .unfinished-$to ] || { echo "expected the whole $to alone"; exit 1; }
 done
+
+# Under nohup the terminal's end is nobody's.
+trap '' HUP
+"$GALERNE" quantize m Q4_0 -o q.gguf --quiet 2>err &
+run=$!
+trap - HUP
+for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do # whenever it begins to work, one comes after that
+    kill -HUP $run 2>/dev/null || break
+    sleep 0.02
+done
+finish 0 ''
+ls -A | grep -F .tmp. && { echo "a temporary was left behind"; exit 1; }
+[ -e q.gguf ]
