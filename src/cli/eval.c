@@ -90,6 +90,7 @@ static int show(void *user, double share, int64_t tokens, double mean) {
 }
 
 void gal_cli_eval_options(gal_eval_options *o, gal_cli *cli, gal_cli_watch *w) {
+    const bool exact = gal_cli_given(cli, "exact"), bf16 = strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0;
     w->cli = cli;
     *o = (gal_eval_options){
         .convention = strcmp(gal_cli_string(cli, "as"), "llama.cpp") == 0 ? GAL_AS_LLAMA_CPP : GAL_STRIDED,
@@ -97,8 +98,8 @@ void gal_cli_eval_options(gal_eval_options *o, gal_cli *cli, gal_cli_watch *w) {
         .stride = gal_cli_int(cli, "stride"),
         .no_bos = gal_cli_given(cli, "no-bos"),
         .max_tokens = gal_cli_int(cli, "max-tokens"),
-        .compute = strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0 ? GAL_BF16 : GAL_F32,
-        .exact = gal_cli_given(cli, "exact"),
+        .compute = bf16 && !exact ? GAL_BF16 : GAL_F32,
+        .exact = exact,
         .progress = show,
         .user = w,
     };

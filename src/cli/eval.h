@@ -48,7 +48,9 @@ extern const char *const GAL_CLI_EVAL_DTYPES[];
           .fallback = "f32",                                                                                         \
           .help = "number format of activations; keys and values stay f32" },                                        \
         { .name = "exact",                                                                                           \
-          .help = "weights in blocks are multiplied in f32; otherwise activations are rounded to 8 bits" },          \
+          .help =                                                                                                    \
+              "weights in blocks meet activations in f32, whatever --dtype says; else these are rounded to 8 bits "  \
+              "first" },                                                                                             \
     {                                                                                                                \
         .name = "no-mmap", .help = "read the weights into memory instead of mapping their files"                     \
     }

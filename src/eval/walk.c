@@ -4,6 +4,7 @@
 #include "base/mem.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* At most this many bytes of one model's logits exist at once. */
@@ -11,6 +12,7 @@ enum { LOGITS_BYTES = 64 << 20, FEWEST_ROWS = 16 };
 
 typedef struct walk {
     const gal_walk_options *o;
+    const gal_model *const *models; /* [n_engines] */
     gal_engine *engine[GAL_WALK_MODELS];
     size_t n_engines;
     int64_t chunk, V;
@@ -95,12 +97,28 @@ static gal_err run_window(walk *w, const gal_window *win, const int32_t *ids, in
     return err;
 }
 
+/* Of a model whose rows of logits end before the id: its file, and that another one has more. */
+static gal_err refuse_id(const walk *w, int64_t at, int32_t id, gal_diag *diag) {
+    const gal_model *least = w->models[0];
+    int64_t most = least->config.V;
+    char other[64] = "";
+    for (size_t i = 1; i < w->n_engines; i++) {
+        most = GAL_MAX(most, (int64_t)w->models[i]->config.V);
+        if (w->models[i]->config.V < least->config.V) least = w->models[i];
+    }
+    const char *file = least->n_weights ? least->weights[0].file : NULL;
+    if (most > least->config.V)
+        (void)snprintf(other, sizeof other, ", a smaller one than the other's %lld", (long long)most);
+    return gal_fail(diag, GAL_EINPUT,
+                    "token %lld of the text is %d; ids 0 to %lld can be measured: %s has a vocabulary of %lld%s",
+                    (long long)at, (int)id, (long long)(w->V - 1), file ? file : "the model",
+                    (long long)least->config.V, other);
+}
+
 /* A place for an id in messages is its number in the text. */
 static gal_err check_ids(const walk *w, const int32_t *ids, int64_t base, int64_t n, gal_diag *diag) {
     for (int64_t i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= w->V)
-            return gal_fail(diag, GAL_EINPUT, "token %lld of the text is %d; ids 0 to %lld can be measured",
-                            (long long)(base + i), (int)ids[i], (long long)(w->V - 1));
+        if (ids[i] < 0 || ids[i] >= w->V) return refuse_id(w, base + i, ids[i], diag);
     return GAL_OK;
 }
 
@@ -156,7 +174,7 @@ gal_err gal_walk(gal_dev *dev, const gal_model *const *models, size_t n_models, 
                  const gal_walk_options *o, gal_walk_fn fn, gal_walk_progress progress, void *user,
                  gal_walk_result *result, gal_diag *diag) {
     GAL_ASSERT(n_models > 0 && n_models <= GAL_WALK_MODELS && (o->bos >= 0 || !o->windows.bos));
-    walk w = { .o = o, .V = V, .fn = fn, .progress = progress, .user = user, .source = ids };
+    walk w = { .o = o, .models = models, .V = V, .fn = fn, .progress = progress, .user = user, .source = ids };
     gal_err err = open_engines(&w, dev, models, n_models, diag);
     if (!err) err = run_windows(&w, diag);
     *result = w.r;
