@@ -108,6 +108,15 @@ static gal_err report(gal_cli *cli, const gal_convert_result *r, const gal_merge
     return GAL_OK;
 }
 
+/* Also where --force would replace what is at OUT. */
+static gal_err spare_inputs(gal_cli *cli, const gal_loras *loras) {
+    gal_input inputs[3 + GAL_CLI_LORAS] = { { "model", cli->operands[0] },
+                                            { "text", gal_cli_string(cli, "text") },
+                                            { "list of ids", gal_cli_string(cli, "ids") } };
+    return gal_cli_spare_inputs(cli, cli->operands[1], gal_cli_layout(cli), inputs,
+                                gal_cli_lora_inputs(loras, inputs, 3));
+}
+
 static gal_err run(gal_cli *cli) {
     gal_convert_options o;
     gal_convert_result r = { 0 };
@@ -119,6 +128,7 @@ static gal_err run(gal_cli *cli) {
     o.adapters = loras.list;
     o.n_adapters = loras.n;
     if (!err) err = read_options(cli, &o);
+    if (!err) err = spare_inputs(cli, &loras);
     if (err) {
         gal_cli_loras_free(&loras);
         return err;

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { CHUNK = 512 }; /* tokens of a sequence, if nobody says otherwise */
+
 typedef struct watch {
     const gal_cli *cli;
     double began_s, shown_s;
@@ -34,7 +36,7 @@ static bool show(void *user, int64_t done, int64_t total) {
 }
 
 gal_err gal_cli_calibrate(gal_cli *cli, gal_imatrix *out, gal_dev *dev, const char *model, const char *text,
-                          int64_t chunk, int64_t most, gal_layout layout) {
+                          int64_t chunk, int64_t most, gal_layout layout, bool *bos) {
     gal_model *m = NULL;
     gal_tokenizer *t = NULL;
     gal_buf dir = { 0 };
@@ -47,6 +49,8 @@ gal_err gal_cli_calibrate(gal_cli *cli, gal_imatrix *out, gal_dev *dev, const ch
     if (!err) err = gal_lm_load_as(&m, &t, NULL, &dir, model, layout, &cli->diag);
     if (!err) err = gal_cli_text_ids(cli, &ids, &o.bos, text, t, model, NULL);
     if (!err) err = gal_lm_bring(m, dev, &lo, &cli->diag);
+    if (!err && !chunk) o.chunk = GAL_MAX(GAL_MIN((int64_t)CHUNK, (int64_t)m->config.max_positions), (int64_t)2);
+    if (bos) *bos = o.bos >= 0;
     int64_t n = (int64_t)ids.len;
     if (most && most < n) n = most;
     if (!err) err = gal_calibrate(out, dev, m, ids.data, n, &o, &cli->diag);
@@ -59,11 +63,6 @@ gal_err gal_cli_calibrate(gal_cli *cli, gal_imatrix *out, gal_dev *dev, const ch
     gal_model_free(m);
     gal_buf_free(&dir);
     return err;
-}
-
-static bool ends_with(const char *s, const char *end) {
-    size_t n = strlen(s), k = strlen(end);
-    return n >= k && strcmp(s + n - k, end) == 0;
 }
 
 typedef struct counts {
@@ -89,7 +88,7 @@ static counts count(const gal_imatrix *m) {
     return c;
 }
 
-static void report(const gal_cli *cli, const gal_imatrix *m) {
+static void report(const gal_cli *cli, const gal_imatrix *m, bool bos) {
     counts c = count(m);
     if (c.unreached)
         fprintf(stderr,
@@ -102,23 +101,28 @@ static void report(const gal_cli *cli, const gal_imatrix *m) {
                c.weights, (long long)c.matrices, (long long)c.experts, (long long)c.unreached, (unsigned)m->chunks,
                c.rows);
     else if (!cli->quiet)
-        printf("%zu weights, %.0f tokens in %u chunks\n", c.weights, c.rows, (unsigned)m->chunks);
+        printf("%zu weights, %.0f tokens in %u chunk%s%s\n", c.weights, c.rows, (unsigned)m->chunks,
+               m->chunks == 1 ? "" : "s", bos ? ", with a beginning of sequence in each" : "");
 }
 
 static gal_err run(gal_cli *cli) {
     const char *output = gal_cli_string(cli, "output"), *format = gal_cli_string(cli, "format");
     if (!output) return gal_cli_usage(cli, "-o FILE is missing");
-    bool older = format ? strcmp(format, "dat") == 0 : ends_with(output, ".dat");
+    const gal_input inputs[] = { { "model", cli->operands[0] }, { "text", cli->operands[1] } };
+    gal_err err = gal_cli_output_file(cli, "-o", output, gal_cli_layout(cli), inputs, GAL_LEN(inputs));
+    if (err) return err;
+    bool older = format ? strcmp(format, "dat") == 0 : gal_cli_ends_with(output, ".dat");
     gal_dev *dev = NULL;
     gal_imatrix m = { 0 };
+    bool bos = false;
     gal_cli_catch_interrupts();
-    gal_err err = gal_imatrix_may_replace(output, &cli->diag);
+    err = gal_imatrix_may_replace(output, &cli->diag);
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
     if (!err)
         err = gal_cli_calibrate(cli, &m, dev, cli->operands[0], cli->operands[1], gal_cli_int(cli, "chunk"),
-                                gal_cli_int(cli, "max-tokens"), gal_cli_layout(cli));
+                                gal_cli_int(cli, "max-tokens"), gal_cli_layout(cli), &bos);
     if (!err) err = gal_imatrix_write(&m, older ? GAL_IMATRIX_OLDER : GAL_IMATRIX_GGUF, output, &cli->diag);
-    if (!err) report(cli, &m);
+    if (!err) report(cli, &m, bos);
     gal_imatrix_free(&m);
     gal_dev_close(dev);
     return err;
@@ -137,15 +141,14 @@ static const gal_option OPTIONS[] = {
       .value = "N",
       .min = 2,
       .max = 1e6,
-      .fallback = "512",
-      .help = "tokens that are read as one sequence" },
+      .help = "tokens that are read as one sequence; if not given, 512 or the model's maximum if that is less" },
     { .name = "max-tokens",
       .kind = GAL_V_INT,
       .value = "N",
       .min = 0,
       .max = 1e12,
       .fallback = "0",
-      .help = "read at most N tokens of the text; 0: all" },
+      .help = "read at most N tokens of the text, the beginnings of sequence not counted; 0: all" },
     { .name = "format",
       .kind = GAL_V_CHOICE,
       .value = "KIND",

@@ -83,8 +83,12 @@ static gal_err run(gal_cli *cli) {
     gal_buf dir = { 0 };
     gal_cli_catch_interrupts(); /* so that half a file is removed */
     gal_loras loras = { 0 };
-    gal_err err = gal_cli_ids_option(cli, "ids", &ids);
-    if (!err) err = gal_cli_loras(cli, &loras);
+    gal_input inputs[1 + GAL_CLI_LORAS] = { { "model", cli->operands[0] } };
+    gal_err err = gal_cli_loras(cli, &loras);
+    if (!err)
+        err = gal_cli_output_file(cli, "-o", gal_cli_string(cli, "output"), gal_cli_layout(cli), inputs,
+                                  gal_cli_lora_inputs(&loras, inputs, 1));
+    if (!err) err = gal_cli_ids_option(cli, "ids", &ids);
     if (!err) err = gal_lm_load_as(&m, NULL, NULL, &dir, cli->operands[0], gal_cli_layout(cli), &cli->diag);
     if (!err) err = gal_lm_adapt(m, loras.list, loras.n, &cli->diag);
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);

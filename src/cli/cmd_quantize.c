@@ -12,8 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHUNK = 512 }; /* tokens of a sequence when a text is read */
-
 typedef struct watch {
     const gal_cli *cli;
     double began_s, shown_s;
@@ -35,6 +33,11 @@ static bool show(void *user, const char *tensor, uint64_t done, uint64_t total) 
         w->shown_s = now;
     }
     return gal_cli_interrupted() > 0;
+}
+
+static void warn(void *user, const char *line) {
+    (void)user;
+    fprintf(stderr, "warning: %s\n", line);
 }
 
 /* ---- the table at the end ---------------------------------------------------------------------------------------
@@ -199,18 +202,20 @@ static gal_err run(gal_cli *cli) {
     if (!output) return gal_cli_usage(cli, "-o FILE is missing");
     int ways = (cli->n_operands > 1) + gal_cli_given(cli, "size") + gal_cli_given(cli, "bits");
     if (ways != 1) return gal_cli_usage(cli, "expected one of TYPE, --size and --bits");
+    const char *imatrix = gal_cli_string(cli, "imatrix"), *text = gal_cli_string(cli, "calibrate");
+    if (imatrix && text) return gal_cli_usage(cli, "--imatrix and --calibrate: one of them");
+    const gal_input inputs[] = { { "model", cli->operands[0] }, { "importance matrix", imatrix }, { "text", text } };
+    gal_err err = gal_cli_output_file(cli, "-o", output, gal_cli_layout(cli), inputs, GAL_LEN(inputs));
+    if (err) return err;
     gal_dev *dev = NULL;
     gal_quantise *q = NULL;
     watch w = { .cli = cli, .began_s = gal_now_s() };
     gal_cli_catch_interrupts(); /* so that half a file is removed */
     gal_imatrix m = { 0 };
-    const char *imatrix = gal_cli_string(cli, "imatrix"), *text = gal_cli_string(cli, "calibrate");
-    gal_err err = GAL_OK;
-    if (imatrix && text) err = gal_cli_usage(cli, "--imatrix and --calibrate: one of them");
-    if (!err) err = check_places(cli, output);
+    err = check_places(cli, output);
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
     if (!err && imatrix) err = gal_imatrix_read(&m, imatrix, &cli->diag);
-    if (!err && text) err = gal_cli_calibrate(cli, &m, dev, cli->operands[0], text, CHUNK, 0, gal_cli_layout(cli));
+    if (!err && text) err = gal_cli_calibrate(cli, &m, dev, cli->operands[0], text, 0, 0, gal_cli_layout(cli), NULL);
     if (!err) {
         gal_quantise_options o = { .pool = dev->pool,
                                    .imatrix = imatrix || text ? &m : NULL,
@@ -218,6 +223,7 @@ static gal_err run(gal_cli *cli) {
                                    .layout = gal_cli_layout(cli),
                                    .strict = gal_cli_given(cli, "strict"),
                                    .progress = show,
+                                   .warn = warn,
                                    .user = &w };
         err = gal_quantise_open(&q, cli->operands[0], &o, &cli->diag);
     }
@@ -254,7 +260,7 @@ static const gal_option OPTIONS[] = {
       .value = "TEXT",
       .help = "let the model read a text and take the importance matrix from it, as `galerne imatrix` does" },
     GAL_LAYOUT_OPTION,
-    { .name = "pure", .help = "TYPE for every weight, without the exceptions that a mixture of that name makes" },
+    { .name = "pure", .help = "TYPE for every weight, of a mixture its most usual one, without exceptions" },
     { .name = "strict", .help = "fail where the rows of a tensor do not fit TYPE, instead of taking another" },
 };
 

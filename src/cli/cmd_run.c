@@ -255,6 +255,11 @@ static gal_err run(gal_cli *cli) {
     lo.n_adapters = loras.n;
     if (!err) gal_cli_catch_interrupts();
     gal_profile *profile = NULL;
+    gal_input inputs[1 + GAL_CLI_LORAS] = { { "model", cli->operands[0] } };
+    const char *trace = gal_cli_string(cli, "trace");
+    if (!err && trace)
+        err = gal_cli_output_file(cli, "--trace", trace, gal_cli_layout(cli), inputs,
+                                  gal_cli_lora_inputs(&loras, inputs, 1));
     if (!err) err = gal_profile_new(&profile, cli);
     if (!err) err = gal_lm_open(&lm, cli->operands[0], &lo, &cli->diag);
     if (!err) lm->dev->watch = gal_profile_watch(profile);

@@ -229,6 +229,10 @@ static gal_err add_file(gal_cli *cli, gal_bpe_trainer *trainer, const char *path
 static gal_err train(gal_cli *cli) {
     const char *out = gal_cli_string(cli, "output");
     if (!out) return gal_cli_usage(cli, "--train needs -o FILE");
+    gal_err err = GAL_OK;
+    for (int i = 0; !err && i < cli->n_operands; i++)
+        err = gal_cli_output_file(cli, "-o", out, GAL_LAYOUT_ANY, &(gal_input){ "text", cli->operands[i] }, 1);
+    if (err) return err;
     gal_bpe_options o;
     gal_bpe_options_init(&o);
     o.vocab_size = (int32_t)gal_cli_int(cli, "vocab-size");
@@ -240,7 +244,7 @@ static gal_err train(gal_cli *cli) {
     gal_bpe_trainer *trainer = NULL;
     gal_buf model = { 0 };
     gal_cli_catch_interrupts();
-    gal_err err = gal_bpe_trainer_new(&trainer, &o, &cli->diag);
+    err = gal_bpe_trainer_new(&trainer, &o, &cli->diag);
     while (!err) {
         for (int i = 0; !err && i < cli->n_operands; i++) err = add_file(cli, trainer, cli->operands[i]);
         if (!err) err = gal_bpe_trainer_run(trainer, &model, &cli->diag);

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/util.h"
 #include "cli/commands.h"
+#include "cli/io.h"
 #include "cli/profile.h"
 #include "galerne/infer.h"
 #include "train/loop.h"
@@ -237,6 +238,21 @@ static gal_err print_settings(gal_cli *cli) {
     return err;
 }
 
+/* A trace must not take the place of what the training reads. */
+static gal_err check_trace(gal_cli *cli, const char *config, const gal_train_config *c) {
+    const char *trace = gal_cli_string(cli, "trace");
+    const gal_input inputs[] = { { "configuration", config },
+                                 { "model to start from", c->init },
+                                 { "tokenizer", c->tokenizer.path } };
+    if (!trace) return GAL_OK;
+    gal_err err = gal_cli_output_file(cli, "--trace", trace, GAL_LAYOUT_ANY, inputs, GAL_LEN(inputs));
+    for (size_t i = 0; !err && i < c->data.text.n; i++)
+        err = gal_cli_spare_inputs(cli, trace, GAL_LAYOUT_ANY, &(gal_input){ "text", c->data.text.v[i] }, 1);
+    for (size_t i = 0; !err && i < c->data.valid.n; i++)
+        err = gal_cli_spare_inputs(cli, trace, GAL_LAYOUT_ANY, &(gal_input){ "text", c->data.valid.v[i] }, 1);
+    return err;
+}
+
 static gal_err run(gal_cli *cli) {
     if (gal_cli_given(cli, "settings")) return print_settings(cli);
     gal_err err = check_usage(cli);
@@ -265,7 +281,8 @@ static gal_err run(gal_cli *cli) {
                                 .progress = on_event,
                                 .stop = wants_stop,
                                 .user = &w };
-        err = gal_profile_new(&w.profile, cli);
+        err = check_trace(cli, config.data, &c);
+        if (!err) err = gal_profile_new(&w.profile, cli);
         gal_cli_catch_interrupts();
         if (!err) err = gal_train_run(&c, &o, gal_profile_watch(w.profile), &cli->diag);
         close_line(&w);

@@ -162,3 +162,106 @@ void gal_cli_loras_free(gal_loras *l) {
     for (size_t i = 0; i < l->n; i++) gal_free(l->path[i]);
     *l = (gal_loras){ 0 };
 }
+
+size_t gal_cli_lora_inputs(const gal_loras *l, gal_input *inputs, size_t n) {
+    for (size_t i = 0; i < l->n; i++) inputs[n++] = (gal_input){ "adapter", l->path[i] };
+    return n;
+}
+
+/* ---- an output that is an input ---------------------------------------------------------------------------------
+ */
+
+bool gal_cli_ends_with(const char *name, const char *end) {
+    size_t n = strlen(name), k = strlen(end);
+    return n >= k && strcmp(name + n - k, end) == 0;
+}
+
+/* Of "model-00001-of-00003.gguf" the bytes before the number, else 0: its parts are one model. */
+static size_t split_stem(const char *name) {
+    enum { TAIL = 20 }; /* -00001-of-00003.gguf */
+    size_t n = strlen(name);
+    return n > TAIL && name[n - TAIL] == '-' && strncmp(name + n - 14, "-of-", 4) == 0 &&
+                   gal_cli_ends_with(name, ".gguf")
+               ? n - TAIL
+               : 0;
+}
+
+/* The entry of a folder that `output` is, into found; split: only the parts of that file. */
+static gal_err find_entry(gal_buf *found, const char *dir, const char *split, const char *output, gal_diag *diag) {
+    char **names = NULL;
+    size_t n = 0, stem = split ? split_stem(split) : 0;
+    gal_err err = gal_list_dir(dir, &names, &n, diag);
+    bool is = false;
+    for (size_t i = 0; !err && !is && i < n; i++) {
+        if (split && (split_stem(names[i]) != stem || strncmp(names[i], split, stem) != 0)) continue;
+        if (!split && (gal_cli_ends_with(names[i], ".gguf") || gal_cli_ends_with(names[i], ".npy") ||
+                       gal_cli_ends_with(names[i], ".dat")))
+            continue;
+        if (!gal_path_join(found, dir, names[i]))
+            err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+        else
+            is = gal_same_file(found->data, output);
+    }
+    if (!is) gal_buf_clear(found);
+    gal_free_names(names, n);
+    return err;
+}
+
+/* Into found the file of the input at `path` that output is, empty if it is none. */
+static gal_err find_in(gal_buf *found, const char *output, const char *path, gal_diag *diag) {
+    gal_buf dir = { 0 };
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    gal_err err = GAL_OK;
+    if (gal_is_dir(path)) {
+        err = find_entry(found, path, NULL, output, diag);
+    } else if (gal_same_file(path, output)) {
+        gal_buf_puts(found, path);
+    } else if (split_stem(name)) {
+        gal_buf_add(&dir, slash ? path : ".", slash ? (size_t)(slash - path) + 1 : 1);
+        err = dir.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", path)
+                      : find_entry(found, dir.data, name, output, diag);
+    }
+    if (!err && found->oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    gal_buf_free(&dir);
+    return err;
+}
+
+static gal_err spare(gal_cli *cli, const char *output, gal_layout layout, const gal_input *in) {
+    gal_buf at = { 0 }, found = { 0 };
+    gal_err err = GAL_OK;
+    /* The folder or file that a MODEL means; what is no model stands for itself, and reading it will say so. */
+    if (gal_model_find_as(in->path, layout, &at, &(gal_diag){ 0 })) {
+        gal_buf_clear(&at);
+        gal_buf_puts(&at, in->path);
+    }
+    if (at.oom)
+        err = gal_fail(&cli->diag, GAL_ENOMEM, "%s: no memory", in->path);
+    else if (gal_is_dir(output) && gal_within(at.data, output))
+        err = gal_fail(&cli->diag, GAL_EUSAGE, "%s: is the %s itself or holds it: expected another place to write to",
+                       output, in->what);
+    else if (gal_is_file(output))
+        err = find_in(&found, output, at.data, &cli->diag);
+    if (!err && found.len)
+        err = gal_fail(&cli->diag, GAL_EUSAGE, "%s: is %sthe %s%s (%s): expected another file to write", output,
+                       gal_is_dir(at.data) ? "a file of " : "", in->what, gal_is_dir(at.data) ? "" : " itself",
+                       found.data);
+    gal_buf_free(&at);
+    gal_buf_free(&found);
+    return err;
+}
+
+gal_err gal_cli_spare_inputs(gal_cli *cli, const char *output, gal_layout layout, const gal_input *inputs, size_t n) {
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < n; i++)
+        if (inputs[i].path && inputs[i].path[0] && strcmp(inputs[i].path, "-") != 0)
+            err = spare(cli, output, layout, &inputs[i]);
+    return err;
+}
+
+gal_err gal_cli_output_file(gal_cli *cli, const char *option, const char *output, gal_layout layout,
+                            const gal_input *inputs, size_t n) {
+    if (strcmp(output, "-") == 0)
+        return gal_cli_usage(cli, "%s -: expected a FILE, for what is written cannot go to standard output", option);
+    if (gal_is_dir(output)) return gal_cli_usage(cli, "%s %s: is a folder, expected a file to write", option, output);
+    return gal_cli_spare_inputs(cli, output, layout, inputs, n);
+}

@@ -42,6 +42,21 @@ int gal_cli_show_reading(void *user, uint64_t done, uint64_t total);
 extern const char *const GAL_CLI_LAYOUTS[];
 gal_layout gal_cli_layout(const gal_cli *cli);
 
+bool gal_cli_ends_with(const char *name, const char *end);
+
+/* What a command reads, for the check that its output is none of it. path NULL or "-": nothing. */
+typedef struct gal_input {
+    const char *what, *path; /* "model", "text" */
+} gal_input;
+/* GAL_EUSAGE before any work, with a message that names the input: output is one of them by whatever name, a part of
+ * a split GGUF file, or a file that is there in an input's folder (but for kinds that no folder is read for: GGUF
+ * files beside another layout, arrays, matrices in .dat); or a folder that holds one. layout: as --layout says. */
+gal_err gal_cli_spare_inputs(gal_cli *cli, const char *output, gal_layout layout, const gal_input *inputs, size_t n);
+/* The same of a file to write, which may be no folder and not "-" either: option is "-o" or what else it is called.
+ */
+gal_err gal_cli_output_file(gal_cli *cli, const char *option, const char *output, gal_layout layout,
+                            const gal_input *inputs, size_t n);
+
 /* The option of commands that compute with a MODEL: adapters to add to it. */
 #define GAL_LORA_OPTION                                                                                              \
     {                                                                                                                \
@@ -56,6 +71,8 @@ typedef struct gal_loras {
 } gal_loras; /* {0} to begin */
 gal_err gal_cli_loras(gal_cli *cli, gal_loras *out);
 void gal_cli_loras_free(gal_loras *l);
+/* Adds them to inputs, which have room; returns how many there are then. */
+size_t gal_cli_lora_inputs(const gal_loras *l, gal_input *inputs, size_t n);
 
 /* What a model's files gave rise to: warnings always, notes (of tensors that nobody asked for) unless --quiet. */
 void gal_cli_warn(const gal_cli *cli, const gal_model *m);

@@ -145,7 +145,7 @@ gal_err gal_calibrate(gal_imatrix *out, gal_dev *dev, const gal_model *m, const 
     gal_imatrix made = { .chunk_size = (uint32_t)options->chunk };
     gal_engine *e = NULL;
     gal_engine_options eo = {
-        .compute = GAL_F32, .cache = GAL_F32, .sequences = 1, .context = options->chunk, .eager = true, .beyond = true
+        .compute = GAL_F32, .cache = GAL_F32, .sequences = 1, .context = options->chunk, .eager = true
     };
     gal_err err = c.slots ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory for an importance matrix");
     if (!err) err = gal_engine_new(&e, dev, m, &eo, diag);

@@ -16,7 +16,8 @@ typedef struct gal_calibrate_options {
 
 /* Weights are named as in GGUF files, whatever layout m is in, and all experts of a matrix are in one entry. Router
  * and head are left out: the first is never quantised, the second nobody's files have. The model's weights lie in
- * host memory. out: {0} before. GAL_EINPUT: inputs that are not finite. */
+ * host memory. out: {0} before. GAL_EINPUT: inputs that are not finite;
+ * GAL_ENOMEM: a chunk beyond what the model or the memory allows. */
 gal_err gal_calibrate(gal_imatrix *out, gal_dev *dev, const gal_model *m, const int32_t *ids, int64_t n,
                       const gal_calibrate_options *options, gal_diag *diag);
 

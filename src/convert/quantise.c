@@ -195,7 +195,8 @@ gal_err gal_quantise_recipe(gal_quantise *q, const char *name, bool pure, gal_di
     if (pure) r = gal_recipe_pure(&alone, name) ? &alone : NULL;
     if (!r)
         return gal_fail(diag, GAL_EUSAGE, "%s: no such type: expected %s", name,
-                        pure ? "a block format that can be written, as Q4_K" : gal_recipe_names());
+                        pure ? "a mixture's name or a block format that can be written, as Q4_K"
+                             : gal_recipe_names());
     err = gal__quantise_rest(q, diag);
     for (size_t i = 0; i < q->count && !err; i++) {
         const gal_quantise_tensor *t = &q->tensors[i];

@@ -25,6 +25,8 @@ typedef struct gal_quantise_options {
     /* Called now and then with bytes of the source, from the caller's thread; true stops with GAL_EINTERRUPTED.
      * tensor: the one at hand. NULL: nobody looks. */
     bool (*progress)(void *user, const char *tensor, uint64_t done, uint64_t total);
+    /* A line about what is written all the same: a tensor that is copied and holds NaN or infinity. NULL: nobody. */
+    void (*warn)(void *user, const char *line);
     void *user;
 } gal_quantise_options;
 
@@ -52,8 +54,9 @@ typedef struct gal_quantise_importance {
 gal_err gal_quantise_open(gal_quantise **out, const char *path, const gal_quantise_options *options, gal_diag *diag);
 void gal_quantise_free(gal_quantise *q); /* NULL is allowed */
 
-/* Chooses a format for each tensor. name: one that gal_recipe_find() knows; pure: of the formats, without exceptions.
- * GAL_EUSAGE: no such name; GAL_EINPUT with the tensor: strict, and a format does not fit. */
+/* Chooses a format for each tensor. name: one that gal_recipe_find() knows; pure: a format, or a mixture's, for every
+ * weight without exceptions.  * GAL_EUSAGE: no such name; GAL_EINPUT with the tensor: strict, and a format does not
+ * fit. */
 gal_err gal_quantise_recipe(gal_quantise *q, const char *name, bool pure, gal_diag *diag);
 
 /* budget.c: chooses by measured errors under a limit: on the bytes of the file, or, with file_bytes 0, on the bits

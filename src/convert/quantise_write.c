@@ -196,6 +196,30 @@ static gal_err copy(const writing *w, gal_sink *s, gal_diag *diag) {
     return err;
 }
 
+static void scan_piece(const void *args, int64_t piece, void *scratch) {
+    const batch *b = args;
+    int64_t at = piece * PIECE, n = GAL_MIN(b->count - at, (int64_t)PIECE);
+    gal__quantise_read(b->q, b->index, at, n, scratch);
+    if (!isfinite(largest(scratch, n))) atomic_fetch_or(b->wrong, NOT_FINITE);
+}
+
+/* What is copied reaches no format that could refuse it. */
+static void warn_copied(const gal_quantise *q, size_t i) {
+    char shown[GAL__SHOW];
+    const gal_quantise_tensor *t = &q->tensors[i];
+    const gal_block_info *info = gal_block_info_of(t->from);
+    atomic_int wrong = 0;
+    batch b = { .q = q, .index = i, .count = gal__quantise_elements(t), .wrong = &wrong };
+    if (!q->o.warn || !info || !info->reads || !b.count) return;
+    gal_pool_run(q->o.pool, scan_piece, &b, (b.count + PIECE - 1) / PIECE);
+    if (!atomic_load(&wrong)) return;
+    gal_buf line = { 0 };
+    gal_buf_printf(&line, "%s: tensor \"%s\": expected finite numbers, found NaN or infinity; copied as it is",
+                   q->path, gal__show(shown, t->name));
+    if (!line.oom) q->o.warn(q->o.user, line.data);
+    gal_buf_free(&line);
+}
+
 static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
     const writing *w = user;
     const gal_quantise *q = w->q;
@@ -204,6 +228,7 @@ static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
     /* What was cut off the source read as zeros, perhaps. */
     if (!err && q->source) err = gal_source_done(q->source, w->index, diag);
     if (!err && q->file && w->index + 1 == q->count) err = gal_gguf_check(q->file, diag);
+    if (!err && same) warn_copied(q, w->index);
     return err;
 }
 

@@ -197,6 +197,12 @@ uint32_t gal_recipe_file_type(uint32_t format) {
 bool gal_recipe_pure(gal_recipe *out, const char *name) {
     bool found = false;
     uint32_t format = gal_block_find(name, &found);
+    const gal_recipe *mixture = found ? NULL : gal_recipe_find(name);
+    if (mixture) {
+        *out = *mixture; /* its file type too, as others have it */
+        out->pure = true;
+        return true;
+    }
     if (!found || !gal_block_info_of(format)->writes) return false;
     *out = (gal_recipe){ gal_block_info_of(format)->name, format, gal_recipe_file_type(format), true };
     return true;

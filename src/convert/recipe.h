@@ -15,7 +15,7 @@ typedef struct gal_recipe {
 
 /* Of a name, in capitals or not; NULL: there is none. A mixture goes before the format of the same name (Q4_0). */
 const gal_recipe *gal_recipe_find(const char *name);
-/* One without exceptions of a format that can be written; false: no such format. */
+/* One without exceptions of a format that can be written, or of a mixture's most usual one; false: no such name. */
 bool gal_recipe_pure(gal_recipe *out, const char *name);
 /* "F16, BF16, Q8_0, ...": every name. */
 const char *gal_recipe_names(void);

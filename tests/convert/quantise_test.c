@@ -535,6 +535,35 @@ static void large_under_a_limit(void **state) {
     }
 }
 
+static void take_line(void *user, const char *line) {
+    gal_buf *lines = user;
+    gal_buf_printf(lines, "%s\n", line);
+}
+
+/* It is in no format that could refuse it, and no user may learn of it only when the model speaks. */
+static void copies_that_are_not_finite_are_named(void **state) {
+    (void)state;
+    const tensor t[] = { { "output_norm.weight", F32, 1, { 256 }, NAN },
+                         { "blk.0.attn_norm.weight", F32, 1, { 256 }, 0 },
+                         { "blk.0.attn_q.weight", F32, 2, { 8, 256 }, 0 } };
+    place p;
+    gal_quantise *q = NULL;
+    gal_buf lines = { 0 };
+    enter(&p, 2);
+    make_model(p.from, t, GAL_LEN(t), 4, 4);
+    gal_quantise_options o = { .pool = p.pool, .warn = take_line, .user = &lines };
+    CHECK_OK(gal_quantise_open(&q, p.from, &o, diag));
+    CHECK_OK(gal_quantise_recipe(q, "Q8_0", false, diag));
+    CHECK_OK(gal_quantise_write(q, p.to, diag));
+    assert_non_null(lines.data);
+    assert_non_null(
+        strstr(lines.data, "tensor \"output_norm.weight\": expected finite numbers, found NaN or infinity"));
+    assert_null(strstr(lines.data, "attn"));
+    gal_buf_free(&lines);
+    gal_quantise_free(q);
+    leave(&p);
+}
+
 typedef enum fate { STOP, CUT_A_LITTLE, CUT, INTERRUPT } fate;
 typedef struct meddler {
     const place *p;
@@ -638,21 +667,14 @@ static void interrupted_twice(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(substitutes),
-        cmocka_unit_test(mixtures),
-        cmocka_unit_test(eighty_layers),
-        cmocka_unit_test(eighty_in_a_file),
-        cmocka_unit_test(whole_bytes),
-        cmocka_unit_test(other_matrix),
-        cmocka_unit_test(halves),
-        cmocka_unit_test(limits),
-        cmocka_unit_test(numbers_refused),
-        cmocka_unit_test(large_numbers),
-        cmocka_unit_test(large_under_a_limit),
-        cmocka_unit_test(stopped),
-        cmocka_unit_test(cut_a_little),
-        cmocka_unit_test(cut_off),
-        cmocka_unit_test(interrupted_twice),
+        cmocka_unit_test(substitutes),     cmocka_unit_test(mixtures),
+        cmocka_unit_test(eighty_layers),   cmocka_unit_test(eighty_in_a_file),
+        cmocka_unit_test(whole_bytes),     cmocka_unit_test(other_matrix),
+        cmocka_unit_test(halves),          cmocka_unit_test(limits),
+        cmocka_unit_test(numbers_refused), cmocka_unit_test(copies_that_are_not_finite_are_named),
+        cmocka_unit_test(large_numbers),   cmocka_unit_test(large_under_a_limit),
+        cmocka_unit_test(stopped),         cmocka_unit_test(cut_a_little),
+        cmocka_unit_test(cut_off),         cmocka_unit_test(interrupted_twice),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
