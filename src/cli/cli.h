@@ -80,7 +80,8 @@ gal_err gal_cli_usage(gal_cli *cli, const char *fmt, ...) GAL_PRINTF(2, 3);
  * second one before a reset ends it at once with code 130. Commands that can stop cleanly call it and look at
  * gal_cli_interrupted(). */
 void gal_cli_catch_interrupts(void);
-int gal_cli_interrupted(void); /* how many so far */
+int gal_cli_interrupted(void);       /* how many so far */
+bool gal_cli_wants_stop(void *user); /* whether there was one, for those who ask all the time; user: of no use */
 void gal_cli_reset_interrupts(void);
 
 /* From here on reading a mapped file that shrank ends the program with code 3 and a message that names the file. Any

@@ -23,7 +23,7 @@ typedef struct job {
 static gal_err write_rows(void *user, const float *rows, int64_t n_rows, gal_diag *diag) {
     job *j = user;
     j->bad = j->bad || !gal_all_finite(rows, n_rows * j->vocab);
-    if (gal_cli_interrupted()) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted; no file was written");
+    if (gal_cli_interrupted()) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
     /* gal_write_atomic() says what else failed */
     return gal_sink_write(j->sink, rows, (size_t)n_rows * (size_t)j->vocab * sizeof *rows);
 }
@@ -60,6 +60,7 @@ static gal_err write_logits(gal_cli *cli, gal_dev *dev, gal_model *m, const gal_
     job j = { .ids = ids, .vocab = V };
     gal_err err = gal_engine_new(&j.engine, dev, m, &eo, &cli->diag);
     if (!err) {
+        gal_engine_interrupt(j.engine, gal_cli_wants_stop, NULL);
         gal_npy_header(&j.header, GAL_NPY_F32, 2, (const int64_t[]){ T, V });
         err = j.header.oom ? gal_fail(&cli->diag, GAL_ENOMEM, "no memory for a header")
                            : gal_write_atomic(gal_cli_string(cli, "output"), emit, &j, &cli->diag);

@@ -37,11 +37,6 @@ static int on_token(void *user, int32_t id, const char *text, size_t bytes) {
     return ferror(stdout); /* a reader that has gone needs no more */
 }
 
-static bool interrupted(void *user) {
-    (void)user;
-    return gal_cli_interrupted() > 0;
-}
-
 /* Seeds that --seed takes; JSON readers keep whole numbers of this size exactly. */
 #define SEEDS 9000000000000000u
 
@@ -136,9 +131,7 @@ static gal_err one_prompt(gal_cli *cli, gal_lm *lm, const gal_generate_options *
     if (!err && !s.json && (s.last != '\n' || s.shown)) putchar('\n');
     (void)fflush(stdout);
     if (!err) print_statistics(cli, lm, &r, &disk);
-    if (!err && r.stop == GAL_STOP_CALLER && gal_cli_interrupted()) {
-        err = gal_fail(&cli->diag, GAL_EINTERRUPTED, "interrupted");
-    }
+    if (!err && gal_cli_interrupted()) err = gal_fail(&cli->diag, GAL_EINTERRUPTED, "interrupted");
     gal_buf_free(&s.ids);
     gal_buf_free(&s.collected);
     return err;
@@ -268,7 +261,7 @@ static gal_err run(gal_cli *cli) {
     if (!err) err = generate_options(cli, lm, &o, stops);
     if (!err) {
         gal_cli_warn(cli, lm->model);
-        lm->stop = interrupted;
+        lm->stop = gal_cli_wants_stop;
         const char *p = gal_cli_string(cli, "prompt");
         if (from_ids) {
             err = one_prompt(cli, lm, &o, NULL, ids.data, ids.len);

@@ -152,11 +152,6 @@ static void on_event(void *user, const gal_train_event *e) {
     }
 }
 
-static bool wants_stop(void *user) {
-    (void)user;
-    return gal_cli_interrupted() > 0;
-}
-
 static void report(watch *w) {
     const gal_train_event *e = &w->last;
     const char *checkpoint = w->checkpoint.data ? w->checkpoint.data : "";
@@ -279,7 +274,7 @@ static gal_err run(gal_cli *cli) {
                                 .resume = resume,
                                 .extend = gal_cli_given(cli, "extend"),
                                 .progress = on_event,
-                                .stop = wants_stop,
+                                .stop = gal_cli_wants_stop,
                                 .user = &w };
         err = check_trace(cli, config.data, &c);
         if (!err) err = gal_profile_new(&w.profile, cli);

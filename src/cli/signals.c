@@ -30,6 +30,11 @@ void gal_cli_catch_interrupts(void) {
 
 int gal_cli_interrupted(void) { return (int)interrupts; }
 
+bool gal_cli_wants_stop(void *user) {
+    (void)user;
+    return interrupts > 0;
+}
+
 void gal_cli_reset_interrupts(void) { interrupts = 0; }
 
 /* ---- a map whose file shrank: nothing here may allocate, lock or print through stdio -----------------------------

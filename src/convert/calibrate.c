@@ -22,6 +22,8 @@ typedef struct calibration {
     const gal_model *m;
     slot *slots; /* [m->n_weights] */
     bool no_memory;
+    const gal_calibrate_options *o;
+    int64_t done, n; /* tokens read, of the text */
 } calibration;
 
 static void add_squares(double *sums, const void *data, gal_dtype dtype, int64_t at, int64_t n) {
@@ -117,6 +119,11 @@ static gal_err take_all(gal_imatrix *out, const calibration *c, gal_diag *diag) 
 /* ---- the text ---------------------------------------------------------------------------------------------------
  */
 
+static bool interrupted(void *user) {
+    const calibration *c = user;
+    return c->o->progress && c->o->progress(c->o->user, c->done, c->n);
+}
+
 static gal_err read_text(gal_engine *e, calibration *c, const int32_t *ids, int64_t n, const gal_calibrate_options *o,
                          uint32_t *chunks, gal_diag *diag) {
     int32_t *sequence = gal_alloc_array((size_t)o->chunk, sizeof *sequence);
@@ -128,11 +135,11 @@ static gal_err read_text(gal_engine *e, calibration *c, const int32_t *ids, int6
         int64_t some = GAL_MIN(n - at, o->chunk - head);
         memcpy(sequence + head, ids + at, (size_t)some * sizeof *ids);
         (void)gal_engine_truncate(e, 0, 0);
-        err = gal_engine_prefill(e, 0, sequence, some + head, NULL, NULL, &logits, diag);
+        err = gal_engine_prefill(e, 0, sequence, some + head, &logits, diag);
         if (!err && c->no_memory) err = gal_fail(diag, GAL_ENOMEM, "no memory for an importance matrix");
         ++*chunks;
-        if (!err && o->progress && o->progress(o->user, at + some, n))
-            err = gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
+        c->done = at + some;
+        if (!err && interrupted(c)) err = gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
     }
     gal_free(sequence);
     return err;
@@ -141,7 +148,7 @@ static gal_err read_text(gal_engine *e, calibration *c, const int32_t *ids, int6
 gal_err gal_calibrate(gal_imatrix *out, gal_dev *dev, const gal_model *m, const int32_t *ids, int64_t n,
                       const gal_calibrate_options *options, gal_diag *diag) {
     GAL_ASSERT(n > 0 && options->chunk > 1 && !dev->far);
-    calibration c = { .m = m, .slots = gal_alloc_array(m->n_weights, sizeof *c.slots) };
+    calibration c = { .m = m, .o = options, .n = n, .slots = gal_alloc_array(m->n_weights, sizeof *c.slots) };
     gal_imatrix made = { .chunk_size = (uint32_t)options->chunk };
     gal_engine *e = NULL;
     gal_engine_options eo = {
@@ -151,6 +158,7 @@ gal_err gal_calibrate(gal_imatrix *out, gal_dev *dev, const gal_model *m, const 
     if (!err) err = gal_engine_new(&e, dev, m, &eo, diag);
     if (!err) {
         gal_engine_tap_inputs(e, on_weight, &c);
+        gal_engine_interrupt(e, interrupted, &c);
         err = read_text(e, &c, ids, n, options, &made.chunks, diag);
     }
     if (!err) err = take_all(&made, &c, diag);

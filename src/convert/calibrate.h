@@ -9,7 +9,7 @@
 typedef struct gal_calibrate_options {
     int64_t chunk; /* tokens that are read as one sequence, at least 2; the last one may be shorter */
     int32_t bos;   /* comes before each chunk and counts as one of its tokens; -1: none */
-    /* Called after each chunk with tokens; true stops with GAL_EINTERRUPTED. NULL: nobody looks. */
+    /* Called all the time with the tokens of whole chunks; true stops with GAL_EINTERRUPTED. NULL: nobody looks. */
     bool (*progress)(void *user, int64_t done, int64_t total);
     void *user;
 } gal_calibrate_options;

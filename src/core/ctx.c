@@ -146,6 +146,17 @@ const void *gal_constant(gal_ctx *cx, const void *host, size_t bytes) {
     return c.far;
 }
 
+void gal_set_interrupt(gal_ctx *cx, gal_interrupt_fn fn, void *user) {
+    cx->interrupt = fn;
+    cx->interrupt_user = user;
+}
+
+bool gal__goes_on(gal_ctx *cx) {
+    if (!cx->err && cx->interrupt && cx->interrupt(cx->interrupt_user))
+        gal_ctx_fail(cx, GAL_EINTERRUPTED, "interrupted");
+    return !cx->err;
+}
+
 void gal_launch(gal_ctx *cx, gal_kernel_id id, const void *args, size_t bytes) {
     if (cx->err) return;
     if (cx->recording && !gal__plan_add(cx->recording, cx->dev, id, args, bytes)) {
@@ -153,6 +164,7 @@ void gal_launch(gal_ctx *cx, gal_kernel_id id, const void *args, size_t bytes) {
         return;
     }
     if (cx->recording && cx->dev->far) return; /* computed when the recording ends */
+    if (!gal__goes_on(cx)) return;
     cx->err = gal_dev_launch(cx->dev, id, args, bytes, &cx->diag);
 }
 

@@ -70,6 +70,11 @@ void gal_ctx_fail(gal_ctx *cx, gal_err err, const char *fmt, ...) GAL_PRINTF(3, 
 #define GAL_SHAPES(cond, op, a, b) ((cond) ? (void)0 : gal__bad_shapes(op, #cond, a, b))
 _Noreturn void gal__bad_shapes(const char *op, const char *cond, const gal_t *a, const gal_t *b);
 
+/* Asked before each kernel that is run now and once before a replay; true makes the step fail with GAL_EINTERRUPTED.
+ * NULL: nobody asks, as at first. */
+typedef bool (*gal_interrupt_fn)(void *user);
+void gal_set_interrupt(gal_ctx *cx, gal_interrupt_fn fn, void *user);
+
 /* Runs a kernel now, and logs it while recording. Does nothing after an error. args is copied. */
 void gal_launch(gal_ctx *cx, gal_kernel_id id, const void *args, size_t bytes);
 

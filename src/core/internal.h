@@ -66,12 +66,16 @@ struct gal_ctx {
     size_t n_constants, constants_room;
     uint32_t set; /* weights whose gradients the running walk accumulates */
     gal_integers quantised;
+    gal_interrupt_fn interrupt;
+    void *interrupt_user;
     gal_tap_fn tap;
     void *tap_user;
     gal_input_tap_fn input_tap;
     void *input_tap_user;
 };
 
+/* Asks whether the step shall go on; false after any error. */
+bool gal__goes_on(gal_ctx *cx);
 /* Appends a launch to the plan; false when there is no memory. */
 bool gal__plan_add(gal_plan *plan, const gal_dev *dev, gal_kernel_id id, const void *args, size_t bytes);
 

@@ -86,7 +86,7 @@ gal_err gal_record_end(gal_ctx *cx, gal_plan **out, gal_diag *diag) {
 
 void gal_replay(gal_ctx *cx, const gal_plan *plan) {
     GAL_ASSERT(!cx->recording);
-    if (cx->err) return;
+    if (!gal__goes_on(cx)) return;
     if (plan->graph) {
         cx->err = cx->dev->far->graph_launch(cx->dev->self, plan->graph, &cx->diag);
         return;

@@ -10,7 +10,7 @@
 /* Without other wishes a window of at most so many tokens, half of it as stride; llama.cpp's tool takes 512. */
 enum { GAL_EVAL_CONTEXT = 2048, GAL_EVAL_LLAMA_CONTEXT = 512 };
 
-/* Asked between steps: the share of the work that is done (0 to 1), tokens counted so far, and nats per token of
+/* Asked all the time: the share of the work that is done (0 to 1), tokens counted so far, and nats per token of
  * them; anything but 0 stops. */
 typedef int (*gal_eval_progress)(void *user, double share, int64_t tokens, double nats);
 

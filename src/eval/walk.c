@@ -20,6 +20,7 @@ typedef struct walk {
     gal_walk_fn fn;
     gal_walk_progress progress;
     void *user;
+    int64_t at; /* token of the text that the running step begins at */
     gal_id_source *source;
     gal_walk_result r;
 } walk;
@@ -31,6 +32,15 @@ double gal_log_sum_exp(const float *logits, int64_t V) {
     for (int64_t i = 0; i < V; i++) sum += exp((double)logits[i] - (double)most);
     /* cppcheck-suppress invalidFunctionArg ; V > 0, so the largest adds 1 */
     return (double)most + log(sum);
+}
+
+/* Asks within steps, too; the share counts tokens where their number is known beforehand. */
+static bool wants_stop(void *user) {
+    walk *w = user;
+    double share = gal_id_source_share(w->source, w->at);
+    if (w->o->max_tokens) share = GAL_MAX(share, (double)w->r.tokens / (double)w->o->max_tokens);
+    w->r.stopped = w->progress && w->progress(w->user, GAL_MIN(share, 1.0), w->r.tokens);
+    return w->r.stopped;
 }
 
 static gal_err open_engines(walk *w, gal_dev *dev, const gal_model *const *models, size_t n, gal_diag *diag) {
@@ -50,17 +60,10 @@ static gal_err open_engines(walk *w, gal_dev *dev, const gal_model *const *model
                                   .exact = w->o->exact };
         gal_err err = gal_engine_new(&w->engine[i], dev, models[i], &eo, diag);
         if (err) return err;
+        gal_engine_interrupt(w->engine[i], wants_stop, w);
         w->n_engines = i + 1;
     }
     return GAL_OK;
-}
-
-/* Asks between steps; the share counts tokens where their number is known beforehand. */
-static bool wants_stop(walk *w, int64_t at) {
-    double share = gal_id_source_share(w->source, at);
-    if (w->o->max_tokens) share = GAL_MAX(share, (double)w->r.tokens / (double)w->o->max_tokens);
-    w->r.stopped = w->progress && w->progress(w->user, GAL_MIN(share, 1.0), w->r.tokens);
-    return w->r.stopped;
 }
 
 /* The next n <= chunk rows through every model; logits of all rows, or of the last. */
@@ -81,12 +84,15 @@ static gal_err run_window(walk *w, const gal_window *win, const int32_t *ids, in
     for (size_t i = 0; i < w->n_engines; i++) (void)gal_engine_truncate(w->engine[i], 0, 0);
     gal_err err = GAL_OK;
     for (int64_t at = 0; !err && at < rows;) {
-        if (wants_stop(w, win->first + GAL_MAX(at - skip, (int64_t)0))) return GAL_OK;
+        w->at = win->first + GAL_MAX(at - skip, (int64_t)0);
         bool counts = at >= skip;
         int64_t n = GAL_MIN(w->chunk, (counts ? rows : skip) - at), first = win->first + at - skip;
         gal_walk_rows r = { .n = n, .at = first };
-        err = step(w, w->input + at, n, counts, r.logits, diag);
-        if (!err && counts) {
+        gal_diag why = { 0 };
+        err = step(w, w->input + at, n, counts, r.logits, &why);
+        if (w->r.stopped) return GAL_OK; /* what was counted before is a result */
+        if (err) return gal_fail(diag, err, "%s", why.text);
+        if (counts) {
             r.ids = ids + (first - base);
             r.before = first - base;
             err = w->fn(w->user, &r, diag);

@@ -35,7 +35,7 @@ typedef struct gal_walk_result {
     bool stopped;            /* by progress */
 } gal_walk_result;
 
-/* Asked between steps with the share of the work that is done, 0 to 1; anything but 0 stops. */
+/* Asked all the time with the share of the work that is done, 0 to 1; anything but 0 stops. */
 typedef int (*gal_walk_progress)(void *user, double share, int64_t tokens);
 
 /* dev and models are borrowed. GAL_EINPUT: nothing to count, an id that a model has no row for (V: ids from it on are

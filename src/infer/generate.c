@@ -81,7 +81,8 @@ static gal_err loop(run *u, const int32_t *ids, int64_t n, gal_diag *diag) {
     double start = gal_now_s();
     u->r.prompt_tokens = n;
     (void)gal_engine_truncate(u->g->engine, 0, 0);
-    gal_err err = gal_engine_prefill(u->g->engine, 0, ids, n, u->g->stop, u->g->user, &u->logits, diag);
+    gal_engine_interrupt(u->g->engine, u->g->stop, u->g->user);
+    gal_err err = gal_engine_prefill(u->g->engine, 0, ids, n, &u->logits, diag);
     double ready = gal_now_s();
     u->r.prompt_s = ready - start;
     bool done = u->o->max_tokens <= 0;
@@ -89,13 +90,14 @@ static gal_err loop(run *u, const int32_t *ids, int64_t n, gal_diag *diag) {
     for (int32_t id = 0; !err && !done;) {
         err = one_token(u, &id, &done, diag);
         if (err || done) break;
-        if (u->g->stop && u->g->stop(u->g->user)) {
-            u->r.stop = GAL_STOP_CALLER;
-            break;
-        }
         gal_slice s = { 0, &id, 1 };
         err = gal_engine_step(u->g->engine, &s, 1, false, &u->logits, diag);
+        if (err != GAL_EINTERRUPTED) continue;
+        u->r.stop = GAL_STOP_CALLER; /* the text so far is one */
+        err = GAL_OK;
+        break;
     }
+    gal_engine_interrupt(u->g->engine, NULL, NULL);
     const char *text = "";
     size_t bytes = 0;
     if (!err && u->stream) err = gal_stream_end(u->stream, &text, &bytes, diag);

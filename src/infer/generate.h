@@ -13,8 +13,10 @@ typedef struct gal_generator {
     int64_t vocab; /* rows of the head; ids from the tokenizer's size on are never drawn */
     const int32_t *eos;
     int32_t n_eos;
-    bool (*stop)(void *user); /* asked between steps; true ends with GAL_STOP_CALLER; NULL: never */
-    void *user;               /* of stop */
+    /* Asked all the time; true ends with GAL_EINTERRUPTED in the prompt, with GAL_STOP_CALLER after it. NULL: never
+     */
+    gal_interrupt_fn stop;
+    void *user; /* of stop */
 } gal_generator;
 
 /* Ids of a prompt for a model: the tokenizer's, with its beginning of sequence in front where it has one. The one

@@ -12,9 +12,9 @@ struct gal_lm {
     gal_generation
         defaults; /* the makers', of generation_config.json or a GGUF file; says nothing where there are none */
     gal_lm_options options;
-    gal_buf dir;              /* the folder that was opened */
-    double open_s;            /* seconds that opening took: to the point of computing */
-    bool (*stop)(void *user); /* asked between steps; NULL: never */
+    gal_buf dir;           /* the folder that was opened */
+    double open_s;         /* seconds that opening took: to the point of computing */
+    gal_interrupt_fn stop; /* of gal_generator; NULL: never */
     void *stop_user;
 };
 

@@ -16,6 +16,8 @@ typedef struct study {
     int64_t head, rows; /* of the running sequence: rows before its tokens, all rows */
     float *logits;      /* [rows, E] of the layer at hand */
     int32_t *choice;    /* [rows, k] */
+    const gal_routing_options *o;
+    int64_t n; /* tokens of the text */
     gal_err err;
     gal_diag *diag;
 } study;
@@ -104,6 +106,11 @@ void gal_routing_free(gal_routing *r) {
     *r = (gal_routing){ 0 };
 }
 
+static bool interrupted(void *user) {
+    const study *s = user;
+    return s->o->stop && s->o->stop(s->o->user, s->r->tokens, s->n);
+}
+
 static gal_err read_text(gal_engine *e, study *s, const int32_t *ids, int64_t n, const gal_routing_options *o,
                          gal_diag *diag) {
     int32_t *sequence = gal_alloc_array((size_t)o->chunk, sizeof *sequence);
@@ -115,11 +122,10 @@ static gal_err read_text(gal_engine *e, study *s, const int32_t *ids, int64_t n,
         s->rows = some + s->head;
         memcpy(sequence + s->head, ids + at, (size_t)some * sizeof *ids);
         (void)gal_engine_truncate(e, 0, 0);
-        err = gal_engine_prefill(e, 0, sequence, s->rows, NULL, NULL, &logits, diag);
+        err = gal_engine_prefill(e, 0, sequence, s->rows, &logits, diag);
         if (!err) err = s->err;
         s->r->tokens += some;
         s->r->pairs += some - 1;
-        if (!err && o->stop && o->stop(o->user, at + some, n)) err = gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
     }
     gal_free(sequence);
     return err;
@@ -140,13 +146,14 @@ gal_err gal_routing_study(gal_routing *out, gal_dev *dev, const gal_model *m, co
                               .beyond = true };
     gal_err err = make(&r, &m->config, diag);
     if (err) return err;
-    study s = { .r = &r, .dev = dev, .head = o->bos >= 0, .diag = diag };
+    study s = { .r = &r, .dev = dev, .head = o->bos >= 0, .o = o, .n = n, .diag = diag };
     s.logits = gal_alloc_array((size_t)(o->chunk * r.experts), sizeof *s.logits);
     s.choice = gal_alloc_array((size_t)(o->chunk * r.used), sizeof *s.choice);
     if (!s.logits || !s.choice) err = gal_fail(diag, GAL_ENOMEM, "no memory for the choices of a text");
     if (!err) err = gal_engine_new(&e, dev, m, &eo, diag);
     if (!err) {
         gal_engine_tap(e, on_tensor, &s);
+        gal_engine_interrupt(e, interrupted, &s);
         err = read_text(e, &s, ids, n, o, diag);
     }
     for (int64_t l = 0; l < r.layers; l++) {

@@ -24,7 +24,7 @@ typedef struct gal_routing_options {
     int64_t chunk;                                         /* tokens of a sequence, > 1 */
     int32_t bos;                                           /* stands before each, not counted; -1: none */
     bool exact;                                            /* as gal_engine_options */
-    bool (*stop)(void *user, int64_t done, int64_t total); /* asked between sequences; NULL: never */
+    bool (*stop)(void *user, int64_t done, int64_t total); /* asked all the time; NULL: never */
     void *user;
 } gal_routing_options;
 

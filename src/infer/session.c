@@ -134,6 +134,7 @@ int64_t gal_engine_replays(const gal_engine *e) { return e->replays; }
 
 void gal_engine_tap(gal_engine *e, gal_tap_fn fn, void *user) { gal_set_tap(e->cx, fn, user); }
 void gal_engine_tap_inputs(gal_engine *e, gal_input_tap_fn fn, void *user) { gal_set_input_tap(e->cx, fn, user); }
+void gal_engine_interrupt(gal_engine *e, gal_interrupt_fn fn, void *user) { gal_set_interrupt(e->cx, fn, user); }
 
 bool gal_engine_truncate(gal_engine *e, int64_t sequence, int64_t length) {
     return gal_cache_truncate(e->cache, sequence, length);
@@ -254,11 +255,10 @@ static gal_err check_whole(const gal_engine *e, int64_t sequence, const int32_t 
     return err ? err : check_room(e, gal_cache_length(e->cache, sequence) + n, diag);
 }
 
-gal_err gal_engine_prefill(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, bool (*stop)(void *user),
-                           void *user, const float **logits, gal_diag *diag) {
+gal_err gal_engine_prefill(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, const float **logits,
+                           gal_diag *diag) {
     gal_err err = check_whole(e, sequence, ids, n, diag);
     for (int64_t at = 0; !err && at < n; at += e->chunk) {
-        if (stop && stop(user)) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
         gal_slice s = { sequence, ids + at, GAL_MIN(e->chunk, n - at) };
         err = gal_engine_step(e, &s, 1, false, logits, diag);
     }

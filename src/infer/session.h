@@ -35,6 +35,8 @@ const gal_cache *gal_engine_cache(const gal_engine *e);
 void gal_engine_tap_inputs(gal_engine *e, gal_input_tap_fn fn, void *user);
 /* Called with each named tensor of such steps (core/ctx.h). */
 void gal_engine_tap(gal_engine *e, gal_tap_fn fn, void *user);
+/* Asked while a step is computed (core/ctx.h); true ends it with GAL_EINTERRUPTED. */
+void gal_engine_interrupt(gal_engine *e, gal_interrupt_fn fn, void *user);
 bool gal_engine_truncate(gal_engine *e, int64_t sequence, int64_t length); /* as gal_cache_truncate() */
 int64_t gal_engine_replays(const gal_engine *e);                           /* steps that were replayed so far */
 
@@ -51,10 +53,9 @@ typedef struct gal_slice {
 gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows, const float **logits,
                         gal_diag *diag);
 
-/* Appends n > 0 tokens to a sequence, in chunks; *logits: [V] after the last one. stop (may be NULL) is asked before
- * each chunk; true ends with GAL_EINTERRUPTED and what came before stays. */
-gal_err gal_engine_prefill(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, bool (*stop)(void *user),
-                           void *user, const float **logits, gal_diag *diag);
+/* Appends n > 0 tokens to a sequence, in chunks; *logits: [V] after the last one. */
+gal_err gal_engine_prefill(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, const float **logits,
+                           gal_diag *diag);
 /* The same with the logits of every row given to fn, chunk by chunk. */
 gal_err gal_engine_logits(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, gal_logits_fn fn,
                           void *user, gal_diag *diag);

@@ -1,6 +1,7 @@
 #!/bin/sh
-# stopped.sh GALERNE: a conversion that is interrupted, loses its terminal, is killed, or whose source shrinks while it runs. Nothing half made stays, but
-# what a killed one left, which the next clears away. SPDX-License-Identifier: Apache-2.0
+# stopped.sh GALERNE: a computation that is interrupted before its first result, and a conversion that is interrupted,
+# loses its terminal, is killed, or whose source shrinks while it runs. Nothing half made stays, but what a killed one
+# left, which the next clears away. SPDX-License-Identifier: Apache-2.0
 set -eu
 GALERNE=$1
 dir=$(mktemp -d)
@@ -44,6 +45,27 @@ finish() {
 nothing_left() { # NAME
     [ ! -e "$1" ] && [ ! -e ".unfinished-$1" ] || { echo "$1 was left behind"; exit 1; }
 }
+
+# On the slow reference a prompt takes many seconds, all of them within one chunk: none is waited for.
+ids=$(awk 'BEGIN { for (i = 0; i < 512; i++) printf "%d ", 3 + i % 7000 }')
+echo "$ids" >ids
+sed 's/context: 64/context: 512/' c.yaml >long.yaml
+"$GALERNE" init long.yaml -o long --quiet
+
+within() { # ARGUMENTS: 130, and nothing was computed to the end
+    "$GALERNE" "$@" --cpu ref --quiet >out 2>err &
+    run=$!
+    sleep 1
+    kill -INT $run
+    finish 130 ''
+    [ ! -s out ] || { echo "$1: expected no result:"; cat out; exit 1; }
+}
+
+within run long --ids "$ids" --max-tokens 1
+within logits long --ids "$ids" -o l.npy
+[ ! -e l.npy ] || { echo "half an array was left behind"; exit 1; }
+within perplexity long --ids ids --context 512 --no-bos
+within compare long long --ids ids --context 512 --no-bos
 
 for to in x.gguf x; do
     begin $to

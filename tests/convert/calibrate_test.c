@@ -71,8 +71,8 @@ static void sums_of_squares(void **state) {
 }
 
 static bool stop(void *user, int64_t done, int64_t total) {
-    (void)user;
-    return done < total;
+    assert_true(done == 0 && total == 5); /* within the first chunk */
+    return ++*(int *)user == 10;
 }
 
 static void stopped(void **state) {
@@ -81,9 +81,10 @@ static void stopped(void **state) {
     gal_dev *dev = NULL;
     gal_imatrix im = { 0 };
     static const int32_t IDS[] = { 1, 2, 3, 4, 5 };
+    int asked = 0;
     CHECK_OK(gal_model_load(&m, "tests/golden/mistral-base", diag));
     CHECK_OK(gal_dev_open(&dev, &(gal_device_options){ .threads = 1 }, diag));
-    gal_calibrate_options o = { .chunk = 2, .bos = -1, .progress = stop };
+    gal_calibrate_options o = { .chunk = 2, .bos = -1, .progress = stop, .user = &asked };
     assert_int_equal(gal_calibrate(&im, dev, m, IDS, 5, &o, NULL), GAL_EINTERRUPTED);
     assert_null(im.entries);
     gal_model_free(m);

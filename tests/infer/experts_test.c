@@ -94,6 +94,27 @@ static void sequences_apart(void **state) {
     gal_model_free(m);
 }
 
+static bool loses_patience(void *user, int64_t done, int64_t total) {
+    assert_true(done == 0 && total == N);
+    return ++*(int *)user == 10;
+}
+
+/* Within the first sequence. */
+static void interrupted(void **state) {
+    (void)state;
+    int32_t ids[N];
+    int asked = 0;
+    gal_model *m = sparse(E, 2);
+    gal_dev *dev = tiny_dev(NULL, 2);
+    gal_routing r;
+    const gal_routing_options o = { .chunk = N, .bos = -1, .stop = loses_patience, .user = &asked };
+    tiny_ids(ids, N, 9);
+    assert_int_equal(gal_routing_study(&r, dev, m, ids, N, &o, NULL), GAL_EINTERRUPTED);
+    assert_int_equal(asked, 10);
+    gal_dev_close(dev);
+    gal_model_free(m);
+}
+
 /* What the taps of one whole pass say, counted plainly. */
 typedef struct seen {
     int32_t choice[TINY_L][N * 2];
@@ -203,7 +224,7 @@ static void not_finite(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(every_number_used), cmocka_unit_test(sequences_apart),
-                                        cmocka_unit_test(what_is_chosen), cmocka_unit_test(short_sequences),
-                                        cmocka_unit_test(not_finite) };
+                                        cmocka_unit_test(what_is_chosen),    cmocka_unit_test(interrupted),
+                                        cmocka_unit_test(short_sequences),   cmocka_unit_test(not_finite) };
     return cmocka_run_group_tests_name("experts through the engine", tests, NULL, NULL);
 }

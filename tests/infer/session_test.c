@@ -281,12 +281,50 @@ static void test_prefill(void **state) {
     tiny_reference(dev, m, ids, N, want);
     gal_engine *e = tiny_engine(dev, m, (gal_engine_options){ .chunk = 7 });
     const float *last = NULL;
-    assert_int_equal(gal_engine_prefill(e, 0, ids, N, NULL, NULL, &last, NULL), GAL_OK);
+    assert_int_equal(gal_engine_prefill(e, 0, ids, N, &last, NULL), GAL_OK);
     tiny_close(last, want + (N - 1) * TINY_V, TINY_V);
     gal_engine_free(e);
     gal_model_free(m);
     gal_dev_close(dev);
     free(want);
+}
+
+typedef struct patience {
+    int asked, at;
+} patience;
+
+static bool loses_it(void *user) {
+    patience *p = user;
+    return ++p->asked == p->at;
+}
+
+/* Within the one chunk of a prompt, while a step is recorded, and before one is replayed. */
+static void test_interrupt(void **state) {
+    (void)state;
+    int32_t ids[N];
+    tiny_ids(ids, N, 10);
+    gal_dev *dev = tiny_dev(NULL, 1);
+    gal_model *m = tiny_model(0, false);
+    gal_engine *e = tiny_engine(dev, m, (gal_engine_options){ .chunk = N });
+    const float *out = NULL;
+    gal_diag diag = { 0 };
+    patience p = { .at = 20 };
+    gal_engine_interrupt(e, loses_it, &p);
+    assert_int_equal(gal_engine_prefill(e, 0, ids, N, &out, &diag), GAL_EINTERRUPTED);
+    assert_string_equal(diag.text, "interrupted");
+    assert_int_equal(p.asked, 20);
+    assert_int_equal(gal_cache_length(gal_engine_cache(e), 0), 0);
+    p = (patience){ .at = 20 };
+    assert_int_equal(gal_engine_prefill(e, 0, ids, 1, &out, NULL), GAL_EINTERRUPTED);
+    assert_int_equal(gal_engine_prefill(e, 0, ids, 1, &out, NULL), GAL_OK);
+    p = (patience){ .at = 2 };
+    assert_int_equal(gal_engine_prefill(e, 0, ids, 1, &out, NULL), GAL_OK);
+    assert_int_equal(p.asked, 1); /* a replay asks once */
+    assert_int_equal(gal_engine_prefill(e, 0, ids, 1, &out, NULL), GAL_EINTERRUPTED);
+    assert_int_equal(gal_engine_replays(e), 2);
+    gal_engine_free(e);
+    gal_model_free(m);
+    gal_dev_close(dev);
 }
 
 static void test_refusals(void **state) {
@@ -305,15 +343,15 @@ static void test_refusals(void **state) {
     tiny_ids(ids, 30, 1);
     const float *out = NULL;
     diag = (gal_diag){ 0 };
-    assert_int_equal(gal_engine_prefill(e, 0, ids, 21, NULL, NULL, &out, &diag), GAL_ENOMEM);
+    assert_int_equal(gal_engine_prefill(e, 0, ids, 21, &out, &diag), GAL_ENOMEM);
     assert_non_null(strstr(diag.text, "bytes"));
     assert_int_equal(gal_cache_length(gal_engine_cache(e), 0), 0);
-    assert_int_equal(gal_engine_prefill(e, 0, ids, 20, NULL, NULL, &out, NULL), GAL_OK);
+    assert_int_equal(gal_engine_prefill(e, 0, ids, 20, &out, NULL), GAL_OK);
     assert_true(gal_engine_truncate(e, 0, 5));
     ids[3] = TINY_V;
-    assert_int_equal(gal_engine_prefill(e, 0, ids, 4, NULL, NULL, &out, NULL), GAL_EINPUT);
+    assert_int_equal(gal_engine_prefill(e, 0, ids, 4, &out, NULL), GAL_EINPUT);
     ids[3] = -1;
-    assert_int_equal(gal_engine_prefill(e, 0, ids, 4, NULL, NULL, &out, NULL), GAL_EINPUT);
+    assert_int_equal(gal_engine_prefill(e, 0, ids, 4, &out, NULL), GAL_EINPUT);
     assert_int_equal(gal_cache_length(gal_engine_cache(e), 0), 5);
     gal_engine_free(e);
     gal_model_free(m);
@@ -348,15 +386,11 @@ static void test_truncate(void **state) {
 /* With an argument, only the tests whose names fit it. */
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_chunks),
-                                        cmocka_unit_test(test_recorded_is_eager),
-                                        cmocka_unit_test(test_threads),
-                                        cmocka_unit_test(test_packed),
-                                        cmocka_unit_test(test_prefill),
-                                        cmocka_unit_test(test_refusals),
-                                        cmocka_unit_test(test_truncate),
-                                        cmocka_unit_test(test_far),
-                                        cmocka_unit_test(test_far_without_memory),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_chunks),   cmocka_unit_test(test_recorded_is_eager),
+                                        cmocka_unit_test(test_threads),  cmocka_unit_test(test_packed),
+                                        cmocka_unit_test(test_prefill),  cmocka_unit_test(test_interrupt),
+                                        cmocka_unit_test(test_refusals), cmocka_unit_test(test_truncate),
+                                        cmocka_unit_test(test_far),      cmocka_unit_test(test_far_without_memory),
                                         cmocka_unit_test(test_cuda) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
