@@ -36,6 +36,10 @@ static void print_text(const gal_routing *r) {
     printf("experts     %lld in each of %lld layers, %lld for each token; %lld tokens\n", (long long)r->experts,
            (long long)r->layers, (long long)r->used, (long long)r->tokens);
     for (int64_t i = 0; i < r->layers; i++) print_layer(r, i);
+    if (r->pairs == 0) {
+        printf("\nneighbours with the same expert: no pairs\n");
+        return;
+    }
     printf("\nneighbours with the same expert, of %lld pairs\nlayer       first choice   %s\n", (long long)r->pairs,
            any_name(r));
     printf("random      %9.2f %%   %9.2f %%\n", 100 * gal_routing_random_first(r->experts),
@@ -70,8 +74,11 @@ static gal_err print_json(const gal_routing *r, gal_diag *diag) {
             gal_buf_printf(&b, "%s%.9g", e ? ", " : "", part(l->any[e], tokens * r->used));
         gal_buf_puts(&b, "], \"probability\": [");
         for (int64_t e = 0; e < r->experts; e++) gal_buf_printf(&b, "%s%.9g", e ? ", " : "", l->probability[e]);
-        gal_buf_printf(&b, "], \"repeat_first\": %.9g, \"repeat_any\": %.9g}", part(l->same_first, r->pairs),
-                       part(l->same_any, r->pairs));
+        if (r->pairs)
+            gal_buf_printf(&b, "], \"repeat_first\": %.9g, \"repeat_any\": %.9g}", part(l->same_first, r->pairs),
+                           part(l->same_any, r->pairs));
+        else
+            gal_buf_puts(&b, "], \"repeat_first\": null, \"repeat_any\": null}");
     }
     gal_buf_puts(&b, "]}\n");
     gal_err err = b.oom ? gal_fail(diag, GAL_ENOMEM, "no memory for the report") : GAL_OK;
