@@ -23,7 +23,7 @@ typedef struct facts {
     int64_t params, context;
     uint64_t weights, cache, activations, free_bytes;
     bool runs;
-    char why[160]; /* it does not, or what to know if it does */
+    char why[256]; /* it does not, or what to know if it does */
 } facts;
 
 static gal_dtype cache_type(const gal_cli *cli) {
@@ -44,14 +44,19 @@ static void judge(facts *f) {
     char a[40], b[40];
     uint64_t needs = f->weights + f->cache + f->activations, most = needs - gal_model_mapped_bytes(f->m);
     int64_t positions = f->m->config.max_positions;
-    f->runs = f->context <= positions && most <= f->free_bytes;
+    f->runs = !f->m->spoilt && f->context <= positions && most <= f->free_bytes;
     (void)gal_cli_bytes_text(a, sizeof a, f->runs ? needs : most);
     (void)gal_cli_bytes_text(b, sizeof b, f->free_bytes);
-    if (f->context > positions)
+    if (f->m->spoilt)
+        (void)snprintf(f->why, sizeof f->why, "\"%s\", which every text meets, holds numbers that are not finite",
+                       f->m->spoilt->name);
+    else if (f->context > positions)
         (void)snprintf(f->why, sizeof f->why, "the model has %lld positions", (long long)positions);
     else
-        (void)snprintf(f->why, sizeof f->why, "needs %s, %s are free%s", a, b,
-                       f->runs && needs > f->free_bytes ? "; weights are read again as they are needed, slowly" : "");
+        (void)snprintf(f->why, sizeof f->why, "needs %s, %s are free%s%s%s", a, b,
+                       f->runs && needs > f->free_bytes ? "; weights are read again as they are needed, slowly" : "",
+                       f->m->n_warnings ? "; texts that meet a number that is not finite cannot be continued" : "",
+                       f->runs && !f->t ? "; on ids only" : "");
 }
 
 static facts facts_of(const gal_cli *cli, const gal_model *m, const gal_tokenizer *t, const gal_generation *g,
@@ -339,6 +344,7 @@ static gal_err run(gal_cli *cli) {
     gal_err err = gal_lm_load_as(&m, &t, &g, &dir, cli->operands[0], gal_cli_layout(cli), &cli->diag);
     if (!err) err = read_chat(&chat, dir.data, &cli->diag);
     if (err == GAL_EINPUT) print_refusal(cli);
+    if (!err) err = gal_model_check_finite(m, &cli->diag); /* reads the whole file: the verdict asks for it */
     if (!err) {
         facts f = facts_of(cli, m, t, &g, &chat, dir.data);
         if (cli->json) {
@@ -347,7 +353,6 @@ static gal_err run(gal_cli *cli) {
             print_text(&f);
             if (gal_cli_given(cli, "tensors")) print_tensors(m);
         }
-        if (!err) err = gal_model_check_finite(m, &cli->diag); /* after the report: it reads the whole file */
         gal_cli_warn(cli, m);
     }
     gal_chat_free(&chat);

@@ -68,6 +68,7 @@ gal_err gal_model_declare_expert(gal_model *m, const gal_wspec *table, size_t co
         const char *n = full_name(&name, table[i].name[m->config.layout], layer, expert);
         gal_w *w = n ? gal_model_add_weight(m, n, table[i].role, ndim, dim, diag) : NULL;
         if (w && strchr(table[i].shape, 'R')) w->rotary = m->config.K;
+        if (w) w->of_expert = strstr(table[i].name[m->config.layout], "%e") != NULL;
         if (w)
             memcpy((char *)fields + table[i].offset, &w, sizeof w);
         else

@@ -46,6 +46,8 @@ struct gal_model {
     size_t n_notes;
     char **warnings; /* [n_warnings] weights that are not finite, once gal_model_check_finite() looked */
     size_t n_warnings;
+    const gal_w
+        *spoilt; /* the first of these weights that every text meets, so that none can be continued; or NULL */
     bool finite_checked;
 };
 

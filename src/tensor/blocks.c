@@ -211,46 +211,51 @@ static void read_mxfp4(const uint8_t *b, float *y) {
 typedef struct format {
     gal_block_info info;
     void (*read)(const uint8_t *block, float *y); /* one block */
+    int scale[2]; /* where its f16 scales lie, twice the same if it has one; -1: it has none */
 } format;
 
 #define ONLY_SIZE(name, elements, bytes)                                                                             \
-    { { name, elements, bytes, false, false }, NULL }
-#define BOTH(name, elements, bytes, f)                                                                               \
-    { { name, elements, bytes, true, true }, read_##f }
+    {                                                                                                                \
+        { name, elements, bytes, false, false }, NULL, { -1, -1 }                                                    \
+    }
+#define BOTH(name, elements, bytes, f, scale, other)                                                                 \
+    {                                                                                                                \
+        { name, elements, bytes, true, true }, read_##f, { scale, other }                                            \
+    }
 
 static const format FORMATS[] = {
-    [GAL_BLOCK_F32] = BOTH("F32", 1, 4, f32),
-    [GAL_BLOCK_F16] = BOTH("F16", 1, 2, f16),
-    [GAL_BLOCK_Q4_0] = BOTH("Q4_0", 32, 18, q4_0),
-    [GAL_BLOCK_Q4_1] = BOTH("Q4_1", 32, 20, q4_1),
-    [GAL_BLOCK_Q5_0] = BOTH("Q5_0", 32, 22, q5_0),
-    [GAL_BLOCK_Q5_1] = BOTH("Q5_1", 32, 24, q5_1),
-    [GAL_BLOCK_Q8_0] = BOTH("Q8_0", 32, 34, q8_0),
+    [GAL_BLOCK_F32] = BOTH("F32", 1, 4, f32, -1, -1),
+    [GAL_BLOCK_F16] = BOTH("F16", 1, 2, f16, 0, 0),
+    [GAL_BLOCK_Q4_0] = BOTH("Q4_0", 32, 18, q4_0, 0, 0),
+    [GAL_BLOCK_Q4_1] = BOTH("Q4_1", 32, 20, q4_1, 0, 2),
+    [GAL_BLOCK_Q5_0] = BOTH("Q5_0", 32, 22, q5_0, 0, 0),
+    [GAL_BLOCK_Q5_1] = BOTH("Q5_1", 32, 24, q5_1, 0, 2),
+    [GAL_BLOCK_Q8_0] = BOTH("Q8_0", 32, 34, q8_0, 0, 0),
     [GAL_BLOCK_Q8_1] = ONLY_SIZE("Q8_1", 32, 36),
-    [GAL_BLOCK_Q2_K] = BOTH("Q2_K", 256, 84, q2_k),
-    [GAL_BLOCK_Q3_K] = BOTH("Q3_K", 256, 110, q3_k),
-    [GAL_BLOCK_Q4_K] = BOTH("Q4_K", 256, 144, q4_k),
-    [GAL_BLOCK_Q5_K] = BOTH("Q5_K", 256, 176, q5_k),
-    [GAL_BLOCK_Q6_K] = BOTH("Q6_K", 256, 210, q6_k),
+    [GAL_BLOCK_Q2_K] = BOTH("Q2_K", 256, 84, q2_k, 80, 82),
+    [GAL_BLOCK_Q3_K] = BOTH("Q3_K", 256, 110, q3_k, 108, 108),
+    [GAL_BLOCK_Q4_K] = BOTH("Q4_K", 256, 144, q4_k, 0, 2),
+    [GAL_BLOCK_Q5_K] = BOTH("Q5_K", 256, 176, q5_k, 0, 2),
+    [GAL_BLOCK_Q6_K] = BOTH("Q6_K", 256, 210, q6_k, 208, 208),
     [GAL_BLOCK_Q8_K] = ONLY_SIZE("Q8_K", 256, 292),
     [GAL_BLOCK_IQ2_XXS] = ONLY_SIZE("IQ2_XXS", 256, 66),
     [GAL_BLOCK_IQ2_XS] = ONLY_SIZE("IQ2_XS", 256, 74),
     [GAL_BLOCK_IQ3_XXS] = ONLY_SIZE("IQ3_XXS", 256, 98),
     [GAL_BLOCK_IQ1_S] = ONLY_SIZE("IQ1_S", 256, 50),
-    [GAL_BLOCK_IQ4_NL] = BOTH("IQ4_NL", 32, 18, iq4_nl),
+    [GAL_BLOCK_IQ4_NL] = BOTH("IQ4_NL", 32, 18, iq4_nl, 0, 0),
     [GAL_BLOCK_IQ3_S] = ONLY_SIZE("IQ3_S", 256, 110),
     [GAL_BLOCK_IQ2_S] = ONLY_SIZE("IQ2_S", 256, 82),
-    [GAL_BLOCK_IQ4_XS] = BOTH("IQ4_XS", 256, 136, iq4_xs),
+    [GAL_BLOCK_IQ4_XS] = BOTH("IQ4_XS", 256, 136, iq4_xs, 0, 0),
     [GAL_BLOCK_I8] = ONLY_SIZE("I8", 1, 1),
     [GAL_BLOCK_I16] = ONLY_SIZE("I16", 1, 2),
     [GAL_BLOCK_I32] = ONLY_SIZE("I32", 1, 4),
     [GAL_BLOCK_I64] = ONLY_SIZE("I64", 1, 8),
     [GAL_BLOCK_F64] = ONLY_SIZE("F64", 1, 8),
     [GAL_BLOCK_IQ1_M] = ONLY_SIZE("IQ1_M", 256, 56),
-    [GAL_BLOCK_BF16] = BOTH("BF16", 1, 2, bf16),
+    [GAL_BLOCK_BF16] = BOTH("BF16", 1, 2, bf16, -1, -1),
     [GAL_BLOCK_TQ1_0] = ONLY_SIZE("TQ1_0", 256, 54),
     [GAL_BLOCK_TQ2_0] = ONLY_SIZE("TQ2_0", 256, 66),
-    [GAL_BLOCK_MXFP4] = BOTH("MXFP4", 32, 17, mxfp4),
+    [GAL_BLOCK_MXFP4] = BOTH("MXFP4", 32, 17, mxfp4, -1, -1),
     [GAL_BLOCK_NVFP4] = ONLY_SIZE("NVFP4", 64, 36),
     [GAL_BLOCK_Q1_0] = ONLY_SIZE("Q1_0", 128, 18),
     [GAL_BLOCK_Q2_0] = ONLY_SIZE("Q2_0", 64, 18),
@@ -275,6 +280,22 @@ uint32_t gal_block_find(const char *name, bool *found) {
         }
     *found = false;
     return 0;
+}
+
+bool gal_block_scales_finite(uint32_t type, const void *blocks, int64_t n) {
+    GAL_ASSERT(type < GAL_LEN(FORMATS) && FORMATS[type].read);
+    const format *f = &FORMATS[type];
+    const uint8_t *b = blocks;
+    const int d = f->scale[0], m = f->scale[1];
+    int bad = 0;
+    if (type == GAL_BLOCK_MXFP4) { /* f32 holds 12 x 2^(252 - 128), and no more of 12 x 2^(253 - 128) */
+        for (int64_t i = 0; i < n; i += f->info.elements, b += f->info.bytes) bad |= b[0] > 252;
+        return !bad;
+    }
+    if (d < 0) return false;
+    for (int64_t i = 0; i < n; i += f->info.elements, b += f->info.bytes)
+        bad |= (u16_at(b + d) & 0x7c00) == 0x7c00 || (u16_at(b + m) & 0x7c00) == 0x7c00;
+    return !bad;
 }
 
 void gal_block_dequantise(uint32_t type, const void *blocks, float *out, int64_t n) {

@@ -64,6 +64,9 @@ uint32_t gal_block_find(const char *name, bool *found);
 /* n numbers, a multiple of `elements`, out of blocks that may lie anywhere (no alignment). The type must have
  * `reads`. */
 void gal_block_dequantise(uint32_t type, const void *blocks, float *out, int64_t n);
+/* Whether the scales of these blocks are such that all n numbers are finite; false: each must be looked at. Reads
+ * nothing but the scales; of formats without any it knows nothing. */
+bool gal_block_scales_finite(uint32_t type, const void *blocks, int64_t n);
 /* The other way; the type must have `writes`. Blocks may lie anywhere. Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1 become the
  * bytes that the reference makes; for the others scales are searched for that make sum (x - y)^2 small. The bytes
  * depend on nothing but the numbers: not on the processor, nor on how many blocks a call makes. x is finite and
@@ -85,5 +88,8 @@ const char *gal_code_name(const gal_code *code);
 size_t gal_code_bytes(const gal_code *code, int64_t n);
 void gal_code_read(const gal_code *code, const void *data, int64_t cols, int64_t row, int64_t from, int64_t n,
                    float *out);
+/* Whether all numbers of a row are finite, by what is quickly looked at: scales, and NaN's codes of FP8; false: each
+ * must be looked at. */
+bool gal_code_row_finite(const gal_code *code, const void *data, int64_t cols, int64_t row);
 
 #endif

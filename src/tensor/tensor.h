@@ -51,6 +51,7 @@ typedef struct gal_w {
     const char *file; /* where it was loaded from, for messages; borrowed; NULL: nowhere */
     bool owned;
     int64_t rotary; /* head size where rows are rotary pairs, which stand as the layout has them; else 0 */
+    bool of_expert; /* multiplied with those tokens alone that a router sends to it */
     uint32_t group; /* sets of weights it belongs to, a bit each; gal_backward() takes a mask */
     void *grad;     /* f32 (f64 on the reference device), same shape; NULL: no gradient is kept */
     const struct gal_lora *lora; /* what is added to its products; NULL: nothing. Borrowed */

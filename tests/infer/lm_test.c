@@ -1,13 +1,16 @@
 /* lm_test.c - the public handle: opening, information, text, greedy continuations of the golden models, refusals.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
+#include "base/mem.h"
 #include "base/util.h"
 #include "galerne/infer.h"
 #include "infer/lm.h"
 #include "models/golden.h"
 #include "support/check.h"
 #include "support/far.h"
+#include "tensor/blocks.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -226,8 +229,134 @@ static void test_read_while_trained(void **state) {
     remove_folder(at);
 }
 
+/* ---- weights that are not finite --------------------------------------------------------------------------------
+ */
+
+static void look_again(gal_model *m) {
+    for (size_t i = 0; i < m->n_warnings; i++) gal_free(m->warnings[i]);
+    m->n_warnings = 0;
+    m->spoilt = NULL;
+    m->finite_checked = false;
+    CHECK_OK(gal_model_check_finite(m, diag));
+}
+
+/* How many of some prompts can be continued. */
+static int continued(gal_lm *lm) {
+    gal_generate_options o;
+    int n = 0;
+    gal_generate_options_init(&o, lm);
+    o.max_tokens = 1;
+    for (int32_t id = 3; id < 7; id++) {
+        gal_diag why = { 0 };
+        taken t = { .n = 0 };
+        gal_err err = gal_lm_generate_ids(lm, (const int32_t[]){ 1, id }, 2, &o, take, &t, NULL, &why);
+        assert_true(err == GAL_OK || err == GAL_EINPUT);
+        n += !err;
+    }
+    return n;
+}
+
+static gal_lm *open_eager(const char *path) {
+    gal_lm_options lo;
+    gal_lm *lm = NULL;
+    gal_lm_options_init(&lo);
+    lo.eager = 1; /* weights change their places */
+    lo.device.threads = 1;
+    CHECK_OK(gal_lm_open(&lm, path, &lo, diag));
+    return lm;
+}
+
+/* A weight's numbers where they may be written to; returns where they were. */
+static void *make_own(gal_w *w) {
+    void *mapped = w->data;
+    w->data = gal_alloc(gal_wbytes(w));
+    assert_non_null(w->data);
+    memcpy(w->data, mapped, gal_wbytes(w));
+    return mapped;
+}
+
+static void give_back(gal_w *w, void *mapped) {
+    gal_free(w->data);
+    w->data = mapped;
+}
+
+/* What is said to spoil a model does: no prompt goes on. A NaN that every token meets is always found out. */
+static void test_spoilt(void **state) {
+    (void)state;
+    static const float BAD[] = { NAN, INFINITY, -INFINITY };
+    static const char *const FOLDERS[] = { "tests/golden/mistral-base", "tests/golden/mistral-tied",
+                                           "tests/golden/mixtral-base" };
+    for (size_t f = 0; f < GAL_LEN(FOLDERS); f++) {
+        gal_lm *lm = open_eager(FOLDERS[f]);
+        gal_model *m = lm->model;
+        for (size_t i = 0; i < m->n_weights * GAL_LEN(BAD); i++) {
+            gal_w *w = &m->weights[i / GAL_LEN(BAD)];
+            void *mapped = make_own(w);
+            const float bad = BAD[i % GAL_LEN(BAD)];
+            int64_t at = gal_wcount(w) / 2;
+            gal_convert((char *)w->data + (size_t)at * gal_dtype_bytes(w->dtype), w->dtype, &bad, GAL_F32, 1);
+            look_again(m);
+            bool some = w->of_expert || (w->role == GAL_W_EMBED && !m->config.tied),
+                 scores = w->dim[0] == m->config.V || w->dim[0] == m->config.experts;
+            assert_int_equal(m->n_warnings, 1);
+            if ((m->spoilt == w) != (!some && (isnan(bad) || !scores))) fail_msg("%s with %g", w->name, (double)bad);
+            int n = continued(lm);
+            if (m->spoilt && n) fail_msg("%s, %s with %g: %d prompts went on", FOLDERS[f], w->name, (double)bad, n);
+            give_back(w, mapped);
+        }
+        look_again(m);
+        assert_true(!m->spoilt && m->n_warnings == 0 && continued(lm) == 4);
+        gal_lm_close(lm);
+    }
+}
+
+/* In blocks, too: how many numbers are not finite, and where the first is. */
+static void test_not_finite_blocks(void **state) {
+    (void)state;
+    static const char *const FILES[] = { "tests/golden/gguf-mixed/model.gguf",
+                                         "tests/golden/gguf-mistral3-q/model.gguf", "tests/golden/ministral-fp8" };
+    for (size_t f = 0; f < GAL_LEN(FILES); f++) {
+        gal_lm *lm = open_eager(FILES[f]);
+        gal_model *m = lm->model;
+        for (size_t i = 0; i < m->n_weights; i++) {
+            gal_w *w = &m->weights[i];
+            if (w->dtype != GAL_BLOCKS) continue;
+            const int64_t cols = w->dim[w->ndim - 1], row = gal_wcount(w) / cols - 1;
+            const size_t bytes = gal_code_bytes(&w->code, cols), last = (size_t)row * bytes;
+            float x[1024];
+            assert_true(cols <= 1024);
+            void *mapped = make_own(w);
+            memset((uint8_t *)w->data + last, 0xff, bytes);
+            gal_wread(w, row, 1, x);
+            long long nan = 0, infinite = 0, first = -1;
+            for (int64_t c = cols - 1; c >= 0; c--) {
+                nan += isnan(x[c]);
+                infinite += isinf(x[c]) != 0;
+                if (!isfinite(x[c])) first = row * cols + c;
+            }
+            char want[160], of[80] = "";
+            if (infinite) (void)snprintf(of, sizeof of, "%s%lld infinite", nan ? " and " : "", infinite);
+            if (nan)
+                (void)snprintf(want, sizeof want, "found %lld NaN%s among %lld, the first at index %lld", nan, of,
+                               (long long)gal_wcount(w), first);
+            else
+                (void)snprintf(want, sizeof want, "found %s among %lld, the first at index %lld", of,
+                               (long long)gal_wcount(w), first);
+            look_again(m);
+            assert_int_equal(m->n_warnings, 1);
+            if (!strstr(m->warnings[0], want))
+                fail_msg("%s: expected '%s' in '%s'", gal_wformat(w), want, m->warnings[0]);
+            give_back(w, mapped);
+        }
+        look_again(m);
+        assert_int_equal(m->n_warnings, 0);
+        gal_lm_close(lm);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_greedy), cmocka_unit_test(test_info_and_refusals),
-                                        cmocka_unit_test(test_logits), cmocka_unit_test(test_read_while_trained) };
+                                        cmocka_unit_test(test_logits), cmocka_unit_test(test_read_while_trained),
+                                        cmocka_unit_test(test_spoilt), cmocka_unit_test(test_not_finite_blocks) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -201,6 +201,50 @@ static void what_is_known(void **state) {
     assert_int_equal(writes, reads);
 }
 
+/* Blocks of any bytes, then with NaN and infinities at every place: the scales say what all numbers say. Formats
+ * without f16 scales may ask for a closer look, but never let one pass. */
+static void finite_scales(void **state) {
+    (void)state;
+    static const uint16_t BAD[] = { 0x7c00, 0xfc00, 0x7e01, 0xffff };
+    enum { TRIES = 300, LARGEST = 256 };
+    for (uint32_t type = 0; type < 64; type++) {
+        const gal_block_info *f = gal_block_info_of(type);
+        if (!f || !f->reads) continue;
+        const bool exact = type != GAL_BLOCK_F32 && type != GAL_BLOCK_BF16 && type != GAL_BLOCK_MXFP4;
+        int64_t bad = 0;
+        for (int n = 0; n < TRIES + (int)(GAL_LEN(BAD) * f->bytes); n++) {
+            uint8_t block[LARGEST + 1];
+            float y[LARGEST];
+            for (uint32_t i = 0; i < f->bytes; i++)
+                block[i] = (uint8_t)gal_rng_below(7, type, (uint64_t)n * 512 + i, 256);
+            size_t place = (size_t)GAL_MAX(n - TRIES, 0) / GAL_LEN(BAD);
+            if (n >= TRIES && place + 1 < f->bytes) memcpy(block + place, &BAD[(size_t)n % GAL_LEN(BAD)], 2);
+            gal_block_dequantise(type, block, y, f->elements);
+            bool finite = true;
+            for (uint32_t i = 0; i < f->elements; i++) finite = finite && isfinite(y[i]);
+            bool said = gal_block_scales_finite(type, block, f->elements);
+            if (exact ? said != finite : said && !finite)
+                fail_msg("%s, try %d: %d, found %d", f->name, n, finite, said);
+            bad += !finite;
+        }
+        assert_true(bad > 0);
+    }
+    uint8_t sound[17] = { 252, 0x77 }, row[130] = { 0 };
+    assert_true(gal_block_scales_finite(GAL_BLOCK_MXFP4, sound, 32));
+    float scales[2] = { 1, 2 };
+    gal_code code = { GAL_BLOCK_F8_E4M3, scales, 1, 65, 2 };
+    assert_true(gal_code_row_finite(&code, row, 130, 0));
+    for (int i = 0; i < 130; i++)
+        for (int sign = 0; sign < 256; sign += 128) {
+            row[i] = (uint8_t)(0x7f + sign);
+            assert_false(gal_code_row_finite(&code, row, 130, 0));
+            row[i] = (uint8_t)(0x7e + sign);
+            assert_true(gal_code_row_finite(&code, row, 130, 0));
+        }
+    scales[1] = 1e37f; /* 448 of it is infinite */
+    assert_false(gal_code_row_finite(&code, row, 130, 0));
+}
+
 /* How far y may be from x[i]: half a step, and what f16 takes from the scale and the minimum. Q4_0 and Q5_0 have no
  * number opposite to the element of largest size; what lies there is cut, at most one step off. */
 static double bound(uint32_t type, const float *x, int i) {
@@ -272,6 +316,7 @@ static void not_finite(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(reference_vectors), cmocka_unit_test(golden_values),
                                         cmocka_unit_test(sizes_and_names),   cmocka_unit_test(what_is_known),
-                                        cmocka_unit_test(there_and_back),    cmocka_unit_test(not_finite) };
+                                        cmocka_unit_test(there_and_back),    cmocka_unit_test(not_finite),
+                                        cmocka_unit_test(finite_scales) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
