@@ -398,6 +398,26 @@ static int32_t read_ends(reader *r, int32_t ids[GAL_MAX_EOS], int32_t fallback) 
     return n;
 }
 
+static gal_err check(const reader *r, const gal_config *c) {
+    char prefix[KEY];
+    const gal__config_names names = { .prefix = key_of(r, prefix, ""),
+                                      .vocab = "vocab_size",
+                                      .width = "embedding_length",
+                                      .layers = "block_count",
+                                      .heads = "attention.head_count",
+                                      .kv_heads = "attention.head_count_kv",
+                                      .head_size = "attention.key_length",
+                                      .hidden = "feed_forward_length",
+                                      .positions = "context_length",
+                                      .window = "attention.sliding_window",
+                                      .original = "rope.scaling.original_context_length",
+                                      .eps = "attention.layer_norm_rms_epsilon",
+                                      .theta = "rope.freq_base",
+                                      .experts = "expert_count",
+                                      .experts_used = "expert_used_count" };
+    return gal__config_check(c, r->path, &names, r->diag);
+}
+
 gal_err gal_gguf_config(gal_config *out, const gal_gguf *g, const char *path, gal_diag *diag) {
     reader r = { .g = g, .path = path, .diag = diag };
     gal_config c;
@@ -414,7 +434,7 @@ gal_err gal_gguf_config(gal_config *out, const gal_gguf *g, const char *path, ga
     c.bos = id_of(&r, BOS, 1);
     c.n_eos = read_ends(&r, c.eos, 2);
     c.pad = id_of(&r, PAD, -1);
-    if (!r.err) r.err = gal_config_check(&c, path, diag);
+    if (!r.err) r.err = check(&r, &c);
     if (r.err)
         gal_config_free(&c);
     else

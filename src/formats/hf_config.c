@@ -54,18 +54,17 @@ gal_err gal_config_copy(gal_config *out, const gal_config *c, gal_diag *diag) {
     return GAL_OK;
 }
 
-static gal_err check_experts(const gal_config *c, const char *where, gal_diag *diag) {
+static gal_err check_experts(const gal_config *c, const char *where, const gal__config_names *n, gal_diag *diag) {
     bool mixtral = strcmp(c->model_type, "mixtral") == 0;
     if (c->experts < 0 || c->experts > GAL_MAX_EXPERTS || (mixtral && !c->experts))
-        return gal_fail(diag, GAL_EINPUT, "%s: num_local_experts: expected %d to %d, found %" PRId64, where, mixtral,
-                        GAL_MAX_EXPERTS, c->experts);
+        return gal_fail(diag, GAL_EINPUT, "%s: %s%s: expected %d to %d, found %" PRId64, where, n->prefix, n->experts,
+                        mixtral, GAL_MAX_EXPERTS, c->experts);
     if (c->experts ? c->experts_used < 1 || c->experts_used > c->experts : c->experts_used != 0)
-        return gal_fail(diag, GAL_EINPUT,
-                        "%s: num_experts_per_tok: expected 1 to the number of experts %" PRId64 ", found %" PRId64,
-                        where, c->experts, c->experts_used);
+        return gal_fail(diag, GAL_EINPUT, "%s: %s%s: expected 1 to the number of experts %" PRId64 ", found %" PRId64,
+                        where, n->prefix, n->experts_used, c->experts, c->experts_used);
     if (c->experts * c->L > MAX_EXPERTS_IN_ALL)
-        return gal_fail(diag, GAL_EINPUT, "%s: num_local_experts: expected at most %d in all layers, found %" PRId64,
-                        where, MAX_EXPERTS_IN_ALL, c->experts * c->L);
+        return gal_fail(diag, GAL_EINPUT, "%s: %s%s: expected at most %d in all layers, found %" PRId64, where,
+                        n->prefix, n->experts, MAX_EXPERTS_IN_ALL, c->experts * c->L);
     if (c->experts && !mixtral)
         return gal_fail(diag, GAL_EINPUT, "%s: experts in a \"%s\": expected them in \"mixtral\" alone", where,
                         c->model_type);
@@ -74,52 +73,64 @@ static gal_err check_experts(const gal_config *c, const char *where, gal_diag *d
     return GAL_OK;
 }
 
-static gal_err check_range(const char *where, const char *what, int64_t x, int64_t lo, int64_t hi, gal_diag *diag) {
-    if (x >= lo && x <= hi) return GAL_OK;
-    return gal_fail(diag, GAL_EINPUT, "%s: %s: expected %" PRId64 " to %" PRId64 ", found %" PRId64, where, what, lo,
-                    hi, x);
+gal_err gal__config_check(const gal_config *c, const char *where, const gal__config_names *n, gal_diag *diag) {
+    char product[96];
+    const struct {
+        const char *prefix, *what;
+        int64_t x, lo, hi;
+    } ranges[] = {
+        { n->prefix, n->vocab, c->V, 1, GAL_MAX_VOCAB },
+        { n->prefix, n->width, c->D, 1, GAL_MAX_WIDTH },
+        { n->prefix, n->layers, c->L, 1, GAL_MAX_LAYERS },
+        { n->prefix, n->heads, c->H, 1, GAL_MAX_WIDTH },
+        { n->prefix, n->kv_heads, c->G, 1, c->H },
+        { n->prefix, n->head_size, c->K, 2, GAL_MAX_WIDTH },
+        { n->prefix, n->hidden, c->F, 1, GAL_MAX_WIDTH },
+        { n->prefix, n->positions, c->max_positions, 1, GAL_MAX_POSITIONS },
+        { n->prefix, n->window, c->window, 0, GAL_MAX_POSITIONS },
+        { n->prefix, n->original, c->rope_original, 0, GAL_MAX_POSITIONS },
+        { "", product, c->H > GAL_MAX_WIDTH ? 0 : c->H * GAL_MIN(c->K, GAL_MAX_WIDTH + 1), 1, GAL_MAX_WIDTH },
+    };
+    (void)snprintf(product, sizeof product, "%s%s x %s%s", n->prefix, n->heads, n->prefix, n->head_size);
+    for (size_t i = 0; i < GAL_LEN(ranges); i++)
+        if (ranges[i].x < ranges[i].lo || ranges[i].x > ranges[i].hi)
+            return gal_fail(diag, GAL_EINPUT, "%s: %s%s: expected %" PRId64 " to %" PRId64 ", found %" PRId64, where,
+                            ranges[i].prefix, ranges[i].what, ranges[i].lo, ranges[i].hi, ranges[i].x);
+    if (c->K % 2)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: %s%s: expected an even number (rotary positions turn pairs), found %" PRId64, where,
+                        n->prefix, n->head_size, c->K);
+    if (c->H % c->G)
+        return gal_fail(diag, GAL_EINPUT, "%s: %s%s: expected a divisor of %s%s = %" PRId64 ", found %" PRId64, where,
+                        n->prefix, n->kv_heads, n->prefix, n->heads, c->H, c->G);
+    if (!(c->eps > 0 && c->eps < 1))
+        return gal_fail(diag, GAL_EINPUT, "%s: %s%s: expected a number between 0 and 1, found %g", where, n->prefix,
+                        n->eps, c->eps);
+    if (!(c->rope_theta > 1 && c->rope_theta <= 1e30))
+        return gal_fail(diag, GAL_EINPUT, "%s: %s%s: expected a number above 1, at most 1e30, found %g", where,
+                        n->prefix, n->theta, c->rope_theta);
+    if (!(c->init_range >= 0 && c->init_range <= 100))
+        return gal_fail(diag, GAL_EINPUT, "%s: initializer_range: expected 0 to 100, found %g", where, c->init_range);
+    return check_experts(c, where, n, diag);
 }
 
 gal_err gal_config_check(const gal_config *c, const char *where, gal_diag *diag) {
-    const struct {
-        const char *what;
-        int64_t x, lo, hi;
-    } ranges[] = {
-        { "vocab_size", c->V, 1, GAL_MAX_VOCAB },
-        { "hidden_size", c->D, 1, GAL_MAX_WIDTH },
-        { "num_hidden_layers", c->L, 1, GAL_MAX_LAYERS },
-        { "num_attention_heads", c->H, 1, GAL_MAX_WIDTH },
-        { "num_key_value_heads", c->G, 1, c->H },
-        { "head_dim", c->K, 2, GAL_MAX_WIDTH },
-        { "intermediate_size", c->F, 1, GAL_MAX_WIDTH },
-        { "max_position_embeddings", c->max_positions, 1, GAL_MAX_POSITIONS },
-        { "sliding_window", c->window, 0, GAL_MAX_POSITIONS },
-        { "original_max_position_embeddings", c->rope_original, 0, GAL_MAX_POSITIONS },
-        { "num_attention_heads x head_dim", c->H > GAL_MAX_WIDTH ? 0 : c->H * GAL_MIN(c->K, GAL_MAX_WIDTH + 1), 1,
-          GAL_MAX_WIDTH },
-    };
-    for (size_t i = 0; i < GAL_LEN(ranges); i++) {
-        gal_err err = check_range(where, ranges[i].what, ranges[i].x, ranges[i].lo, ranges[i].hi, diag);
-        if (err) return err;
-    }
-    if (c->K % 2)
-        return gal_fail(diag, GAL_EINPUT,
-                        "%s: head_dim: expected an even number (rotary positions turn pairs), found %" PRId64, where,
-                        c->K);
-    if (c->H % c->G)
-        return gal_fail(diag, GAL_EINPUT,
-                        "%s: num_key_value_heads: expected a divisor of num_attention_heads = %" PRId64
-                        ", found %" PRId64,
-                        where, c->H, c->G);
-    if (!(c->eps > 0 && c->eps < 1))
-        return gal_fail(diag, GAL_EINPUT, "%s: rms_norm_eps: expected a number between 0 and 1, found %g", where,
-                        c->eps);
-    if (!(c->rope_theta > 1 && c->rope_theta <= 1e30))
-        return gal_fail(diag, GAL_EINPUT, "%s: rope_theta: expected a number above 1, at most 1e30, found %g", where,
-                        c->rope_theta);
-    if (!(c->init_range >= 0 && c->init_range <= 100))
-        return gal_fail(diag, GAL_EINPUT, "%s: initializer_range: expected 0 to 100, found %g", where, c->init_range);
-    return check_experts(c, where, diag);
+    static const gal__config_names NAMES = { .prefix = "",
+                                             .vocab = "vocab_size",
+                                             .width = "hidden_size",
+                                             .layers = "num_hidden_layers",
+                                             .heads = "num_attention_heads",
+                                             .kv_heads = "num_key_value_heads",
+                                             .head_size = "head_dim",
+                                             .hidden = "intermediate_size",
+                                             .positions = "max_position_embeddings",
+                                             .window = "sliding_window",
+                                             .original = "original_max_position_embeddings",
+                                             .eps = "rms_norm_eps",
+                                             .theta = "rope_theta",
+                                             .experts = "num_local_experts",
+                                             .experts_used = "num_experts_per_tok" };
+    return gal__config_check(c, where, &NAMES, diag);
 }
 
 /* FP8 weights (formats.md 2): their blocks. Which tensors are FP8 the weights' files tell. */

@@ -34,6 +34,12 @@ void gal__key_ids_below(gal__keys *r, const char *key, const int32_t *ids, int32
 /* hf_config.c   A sliding window of any kind: a number, null, or a pattern that repeats down the c->L layers from
  * layer 0, null meaning full attention. v is the value of key. */
 void gal__key_window(gal__keys *r, const char *key, const json_t *v, gal_config *c);
+/* gal_config_check() by the names that a description has for its numbers; prefix stands before each of them. */
+typedef struct gal__config_names {
+    const char *prefix, *vocab, *width, *layers, *heads, *kv_heads, *head_size, *hidden, *positions, *window,
+        *original, *eps, *theta, *experts, *experts_used;
+} gal__config_names;
+gal_err gal__config_check(const gal_config *c, const char *where, const gal__config_names *names, gal_diag *diag);
 /* Without c->layer_full where the window alone says the same. */
 void gal__drop_plain_layers(gal_config *c);
 

@@ -42,20 +42,6 @@ static void read_kind(gal__keys *r) {
     if (!gal__key_truth(r, "causal", true)) gal__key_fail(r, "causal", "expected true: this family looks back only");
 }
 
-/* What gal_config_check() would say by the keys of config.json. */
-static void check_sizes(gal__keys *r, const gal_config *c) {
-    if (c->K % 2)
-        gal__key_fail(r, "head_dim", "expected an even number (rotary positions turn pairs), found %" PRId64, c->K);
-    if (c->H % c->G)
-        gal__key_fail(r, "n_kv_heads", "expected a divisor of n_heads = %" PRId64 ", found %" PRId64, c->H, c->G);
-    if (c->H * c->K > GAL_MAX_WIDTH)
-        gal__key_fail(r, "head_dim",
-                      "expected n_heads x head_dim to be at most %" PRId64 ", found %" PRId64 " x %" PRId64,
-                      GAL_MAX_WIDTH, c->H, c->K);
-    if (!(c->eps > 0 && c->eps < 1))
-        gal__key_fail(r, "norm_eps", "expected a number between 0 and 1, found %g", c->eps);
-}
-
 static void read_sizes(gal__keys *r, gal_config *c) {
     c->D = gal__key_whole(r, "dim", 1, GAL_MAX_WIDTH, 0);
     c->L = gal__key_whole(r, "n_layers", 1, GAL_MAX_LAYERS, 0);
@@ -65,7 +51,6 @@ static void read_sizes(gal__keys *r, gal_config *c) {
     if (!r->err) c->G = gal__key_whole(r, "n_kv_heads", 1, c->H, 0);
     c->eps = real_needed(r, "norm_eps", 0, 1);
     c->V = gal__key_whole(r, "vocab_size", 1, GAL_MAX_VOCAB, 0);
-    if (!r->err) check_sizes(r, c);
     c->tied = gal__key_truth(r, "tied_embeddings", false);
     /* Some files have both; the smaller one is what the model was made for. */
     int64_t p = gal__key_whole(r, "max_position_embeddings", 1, GAL_MAX_POSITIONS, 128000),
@@ -186,6 +171,22 @@ static void read_experts(gal__keys *r, gal_config *c) {
     if (!r->err) r->err = m.err;
 }
 
+static const gal__config_names NAMES = { .prefix = "",
+                                         .vocab = "vocab_size",
+                                         .width = "dim",
+                                         .layers = "n_layers",
+                                         .heads = "n_heads",
+                                         .kv_heads = "n_kv_heads",
+                                         .head_size = "head_dim",
+                                         .hidden = "hidden_dim",
+                                         .positions = "max_seq_len",
+                                         .window = "sliding_window",
+                                         .original = "yarn.original_max_position_embeddings",
+                                         .eps = "norm_eps",
+                                         .theta = "rope_theta",
+                                         .experts = "moe.num_experts",
+                                         .experts_used = "moe.num_experts_per_tok" };
+
 gal_err gal_own_config_parse(gal_config *out, const char *bytes, size_t n, const char *path, gal_diag *diag) {
     json_t *root = NULL;
     gal_err err = gal__json_parse(&root, bytes, n, path, 0, diag);
@@ -202,7 +203,7 @@ gal_err gal_own_config_parse(gal_config *out, const char *bytes, size_t n, const
     if (!r.err) read_weights(&r);
     if (!r.err) read_experts(&r, &c);
     if (!r.err) read_wrapper(&r, &c);
-    if (!r.err) r.err = gal_config_check(&c, path, diag);
+    if (!r.err) r.err = gal__config_check(&c, path, &NAMES, diag);
     json_decref(root);
     if (r.err)
         gal_config_free(&c);
