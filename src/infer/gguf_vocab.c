@@ -91,6 +91,14 @@ static gal_err flag(const gal_gguf *g, const char *key, bool *out, gal_diag *dia
     return gal_gguf_bool(g, key, out, &found, diag);
 }
 
+static bool is_of_pieces(const gal_gguf *g) {
+    const char *kind = NULL;
+    size_t n = 0;
+    bool found = false;
+    return !gal_gguf_string(g, "tokenizer.ggml.model", &kind, &n, &found, NULL) && found && n == 5 &&
+           memcmp(kind, "llama", 5) == 0;
+}
+
 static gal_err from_file(gal_tokenizer **out, const gal_gguf *g, const char *path, gal_diag *diag) {
     arrays a = { 0 };
     const char *kind = NULL;
@@ -137,4 +145,20 @@ gal_err gal_gguf_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag
     if (!err && gal_gguf_get(g, "tokenizer.ggml.model") && !says_none(g)) err = from_file(out, g, path, diag);
     gal_gguf_close(g);
     return err;
+}
+
+int gal_gguf_missing_byte(const char *path) {
+    gal_gguf *g = NULL;
+    arrays a = { 0 };
+    gal_vocab v = { 0 };
+    int byte = -1;
+    if (!gal_gguf_open(&g, path, NULL) && is_of_pieces(g) && !fill(&a, g, path, &v.count, NULL)) {
+        v.pieces = a.pieces;
+        v.lengths = a.lengths;
+        v.types = a.types;
+        byte = gal_vocab_missing_byte(&v);
+    }
+    forget(&a);
+    gal_gguf_close(g);
+    return byte;
 }

@@ -74,10 +74,14 @@ const char *gal_lm_no_tokenizer(char text[GAL_LM_WHY], const char *dir) {
     if (gal_is_file(dir)) {
         vocabulary_of_file(kind, dir);
         bool none = !kind[0] || strcmp(kind, "none") == 0 || strcmp(kind, "no_vocab") == 0;
-        (void)snprintf(text, GAL_LM_WHY,
-                       !none ? "its vocabulary is of the kind \"%s\", which is not supported yet"
-                             : "no tokenizer here (no tokenizer.ggml.model)",
-                       kind);
+        int byte = none ? -1 : gal_gguf_missing_byte(dir);
+        if (byte >= 0)
+            (void)snprintf(text, GAL_LM_WHY, "its vocabulary has no piece for byte 0x%02X", (unsigned)byte);
+        else
+            (void)snprintf(text, GAL_LM_WHY,
+                           !none ? "its vocabulary is of the kind \"%s\", which is not supported yet"
+                                 : "no tokenizer here (no tokenizer.ggml.model)",
+                           kind);
     } else if (!look_for_vocabularies(&v, dir, NULL) && (v.tekken || v.json)) {
         (void)snprintf(text, GAL_LM_WHY, "its vocabulary is %s, which is not supported yet",
                        v.tekken ? "tekken.json" : "tokenizer.json");
@@ -94,9 +98,11 @@ static gal_err load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *di
     char kind[24] = "";
     gal_err err;
     if (gal_is_file(dir)) {
-        err = gal_gguf_tokenizer(out, dir, diag);
+        gal_diag why = { 0 };
+        err = gal_gguf_tokenizer(out, dir, &why);
         if (err == GAL_EINPUT) vocabulary_of_file(kind, dir);
-        return strcmp(kind, "gpt2") == 0 ? GAL_OK : err;
+        if (strcmp(kind, "gpt2") == 0 || (err == GAL_EINPUT && gal_gguf_missing_byte(dir) >= 0)) return GAL_OK;
+        return err ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
     }
     err = look_for_vocabularies(&v, dir, diag);
     return err || !v.model || v.tekken ? err : gal_tokenizer_open(out, dir, diag);

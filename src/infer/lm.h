@@ -39,6 +39,8 @@ enum { GAL_LM_WHY = 96 };
 const char *gal_lm_no_tokenizer(char text[GAL_LM_WHY], const char *dir);
 /* gguf_vocab.c: the vocabulary of a GGUF file; NULL in *out if it has none. */
 gal_err gal_gguf_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag);
+/* The first byte that a GGUF file's vocabulary of pieces has none for; -1: it has all, or is no such vocabulary. */
+int gal_gguf_missing_byte(const char *path);
 /* The ids that end a text: generation_config.json's, else config.json's, else the tokenizer's. Returns how many. */
 int32_t gal_lm_eos(const gal_lm *lm, int32_t out[GAL_MAX_EOS]);
 

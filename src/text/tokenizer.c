@@ -143,7 +143,9 @@ static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) 
     if (t->unk < 0) return gal_fail(diag, GAL_EINPUT, "%s: it has no unknown piece", name);
     for (int b = 0; t->byte_fallback && b < 256; b++)
         if (t->byte_ids[b] < 0)
-            return gal_fail(diag, GAL_EINPUT, "%s: byte_fallback is on, but there is no piece '<0x%02X>'", name, b);
+            return gal_fail(
+                diag, GAL_EINPUT,
+                "%s: the vocabulary inside has no piece for byte 0x%02X, which falling back to bytes needs", name, b);
     t->splits = t->splits && !t->has_unused;
     return GAL_OK;
 }
@@ -214,6 +216,18 @@ static void hash_vocab(gal_tokenizer *t) {
     gal_sha256_add(&h, t->scores, (size_t)t->size * sizeof *t->scores);
     gal_sha256_add(&h, t->types, (size_t)t->size);
     gal_sha256_end(&h, t->sha256);
+}
+
+int gal_vocab_missing_byte(const gal_vocab *v) {
+    bool there[256] = { false };
+    for (size_t i = 0; i < v->count; i++) {
+        size_t n = v->lengths ? v->lengths[i] : strlen(v->pieces[i]);
+        int byte = v->types[i] == GAL_PIECE_BYTE ? gal__byte_of_piece(v->pieces[i], n) : -1;
+        if (byte >= 0) there[byte] = true;
+    }
+    for (int b = 0; b < 256; b++)
+        if (!there[b]) return b;
+    return -1;
 }
 
 gal_err gal_tokenizer_from_vocab(gal_tokenizer **out, const gal_vocab *v, const char *name, gal_diag *diag) {

@@ -50,6 +50,8 @@ typedef struct gal_vocab {
     const char *unk_surface;     /* what an unknown id decodes to; NULL: " \u2047 " */
 } gal_vocab;
 gal_err gal_tokenizer_from_vocab(gal_tokenizer **out, const gal_vocab *vocab, const char *name, gal_diag *diag);
+/* The first byte that has no piece of its own, which byte_fallback asks for; -1: all have. */
+int gal_vocab_missing_byte(const gal_vocab *vocab);
 void gal_tokenizer_free(gal_tokenizer *t);
 
 int32_t gal_tokenizer_size(const gal_tokenizer *t);

@@ -78,21 +78,24 @@ static void both_copies(void **state) {
 
 enum { FIRST = 5, ALL = FIRST + 256 };
 
-static void put_vocabulary(gal_gguf_writer *w) {
+/* without: a byte that has no piece; -1: all have. */
+static void put_pieces(gal_gguf_writer *w, int without) {
     static const char *pieces[ALL] = { "<unk>", "<s>", "</s>", "\xe2\x96\x81", "a" };
     static float scores[ALL] = { 0, 0, 0, -1, -2 };
     static int32_t types[ALL] = { 2, 3, 3, 1, 1 };
     static char bytes[256][8];
     for (int i = 0; i < 256; i++) {
-        (void)snprintf(bytes[i], sizeof bytes[i], "<0x%02X>", (unsigned)i);
+        (void)snprintf(bytes[i], sizeof bytes[i], "%s0x%02X>", i == without ? "" : "<", (unsigned)i);
         pieces[FIRST + i] = bytes[i];
-        types[FIRST + i] = 6;
+        types[FIRST + i] = i == without ? 1 : 6;
     }
     gal_gguf_put_string(w, "tokenizer.ggml.model", "llama", 5);
     gal_gguf_put_strings(w, "tokenizer.ggml.tokens", pieces, NULL, ALL);
     gal_gguf_put_numbers(w, "tokenizer.ggml.scores", GAL_GGUF_F32, scores, ALL);
     gal_gguf_put_numbers(w, "tokenizer.ggml.token_type", GAL_GGUF_I32, types, ALL);
 }
+
+static void put_vocabulary(gal_gguf_writer *w) { put_pieces(w, -1); }
 
 /* Whatever a file gives a meaning by its id has to be a piece. */
 static void special_ids(void **state) {
@@ -147,31 +150,73 @@ static void beginning(void **state) {
     }
 }
 
-/* A model whose vocabulary is of a kind that is not supported yet runs on ids, and says so; so does one whose makers
- * wish for samplers that we do not have. */
-static void other_kinds(void **state) {
-    (void)state;
-    char folder[256], path[400];
+/* A golden GGUF file again, with further keys. */
+static void write_with(const char *path, void (*put)(gal_gguf_writer *w)) {
     gal_gguf *g = NULL;
     gal_gguf_writer *w = NULL;
-    gal_lm *lm = NULL;
-    gal_diag why = { 0 };
-    int32_t *ids = NULL;
-    size_t n = 0;
-    make_folder(folder);
-    (void)snprintf(path, sizeof path, "%s/m.gguf", folder);
     CHECK_OK(gal_gguf_open(&g, "tests/golden/gguf-mistral3/model.gguf", diag));
     CHECK_OK(gal_gguf_writer_new(&w, diag));
     for (size_t i = 0; i < gal_gguf_keys(g); i++) gal_gguf_put_value(w, gal_gguf_key_at(g, i));
-    gal_gguf_put_string(w, "tokenizer.ggml.model", "gpt2", 4);
-    gal_gguf_put_f32(w, "general.sampling.xtc_probability", 0.5f);
-    gal_gguf_put_i32(w, "general.sampling.mirostat", 2);
+    put(w);
     for (size_t i = 0; i < gal_gguf_count(g); i++) {
         const gal_gguf_tensor *t = gal_gguf_at(g, i);
         gal_gguf_put_tensor(
             w, &(gal_gguf_item){ .name = t->name, .type = t->type, .ndim = t->ndim, .dim = t->dim, .data = t->data });
     }
     CHECK_OK(gal_gguf_write(w, path, diag));
+    gal_gguf_writer_free(w);
+    gal_gguf_close(g);
+}
+
+static void put_gpt2(gal_gguf_writer *w) {
+    gal_gguf_put_string(w, "tokenizer.ggml.model", "gpt2", 4);
+    gal_gguf_put_f32(w, "general.sampling.xtc_probability", 0.5f);
+    gal_gguf_put_i32(w, "general.sampling.mirostat", 2);
+}
+
+static void put_without_a_byte(gal_gguf_writer *w) { put_pieces(w, 10); }
+
+/* A vocabulary that has no piece for a byte cannot be read: ids go in and out, and what is missing is said. */
+static void a_byte_missing(void **state) {
+    (void)state;
+    char folder[256], path[400];
+    gal_lm *lm = NULL;
+    gal_tokenizer *t = NULL;
+    gal_diag why = { 0 };
+    int32_t *ids = NULL;
+    size_t n = 0;
+    make_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/m.gguf", folder);
+    write_with(path, put_vocabulary);
+    assert_int_equal(gal_gguf_missing_byte(path), -1);
+    CHECK_OK(gal_lm_open(&lm, path, NULL, diag));
+    assert_non_null(lm->tokenizer);
+    gal_lm_close(lm);
+    write_with(path, put_without_a_byte);
+    assert_int_equal(gal_gguf_missing_byte(path), 10);
+    assert_int_equal(gal_gguf_tokenizer(&t, path, &why), GAL_EINPUT);
+    assert_non_null(strstr(why.text, "m.gguf: the vocabulary inside has no piece for byte 0x0A"));
+    CHECK_OK(gal_lm_open(&lm, path, NULL, diag));
+    assert_null(lm->tokenizer);
+    why = (gal_diag){ 0 };
+    assert_int_equal(gal_lm_encode(lm, "a", 1, &ids, &n, &why), GAL_EINPUT);
+    assert_non_null(strstr(why.text, "m.gguf: its vocabulary has no piece for byte 0x0A; give ids"));
+    gal_lm_close(lm);
+    remove_folder(folder);
+}
+
+/* A model whose vocabulary is of a kind that is not supported yet runs on ids, and says so; so does one whose makers
+ * wish for samplers that we do not have. */
+static void other_kinds(void **state) {
+    (void)state;
+    char folder[256], path[400];
+    gal_lm *lm = NULL;
+    gal_diag why = { 0 };
+    int32_t *ids = NULL;
+    size_t n = 0;
+    make_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/m.gguf", folder);
+    write_with(path, put_gpt2);
     CHECK_OK(gal_lm_open(&lm, path, NULL, diag));
     assert_null(lm->tokenizer);
     assert_int_equal(lm->model->n_notes, 1);
@@ -187,8 +232,6 @@ static void other_kinds(void **state) {
     assert_true(r.at == 2 * 67 && r.worst > 0);
     gal_free(zeros);
     gal_lm_close(lm);
-    gal_gguf_writer_free(w);
-    gal_gguf_close(g);
     remove_folder(folder);
 }
 
@@ -220,10 +263,10 @@ static const char *const FOLDERS[] = {
 };
 
 int main(void) {
-    struct CMUnitTest tests[GAL_LEN(FOLDERS) + 5] = { cmocka_unit_test(beginning), cmocka_unit_test(layout_by_name),
-                                                      cmocka_unit_test(other_kinds), cmocka_unit_test(both_copies),
-                                                      cmocka_unit_test(special_ids) };
+    struct CMUnitTest tests[GAL_LEN(FOLDERS) + 6] = { cmocka_unit_test(beginning),   cmocka_unit_test(layout_by_name),
+                                                      cmocka_unit_test(other_kinds), cmocka_unit_test(a_byte_missing),
+                                                      cmocka_unit_test(both_copies), cmocka_unit_test(special_ids) };
     for (size_t i = 0; i < GAL_LEN(FOLDERS); i++)
-        tests[i + 5] = (struct CMUnitTest){ FOLDERS[i], logits, NULL, NULL, (void *)(uintptr_t)FOLDERS[i] };
+        tests[i + 6] = (struct CMUnitTest){ FOLDERS[i], logits, NULL, NULL, (void *)(uintptr_t)FOLDERS[i] };
     return cmocka_run_group_tests_name("layouts", tests, NULL, NULL);
 }
