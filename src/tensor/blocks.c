@@ -6,6 +6,7 @@
 
 #include "tensor/tensor.h"
 
+#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -269,7 +270,7 @@ bool gal_block_reaches(uint32_t type, float x) {
     const gal_block_info *f = gal_block_info_of(type);
     /* in f16: below 2^16, and times 128 x 32 at most (Q6_K) */
     bool scales = f && f->elements > 1 && type != GAL_BLOCK_MXFP4;
-    return !scales || (x > -0x1p28F && x < 0x1p28F);
+    return !scales || fabsf(x) < 0x1p28F;
 }
 
 uint32_t gal_block_find(const char *name, bool *found) {
