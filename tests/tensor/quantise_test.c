@@ -77,8 +77,8 @@ static void beside_llama_cpp(void **state) {
 /* The least error of 32 numbers of which each goes to the nearest of `count` levels times s, over many s. */
 static double least_error(const float *from, const float *w, const double *level, int count, int steps) {
     double far = 0, largest = 0, best = (double)INFINITY;
-    for (int i = 0; i < 32; i++) largest = fmax(largest, fabs((double)from[i]));
-    for (int k = 0; k < count; k++) far = fmax(far, fabs(level[k]));
+    for (int i = 0; i < 32; i++) largest = fabs((double)from[i]) > largest ? fabs((double)from[i]) : largest;
+    for (int k = 0; k < count; k++) far = fabs(level[k]) > far ? fabs(level[k]) : far;
     for (int step = 1; step <= steps; step++)
         for (int sign = -1; sign <= 1; sign += 2) {
             double s = (double)gal_f16_to_f32(gal_f32_to_f16((float)(sign * 2.5 * largest / far * step / steps)));
