@@ -102,8 +102,10 @@ for source in sys.argv[2:]:
     name = os.path.basename(source.rstrip("/"))
     with tempfile.TemporaryDirectory() as t:
         gguf, hf, own = (os.path.join(t, x) for x in ("model.gguf", "hf", "own"))
-        run("convert", source, own, "--to", "own", "--quiet") if possible(source) else None
-        run("convert", own if possible(source) else source, gguf, "--quiet")
+        # FP8 times its scale does not fit bf16, which is what it becomes by default.
+        keep = ["--dtype", "f32"] if config(source).get("quantization_config") else []
+        run("convert", source, own, "--to", "own", "--quiet", *keep) if possible(source) else None
+        run("convert", own if possible(source) else source, gguf, "--quiet", *keep)
         run("convert", gguf, hf, "--quiet")
         # In f32, because the products of 16-bit weights round their activations there.
         run("convert", hf, gguf, "--dtype", "f32", "--force", "--quiet")
