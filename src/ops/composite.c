@@ -123,7 +123,7 @@ static gal_t *chosen_mask(gal_ctx *cx, const gal_t *logits, int64_t used) {
     for (int64_t i = 0; i < n * experts; i++) {
         const double *row = x + i / experts * experts;
         int64_t ahead = 0, own = i % experts;
-        for (int64_t e = 0; e < experts; e++) ahead += row[e] > row[own] || (row[e] >= row[own] && e < own);
+        for (int64_t e = 0; e < experts; e++) ahead += row[e] > row[own] || (e < own && row[e] >= row[own]);
         mask[i] = ahead < used ? 0 : -1e30;
     }
     gal_convert(out->data, out->dtype, mask, GAL_F64, n * experts);

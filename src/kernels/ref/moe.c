@@ -15,7 +15,7 @@ static int64_t route_chunks(const void *args) {
 /* Whether a comes before b among the choices. A NaN comes last; of equals the lower number does. */
 static bool before(const double *x, int64_t a, int64_t b) {
     if (isnan(x[a]) || isnan(x[b])) return !isnan(x[a]) || (isnan(x[b]) && a < b);
-    return x[a] > x[b] || (x[a] >= x[b] && a < b);
+    return x[a] > x[b] || (a < b && x[a] >= x[b]);
 }
 
 static void choose(const double *x, int64_t experts, int64_t used, int32_t *choice) {
