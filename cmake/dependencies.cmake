@@ -6,6 +6,7 @@ pkg_check_modules(JANSSON REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(YAML REQUIRED IMPORTED_TARGET yaml-0.1)
 pkg_check_modules(SQLITE REQUIRED IMPORTED_TARGET sqlite3)
 pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(PLPLOT REQUIRED IMPORTED_TARGET plplot)
 pkg_check_modules(EDIT IMPORTED_TARGET libedit) # optional: line editing
-set(GAL_LIBS PkgConfig::JANSSON PkgConfig::YAML PkgConfig::SQLITE PkgConfig::ZSTD PkgConfig::PLPLOT Threads::Threads m)
+set(GAL_LIBS PkgConfig::JANSSON PkgConfig::YAML PkgConfig::SQLITE PkgConfig::ZSTD PkgConfig::PCRE2 PkgConfig::PLPLOT Threads::Threads m)

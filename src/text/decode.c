@@ -55,6 +55,13 @@ static gal_err decode_id(decoder *d, int32_t id, gal_buf *out, gal_diag *diag) {
         give_bytes(d, false, out);
         return GAL_OK;
     }
+    if (t->bytes_are_text && t->types[id] == GAL_PIECE_NORMAL) {
+        for (size_t i = 0; i < n; i++) {
+            d->bytes[d->count++] = p[i];
+            give_bytes(d, false, out);
+        }
+        return GAL_OK;
+    }
     give_bytes(d, true, out);
     if (d->started) d->strip = false;
     if (t->types[id] == GAL_PIECE_CONTROL) return GAL_OK;

@@ -1,5 +1,5 @@
 /* encode.c - SentencePiece BPE: repeatedly join the adjacent pair whose concatenation is the piece of highest score,
- * the leftmost of equals. Owns the scratch.
+ * the leftmost of equals (merge.c).
  *
  *   text -> segments (cut before a space that follows no space) -> symbols -> queue of joins -> ids
  *
@@ -12,64 +12,6 @@
 #include "text/joins.h"
 
 #include <string.h>
-
-enum { CACHE_SLOTS = 1 << 14, CACHE_KEY = 28, CACHE_IDS = 8, SHORT = 24 };
-
-/* One cache line. The key is the segment as it stands in the text (after " " was put before its first word). */
-typedef struct cached {
-    uint8_t key_bytes, ids;
-    char key[CACHE_KEY + 2];
-    int32_t id[CACHE_IDS];
-} cached;
-_Static_assert(sizeof(cached) == 64, "one cache line");
-
-typedef struct symbol {
-    int32_t prev, next; /* -1 at the ends; a consumed symbol has bytes 0 */
-    uint32_t at, bytes; /* in norm; the top bit of `bytes` is never reached */
-    int32_t id;         /* piece of user-defined symbols and of joined ones; -2 not looked up yet */
-    bool frozen;
-} symbol;
-
-struct gal_token_scratch {
-    const gal_tokenizer *owner;
-    cached *cache;
-    char *norm; /* the segment with U+2581 for spaces and U+FFFD for bad bytes */
-    size_t norm_cap;
-    symbol *symbols;
-    size_t symbols_cap;
-    gal__joins *queue;     /* of long segments; made for the first one */
-    uint32_t *unused_left; /* by id: bytes of the left part that made an UNUSED piece, 0 never */
-    uint32_t *stack;       /* pairs (at, bytes), for undoing joins */
-    size_t stack_cap;
-    gal_buf text; /* the text after extra spaces were removed, or its first segment with a space before it */
-};
-
-gal_err gal_token_scratch_new(gal_token_scratch **out, const gal_tokenizer *t, gal_diag *diag) {
-    gal_token_scratch *s = gal_alloc(sizeof *s);
-    if (s) {
-        s->owner = t;
-        s->cache = gal_alloc_array(CACHE_SLOTS, sizeof *s->cache);
-        if (t->has_unused) s->unused_left = gal_alloc_array((size_t)t->size, sizeof *s->unused_left);
-    }
-    if (!s || !s->cache || (t->has_unused && !s->unused_left)) {
-        gal_token_scratch_free(s);
-        return gal_fail(diag, GAL_ENOMEM, "no memory for encoding");
-    }
-    *out = s;
-    return GAL_OK;
-}
-
-void gal_token_scratch_free(gal_token_scratch *s) {
-    if (!s) return;
-    gal_free(s->cache);
-    gal_free(s->norm);
-    gal_free(s->symbols);
-    gal__joins_free(s->queue);
-    gal_free(s->unused_left);
-    gal_free(s->stack);
-    gal_buf_free(&s->text);
-    gal_free(s);
-}
 
 gal_err gal_ids_add(gal_ids *ids, int32_t id, gal_diag *diag) {
     void *p = ids->data;
@@ -85,14 +27,12 @@ void gal_ids_free(gal_ids *ids) {
     *ids = (gal_ids){ 0 };
 }
 
-static gal_err no_memory(gal_diag *diag) { return gal_fail(diag, GAL_ENOMEM, "no memory for encoding"); }
-
 /* Space to U+2581, each bad byte to U+FFFD: at most three bytes for one. */
 static gal_err normalise(gal_token_scratch *s, const char *text, size_t n, size_t *out, gal_diag *diag) {
     void *p = s->norm;
     if (n > (size_t)INT32_MAX / 3)
         return gal_fail(diag, GAL_ENOMEM, "one word of %zu bytes; at most %d are possible", n, INT32_MAX / 3);
-    if (s->norm_cap < 3 * n && gal_grow(&p, &s->norm_cap, 3 * n, 1) != 0) return no_memory(diag);
+    if (s->norm_cap < 3 * n && gal_grow(&p, &s->norm_cap, 3 * n, 1) != 0) return gal__no_memory(diag);
     s->norm = p;
     char *w = s->norm;
     for (size_t i = 0; i < n;) {
@@ -131,79 +71,20 @@ static size_t match_user(const gal_tokenizer *t, const char *p, size_t n, int32_
 }
 
 static gal_err cut_symbols(const gal_tokenizer *t, gal_token_scratch *s, size_t n, int32_t *count, gal_diag *diag) {
-    void *p = s->symbols;
-    if (s->symbols_cap < n && gal_grow(&p, &s->symbols_cap, n, sizeof *s->symbols) != 0) return no_memory(diag);
-    s->symbols = p;
+    gal_err err = gal__symbols(s, n, diag);
+    if (err) return err;
     int32_t k = 0;
     for (size_t i = 0; i < n; k++) {
         int32_t id = -2;
         size_t m = t->user_max ? match_user(t, s->norm + i, n - i, &id) : 0;
         bool user = m > 0;
         if (!user) m = char_bytes(s->norm[i]);
-        s->symbols[k] = (symbol){ k - 1, k + 1, (uint32_t)i, (uint32_t)m, user ? id : -2, user };
+        s->symbols[k] = (gal__part){ k - 1, k + 1, (uint32_t)i, (uint32_t)m, user ? id : -2, user };
         i += m;
     }
     if (k) s->symbols[k - 1].next = -1;
     *count = k;
     return GAL_OK;
-}
-
-/* The join of a symbol with the one after it; false if it makes no piece. */
-static bool find_join(const gal_tokenizer *t, gal_token_scratch *s, int32_t left, gal__join *j) {
-    const symbol *a = &s->symbols[left];
-    if (a->next < 0 || a->frozen || s->symbols[a->next].frozen) return false;
-    size_t bytes = (size_t)a->bytes + s->symbols[a->next].bytes;
-    if (bytes > t->text_max) return false;
-    int32_t id = gal__table_find(t, &t->text, s->norm + a->at, bytes);
-    if (id < 0) return false;
-    *j = (gal__join){ (uint64_t)t->ranks[id] << 32 | (uint32_t)left, (uint32_t)bytes, id };
-    if (t->types[id] == GAL_PIECE_UNUSED) s->unused_left[id] = a->bytes; /* the last one seen counts */
-    return true;
-}
-
-static void apply(gal_token_scratch *s, int32_t left, int32_t id) {
-    symbol *a = &s->symbols[left], *b = &s->symbols[a->next];
-    a->bytes += b->bytes;
-    a->id = id;
-    a->next = b->next;
-    b->bytes = 0;
-    if (a->next >= 0) s->symbols[a->next].prev = left;
-}
-
-/* Few symbols: keep each pair's join beside it and look through all of them; cheaper than a heap. */
-static void join_short(const gal_tokenizer *t, gal_token_scratch *s, int32_t count) {
-    gal__join at[SHORT];
-    for (int32_t i = 0; i < count; i++)
-        if (!find_join(t, s, i, &at[i])) at[i].key = UINT64_MAX;
-    for (;;) {
-        uint64_t best = UINT64_MAX;
-        for (int32_t i = 0; i < count; i++) best = GAL_MIN(best, at[i].key);
-        if (best == UINT64_MAX) return;
-        int32_t left = (int32_t)(best & 0xffffffff), right = s->symbols[left].next, prev = s->symbols[left].prev;
-        apply(s, left, at[left].id);
-        at[right].key = UINT64_MAX;
-        if (prev >= 0 && !find_join(t, s, prev, &at[prev])) at[prev].key = UINT64_MAX;
-        if (!find_join(t, s, left, &at[left])) at[left].key = UINT64_MAX;
-    }
-}
-
-static gal_err join_long(const gal_tokenizer *t, gal_token_scratch *s, int32_t count, gal_diag *diag) {
-    gal_err err = s->queue ? GAL_OK : gal__joins_new(&s->queue, t->size, diag);
-    gal__join j;
-    for (int32_t i = 0; i + 1 < count && !err; i++)
-        if (find_join(t, s, i, &j)) err = gal__joins_push(s->queue, j, diag);
-    while (!err && gal__joins_pop(s->queue, &j)) {
-        int32_t left = (int32_t)(j.key & 0xffffffff), right = s->symbols[left].next;
-        if (s->symbols[left].bytes == 0 || right < 0) continue;
-        if (s->symbols[left].bytes + s->symbols[right].bytes != j.bytes) continue;
-        apply(s, left, j.id);
-        int32_t prev = s->symbols[left].prev;
-        gal__join k;
-        if (prev >= 0 && find_join(t, s, prev, &k)) err = gal__joins_push(s->queue, k, diag);
-        if (!err && find_join(t, s, left, &k)) err = gal__joins_push(s->queue, k, diag);
-    }
-    if (err && s->queue) gal__joins_clear(s->queue);
-    return err;
 }
 
 /* A symbol that is no piece: its bytes, or one unknown id for a run of such symbols. */
@@ -224,7 +105,7 @@ static gal_err emit_unused(const gal_tokenizer *t, gal_token_scratch *s, uint32_
                            gal_ids *ids, gal_diag *diag) {
     size_t depth = 1;
     void *p = s->stack;
-    if (s->stack_cap < 2 && gal_grow(&p, &s->stack_cap, 64, sizeof *s->stack) != 0) return no_memory(diag);
+    if (s->stack_cap < 2 && gal_grow(&p, &s->stack_cap, 64, sizeof *s->stack) != 0) return gal__no_memory(diag);
     s->stack = p;
     s->stack[0] = at;
     s->stack[1] = bytes;
@@ -246,7 +127,7 @@ static gal_err emit_unused(const gal_tokenizer *t, gal_token_scratch *s, uint32_
         }
         p = s->stack;
         if (s->stack_cap < 2 * depth + 4 && gal_grow(&p, &s->stack_cap, 2 * depth + 4, sizeof *s->stack) != 0)
-            return no_memory(diag);
+            return gal__no_memory(diag);
         s->stack = p;
         s->stack[2 * depth] = at + left;
         s->stack[2 * depth + 1] = bytes - left;
@@ -265,12 +146,10 @@ static gal_err encode_segment(const gal_tokenizer *t, gal_token_scratch *s, cons
     if (!err) err = cut_symbols(t, s, norm, &count, diag);
     if (err || count == 0) return err;
     if (t->has_unused) memset(s->unused_left, 0, (size_t)t->size * sizeof *s->unused_left);
-    if (count <= SHORT)
-        join_short(t, s, count);
-    else
-        err = join_long(t, s, count, diag);
+    s->base = s->norm;
+    err = gal__merge(t, s, count, diag);
     for (int32_t i = 0; i >= 0 && !err; i = s->symbols[i].next) {
-        const symbol *a = &s->symbols[i];
+        const gal__part *a = &s->symbols[i];
         int32_t id = a->id != -2 ? a->id : gal__table_find(t, &t->text, s->norm + a->at, a->bytes);
         if (id >= 0 && t->types[id] == GAL_PIECE_UNUSED) {
             err = emit_unused(t, s, a->at, a->bytes, unknown, ids, diag);
@@ -288,25 +167,16 @@ static gal_err encode_segment(const gal_tokenizer *t, gal_token_scratch *s, cons
  * the ids of one depend on the one before it. */
 static gal_err encode_word(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, bool *unknown,
                            gal_ids *ids, gal_diag *diag) {
-    if (n > CACHE_KEY || !t->byte_fallback || !t->splits) return encode_segment(t, s, text, n, unknown, ids, diag);
-    cached *c = &s->cache[gal__piece_hash(text, n) & (CACHE_SLOTS - 1)];
-    if (c->key_bytes != n || memcmp(c->key, text, n) != 0) {
-        size_t before = ids->len;
-        gal_err err = encode_segment(t, s, text, n, unknown, ids, diag);
-        if (err || ids->len - before > CACHE_IDS) return err;
-        c->key_bytes = (uint8_t)n;
-        c->ids = (uint8_t)(ids->len - before);
-        memcpy(c->key, text, n);
-        memcpy(c->id, ids->data + before, c->ids * sizeof *c->id);
-        return GAL_OK;
-    }
-    void *p = ids->data;
-    if (ids->cap - ids->len < CACHE_IDS && gal_grow(&p, &ids->cap, ids->len + CACHE_IDS, sizeof *ids->data) != 0)
-        return no_memory(diag);
-    ids->data = p;
-    memcpy(ids->data + ids->len, c->id, sizeof c->id); /* whole, which is quicker than the exact length */
-    ids->len += c->ids;
-    return GAL_OK;
+    if (n > GAL__CACHE_KEY || !t->byte_fallback || !t->splits)
+        return encode_segment(t, s, text, n, unknown, ids, diag);
+    bool hit = false;
+    size_t before = ids->len;
+    gal_err err = GAL_OK;
+    gal__cached *c = gal__cache_find(s, text, n, &hit, ids, &err, diag);
+    if (hit) return err;
+    err = encode_segment(t, s, text, n, unknown, ids, diag);
+    if (!err) gal__cache_keep(c, text, n, ids, before);
+    return err;
 }
 
 static bool ends_in_space(const char *p, size_t n) {
@@ -334,7 +204,7 @@ static gal_err remove_spaces(gal_buf *b, const char **text, size_t *n, gal_diag 
         if (*p != ' ' || !space) gal_buf_putc(b, *p);
         space = *p == ' ';
     }
-    if (b->oom) return no_memory(diag);
+    if (b->oom) return gal__no_memory(diag);
     while (b->len && ends_in_space(b->data, b->len)) b->len -= b->data[b->len - 1] == ' ' ? 1 : GAL__SPACE_BYTES;
     *text = b->data;
     *n = b->len;
@@ -344,6 +214,7 @@ static gal_err remove_spaces(gal_buf *b, const char **text, size_t *n, gal_diag 
 /* Where a run of unknown symbols, or of spaces to be removed, may go on across a cut, nothing is cut. A cut lies
  * between two segments: before a space that follows something else. */
 size_t gal_encode_cut(const gal_tokenizer *t, const char *text, size_t n) {
+    if (t->bytes_are_text) return gal__cut_bytes(t, text, n);
     if (!t->splits || !t->byte_fallback || t->remove_extra_whitespaces) return 0;
     for (size_t i = n; i-- > 1;)
         if (text[i] == ' ' && !ends_in_space(text, i)) return i;
@@ -364,7 +235,7 @@ static gal_err encode_text(const gal_tokenizer *t, gal_token_scratch *s, const c
         gal_buf_clear(&s->text);
         gal_buf_putc(&s->text, ' ');
         gal_buf_add(&s->text, text, m);
-        err = s->text.oom ? no_memory(diag) : encode_word(t, s, s->text.data, m + 1, &unknown, ids, diag);
+        err = s->text.oom ? gal__no_memory(diag) : encode_word(t, s, s->text.data, m + 1, &unknown, ids, diag);
         if (s->text.oom) gal_buf_free(&s->text);
         text += m;
         n -= m;
@@ -392,7 +263,10 @@ gal_err gal_encode(const gal_tokenizer *t, gal_token_scratch *s, const char *tex
         s = own;
     }
     if (!err && (flags & GAL_ENCODE_BOS)) err = gal_ids_add(ids, t->bos, diag);
-    if (!err && n) err = encode_text(t, s, text, n, !(flags & GAL_ENCODE_CONTINUES), ids, diag);
+    if (!err && n && t->bytes_are_text)
+        err = gal__encode_bytes(t, s, text, n, ids, diag);
+    else if (!err && n)
+        err = encode_text(t, s, text, n, !(flags & GAL_ENCODE_CONTINUES), ids, diag);
     if (!err && (flags & GAL_ENCODE_EOS)) err = gal_ids_add(ids, t->eos, diag);
     if (err) ids->len = before;
     gal_token_scratch_free(own);

@@ -2,6 +2,8 @@
 #ifndef GAL_TEXT_INTERNAL_H
 #define GAL_TEXT_INTERNAL_H
 
+#include "text/joins.h"
+#include "text/split.h"
 #include "text/tokenizer.h"
 
 enum {
@@ -20,7 +22,26 @@ typedef struct gal__table {
     size_t mask;
 } gal__table;
 
+/* From two neighbours to what they join to, for vocabularies that list their merges: open addressing, at most half
+ * full. */
+typedef struct gal__pair {
+    int32_t left, right; /* left -1: free */
+    int32_t id;
+    uint32_t rank;
+} gal__pair;
+typedef struct gal__pairs {
+    gal__pair *slots; /* NULL: pairs are found by the piece that they make */
+    size_t mask;
+    uint32_t ranks; /* all are below it */
+} gal__pairs;
+
 struct gal_tokenizer {
+    const char *kind;    /* "SentencePiece BPE" */
+    bool bytes_are_text; /* pieces are bytes of text as they are, and text is cut by `split` (encode_bytes.c) */
+    bool whole_words;    /* a word that is a piece is not put together from others */
+    gal__split *split;
+    bool cuts; /* split is a pattern of which we know where text may be cut */
+    gal__pairs pairs;
     int32_t size, unk, bos, eos, pad;
     bool no_bos; /* its prompts do not begin with bos */
     int version;
@@ -45,6 +66,88 @@ static inline const char *gal__piece(const gal_tokenizer *t, int32_t id, size_t 
     *n = t->offsets[id + 1] - t->offsets[id] - 1;
     return t->bytes + t->offsets[id];
 }
+
+/* ---- joining (merge.c) -------------------------------------------------------------------------------------------
+ */
+
+enum { GAL__CACHE_SLOTS = 1 << 14, GAL__CACHE_KEY = 28, GAL__CACHE_IDS = 8 };
+
+/* The ids of a short word, one cache line. */
+typedef struct gal__cached {
+    uint8_t key_bytes, ids;
+    char key[GAL__CACHE_KEY + 2];
+    int32_t id[GAL__CACHE_IDS];
+} gal__cached;
+_Static_assert(sizeof(gal__cached) == 64, "one cache line");
+
+typedef struct gal__part {
+    int32_t prev, next; /* -1 at the ends; a consumed symbol has bytes 0 */
+    uint32_t at, bytes; /* in base; the top bit of `bytes` is never reached */
+    int32_t id;         /* -2 not looked up yet, -1 no piece */
+    bool frozen;        /* user-defined: never joined */
+} gal__part;
+
+struct gal_token_scratch {
+    const gal_tokenizer *owner;
+    gal__cached *cache;
+    gal__splitting *words; /* where the vocabulary has a pattern */
+    const char *base;  /* what symbols are bytes of */
+    char *norm;        /* SentencePiece: the segment with U+2581 for spaces and U+FFFD for bad bytes */
+    size_t norm_cap;
+    gal__part *symbols;
+    size_t symbols_cap;
+    gal__joins *queue;     /* of long words; made for the first one */
+    uint32_t *unused_left; /* by id: bytes of the left part that made an UNUSED piece, 0 never */
+    uint32_t *stack;       /* pairs (at, bytes), for undoing joins */
+    size_t stack_cap;
+    gal_buf text; /* text that was changed before it is cut */
+};
+
+gal_err gal__no_memory(gal_diag *diag); /* GAL_ENOMEM, "no memory for encoding" */
+/* Room for n symbols. */
+gal_err gal__symbols(gal_token_scratch *s, size_t n, gal_diag *diag);
+/* Joins the first count symbols until none can be: the best pair first, the leftmost of equals. */
+gal_err gal__merge(const gal_tokenizer *t, gal_token_scratch *s, int32_t count, gal_diag *diag);
+/* The slot of a word of n <= GAL__CACHE_KEY bytes; *hit: it holds this word, and its ids were appended. */
+gal__cached *gal__cache_find(gal_token_scratch *s, const char *word, size_t n, bool *hit, gal_ids *ids, gal_err *err,
+                             gal_diag *diag);
+/* Keeps the ids from place `before` on for the word, if they are few. */
+void gal__cache_keep(gal__cached *c, const char *word, size_t n, const gal_ids *ids, size_t before);
+/* encode_bytes.c   The text of a vocabulary whose pieces are bytes. */
+gal_err gal__encode_bytes(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, gal_ids *ids,
+                          gal_diag *diag);
+size_t gal__cut_bytes(const gal_tokenizer *t, const char *text, size_t n); /* gal_encode_cut() for such */
+
+/* ---- vocabularies of bytes (byte_vocab.c) -------------------------------------------------------------------------
+ */
+
+typedef struct gal__merge_pair {
+    int32_t left, right, id;
+} gal__merge_pair;
+
+/* As a file has it; borrowed while a tokenizer is made of it. */
+typedef struct gal__byte_vocab {
+    const char *kind;
+    size_t count;
+    const char *bytes;     /* of all pieces, one after another */
+    const size_t *offsets; /* count + 1 */
+    const uint8_t *types;  /* gal_piece_type: NORMAL is bytes of text, CONTROL a name */
+    const char *pattern;
+    size_t pattern_bytes;
+    const gal__merge_pair *merges; /* in order; NULL: by the ids of what is made */
+    size_t n_merges;
+    bool whole_words;
+    int32_t unk, bos, eos, pad; /* -1: none */
+    int version;
+} gal__byte_vocab;
+gal_err gal__tokenizer_from_bytes(gal_tokenizer **out, const gal__byte_vocab *v, const char *name, gal_diag *diag);
+/* tekken.c */
+gal_err gal__tekken_open(gal_tokenizer **out, const char *bytes, size_t n, const char *name, gal_diag *diag);
+
+/* Tables of tokenizer.c. */
+void gal__pair_add(gal__pairs *p, const gal__merge_pair *m, uint32_t rank); /* the first of equals counts */
+bool gal__table_new(gal__table *table, size_t count);
+void gal__table_add(const gal_tokenizer *t, gal__table *table, int32_t id);
 
 uint32_t gal__piece_hash(const char *s, size_t n);
 int32_t gal__table_find(const gal_tokenizer *t, const gal__table *table, const char *s, size_t n);

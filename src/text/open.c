@@ -32,6 +32,14 @@ gal_err gal_tokenizer_open_bytes(gal_tokenizer **out, const void *bytes, size_t 
     if (n >= 4 && memcmp(p, "GGUF", 4) == 0)
         return gal_fail(diag, GAL_EINPUT, "%s: a GGUF file: expected a vocabulary by itself", name);
     if (n && starts_like_json(p, n)) {
+        if (holds(p, n, "\"default_vocab_size\"") || holds(p, n, "\"token_bytes\"")) {
+            gal_tokenizer *t = NULL;
+            gal_err e = gal__tekken_open(&t, bytes, n, name, diag);
+            if (e) return e;
+            gal_sha256_of(bytes, n, t->sha256);
+            *out = t;
+            return GAL_OK;
+        }
         const char *kind = holds(p, n, "\"default_vocab_size\"") || holds(p, n, "\"token_bytes\"")
                                ? "a Tekken vocabulary (tekken.json)"
                            : holds(p, n, "\"added_tokens\"") || holds(p, n, "\"truncation\"") ? "a tokenizer.json"

@@ -37,7 +37,7 @@ int32_t gal__table_find(const gal_tokenizer *t, const gal__table *table, const c
     }
 }
 
-static bool table_new(gal__table *table, size_t count) {
+bool gal__table_new(gal__table *table, size_t count) {
     size_t slots = 16;
     while (slots < 2 * count) slots *= 2;
     table->mask = slots - 1;
@@ -48,7 +48,7 @@ static bool table_new(gal__table *table, size_t count) {
     return true;
 }
 
-static void table_add(const gal_tokenizer *t, gal__table *table, int32_t id) {
+void gal__table_add(const gal_tokenizer *t, gal__table *table, int32_t id) {
     size_t n;
     const char *s = gal__piece(t, id, &n);
     uint32_t h = gal__piece_hash(s, n);
@@ -117,7 +117,7 @@ static void note_text_piece(gal_tokenizer *t, int32_t id) {
 }
 
 static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) {
-    if (!table_new(&t->text, (size_t)t->size) || !table_new(&t->reserved, (size_t)t->size))
+    if (!gal__table_new(&t->text, (size_t)t->size) || !gal__table_new(&t->reserved, (size_t)t->size))
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %d pieces", name, (int)t->size);
     t->unk = -1;
     t->splits = true;
@@ -131,7 +131,7 @@ static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) 
         int32_t other = gal__table_find(t, table, s, n);
         if (other >= 0)
             return gal_fail(diag, GAL_EINPUT, "%s: pieces %d and %d are both '%.100s'", name, (int)other, (int)id, s);
-        table_add(t, table, id);
+        gal__table_add(t, table, id);
         if (from_text(t->types[id])) note_text_piece(t, id);
         if (t->types[id] == GAL_PIECE_BYTE) t->byte_ids[gal__byte_of_piece(s, n)] = id;
         if (t->types[id] != GAL_PIECE_UNKNOWN) continue;
@@ -244,6 +244,7 @@ gal_err gal_tokenizer_from_vocab(gal_tokenizer **out, const gal_vocab *v, const 
     }
     t->bos = control_id(t, v->bos ? v->bos : "<s>");
     t->no_bos = v->no_bos;
+    t->kind = "SentencePiece BPE";
     t->eos = control_id(t, v->eos ? v->eos : "</s>");
     t->pad = control_id(t, v->pad ? v->pad : "<pad>");
     t->version = control_id(t, "[SYSTEM_PROMPT]") >= 0 ? 7
@@ -267,6 +268,8 @@ void gal_tokenizer_free(gal_tokenizer *t) {
     gal_free(t->text.tags);
     gal_free(t->reserved.slots);
     gal_free(t->reserved.tags);
+    gal_free(t->pairs.slots);
+    gal__split_free(t->split);
     gal_free(t);
 }
 
@@ -281,10 +284,7 @@ bool gal_tokenizer_joins_spaces(const gal_tokenizer *t) { return t->remove_extra
 int gal_tokenizer_version(const gal_tokenizer *t) { return t->version; }
 void gal_tokenizer_sha256(const gal_tokenizer *t, uint8_t out[32]) { memcpy(out, t->sha256, 32); }
 
-const char *gal_tokenizer_kind(const gal_tokenizer *t) {
-    (void)t; /* one kind so far */
-    return "SentencePiece BPE";
-}
+const char *gal_tokenizer_kind(const gal_tokenizer *t) { return t->kind; }
 
 const char *gal_tokenizer_piece(const gal_tokenizer *t, int32_t id, size_t *n) {
     GAL_ASSERT(id >= 0 && id < t->size);
@@ -312,6 +312,7 @@ size_t gal_tokenizer_text_bytes(const gal_tokenizer *t, int32_t id) {
     const char *s = gal__piece(t, id, &n);
     if (t->types[id] == GAL_PIECE_BYTE) return 1;
     if (!from_text(t->types[id])) return 0;
+    if (t->bytes_are_text) return n;
     for (size_t i = 0; i < n; bytes++) {
         bool space = n - i >= GAL__SPACE_BYTES && memcmp(s + i, GAL__SPACE, GAL__SPACE_BYTES) == 0;
         i += space ? GAL__SPACE_BYTES : 1;

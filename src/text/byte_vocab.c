@@ -1,0 +1,122 @@
+/* byte_vocab.c - a tokenizer from a vocabulary whose pieces are bytes. Invariant: every byte is a piece, and all
+ * pieces that text can become are different. SPDX-License-Identifier: Apache-2.0 */
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/util.h"
+#include "text/internal.h"
+
+#include <string.h>
+
+/* Those of which gal__cut_bytes() may say where text can be cut. */
+static const char *const KNOWN[] = {
+    /* Tekken */
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| "
+    "?[^\\s\\p{L}\\p{N}]+"
+    "[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+    /* Llama 3 */
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
+    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
+    "\\s+(?!\\S)|\\s+",
+    /* GPT-2 */
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+};
+
+static gal_err copy(gal_tokenizer *t, const gal__byte_vocab *v, const char *name, gal_diag *diag) {
+    const size_t count = v->count;
+    t->bytes = gal_alloc(v->offsets[count] + count);
+    t->offsets = gal_alloc_array(count + 1, sizeof *t->offsets);
+    t->scores = gal_alloc_array(count, sizeof *t->scores);
+    t->ranks = gal_alloc_array(count, sizeof *t->ranks);
+    t->types = gal_alloc_array(count, sizeof *t->types);
+    t->unk_surface = gal_strdup("");
+    if (!t->bytes || !t->offsets || !t->scores || !t->ranks || !t->types || !t->unk_surface)
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %zu pieces", name, count);
+    for (size_t i = 0; i < count; i++) {
+        const size_t n = v->offsets[i + 1] - v->offsets[i];
+        t->offsets[i] = v->offsets[i] + i;
+        memcpy(t->bytes + t->offsets[i], v->bytes + v->offsets[i], n);
+        t->types[i] = v->types[i];
+        t->ranks[i] = (uint32_t)i;
+    }
+    t->offsets[count] = v->offsets[count] + count;
+    t->size = (int32_t)count;
+    return GAL_OK;
+}
+
+static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) {
+    if (!gal__table_new(&t->text, (size_t)t->size) || !gal__table_new(&t->reserved, (size_t)t->size))
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %d pieces", name, (int)t->size);
+    for (int b = 0; b < 256; b++) t->byte_ids[b] = -1;
+    for (int32_t id = 0; id < t->size; id++) {
+        size_t n;
+        const char *s = gal__piece(t, id, &n);
+        const bool text = t->types[id] == GAL_PIECE_NORMAL;
+        gal__table *table = text ? &t->text : &t->reserved;
+        if (n == 0 || n >= GAL__MAX_PIECE_BYTES)
+            return gal_fail(diag, GAL_EINPUT, "%s: piece %d has %zu bytes, expected 1 to %d", name, (int)id, n,
+                            GAL__MAX_PIECE_BYTES - 1);
+        const int32_t other = gal__table_find(t, table, s, n);
+        if (other >= 0)
+            return gal_fail(diag, GAL_EINPUT, "%s: pieces %d and %d are the same bytes", name, (int)other, (int)id);
+        gal__table_add(t, table, id);
+        if (!text) continue;
+        t->text_max = GAL_MAX(t->text_max, n);
+        if (n == 1) t->byte_ids[(uint8_t)*s] = id;
+    }
+    for (int b = 0; b < 256; b++)
+        if (t->byte_ids[b] < 0) return gal_fail(diag, GAL_EINPUT, "%s: no piece is the byte 0x%02X", name, b);
+    return GAL_OK;
+}
+
+static gal_err index_merges(gal_tokenizer *t, const gal__byte_vocab *v, const char *name, gal_diag *diag) {
+    size_t slots = 16;
+    while (slots < 2 * v->n_merges) slots *= 2;
+    t->pairs.slots = gal_alloc_array(slots, sizeof *t->pairs.slots);
+    if (!t->pairs.slots) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %zu merges", name, v->n_merges);
+    t->pairs.mask = slots - 1;
+    t->pairs.ranks = (uint32_t)v->n_merges + 1;
+    for (size_t i = 0; i < slots; i++) t->pairs.slots[i].left = -1;
+    for (size_t i = 0; i < v->n_merges; i++) gal__pair_add(&t->pairs, &v->merges[i], (uint32_t)i);
+    return GAL_OK;
+}
+
+static void hash(gal_tokenizer *t, const gal__byte_vocab *v) {
+    gal_sha256 h;
+    gal_sha256_init(&h);
+    gal_sha256_add(&h, t->bytes, t->offsets[t->size]);
+    gal_sha256_add(&h, t->types, (size_t)t->size);
+    gal_sha256_add(&h, v->pattern, v->pattern_bytes);
+    if (v->merges) gal_sha256_add(&h, v->merges, v->n_merges * sizeof *v->merges);
+    gal_sha256_end(&h, t->sha256);
+}
+
+gal_err gal__tokenizer_from_bytes(gal_tokenizer **out, const gal__byte_vocab *v, const char *name, gal_diag *diag) {
+    if (v->count < 256 || v->count > GAL__MAX_PIECES || v->n_merges > GAL__MAX_PIECES)
+        return gal_fail(diag, GAL_EINPUT, "%s: %zu pieces and %zu merges; 256 to %d are possible", name, v->count,
+                        v->n_merges, GAL__MAX_PIECES);
+    gal_tokenizer *t = gal_alloc(sizeof *t);
+    if (!t) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for a tokenizer", name);
+    t->kind = v->kind;
+    t->bytes_are_text = true;
+    t->whole_words = v->whole_words;
+    gal_err err = copy(t, v, name, diag);
+    if (!err) err = index_pieces(t, name, diag);
+    if (!err && v->merges) err = index_merges(t, v, name, diag);
+    if (!err) err = gal__split_new(&t->split, v->pattern, v->pattern_bytes, name, diag);
+    if (err) {
+        gal_tokenizer_free(t);
+        return err;
+    }
+    for (size_t i = 0; i < GAL_LEN(KNOWN); i++)
+        t->cuts = t->cuts ||
+                  (strlen(KNOWN[i]) == v->pattern_bytes && memcmp(KNOWN[i], v->pattern, v->pattern_bytes) == 0);
+    t->unk = v->unk;
+    t->bos = v->bos;
+    t->eos = v->eos;
+    t->pad = v->pad;
+    t->version = v->version;
+    hash(t, v);
+    *out = t;
+    return GAL_OK;
+}

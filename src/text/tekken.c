@@ -1,0 +1,304 @@
+/* tekken.c - Mistral's tekken.json (formats.md 5.5): ranks with their bytes in base64, special tokens before them.
+ * 20 MB of JSON are read once, front to back. SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "base/util.h"
+#include "text/internal.h"
+#include "text/json_pull.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { VERSION_BYTES = 8, OLD = 7 }; /* files up to version 7 need not list their special tokens */
+
+static const char *const OLD_NAMES[] = {
+    "<unk>",
+    "<s>",
+    "</s>",
+    "[INST]",
+    "[/INST]",
+    "[AVAILABLE_TOOLS]",
+    "[/AVAILABLE_TOOLS]",
+    "[TOOL_RESULTS]",
+    "[/TOOL_RESULTS]",
+    "[TOOL_CALLS]",
+    "[IMG]",
+    "<pad>",
+    "[IMG_BREAK]",
+    "[IMG_END]",
+    "[PREFIX]",
+    "[MIDDLE]",
+    "[SUFFIX]",
+    "[SYSTEM_PROMPT]",
+    "[/SYSTEM_PROMPT]",
+    "[TOOL_CONTENT]",
+};
+
+/* Pieces one after another, by rank. */
+typedef struct pieces {
+    gal_buf bytes;
+    size_t *ends;
+    size_t len, cap;
+} pieces;
+
+typedef struct reader {
+    gal__json j;
+    gal_buf pattern;
+    char version[VERSION_BYTES];
+    int64_t size, specials; /* of the vocabulary with its special tokens, and these; -1: not said */
+    pieces vocab, special;
+    bool has_specials;
+} reader;
+
+static gal_err add(reader *r, pieces *p) {
+    void *ends = p->ends;
+    if (p->bytes.oom || (p->len == p->cap && gal_grow(&ends, &p->cap, p->len + 1, sizeof *p->ends) != 0)) {
+        r->j.err = gal_fail(r->j.diag, GAL_ENOMEM, "%s: no memory for %zu pieces", r->j.name, p->len + 1);
+        return r->j.err;
+    }
+    p->ends = ends;
+    p->ends[p->len++] = p->bytes.len;
+    return GAL_OK;
+}
+
+static bool is(const char *key, size_t n, const char *word) { return n == strlen(word) && memcmp(key, word, n) == 0; }
+
+static void read_config(reader *r) {
+    const char *key, *s;
+    size_t n;
+    bool first = true;
+    if (!gal__json_enter(&r->j, '{')) return;
+    while (gal__json_member(&r->j, &first, &key, &n)) {
+        if (is(key, n, "pattern")) {
+            if (!gal__json_string(&r->j, &s, &n)) return;
+            gal_buf_clear(&r->pattern);
+            gal_buf_add(&r->pattern, s, n);
+        } else if (is(key, n, "version")) {
+            if (!gal__json_string(&r->j, &s, &n)) return;
+            (void)snprintf(r->version, sizeof r->version, "%.*s", (int)GAL_MIN(n, (size_t)VERSION_BYTES - 1), s);
+        } else if (is(key, n, "default_vocab_size")) {
+            (void)gal__json_whole(&r->j, &r->size);
+        } else if (is(key, n, "default_num_special_tokens")) {
+            (void)gal__json_whole(&r->j, &r->specials);
+        } else {
+            gal__json_skip(&r->j);
+        }
+    }
+}
+
+static int digit_of(char c) {
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+'             ? 62
+           : c == '/'             ? 63
+                                  : -1;
+}
+
+static bool base64(gal_buf *out, const char *s, size_t n) {
+    if (n % 4 != 0 || n == 0) return false;
+    for (size_t i = 0; i < n; i += 4) {
+        const bool last = i + 4 == n;
+        const int pad = last && s[i + 3] == '=' ? 1 + (s[i + 2] == '=') : 0;
+        int32_t v = 0;
+        for (int k = 0; k < 4; k++) {
+            const int d = k >= 4 - pad ? 0 : digit_of(s[i + (size_t)k]);
+            if (d < 0) return false;
+            v = v << 6 | d;
+        }
+        const char three[3] = { (char)(v >> 16), (char)(v >> 8), (char)v };
+        gal_buf_add(out, three, (size_t)(3 - pad));
+    }
+    return true;
+}
+
+static void read_piece(reader *r) {
+    const char *key, *s;
+    size_t n;
+    int64_t rank = -1;
+    bool first = true, has = false;
+    const size_t before = r->vocab.bytes.len;
+    if (!gal__json_enter(&r->j, '{')) return;
+    while (gal__json_member(&r->j, &first, &key, &n)) {
+        if (is(key, n, "rank")) {
+            if (!gal__json_whole(&r->j, &rank)) return;
+        } else if (is(key, n, "token_bytes")) {
+            if (!gal__json_string(&r->j, &s, &n)) return;
+            r->vocab.bytes.len = before;
+            has = base64(&r->vocab.bytes, s, n);
+        } else {
+            gal__json_skip(&r->j);
+        }
+    }
+    if (r->j.err) return;
+    if (rank != (int64_t)r->vocab.len)
+        (void)gal__json_fail(&r->j, "vocab: expected rank %zu, found %lld", r->vocab.len, (long long)rank);
+    else if (!has)
+        (void)gal__json_fail(&r->j, "vocab: rank %lld: expected token_bytes in base64", (long long)rank);
+    else if (rank < 256 && (r->vocab.bytes.len != before + 1 || (uint8_t)r->vocab.bytes.data[before] != rank))
+        (void)gal__json_fail(&r->j, "vocab: rank %lld: expected the byte 0x%02X", (long long)rank, (unsigned)rank);
+    else if (r->vocab.len >= GAL__MAX_PIECES)
+        (void)gal__json_fail(&r->j, "vocab: more than %d pieces", GAL__MAX_PIECES);
+    else
+        (void)add(r, &r->vocab);
+}
+
+static void read_special(reader *r) {
+    const char *key, *s;
+    size_t n;
+    int64_t rank = -1;
+    bool first = true, has = false;
+    if (!gal__json_enter(&r->j, '{')) return;
+    const size_t before = r->special.bytes.len;
+    while (gal__json_member(&r->j, &first, &key, &n)) {
+        if (is(key, n, "rank")) {
+            if (!gal__json_whole(&r->j, &rank)) return;
+        } else if (is(key, n, "token_str")) {
+            if (!gal__json_string(&r->j, &s, &n)) return;
+            r->special.bytes.len = before;
+            gal_buf_add(&r->special.bytes, s, n);
+            has = n > 0;
+        } else {
+            gal__json_skip(&r->j);
+        }
+    }
+    if (r->j.err) return;
+    if (rank != (int64_t)r->special.len)
+        (void)gal__json_fail(&r->j, "special_tokens: expected rank %zu, found %lld", r->special.len, (long long)rank);
+    else if (!has)
+        (void)gal__json_fail(&r->j, "special_tokens: rank %lld: expected token_str", (long long)rank);
+    else
+        (void)add(r, &r->special);
+}
+
+static void read_list(reader *r, void (*one)(reader *)) {
+    bool first = true;
+    if (!gal__json_enter(&r->j, '[')) return;
+    while (gal__json_element(&r->j, &first)) one(r);
+}
+
+static void read_file(reader *r) {
+    const char *key;
+    size_t n;
+    bool first = true;
+    if (!gal__json_enter(&r->j, '{')) return;
+    while (gal__json_member(&r->j, &first, &key, &n)) {
+        if (is(key, n, "config")) {
+            read_config(r);
+        } else if (is(key, n, "vocab") && !r->vocab.len) {
+            read_list(r, read_piece);
+        } else if (is(key, n, "special_tokens") && !gal__json_null(&r->j)) {
+            r->has_specials = true;
+            read_list(r, read_special);
+        } else if (!is(key, n, "special_tokens")) {
+            gal__json_skip(&r->j);
+        }
+    }
+    (void)gal__json_end(&r->j);
+}
+
+/* The version in "v11", 0 if it is none that is known. */
+static int version_of(const char *s) {
+    static const int KNOWN[] = { 1, 2, 3, 7, 11, 13, 15 };
+    int64_t v = 0;
+    if (s[0] != 'v' || !gal_parse_i64(s + 1, &v)) return 0;
+    for (size_t i = 0; i < GAL_LEN(KNOWN); i++)
+        if (v == KNOWN[i]) return KNOWN[i];
+    return 0;
+}
+
+/* What config and lists say must fit together. */
+static void check(reader *r, int version) {
+    gal__json *j = &r->j;
+    if (j->err) return;
+    if (!version)
+        (void)gal__json_fail(j, "config.version: expected v1, v2, v3, v7, v11, v13 or v15, found \"%s\"", r->version);
+    else if (!r->pattern.len)
+        (void)gal__json_fail(j, "config.pattern is missing");
+    else if (r->specials < 0 || r->specials > GAL__MAX_PIECES)
+        (void)gal__json_fail(j, "config.default_num_special_tokens: expected 0 to %d, found %lld", GAL__MAX_PIECES,
+                             (long long)r->specials);
+    else if (r->size < r->specials + 256 || r->size > GAL__MAX_PIECES)
+        (void)gal__json_fail(j, "config.default_vocab_size: expected %lld to %d, found %lld",
+                             (long long)r->specials + 256, GAL__MAX_PIECES, (long long)r->size);
+    else if ((int64_t)r->vocab.len < r->size - r->specials)
+        (void)gal__json_fail(j, "vocab: %zu pieces; default_vocab_size and default_num_special_tokens need %lld",
+                             r->vocab.len, (long long)(r->size - r->specials));
+    else if (!r->has_specials && version > OLD)
+        (void)gal__json_fail(j, "special_tokens is missing, which only files up to version %d may do", OLD);
+    else if ((int64_t)r->special.len > r->specials)
+        (void)gal__json_fail(j, "special_tokens: %zu, more than default_num_special_tokens, %lld", r->special.len,
+                             (long long)r->specials);
+}
+
+static void add_special(reader *r, const char *s) {
+    gal_buf_puts(&r->special.bytes, s);
+    (void)add(r, &r->special);
+}
+
+/* Names for all special tokens: the old files' own, and <SPECIAL_n>. */
+static void fill_specials(reader *r) {
+    for (size_t i = r->special.len; !r->j.err && (int64_t)i < r->specials; i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "<SPECIAL_%zu>", i);
+        add_special(r, !r->has_specials && i < GAL_LEN(OLD_NAMES) ? OLD_NAMES[i] : name);
+    }
+}
+
+static int32_t id_of(const reader *r, const char *name) {
+    size_t from = 0, n = strlen(name);
+    for (size_t i = 0; i < r->special.len; from = r->special.ends[i++])
+        if (r->special.ends[i] - from == n && memcmp(r->special.bytes.data + from, name, n) == 0) return (int32_t)i;
+    return -1;
+}
+
+static gal_err make(reader *r, gal_tokenizer **out, int version) {
+    const size_t count = (size_t)r->size, specials = (size_t)r->specials, used = count - specials;
+    const size_t first = specials ? r->special.ends[specials - 1] : 0;
+    size_t *offsets = gal_alloc_array(count + 1, sizeof *offsets);
+    uint8_t *types = gal_alloc_array(count, sizeof *types);
+    gal_buf all = { 0 };
+    gal_buf_add(&all, r->special.bytes.data ? r->special.bytes.data : "", first);
+    gal_buf_add(&all, r->vocab.bytes.data, r->vocab.ends[used - 1]);
+    gal_err err = GAL_OK;
+    if (!offsets || !types || all.oom)
+        err = gal_fail(r->j.diag, GAL_ENOMEM, "%s: no memory for %zu pieces", r->j.name, count);
+    for (size_t i = 0; i < count && !err; i++) {
+        offsets[i + 1] = i < specials ? r->special.ends[i] : first + r->vocab.ends[i - specials];
+        types[i] = i < specials ? GAL_PIECE_CONTROL : GAL_PIECE_NORMAL;
+    }
+    const gal__byte_vocab v = { .kind = "Tekken",
+                                .count = count,
+                                .bytes = all.data,
+                                .offsets = offsets,
+                                .types = types,
+                                .pattern = r->pattern.data,
+                                .pattern_bytes = r->pattern.len,
+                                .whole_words = true,
+                                .unk = id_of(r, "<unk>"),
+                                .bos = id_of(r, "<s>"),
+                                .eos = id_of(r, "</s>"),
+                                .pad = id_of(r, "<pad>"),
+                                .version = version };
+    if (!err) err = gal__tokenizer_from_bytes(out, &v, r->j.name, r->j.diag);
+    gal_free(offsets);
+    gal_free(types);
+    gal_buf_free(&all);
+    return err;
+}
+
+gal_err gal__tekken_open(gal_tokenizer **out, const char *bytes, size_t n, const char *name, gal_diag *diag) {
+    reader r = { .j = gal__json_begin(bytes, n, name, diag), .size = -1, .specials = -1 };
+    read_file(&r);
+    const int version = version_of(r.version);
+    check(&r, version);
+    if (!r.j.err) fill_specials(&r);
+    if (!r.j.err && r.pattern.oom) r.j.err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for its pattern", name);
+    gal_err err = r.j.err ? r.j.err : make(&r, out, version);
+    gal__json_free(&r.j);
+    gal_buf_free(&r.pattern);
+    gal_buf_free(&r.vocab.bytes);
+    gal_buf_free(&r.special.bytes);
+    gal_free(r.vocab.ends);
+    gal_free(r.special.ends);
+    return err;
+}
