@@ -47,7 +47,10 @@ static gal_err copy(gal_tokenizer *t, const gal__byte_vocab *v, const char *name
 static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) {
     if (!gal__table_new(&t->text, (size_t)t->size) || !gal__table_new(&t->reserved, (size_t)t->size))
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %d pieces", name, (int)t->size);
+    t->two = gal_alloc_array(1 << 16, sizeof *t->two);
+    if (!t->two) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for its pairs", name);
     for (int b = 0; b < 256; b++) t->byte_ids[b] = -1;
+    for (int b = 0; b < 1 << 16; b++) t->two[b] = -1;
     for (int32_t id = 0; id < t->size; id++) {
         size_t n;
         const char *s = gal__piece(t, id, &n);
@@ -63,6 +66,7 @@ static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) 
         if (!text) continue;
         t->text_max = GAL_MAX(t->text_max, n);
         if (n == 1) t->byte_ids[(uint8_t)*s] = id;
+        if (n == 2) t->two[(uint8_t)s[0] << 8 | (uint8_t)s[1]] = id;
     }
     for (int b = 0; b < 256; b++)
         if (t->byte_ids[b] < 0) return gal_fail(diag, GAL_EINPUT, "%s: no piece is the byte 0x%02X", name, b);

@@ -42,6 +42,7 @@ struct gal_tokenizer {
     gal__split *split;
     bool cuts; /* split is a pattern of which we know where text may be cut */
     gal__pairs pairs;
+    int32_t *two; /* pieces of two bytes of text, by their bytes; -1: none. NULL: look in `text` */
     int32_t size, unk, bos, eos, pad;
     bool no_bos; /* its prompts do not begin with bos */
     int version;
@@ -91,8 +92,8 @@ struct gal_token_scratch {
     const gal_tokenizer *owner;
     gal__cached *cache;
     gal__splitting *words; /* where the vocabulary has a pattern */
-    const char *base;  /* what symbols are bytes of */
-    char *norm;        /* SentencePiece: the segment with U+2581 for spaces and U+FFFD for bad bytes */
+    const char *base;      /* what symbols are bytes of */
+    char *norm;            /* SentencePiece: the segment with U+2581 for spaces and U+FFFD for bad bytes */
     size_t norm_cap;
     gal__part *symbols;
     size_t symbols_cap;

@@ -82,7 +82,9 @@ static bool find_join(const gal_tokenizer *t, gal_token_scratch *s, int32_t left
         return p != NULL;
     }
     if (bytes > t->text_max) return false;
-    int32_t id = gal__table_find(t, &t->text, s->base + a->at, bytes);
+    const uint8_t *p = (const uint8_t *)s->base + a->at;
+    int32_t id = bytes == 2 && t->two ? t->two[p[0] << 8 | p[1]]
+                                      : gal__table_find(t, &t->text, s->base + a->at, bytes);
     if (id < 0) return false;
     *j = (gal__join){ (uint64_t)t->ranks[id] << 32 | (uint32_t)left, (uint32_t)bytes, id };
     if (t->types[id] == GAL_PIECE_UNUSED) s->unused_left[id] = a->bytes; /* the last one seen counts */

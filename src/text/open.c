@@ -35,10 +35,8 @@ gal_err gal_tokenizer_open_bytes(gal_tokenizer **out, const void *bytes, size_t 
         if (holds(p, n, "\"default_vocab_size\"") || holds(p, n, "\"token_bytes\"")) {
             gal_tokenizer *t = NULL;
             gal_err e = gal__tekken_open(&t, bytes, n, name, diag);
-            if (e) return e;
-            gal_sha256_of(bytes, n, t->sha256);
-            *out = t;
-            return GAL_OK;
+            if (!e) *out = t;
+            return e;
         }
         const char *kind = holds(p, n, "\"default_vocab_size\"") || holds(p, n, "\"token_bytes\"")
                                ? "a Tekken vocabulary (tekken.json)"

@@ -269,6 +269,7 @@ void gal_tokenizer_free(gal_tokenizer *t) {
     gal_free(t->reserved.slots);
     gal_free(t->reserved.tags);
     gal_free(t->pairs.slots);
+    gal_free(t->two);
     gal__split_free(t->split);
     gal_free(t);
 }

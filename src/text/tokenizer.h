@@ -62,7 +62,7 @@ int32_t gal_tokenizer_unk(const gal_tokenizer *t);
 int32_t gal_tokenizer_pad(const gal_tokenizer *t);
 /* Mistral's vocabulary version as the control pieces tell it: 1, 2, 3 or 7. */
 int gal_tokenizer_version(const gal_tokenizer *t);
-/* SHA-256 of the bytes that the vocabulary came from (of its arrays, for gal_tokenizer_from_vocab). */
+/* SHA-256 of the vocabulary: of the bytes that a SentencePiece model came from, of pieces and rules for others. */
 void gal_tokenizer_sha256(const gal_tokenizer *t, uint8_t out[32]);
 /* "SentencePiece BPE"; never NULL. */
 const char *gal_tokenizer_kind(const gal_tokenizer *t);
