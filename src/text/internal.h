@@ -16,10 +16,16 @@ static const char GAL__SPACE[] = "\xe2\x96\x81"; /* U+2581, how a piece spells a
 enum { GAL__SPACE_BYTES = 3 };
 
 /* From strings to ids: open addressing, at most half full. */
+typedef struct gal__slot {
+    int32_t id;   /* -1 free */
+    uint32_t tag; /* hash of the piece */
+} gal__slot;
 typedef struct gal__table {
-    int32_t *slots; /* id, -1 free */
-    uint32_t *tags; /* hash of the piece in the slot */
+    gal__slot *slots;
     size_t mask;
+    uint64_t *maybe; /* a bit for each hash that is there, by its upper bits: most of what is not there has none, and
+                      * these bits stay in the cache */
+    int shift;       /* of a hash, to its bit */
 } gal__table;
 
 /* From two neighbours to what they join to, for vocabularies that list their merges: open addressing, at most half

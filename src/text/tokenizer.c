@@ -26,11 +26,12 @@ uint32_t gal__piece_hash(const char *s, size_t n) {
 }
 
 int32_t gal__table_find(const gal_tokenizer *t, const gal__table *table, const char *s, size_t n) {
-    uint32_t h = gal__piece_hash(s, n);
+    uint32_t h = gal__piece_hash(s, n), bit = h >> table->shift;
+    if (!(table->maybe[bit / 64] >> bit % 64 & 1)) return -1;
     for (size_t i = h & table->mask;; i = (i + 1) & table->mask) {
-        int32_t id = table->slots[i];
+        int32_t id = table->slots[i].id;
         if (id < 0) return -1;
-        if (table->tags[i] != h) continue;
+        if (table->slots[i].tag != h) continue;
         size_t m;
         const char *piece = gal__piece(t, id, &m);
         if (m == n && memcmp(piece, s, n) == 0) return id;
@@ -38,13 +39,14 @@ int32_t gal__table_find(const gal_tokenizer *t, const gal__table *table, const c
 }
 
 bool gal__table_new(gal__table *table, size_t count) {
-    size_t slots = 16;
-    while (slots < 2 * count) slots *= 2;
+    size_t slots = 64;
+    table->shift = 32 - 9; /* 8 bits for each slot that may be taken */
+    for (; slots < 2 * count; slots *= 2) table->shift -= table->shift > 0;
     table->mask = slots - 1;
     table->slots = gal_alloc_array(slots, sizeof *table->slots);
-    table->tags = gal_alloc_array(slots, sizeof *table->tags);
-    if (!table->slots || !table->tags) return false;
-    for (size_t i = 0; i < slots; i++) table->slots[i] = -1;
+    table->maybe = gal_alloc_array(((size_t)1 << (32 - table->shift)) / 64, sizeof *table->maybe);
+    if (!table->slots || !table->maybe) return false;
+    for (size_t i = 0; i < slots; i++) table->slots[i].id = -1;
     return true;
 }
 
@@ -53,9 +55,9 @@ void gal__table_add(const gal_tokenizer *t, gal__table *table, int32_t id) {
     const char *s = gal__piece(t, id, &n);
     uint32_t h = gal__piece_hash(s, n);
     size_t i = h & table->mask;
-    while (table->slots[i] >= 0) i = (i + 1) & table->mask;
-    table->slots[i] = id;
-    table->tags[i] = h;
+    while (table->slots[i].id >= 0) i = (i + 1) & table->mask;
+    table->slots[i] = (gal__slot){ id, h };
+    table->maybe[(h >> table->shift) / 64] |= (uint64_t)1 << (h >> table->shift) % 64;
 }
 
 int gal__byte_of_piece(const char *s, size_t n) {
@@ -265,9 +267,9 @@ void gal_tokenizer_free(gal_tokenizer *t) {
     gal_free(t->types);
     gal_free(t->unk_surface);
     gal_free(t->text.slots);
-    gal_free(t->text.tags);
+    gal_free(t->text.maybe);
     gal_free(t->reserved.slots);
-    gal_free(t->reserved.tags);
+    gal_free(t->reserved.maybe);
     gal_free(t->pairs.slots);
     gal_free(t->two);
     gal__split_free(t->split);
