@@ -13,6 +13,8 @@ typedef struct arrays {
     size_t *lengths;
     float *scores;
     uint8_t *types;
+    const char **merges;
+    size_t *merge_lengths;
     gal_buf control[3]; /* bos, eos, pad: text of the pieces */
 } arrays;
 
@@ -21,6 +23,8 @@ static void forget(arrays *a) {
     gal_free(a->lengths);
     gal_free(a->scores);
     gal_free(a->types);
+    gal_free(a->merges);
+    gal_free(a->merge_lengths);
     for (int i = 0; i < 3; i++) gal_buf_free(&a->control[i]);
 }
 
@@ -44,11 +48,13 @@ static bool is_filler(const arrays *a, size_t i) {
            memcmp(a->pieces[i], name, (size_t)n) == 0;
 }
 
-static gal_err fill(arrays *a, const gal_gguf *g, const char *path, size_t *count, gal_diag *diag) {
-    const gal_gguf_value *tokens, *scores, *types;
+/* scored: with scores, too. */
+static gal_err fill_pieces(arrays *a, const gal_gguf *g, const char *path, bool scored, size_t *count,
+                           gal_diag *diag) {
+    const gal_gguf_value *tokens, *scores = NULL, *types;
     gal_err err = gal_gguf_array(g, "tokenizer.ggml.tokens", GAL_GGUF_STRINGS, &tokens, NULL, diag);
     if (err) return err;
-    err = array_of(g, path, "tokenizer.ggml.scores", GAL_GGUF_FLOATS, tokens->count, &scores, diag);
+    if (scored) err = array_of(g, path, "tokenizer.ggml.scores", GAL_GGUF_FLOATS, tokens->count, &scores, diag);
     if (!err) err = array_of(g, path, "tokenizer.ggml.token_type", GAL_GGUF_INTS, tokens->count, &types, diag);
     if (err) return err;
     *count = (size_t)tokens->count;
@@ -61,7 +67,7 @@ static gal_err fill(arrays *a, const gal_gguf *g, const char *path, size_t *coun
     for (size_t i = 0; i < *count; i++) {
         int64_t type = gal_gguf_int_at(types, i);
         a->pieces[i] = gal_gguf_string_at(tokens, i, &a->lengths[i]);
-        a->scores[i] = (float)gal_gguf_float_at(scores, i);
+        if (scored) a->scores[i] = (float)gal_gguf_float_at(scores, i);
         if (type < GAL_PIECE_NORMAL || type > GAL_PIECE_BYTE)
             return gal_fail(diag, GAL_EINPUT,
                             "%s: tokenizer.ggml.token_type: entry %zu: expected 1 to 6, found %" PRId64, path, i,
@@ -69,6 +75,16 @@ static gal_err fill(arrays *a, const gal_gguf *g, const char *path, size_t *coun
         a->types[i] = (uint8_t)type;
     }
     while (*count > 1 && is_filler(a, *count - 1)) --*count;
+    return GAL_OK;
+}
+
+static gal_err fill_merges(arrays *a, const gal_gguf_value *merges, size_t *count, const char *path, gal_diag *diag) {
+    *count = (size_t)merges->count;
+    a->merges = gal_alloc_array(*count + 1, sizeof *a->merges);
+    a->merge_lengths = gal_alloc_array(*count + 1, sizeof *a->merge_lengths);
+    if (!a->merges || !a->merge_lengths)
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %zu merges", path, *count);
+    for (size_t i = 0; i < *count; i++) a->merges[i] = gal_gguf_string_at(merges, i, &a->merge_lengths[i]);
     return GAL_OK;
 }
 
@@ -99,17 +115,10 @@ static bool is_of_pieces(const gal_gguf *g) {
            memcmp(kind, "llama", 5) == 0;
 }
 
-static gal_err from_file(gal_tokenizer **out, const gal_gguf *g, const char *path, gal_diag *diag) {
+static gal_err of_pieces(gal_tokenizer **out, const gal_gguf *g, const char *path, gal_diag *diag) {
     arrays a = { 0 };
-    const char *kind = NULL;
-    size_t n = 0;
     gal_vocab v = { .byte_fallback = true, .add_dummy_prefix = true };
-    gal_err err = gal_gguf_string(g, "tokenizer.ggml.model", &kind, &n, NULL, diag);
-    if (!err && (n != 5 || memcmp(kind, "llama", 5) != 0))
-        err = gal_fail(diag, GAL_EINPUT,
-                       "%s: tokenizer.ggml.model: expected \"llama\", found \"%.*s\", which is not supported yet",
-                       path, (int)(n < 40 ? n : 40), kind);
-    if (!err) err = fill(&a, g, path, &v.count, diag);
+    gal_err err = fill_pieces(&a, g, path, true, &v.count, diag);
     if (!err) err = control_piece(&a, 0, &v.bos, g, path, "tokenizer.ggml.bos_token_id", v.count, diag);
     if (!err) err = control_piece(&a, 1, &v.eos, g, path, "tokenizer.ggml.eos_token_id", v.count, diag);
     if (!err) err = control_piece(&a, 2, &v.pad, g, path, "tokenizer.ggml.padding_token_id", v.count, diag);
@@ -126,6 +135,52 @@ static gal_err from_file(gal_tokenizer **out, const gal_gguf *g, const char *pat
     if (!err) err = gal_tokenizer_from_vocab(out, &v, path, diag);
     forget(&a);
     return err;
+}
+
+static gal_err of_bytes(gal_tokenizer **out, const gal_gguf *g, const char *path, gal_diag *diag) {
+    arrays a = { 0 };
+    const gal_gguf_value *merges;
+    const char *pre = NULL;
+    size_t n = 0;
+    bool begins = true, found = false;
+    char name[64] = "gpt-2"; /* what files without the key mean */
+    gal_byte_vocab v = { 0 };
+    gal_err err = fill_pieces(&a, g, path, false, &v.count, diag);
+    if (!err) err = gal_gguf_array(g, "tokenizer.ggml.merges", GAL_GGUF_STRINGS, &merges, NULL, diag);
+    if (!err) err = fill_merges(&a, merges, &v.n_merges, path, diag);
+    if (!err) err = gal_gguf_check_ids(g, (int64_t)v.count, path, diag);
+    if (!err) err = gal_gguf_string(g, "tokenizer.ggml.pre", &pre, &n, &found, diag);
+    if (!err && found) (void)snprintf(name, sizeof name, "%.*s", (int)(n < sizeof name ? n : sizeof name - 1), pre);
+    if (!err) err = gal_gguf_id(g, "tokenizer.ggml.bos_token_id", (int64_t)v.count, &v.bos, path, diag);
+    if (!err) err = gal_gguf_id(g, "tokenizer.ggml.eos_token_id", (int64_t)v.count, &v.eos, path, diag);
+    if (!err) err = gal_gguf_id(g, "tokenizer.ggml.padding_token_id", (int64_t)v.count, &v.pad, path, diag);
+    if (!err) err = gal_gguf_id(g, "tokenizer.ggml.unknown_token_id", (int64_t)v.count, &v.unk, path, diag);
+    if (!err) err = flag(g, "tokenizer.ggml.add_bos_token", &begins, diag);
+    v.no_bos = !begins;
+    v.pre = name;
+    v.pieces = a.pieces;
+    v.lengths = a.lengths;
+    v.types = a.types;
+    v.merges = a.merges;
+    v.merge_lengths = a.merge_lengths;
+    for (size_t i = 0; i < v.count && !err; i++) /* names that text does not become */
+        if (a.types[i] != GAL_PIECE_NORMAL) a.types[i] = GAL_PIECE_CONTROL;
+    if (!err) err = gal_tokenizer_from_bytes(out, &v, path, diag);
+    forget(&a);
+    return err;
+}
+
+static gal_err from_file(gal_tokenizer **out, const gal_gguf *g, const char *path, gal_diag *diag) {
+    const char *kind = NULL;
+    size_t n = 0;
+    gal_err err = gal_gguf_string(g, "tokenizer.ggml.model", &kind, &n, NULL, diag);
+    if (err) return err;
+    if (n == 5 && memcmp(kind, "llama", 5) == 0) return of_pieces(out, g, path, diag);
+    if (n == 4 && memcmp(kind, "gpt2", 4) == 0) return of_bytes(out, g, path, diag);
+    return gal_fail(
+        diag, GAL_EINPUT,
+        "%s: tokenizer.ggml.model: expected \"llama\" or \"gpt2\", found \"%.*s\", which is not supported", path,
+        (int)(n < 40 ? n : 40), kind);
 }
 
 /* How a file says that it has no vocabulary, in two spellings. */
@@ -152,7 +207,7 @@ int gal_gguf_missing_byte(const char *path) {
     arrays a = { 0 };
     gal_vocab v = { 0 };
     int byte = -1;
-    if (!gal_gguf_open(&g, path, NULL) && is_of_pieces(g) && !fill(&a, g, path, &v.count, NULL)) {
+    if (!gal_gguf_open(&g, path, NULL) && is_of_pieces(g) && !fill_pieces(&a, g, path, true, &v.count, NULL)) {
         v.pieces = a.pieces;
         v.lengths = a.lengths;
         v.types = a.types;

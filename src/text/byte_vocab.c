@@ -8,19 +8,7 @@
 #include <string.h>
 
 /* Those of which gal__cut_bytes() may say where text can be cut. */
-static const char *const KNOWN[] = {
-    /* Tekken */
-    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"
-    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| "
-    "?[^\\s\\p{L}\\p{N}]+"
-    "[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-    /* Llama 3 */
-    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
-    "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
-    "\\s+(?!\\S)|\\s+",
-    /* GPT-2 */
-    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
-};
+static const char *const KNOWN[] = { GAL__PATTERN_TEKKEN, GAL__PATTERN_LLAMA3, GAL__PATTERN_GPT2 };
 
 static gal_err copy(gal_tokenizer *t, const gal__byte_vocab *v, const char *name, gal_diag *diag) {
     const size_t count = v->count;
@@ -120,6 +108,7 @@ gal_err gal__tokenizer_from_bytes(gal_tokenizer **out, const gal__byte_vocab *v,
     t->eos = v->eos;
     t->pad = v->pad;
     t->version = v->version;
+    t->no_bos = v->no_bos;
     hash(t, v);
     *out = t;
     return GAL_OK;

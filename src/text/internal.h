@@ -128,6 +128,16 @@ size_t gal__cut_bytes(const gal_tokenizer *t, const char *text, size_t n); /* ga
 /* ---- vocabularies of bytes (byte_vocab.c) -------------------------------------------------------------------------
  */
 
+/* Patterns that are known by name. */
+#define GAL__PATTERN_TEKKEN                                                                                          \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|"                     \
+    "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|"                     \
+    "\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define GAL__PATTERN_LLAMA3                                                                                          \
+    "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"         \
+    "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define GAL__PATTERN_GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
 typedef struct gal__merge_pair {
     int32_t left, right, id;
 } gal__merge_pair;
@@ -143,7 +153,7 @@ typedef struct gal__byte_vocab {
     size_t pattern_bytes;
     const gal__merge_pair *merges; /* in order; NULL: by the ids of what is made */
     size_t n_merges;
-    bool whole_words;
+    bool whole_words, no_bos;
     int32_t unk, bos, eos, pad; /* -1: none */
     int version;
 } gal__byte_vocab;

@@ -52,6 +52,24 @@ typedef struct gal_vocab {
 gal_err gal_tokenizer_from_vocab(gal_tokenizer **out, const gal_vocab *vocab, const char *name, gal_diag *diag);
 /* The first byte that has no piece of its own, which byte_fallback asks for; -1: all have. */
 int gal_vocab_missing_byte(const gal_vocab *vocab);
+
+/* A vocabulary whose pieces are bytes, spelled as GPT-2's spells them, with its list of merges. Borrowed for the
+ * call. */
+typedef struct gal_byte_vocab {
+    size_t count;
+    const char *const *pieces; /* UTF-8 */
+    const size_t *lengths;
+    const uint8_t *types; /* GAL_PIECE_NORMAL: bytes of text; others are names as they stand */
+    size_t n_merges;      /* "left right", the first of them first */
+    const char *const *merges;
+    const size_t *merge_lengths;
+    const char *pre;     /* how GGUF files name the pattern that cuts words ("tekken"), or NULL and the next two */
+    const char *pattern; /* a regular expression (text/split.h) */
+    bool whole_words;    /* a word that is a piece is not put together by merges */
+    bool no_bos;
+    int32_t unk, bos, eos, pad; /* -1: none */
+} gal_byte_vocab;
+gal_err gal_tokenizer_from_bytes(gal_tokenizer **out, const gal_byte_vocab *vocab, const char *name, gal_diag *diag);
 void gal_tokenizer_free(gal_tokenizer *t);
 
 int32_t gal_tokenizer_size(const gal_tokenizer *t);
