@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/io.h"
+#include "cli/tokenize.h"
 #include "formats/gguf.h"
 #include "infer/lm.h"
 #include "text/bpe_train.h"
@@ -53,12 +54,18 @@ static void print_ids(const gal_cli *cli, const gal_ids *ids) {
 /* ---- lines of JSON
  * ------------------------------------------------------------------------------------------------- */
 
-static void print_line_error(const char *text) {
+void gal_cli_print_line_error(const char *text) {
     gal_buf b = { 0 };
     gal_buf_puts(&b, "{\"error\": ");
     gal_buf_json(&b, text, strlen(text));
     printf("%s}\n", b.oom ? "{\"error\": \"no memory\"" : b.data);
     gal_buf_free(&b);
+}
+
+void gal_cli_print_line_ids(const gal_ids *ids) {
+    fputs("{\"ids\": [", stdout);
+    for (size_t i = 0; i < ids->len; i++) printf("%s%d", i ? ", " : "", ids->data[i]);
+    fputs("]}\n", stdout);
 }
 
 /* Text may hold U+0000: strings of known length. */
@@ -81,14 +88,12 @@ static void encode_line(const gal_cli *cli, const gal_tokenizer *t, gal_token_sc
     gal_diag why = { 0 };
     ids->len = 0;
     if (!json_is_string(text)) {
-        print_line_error("expected \"text\" with a string");
+        gal_cli_print_line_error("expected \"text\" with a string");
     } else if (gal_encode(t, scratch, json_string_value(text), json_string_length(text), encode_flags(cli), ids,
                           &why)) {
-        print_line_error(why.text);
+        gal_cli_print_line_error(why.text);
     } else {
-        fputs("{\"ids\": [", stdout);
-        for (size_t i = 0; i < ids->len; i++) printf("%s%d", i ? ", " : "", ids->data[i]);
-        fputs("]}\n", stdout);
+        gal_cli_print_line_ids(ids);
     }
 }
 
@@ -109,7 +114,7 @@ static void decode_line(const gal_tokenizer *t, const json_t *root, gal_ids *ids
     }
     if (!err) err = gal_decode(t, ids->data, ids->len, text, &why);
     if (err || text->oom) {
-        print_line_error(err ? why.text : "no memory");
+        gal_cli_print_line_error(err ? why.text : "no memory");
         return;
     }
     gal_buf out = { 0 };
@@ -117,7 +122,7 @@ static void decode_line(const gal_tokenizer *t, const json_t *root, gal_ids *ids
     gal_buf_json(&out, text->len ? text->data : "", text->len);
     gal_buf_puts(&out, "}\n");
     if (out.oom) {
-        print_line_error("no memory");
+        gal_cli_print_line_error("no memory");
     } else {
         (void)fwrite(out.data, 1, out.len, stdout);
     }
@@ -138,7 +143,7 @@ static gal_err lines(gal_cli *cli, const gal_tokenizer *t, bool decode) {
         char why[256];
         json_t *root = parse_line(line, (size_t)n, why, sizeof why);
         if (!root) {
-            print_line_error(why);
+            gal_cli_print_line_error(why);
         } else if (decode) {
             decode_line(t, root, &ids, &text);
         } else {
@@ -209,6 +214,15 @@ static gal_err decode(gal_cli *cli, const gal_tokenizer *t) {
     return err;
 }
 
+static gal_err chat(gal_cli *cli, const gal_tokenizer *t) {
+    gal_buf body = { 0 };
+    const bool jsonl = gal_cli_given(cli, "jsonl");
+    gal_err err = jsonl ? GAL_OK : read_text(cli, &body);
+    if (!err) err = gal_cli_tokenize_chat(cli, t, jsonl ? NULL : &body);
+    gal_buf_free(&body);
+    return err;
+}
+
 /* ---- training
  * ------------------------------------------------------------------------------------------------------ */
 
@@ -271,6 +285,12 @@ static gal_err run(gal_cli *cli) {
     if (dec + count + tr + gal_cli_given(cli, "encode") > 1) {
         return gal_cli_usage(cli, "--encode, --decode, --count and --train exclude each other");
     }
+    const bool talk = gal_cli_given(cli, "chat");
+    if (talk && (dec || tr || gal_cli_given(cli, "bos") || gal_cli_given(cli, "eos")))
+        return gal_cli_usage(cli, "--chat encodes by a template, which says where tokens begin and end a text; no "
+                                  "--decode, --train, --bos and --eos beside it");
+    if (!talk && (gal_cli_given(cli, "template") || gal_cli_given(cli, "show")))
+        return gal_cli_usage(cli, "--template and --show are for --chat");
     if (tr) return train(cli);
     if (jsonl && (cli->n_operands > 1 || count)) {
         return gal_cli_usage(cli,
@@ -278,7 +298,7 @@ static gal_err run(gal_cli *cli) {
     }
     gal_tokenizer *t = NULL;
     gal_err err = open_tokenizer(&t, cli->operands[0], gal_cli_layout(cli), &cli->diag);
-    if (!err) err = jsonl ? lines(cli, t, dec) : dec ? decode(cli, t) : encode(cli, t);
+    if (!err) err = talk ? chat(cli, t) : jsonl ? lines(cli, t, dec) : dec ? decode(cli, t) : encode(cli, t);
     gal_tokenizer_free(t);
     return err;
 }
@@ -293,6 +313,18 @@ static const gal_option OPTIONS[] = {
       .help = "read lines {\"text\": ...} from standard input ({\"ids\": [...]} with --decode) and print a line for "
               "each, "
               "in order: {\"ids\": [...]} ({\"text\": ...}) or {\"error\": ...}" },
+    { .name = "chat",
+      .help =
+          "conversations to ids: an OpenAI-style body (messages, tools, reasoning_effort) instead of a text, one a "
+          "line with --jsonl" },
+    { .name = "template",
+      .kind = GAL_V_STRING,
+      .value = "V7",
+      .help =
+          "which of Mistral's templates --chat follows: V1, V2, V3, V7, V11, V13 or V15; without it, what a Tekken "
+          "file says, or the end of a SentencePiece file's name (none: V1)" },
+    { .name = "show",
+      .help = "with --chat: print the tokens themselves, a line for each run of one kind, in colours" },
     { .name = "train", .help = "learn a byte-fallback BPE vocabulary from the text files that are the operands" },
     { .name = "vocab-size",
       .kind = GAL_V_INT,
@@ -337,14 +369,15 @@ const gal_command gal_cmd_tokenize = {
     .operands = "MODEL_OR_FILE [TEXT...]",
     .min_operands = 1,
     .max_operands = -1,
-    .text =
-        "MODEL_OR_FILE is a SentencePiece or a GGUF file, told by its content, or a folder with one. Without TEXT "
-        "(or ids, "
-        "with --decode) standard input is read as it is, newlines included.\n\n"
-        "With --train the operands are text files, and -o says where the vocabulary goes.",
+    .text = "MODEL_OR_FILE is a SentencePiece, a Tekken or a GGUF file, told by its content, or a folder with one. "
+            "Without TEXT "
+            "(or ids, "
+            "with --decode) standard input is read as it is, newlines included.\n\n"
+            "With --train the operands are text files, and -o says where the vocabulary goes.",
     .examples = "galerne tokenize model \"Once upon a time\"\n"
                 "galerne tokenize tokenizer.model --decode 1 315 837\n"
                 "galerne tokenize model --encode --jsonl < texts.jsonl > ids.jsonl\n"
+                "galerne tokenize tekken.json --chat --jsonl < bodies.jsonl > ids.jsonl\n"
                 "galerne tokenize --train book.txt --vocab-size 4096 -o tokenizer.model",
     .options = OPTIONS,
     .n_options = GAL_LEN(OPTIONS),

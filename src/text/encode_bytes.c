@@ -18,7 +18,7 @@ static gal_err join_word(const gal_tokenizer *t, gal_token_scratch *s, const cha
     const int32_t count = (int32_t)n;
     for (int32_t i = 0; i < count; i++)
         s->symbols[i] = (gal__part){ i - 1, i + 1 < count ? i + 1 : -1,    (uint32_t)i,
-                                       1,     t->byte_ids[(uint8_t)word[i]], false };
+                                     1,     t->byte_ids[(uint8_t)word[i]], false };
     s->base = word;
     err = gal__merge(t, s, count, diag);
     for (int32_t i = 0; i >= 0 && !err; i = s->symbols[i].next) err = gal_ids_add(ids, s->symbols[i].id, diag);

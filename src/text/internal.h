@@ -41,6 +41,13 @@ typedef struct gal__pairs {
     uint32_t ranks; /* all are below it */
 } gal__pairs;
 
+/* What a Tekken file says in model_settings_builder. */
+typedef struct gal__settings {
+    bool present, efforts_known, json_schema;
+    uint8_t efforts; /* bits by place in gal__effort_names */
+    int effort;      /* where a request says none */
+} gal__settings;
+
 struct gal_tokenizer {
     const char *kind;    /* "SentencePiece BPE" */
     bool bytes_are_text; /* pieces are bytes of text as they are, and text is cut by `split` (encode_bytes.c) */
@@ -52,6 +59,7 @@ struct gal_tokenizer {
     int32_t size, unk, bos, eos, pad;
     bool no_bos; /* its prompts do not begin with bos */
     int version;
+    gal__settings settings;
     bool byte_fallback, add_dummy_prefix, remove_extra_whitespaces;
     bool has_unused;      /* some merge may have to be undone: the text is encoded as one segment */
     bool splits;          /* no piece holds a space after another character: words are encoded one by one */
@@ -158,6 +166,9 @@ typedef struct gal__byte_vocab {
     int version;
 } gal__byte_vocab;
 gal_err gal__tokenizer_from_bytes(gal_tokenizer **out, const gal__byte_vocab *v, const char *name, gal_diag *diag);
+/* chat_settings.c   Reads the value of model_settings_builder. */
+typedef struct gal__json gal__json;
+void gal__settings_read(gal__json *j, gal__settings *s);
 /* tekken.c */
 gal_err gal__tekken_open(gal_tokenizer **out, const char *bytes, size_t n, const char *name, gal_diag *diag);
 

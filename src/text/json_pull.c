@@ -9,7 +9,9 @@
 
 gal__json gal__json_begin(const char *bytes, size_t n, const char *name, gal_diag *diag) {
     size_t skip = n >= 3 && memcmp(bytes, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
-    return (gal__json){ .p = bytes + skip, .end = bytes + n, .begin = bytes, .name = name, .diag = diag };
+    return (gal__json){
+        .p = bytes + skip, .end = bytes + n, .begin = bytes, .name = name, .diag = diag, .max_depth = GAL__JSON_DEPTH
+    };
 }
 
 void gal__json_free(gal__json *j) { gal_buf_free(&j->text); }
@@ -52,8 +54,8 @@ bool gal__json_enter(gal__json *j, char open) {
         found(j, open == '{' ? "an object" : "an array");
         return false;
     }
-    if (++j->depth > GAL__JSON_DEPTH) {
-        (void)gal__json_fail(j, "more than %d objects and arrays in one another", GAL__JSON_DEPTH);
+    if (++j->depth > j->max_depth) {
+        (void)gal__json_fail(j, "more than %d objects and arrays in one another", j->max_depth);
         return false;
     }
     j->p++;
@@ -122,6 +124,7 @@ static bool unicode(gal__json *j) {
     }
     char utf8[4];
     int n = gal_utf8_put(utf8, cp);
+    j->lone = j->lone || !n;
     gal_buf_add(&j->text, n ? utf8 : "\xef\xbf\xbd", (size_t)(n ? n : 3));
     return true;
 }
@@ -143,6 +146,7 @@ bool gal__json_string(gal__json *j, const char **s, size_t *n) {
         return false;
     }
     gal_buf_clear(&j->text);
+    j->lone = false;
     const char *from = ++j->p;
     for (;;) {
         const char *p = j->p;
@@ -225,6 +229,23 @@ static bool word(gal__json *j, const char *w) {
     space(j);
     if ((size_t)(j->end - j->p) < n || memcmp(j->p, w, n) != 0) return false;
     j->p += n;
+    return true;
+}
+
+bool gal__json_number(gal__json *j, const char **s, size_t *n, bool *whole) {
+    space(j);
+    const char *from = j->p, *to = number(from, j->end, whole);
+    if (!to && (word(j, "NaN") || word(j, "Infinity") || word(j, "-Infinity"))) {
+        *whole = false;
+        to = j->p;
+    }
+    if (!to) {
+        found(j, "a number");
+        return false;
+    }
+    *s = from;
+    *n = (size_t)(to - from);
+    j->p = to;
     return true;
 }
 

@@ -6,14 +6,17 @@
 
 #include "base/buf.h"
 
-typedef struct gal__json {
+typedef struct gal__json gal__json;
+
+struct gal__json {
     const char *p, *end, *begin;
     const char *name; /* of the file, for messages */
     gal_diag *diag;
     gal_err err;
-    int depth;
+    int depth, max_depth;
+    bool lone;    /* the last string had half a surrogate pair */
     gal_buf text; /* of the last string */
-} gal__json;
+};
 
 enum { GAL__JSON_DEPTH = 64 };
 
@@ -34,6 +37,8 @@ bool gal__json_element(gal__json *j, bool *first);
  * U+FFFD. */
 bool gal__json_string(gal__json *j, const char **s, size_t *n);
 bool gal__json_whole(gal__json *j, int64_t *v); /* a number without fraction */
+/* Any number as it is written; Python's NaN, Infinity and -Infinity too. *whole: without point and exponent. */
+bool gal__json_number(gal__json *j, const char **s, size_t *n, bool *whole);
 bool gal__json_truth(gal__json *j, bool *v);
 bool gal__json_null(gal__json *j); /* takes a null if one is next; no error if not */
 void gal__json_skip(gal__json *j); /* any value */

@@ -47,6 +47,7 @@ typedef struct reader {
     int64_t size, specials; /* of the vocabulary with its special tokens, and these; -1: not said */
     pieces vocab, special;
     bool has_specials;
+    gal__settings settings;
 } reader;
 
 static gal_err add(reader *r, pieces *p) {
@@ -189,6 +190,8 @@ static void read_file(reader *r) {
         } else if (is(key, n, "special_tokens") && !gal__json_null(&r->j)) {
             r->has_specials = true;
             read_list(r, read_special);
+        } else if (is(key, n, "model_settings_builder")) {
+            gal__settings_read(&r->j, &r->settings);
         } else if (!is(key, n, "special_tokens")) {
             gal__json_skip(&r->j);
         }
@@ -280,6 +283,7 @@ static gal_err make(reader *r, gal_tokenizer **out, int version) {
                                 .pad = id_of(r, "<pad>"),
                                 .version = version };
     if (!err) err = gal__tokenizer_from_bytes(out, &v, r->j.name, r->j.diag);
+    if (!err) (*out)->settings = r->settings;
     gal_free(offsets);
     gal_free(types);
     gal_buf_free(&all);

@@ -1,0 +1,115 @@
+/* tokenize_chat.c - `galerne tokenize --chat`: conversations to ids, and how they look.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/util.h"
+#include "cli/tokenize.h"
+#include "text/chat.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool colours(void) {
+    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+    return isatty(STDOUT_FILENO) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
+}
+
+/* A piece for eyes: what a terminal would obey is spelled, bytes that are no character too. */
+static void print_piece(const char *s, size_t n) {
+    for (size_t i = 0; i < n;) {
+        uint32_t cp = 0;
+        int len = gal_utf8_next(s + i, n - i, &cp);
+        if (!len)
+            printf("<%02X>", (uint8_t)s[i++]);
+        else if (cp == '\n')
+            fputs("\\n", stdout);
+        else if (cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == 0x2028 || cp == 0x2029 ||
+                 (cp >= 0x202a && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069))
+            printf("\\u%04x", cp);
+        else
+            (void)fwrite(s + i, 1, (size_t)len, stdout);
+        i += (size_t)len;
+    }
+}
+
+/* A line for each run of one kind, its tokens with a bar between them. */
+static void show(const gal_tokenizer *t, const gal_ids *ids, const gal_chat_spans *spans) {
+    static const struct {
+        const char *name, *colour;
+    } KINDS[] = {
+        [GAL_CHAT_CONTROL] = { "control", "35" },  [GAL_CHAT_SYSTEM] = { "system", "33" },
+        [GAL_CHAT_USER] = { "user", "32" },        [GAL_CHAT_ASSISTANT] = { "assistant", "36" },
+        [GAL_CHAT_THINKING] = { "thinking", "2" }, [GAL_CHAT_TOOLS] = { "tools", "34" },
+        [GAL_CHAT_CALL] = { "call", "31" },        [GAL_CHAT_RESULT] = { "result", "94" },
+    };
+    const bool colour = colours();
+    for (size_t i = 0; i < spans->len; i++) {
+        const gal_chat_span *s = &spans->data[i];
+        const size_t end = i + 1 < spans->len ? s[1].begin : ids->len;
+        printf("%-10s ", KINDS[s->kind].name);
+        for (size_t k = s->begin; k < end; k++) {
+            size_t n;
+            const char *piece = gal_tokenizer_piece(t, ids->data[k], &n);
+            if (k > s->begin) fputs(colour ? "\x1b[2m|\x1b[0m" : "|", stdout);
+            if (colour) printf("\x1b[%sm", KINDS[s->kind].colour);
+            print_piece(piece, n);
+            if (colour) fputs("\x1b[0m", stdout);
+        }
+        putchar('\n');
+    }
+    printf("%zu tokens\n", ids->len);
+}
+
+static gal_err one(gal_cli *cli, const gal_tokenizer *t, int version, const gal_buf *body) {
+    gal_ids ids = { 0 };
+    gal_chat_spans spans = { 0 };
+    gal_err err = gal_chat_encode(t, version, body->len ? body->data : "", body->len, &ids, &spans, &cli->diag);
+    if (!err && gal_cli_given(cli, "show")) {
+        show(t, &ids, &spans);
+    } else if (!err && gal_cli_given(cli, "count")) {
+        printf(cli->json ? "{\"count\": %zu}\n" : "%zu\n", ids.len);
+    } else if (!err && cli->json) {
+        fputs("{\"ids\": [", stdout);
+        for (size_t i = 0; i < ids.len; i++) printf("%s%d", i ? ", " : "", ids.data[i]);
+        printf("], \"count\": %zu}\n", ids.len);
+    } else if (!err) {
+        for (size_t i = 0; i < ids.len; i++) printf("%s%d", i ? " " : "", ids.data[i]);
+        putchar('\n');
+    }
+    gal_ids_free(&ids);
+    gal_chat_spans_free(&spans);
+    return err;
+}
+
+static gal_err lines(gal_cli *cli, const gal_tokenizer *t, int version) {
+    gal_ids ids = { 0 };
+    gal_chat_spans spans = { 0 };
+    char *line = NULL;
+    size_t room = 0;
+    gal_err err = GAL_OK;
+    const bool shows = gal_cli_given(cli, "show");
+    (void)setvbuf(stdout, NULL, _IOLBF, 0); /* a program may wait for each answer */
+    errno = 0;
+    for (ssize_t n; !ferror(stdout) && (n = getline(&line, &room, stdin)) >= 0;) {
+        gal_diag why = { 0 };
+        ids.len = spans.len = 0;
+        if (gal_chat_encode(t, version, line, (size_t)n, &ids, shows ? &spans : NULL, &why))
+            gal_cli_print_line_error(why.text);
+        else if (shows)
+            show(t, &ids, &spans);
+        else
+            gal_cli_print_line_ids(&ids);
+    }
+    if (ferror(stdin)) err = gal_fail(&cli->diag, GAL_EINPUT, "standard input: %s", strerror(errno));
+    free(line); /* getline() took it from malloc() */
+    gal_ids_free(&ids);
+    gal_chat_spans_free(&spans);
+    return err;
+}
+
+gal_err gal_cli_tokenize_chat(gal_cli *cli, const gal_tokenizer *t, const gal_buf *body) {
+    const char *name = gal_cli_string(cli, "template");
+    const int version = name ? gal_chat_template(name) : gal_chat_version(t, cli->operands[0]);
+    if (!version) return gal_cli_usage(cli, "--template is V1, V2, V3, V7, V11, V13 or V15, not %s", name);
+    return body ? one(cli, t, version, body) : lines(cli, t, version);
+}

@@ -1,0 +1,514 @@
+/* chat.c - the templates: what each version does (one table), and one encoder that follows it. Each text is encoded
+ * by itself, between control tokens that are looked up by name. SPDX-License-Identifier: Apache-2.0 */
+#include "text/chat_internal.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "text/internal.h"
+
+#include <string.h>
+
+static const gal__template TEMPLATES[] = {
+    { .version = 1,
+      .user = GAL__TEXT,
+      .assistant = GAL__TEXT,
+      .system = GAL__TEXT,
+      .tool = GAL__TEXT,
+      .plain = true,
+      .chunk_join = "\n\n" },
+    { .version = 2,
+      .user = GAL__TEXT,
+      .assistant = GAL__TEXT,
+      .system = GAL__TEXT,
+      .tool = GAL__TEXT,
+      .forgets = true,
+      .calls = GAL__CALLS_LIST,
+      .result = GAL__RESULT_LIST,
+      .chunk_join = "\n\n" },
+    { .version = 3,
+      .user = GAL__TEXT | GAL__IMAGES,
+      .assistant = GAL__TEXT,
+      .system = GAL__TEXT,
+      .tool = GAL__TEXT,
+      .ids_of_nine = true,
+      .calls = GAL__CALLS_LIST_IDS,
+      .result = GAL__RESULT_OBJECT,
+      .chunk_join = "\n\n" },
+    { .version = 7,
+      .user = GAL__TEXT | GAL__IMAGES | GAL__AUDIOS,
+      .assistant = GAL__TEXT,
+      .system = GAL__TEXT | GAL__AUDIO | GAL__THINK,
+      .tool = GAL__TEXT,
+      .calls_with_content = true,
+      .system_in_place = true,
+      .ids_of_nine = true,
+      .sound_without_system = true,
+      .calls = GAL__CALLS_LIST_IDS,
+      .result = GAL__RESULT_ID,
+      .chunk_join = "\n\n" },
+    { .version = 11,
+      .user = GAL__TEXT | GAL__IMAGES | GAL__AUDIOS,
+      .assistant = GAL__TEXT | GAL__THINK,
+      .system = GAL__TEXT | GAL__AUDIO | GAL__THINK,
+      .tool = GAL__TEXT,
+      .calls_with_content = true,
+      .system_in_place = true,
+      .ids_of_nine = true,
+      .ids_paired = true,
+      .sound_without_system = true, /* its encoder refuses what its validator lets through */
+      .calls = GAL__CALLS_PARTS_IDS,
+      .result = GAL__RESULT_ID,
+      .chunk_join = "\n\n" },
+    { .version = 13,
+      .user = GAL__TEXT | GAL__IMAGES | GAL__AUDIOS,
+      .assistant = GAL__TEXT | GAL__THINK,
+      .system = GAL__TEXT | GAL__AUDIO | GAL__THINK,
+      .tool = GAL__TEXT,
+      .calls_with_content = true,
+      .system_in_place = true,
+      .ids_named = true,
+      .ids_paired = true,
+      .tools_first = true,
+      .thinks = true,
+      .calls = GAL__CALLS_PARTS,
+      .result = GAL__RESULT_TEXT,
+      .chunk_join = "\n\n" },
+    { .version = 15,
+      .user = GAL__TEXT | GAL__IMAGES | GAL__AUDIOS,
+      .assistant = GAL__TEXT | GAL__THINK,
+      .system = GAL__TEXT | GAL__AUDIO,
+      .tool = GAL__TEXT | GAL__IMAGES | GAL__AUDIOS,
+      .calls_with_content = true,
+      .system_in_place = true,
+      .ids_named = true,
+      .ids_paired = true,
+      .tools_first = true,
+      .thinks = true,
+      .settings = true,
+      .calls = GAL__CALLS_PARTS,
+      .result = GAL__RESULT_TEXT,
+      .chunk_join = "" },
+};
+
+typedef struct encoder {
+    const gal_tokenizer *t;
+    const gal__template *how;
+    const gal__request *r;
+    gal_token_scratch *scratch;
+    gal__pool *pool;
+    gal__string system; /* of templates that have it inside a user's message */
+    ptrdiff_t first_user, last_user;
+    gal_ids *ids;
+    gal_chat_spans *spans;
+    gal_buf text;
+    gal_diag *diag;
+    gal_err err;
+} encoder;
+
+/* ---- tokens -------------------------------------------------------------------------------------------------------
+ */
+
+static void span(encoder *e, gal_chat_kind kind) {
+    gal_chat_spans *s = e->spans;
+    if (!s || e->err || (s->len && s->data[s->len - 1].kind == kind)) return;
+    void *p = s->data;
+    if (s->len == s->cap && gal_grow(&p, &s->cap, s->len + 1, sizeof *s->data) != 0) {
+        e->err = gal__chat_no_memory(e->diag);
+        return;
+    }
+    s->data = p;
+    s->data[s->len++] = (gal_chat_span){ e->ids->len, kind };
+}
+
+static int32_t find_control(const encoder *e, const char *name) {
+    int32_t id = gal_tokenizer_find(e->t, name, strlen(name));
+    return id >= 0 && gal_tokenizer_type(e->t, id) == GAL_PIECE_CONTROL ? id : -1;
+}
+
+static void control(encoder *e, const char *name) {
+    int32_t id = find_control(e, name);
+    if (e->err) return;
+    if (id < 0) {
+        e->err = gal_fail(e->diag, GAL_EINPUT, "the vocabulary has no %s, which template V%d needs", name,
+                          e->how->version);
+        return;
+    }
+    span(e, GAL_CHAT_CONTROL);
+    if (!e->err) e->err = gal_ids_add(e->ids, id, e->diag);
+}
+
+static void text(encoder *e, gal_chat_kind kind, gal__string s) {
+    if (e->err || s.n == 0) return;
+    span(e, kind);
+    if (!e->err) e->err = gal_encode(e->t, e->scratch, s.s, s.n, 0, e->ids, e->diag);
+}
+
+/* What was put together in e->text. */
+static void built(encoder *e, gal_chat_kind kind) {
+    if (e->text.oom && !e->err) e->err = gal__chat_no_memory(e->diag);
+    text(e, kind, (gal__string){ e->text.data ? e->text.data : "", e->text.len });
+    gal_buf_clear(&e->text);
+}
+
+static void print_string(gal_buf *b, gal__string s) {
+    if (s.s)
+        gal__print_string(b, s);
+    else
+        gal_buf_puts(b, "null");
+}
+
+/* ---- chunks -------------------------------------------------------------------------------------------------------
+ */
+
+static void chunk(encoder *e, gal_chat_kind kind, const gal__chunk *c, size_t i) {
+    if (c->kind == GAL__TEXT) {
+        text(e, kind, c->text);
+    } else if (c->kind == GAL__THINK && e->how->thinks) {
+        control(e, "[THINK]");
+        text(e, GAL_CHAT_THINKING, c->text);
+        if (!c->open)
+            control(e, "[/THINK]");
+        else if (!e->err && find_control(e, "[/THINK]") < 0)
+            control(e, "[/THINK]");
+    } else if (!e->err) {
+        const char *what = c->kind & GAL__IMAGES ? "an image, and this vocabulary says nothing of how images are cut"
+                           : c->kind & GAL__AUDIOS ? "audio, and this vocabulary says nothing of how audio is cut"
+                                                   : "thinking, which templates before V13 have no tokens for";
+        e->err = gal_fail(e->diag, GAL_EINPUT, "content, chunk %zu of a joined message: %s", i, what);
+    }
+}
+
+static void chunks(encoder *e, gal_chat_kind kind, const gal__content *c) {
+    for (size_t i = 0; i < c->n && !e->err; i++) chunk(e, kind, &c->chunks[i], i);
+}
+
+static void content(encoder *e, gal_chat_kind kind, const gal__content *c) {
+    if (c->list)
+        chunks(e, kind, c);
+    else
+        text(e, kind, c->text);
+}
+
+/* One image after nothing but text goes first. */
+static void image_first(gal__content *c) {
+    if (c->n < 2 || !(c->chunks[c->n - 1].kind & GAL__IMAGES)) return;
+    for (size_t i = 0; i + 1 < c->n; i++)
+        if (c->chunks[i].kind != GAL__TEXT) return;
+    const gal__chunk image = c->chunks[c->n - 1];
+    memmove(c->chunks + 1, c->chunks, (c->n - 1) * sizeof *c->chunks);
+    c->chunks[0] = image;
+}
+
+/* ---- tools and settings -------------------------------------------------------------------------------------------
+ */
+
+static void tools(encoder *e) {
+    if (!e->r->n_tools) return;
+    gal_buf *b = &e->text;
+    control(e, "[AVAILABLE_TOOLS]");
+    gal_buf_putc(b, '[');
+    for (size_t i = 0; i < e->r->n_tools; i++) {
+        const gal__function *f = &e->r->tools[i];
+        gal_buf_puts(b, i ? ", " : "");
+        gal_buf_puts(b, "{\"type\": \"function\", \"function\": {\"name\": ");
+        gal__print_string(b, f->name);
+        gal_buf_puts(b, ", \"description\": ");
+        gal__print_string(b, f->description);
+        gal_buf_puts(b, ", \"parameters\": ");
+        gal__tree_print(b, f->parameters);
+        gal_buf_puts(b, "}}");
+    }
+    gal_buf_putc(b, ']');
+    built(e, GAL_CHAT_TOOLS);
+    control(e, "[/AVAILABLE_TOOLS]");
+}
+
+/* The settings that a vocabulary offers; what a request does not say is what the vocabulary says. */
+static void settings(encoder *e) {
+    const gal__settings *s = &e->t->settings;
+    if (!e->how->settings || e->err || (!s->efforts_known && !(s->json_schema && e->r->schema))) return;
+    gal_buf *b = &e->text;
+    control(e, "[MODEL_SETTINGS]");
+    gal_buf_putc(b, '{');
+    if (s->json_schema && e->r->schema) {
+        gal_buf_puts(b, "\"json_schema\": ");
+        gal__tree_print(b, e->r->schema);
+        if (s->efforts_known) gal_buf_puts(b, ", ");
+    }
+    if (s->efforts_known) {
+        const int effort = e->r->effort >= 0 ? e->r->effort : s->effort;
+        gal_buf_printf(b, "\"reasoning_effort\": \"%s\"", gal__effort_names[effort]);
+    }
+    gal_buf_putc(b, '}');
+    built(e, GAL_CHAT_TOOLS);
+    control(e, "[/MODEL_SETTINGS]");
+}
+
+static gal_err check_settings(const gal_tokenizer *t, const gal__template *how, const gal__request *r,
+                              gal_diag *diag) {
+    const gal__settings *s = &t->settings;
+    if (!how->settings) return GAL_OK;
+    if (!s->present)
+        return gal_fail(diag, GAL_EINPUT, "the vocabulary has no model_settings_builder, which template V%d needs",
+                        how->version);
+    if (!s->efforts_known || r->effort < 0 || s->efforts >> r->effort & 1) return GAL_OK;
+    gal_buf b = { 0 };
+    for (int i = 0; i < GAL__EFFORTS; i++)
+        if (s->efforts >> i & 1) gal_buf_printf(&b, "%s%s", b.len ? ", " : "", gal__effort_names[i]);
+    gal_err err = gal_fail(diag, GAL_EINPUT, "reasoning_effort: this model knows %s; found %s",
+                           b.len ? b.data : "none", gal__effort_names[r->effort]);
+    gal_buf_free(&b);
+    return err;
+}
+
+/* ---- turns --------------------------------------------------------------------------------------------------------
+ */
+
+static void plain_user(encoder *e, const gal__message *m, bool first) {
+    gal_buf *b = &e->text;
+    gal_buf_puts(b, "[INST] ");
+    if (first && e->system.n) {
+        gal_buf_add(b, e->system.s, e->system.n);
+        gal_buf_puts(b, "\n\n");
+    }
+    gal_buf_add(b, m->content.text.s, m->content.text.n);
+    gal_buf_puts(b, " [/INST]");
+    built(e, GAL_CHAT_USER);
+}
+
+static void user(encoder *e, gal__message *m, ptrdiff_t at) {
+    const bool last = at == e->last_user, here = e->how->tools_first ? at == e->first_user : last;
+    if (e->how->plain) {
+        plain_user(e, m, at == e->first_user);
+        return;
+    }
+    if (here) {
+        tools(e);
+        settings(e);
+    }
+    control(e, "[INST]");
+    const bool system = last && e->system.n;
+    if (system) {
+        gal_buf_add(&e->text, e->system.s, e->system.n);
+        gal_buf_puts(&e->text, "\n\n");
+    }
+    if (!m->content.list) {
+        gal_buf_add(&e->text, m->content.text.s, m->content.text.n);
+        built(e, GAL_CHAT_USER);
+    } else {
+        if (system) built(e, GAL_CHAT_USER);
+        image_first(&m->content);
+        chunks(e, GAL_CHAT_USER, &m->content);
+    }
+    control(e, "[/INST]");
+}
+
+static void call_object(encoder *e, const gal__call *c, bool id) {
+    gal_buf *b = &e->text;
+    gal_buf_puts(b, "{\"name\": ");
+    gal__print_string(b, c->name);
+    gal_buf_puts(b, ", \"arguments\": ");
+    gal__tree_print(b, c->arguments);
+    if (id) {
+        gal_buf_puts(b, ", \"id\": ");
+        gal__print_string(b, c->id);
+    }
+    gal_buf_putc(b, '}');
+}
+
+static void calls(encoder *e, const gal__message *m) {
+    const bool parts = e->how->calls >= GAL__CALLS_PARTS_IDS;
+    if (!parts) {
+        control(e, "[TOOL_CALLS]");
+        gal_buf_putc(&e->text, '[');
+    }
+    for (size_t i = 0; i < m->n_calls && !e->err; i++) {
+        const gal__call *c = &m->calls[i];
+        if (!parts) {
+            gal_buf_puts(&e->text, i ? ", " : "");
+            call_object(e, c, e->how->calls == GAL__CALLS_LIST_IDS);
+            continue;
+        }
+        control(e, "[TOOL_CALLS]");
+        text(e, GAL_CHAT_CALL, c->name);
+        if (e->how->calls == GAL__CALLS_PARTS_IDS) {
+            control(e, "[CALL_ID]");
+            text(e, GAL_CHAT_CALL, c->id);
+        }
+        control(e, "[ARGS]");
+        gal__tree_print(&e->text, c->arguments);
+        built(e, GAL_CHAT_CALL);
+    }
+    if (!parts) {
+        gal_buf_putc(&e->text, ']');
+        built(e, GAL_CHAT_CALL);
+    }
+}
+
+static void assistant(encoder *e, const gal__message *m, ptrdiff_t at) {
+    const bool says = m->content.list || m->content.text.n;
+    if (!says && !m->n_calls) {
+        e->err = gal_fail(e->diag, GAL_EINPUT, "an assistant's message with neither content nor tool_calls");
+    } else if (m->n_calls && e->how->calls == GAL__CALLS_NONE) {
+        e->err = gal_fail(e->diag, GAL_EINPUT, "tool_calls: template V%d has no tools", e->how->version);
+    } else if (m->n_calls && says && !e->how->calls_with_content) {
+        e->err = gal_fail(e->diag, GAL_EINPUT,
+                          "content and tool_calls in neighbouring messages of the assistant, which "
+                          "become one; template V%d has one or the other",
+                          e->how->version);
+    }
+    if (e->err || (m->n_calls && e->how->forgets && at < e->last_user)) return;
+    if (m->content.list) {
+        chunks(e, GAL_CHAT_ASSISTANT, &m->content);
+    } else if (says) {
+        gal__string s = m->content.text;
+        while (!e->how->plain && s.n && s.s[s.n - 1] == ' ') s.n--;
+        text(e, GAL_CHAT_ASSISTANT, s);
+    }
+    if (m->n_calls) calls(e, m);
+    if (!m->prefix) control(e, "</s>");
+}
+
+/* A result that is JSON is printed anew. */
+static void result_json(encoder *e, gal__string s) {
+    gal__value *tree = NULL;
+    if (s.n == 0) {
+        gal_buf_puts(&e->text, "{}");
+        return;
+    }
+    e->err = gal__tree_read(&tree, e->pool, s.s, s.n, false, "a tool's result", e->diag);
+    if (tree)
+        gal__tree_print(&e->text, tree);
+    else
+        gal__print_string(&e->text, s);
+}
+
+static void result(encoder *e, const gal__message *m, ptrdiff_t at) {
+    gal_buf *b = &e->text;
+    if (e->how->result == GAL__RESULT_NONE) {
+        e->err = gal_fail(e->diag, GAL_EINPUT, "role tool: template V%d has no tools", e->how->version);
+        return;
+    }
+    if (e->how->forgets && at < e->last_user) return;
+    control(e, "[TOOL_RESULTS]");
+    if (e->how->result == GAL__RESULT_LIST) {
+        gal_buf_puts(b, "[{\"name\": ");
+        print_string(b, m->name);
+        gal_buf_puts(b, ", \"content\": ");
+        if (!e->err) result_json(e, m->content.text);
+        gal_buf_puts(b, "}]");
+        built(e, GAL_CHAT_RESULT);
+    } else if (e->how->result == GAL__RESULT_OBJECT) {
+        gal_buf_puts(b, "{\"content\": ");
+        if (!e->err) result_json(e, m->content.text);
+        gal_buf_puts(b, ", \"call_id\": ");
+        print_string(b, m->call_id);
+        gal_buf_putc(b, '}');
+        built(e, GAL_CHAT_RESULT);
+    } else {
+        if (e->how->result == GAL__RESULT_ID) {
+            text(e, GAL_CHAT_RESULT, m->call_id);
+            control(e, "[TOOL_CONTENT]");
+        }
+        content(e, GAL_CHAT_RESULT, &m->content);
+    }
+    control(e, "[/TOOL_RESULTS]");
+}
+
+/* A template that shows one result a turn. */
+static void one_result(encoder *e) {
+    bool called = false;
+    size_t results = 0;
+    for (size_t i = e->last_user > 0 ? (size_t)e->last_user : 0; i < e->r->n && !e->err; i++) {
+        const gal__message *m = &e->r->messages[i];
+        if (m->role != GAL__TOOL) {
+            called = m->role == GAL__ASSISTANT && m->n_calls;
+            results = 0;
+        } else if (called && ++results > 1) {
+            e->err = gal_fail(e->diag, GAL_EINPUT, "template V%d has one tool result for a turn; found more",
+                              e->how->version);
+        }
+    }
+}
+
+static void encode(encoder *e) {
+    gal__message *m = e->r->messages;
+    e->first_user = e->last_user = -1;
+    for (size_t i = 0; i < e->r->n; i++) {
+        if (m[i].role != GAL__USER) continue;
+        if (e->first_user < 0) e->first_user = (ptrdiff_t)i;
+        e->last_user = (ptrdiff_t)i;
+    }
+    if (e->how->result == GAL__RESULT_LIST) one_result(e);
+    control(e, "<s>");
+    for (size_t i = 0; i < e->r->n && !e->err; i++) {
+        const ptrdiff_t at = (ptrdiff_t)i;
+        switch (m[i].role) {
+        case GAL__USER:
+            user(e, &m[i], at);
+            break;
+        case GAL__ASSISTANT:
+            assistant(e, &m[i], at);
+            break;
+        case GAL__TOOL:
+            result(e, &m[i], at);
+            break;
+        case GAL__SYSTEM:
+            control(e, "[SYSTEM_PROMPT]");
+            content(e, GAL_CHAT_SYSTEM, &m[i].content);
+            control(e, "[/SYSTEM_PROMPT]");
+        }
+    }
+}
+
+/* ---- from outside -------------------------------------------------------------------------------------------------
+ */
+
+void gal_chat_spans_free(gal_chat_spans *s) {
+    gal_free(s->data);
+    *s = (gal_chat_spans){ 0 };
+}
+
+int gal_chat_template(const char *name) {
+    int v = 0;
+    if (*name != 'v' && *name != 'V') return 0;
+    for (name++; *name >= '0' && *name <= '9' && v < 100; name++) v = 10 * v + (*name - '0');
+    for (size_t i = 0; *name == 0 && i < GAL_LEN(TEMPLATES); i++)
+        if (TEMPLATES[i].version == v) return v;
+    return 0;
+}
+
+int gal_chat_version(const gal_tokenizer *t, const char *path) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
+    char suffix[8] = { 0 };
+    if (t->bytes_are_text || gal_is_dir(path)) return t->version;
+    for (size_t i = 1; dot && i < sizeof suffix && dot[i] && dot[i] != 'm'; i++) suffix[i - 1] = dot[i];
+    int v = gal_chat_template(suffix);
+    return v ? v : dot && strcmp(dot, ".gguf") == 0 ? t->version : 1;
+}
+
+gal_err gal_chat_encode(const gal_tokenizer *t, int version, const char *body, size_t n, gal_ids *ids,
+                        gal_chat_spans *spans, gal_diag *diag) {
+    const gal__template *how = TEMPLATES;
+    while (how < TEMPLATES + GAL_LEN(TEMPLATES) && how->version != version) how++;
+    GAL_ASSERT(how < TEMPLATES + GAL_LEN(TEMPLATES));
+    gal__pool pool;
+    gal__pool_init(&pool);
+    gal__request r;
+    const size_t old_ids = ids->len, old_spans = spans ? spans->len : 0;
+    encoder e = { .t = t, .how = how, .r = &r, .pool = &pool, .ids = ids, .spans = spans, .diag = diag };
+    e.err = gal__chat_parse(&r, &pool, body, n, diag);
+    if (!e.err) e.err = gal__chat_check(&r, how, diag);
+    if (!e.err) e.err = check_settings(t, how, &r, diag);
+    if (!e.err) e.err = gal__chat_join(&r, how, &pool, &e.system, diag);
+    if (!e.err) e.err = gal_token_scratch_new(&e.scratch, t, diag);
+    if (!e.err) encode(&e);
+    if (e.err) {
+        ids->len = old_ids;
+        if (spans) spans->len = old_spans;
+    }
+    gal_token_scratch_free(e.scratch);
+    gal_buf_free(&e.text);
+    gal__pool_free(&pool);
+    return e.err;
+}
