@@ -201,7 +201,7 @@ static void refused_by_name(void **state) {
     } BAD[] = {
 #define FILE_OF(s) s, sizeof(s) - 1
         { FILE_OF(""), "empty file" },
-        { FILE_OF("{\"config\": {\"default_vocab_size\": 1}}"), "Tekken" },
+        { FILE_OF("{\"config\": {\"default_vocab_size\": 1}}"), "config.version" },
         { FILE_OF("GGUF\3\0\0\0"), "GGUF" },
         { FILE_OF("hello"), "not a SentencePiece model" },
         { FILE_OF(HEAD), "trainer_spec" },
