@@ -160,6 +160,20 @@ static void print_string(gal_buf *b, gal__string s) {
 /* ---- chunks -------------------------------------------------------------------------------------------------------
  */
 
+enum { MOST_IDS = 1 << 26 }; /* a small body can name many images */
+
+/* Rows of [IMG] with a break after each, after the last the end. */
+static void image(encoder *e, const gal__chunk *c) {
+    int columns = 0, rows = 0;
+    e->err = gal__chat_image(c, &e->t->images, e->pool, &columns, &rows, e->diag);
+    if (!e->err && e->ids->len > MOST_IDS)
+        e->err = gal_fail(e->diag, GAL_EINPUT, "more than %d tokens, most of them images", MOST_IDS);
+    for (int y = 0; y < rows && !e->err; y++) {
+        for (int x = 0; x < columns && !e->err; x++) control(e, "[IMG]");
+        control(e, y + 1 < rows ? "[IMG_BREAK]" : "[IMG_END]");
+    }
+}
+
 static void chunk(encoder *e, gal_chat_kind kind, const gal__chunk *c, size_t i) {
     if (c->kind == GAL__TEXT) {
         text(e, kind, c->text);
@@ -170,6 +184,8 @@ static void chunk(encoder *e, gal_chat_kind kind, const gal__chunk *c, size_t i)
             control(e, "[/THINK]");
         else if (!e->err && find_control(e, "[/THINK]") < 0)
             control(e, "[/THINK]");
+    } else if (!e->err && c->kind & GAL__IMAGES && e->t->images.patch) {
+        image(e, c);
     } else if (!e->err) {
         const char *what = c->kind & GAL__IMAGES ? "an image, and this vocabulary says nothing of how images are cut"
                            : c->kind & GAL__AUDIOS ? "audio, and this vocabulary says nothing of how audio is cut"

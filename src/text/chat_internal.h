@@ -90,6 +90,10 @@ gal_err gal__chat_check(const gal__request *r, const gal__template *t, gal_diag 
 /* Joins neighbours, drops system messages where the template has none (system then gets their text), puts a user's
  * message in front where one must be. */
 gal_err gal__chat_join(gal__request *r, const gal__template *t, gal__pool *p, gal__string *system, gal_diag *diag);
+/* chat_image.c   How many rows and columns of tokens an image is. */
+struct gal__images;
+gal_err gal__chat_image(const gal__chunk *c, const struct gal__images *how, gal__pool *pool, int *columns, int *rows,
+                        gal_diag *diag);
 gal_err gal__chat_no_memory(gal_diag *diag);
 
 #endif

@@ -1,5 +1,5 @@
-/* chat_settings.c - what a Tekken file says about the settings that a prompt may carry. SPDX-License-Identifier:
- * Apache-2.0 */
+/* chat_settings.c - what a Tekken file says about the settings that a prompt may carry, and about images.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "text/chat_internal.h"
 #include "text/internal.h"
 #include "text/json_pull.h"
@@ -56,4 +56,30 @@ void gal__settings_read(gal__json *j, gal__settings *s) {
             gal__json_skip(j);
         }
     }
+}
+
+void gal__images_read(gal__json *j, gal__images *i) {
+    const char *key;
+    size_t n;
+    bool first = true;
+    int64_t patch = 0, side = 0, merge = 1;
+    if (gal__json_null(j) || !gal__json_enter(j, '{')) return;
+    while (gal__json_member(j, &first, &key, &n)) {
+        int64_t *to = is(key, n, "image_patch_size")     ? &patch
+                      : is(key, n, "max_image_size")     ? &side
+                      : is(key, n, "spatial_merge_size") ? &merge
+                                                         : NULL;
+        if (to)
+            (void)gal__json_whole(j, to);
+        else
+            gal__json_skip(j);
+    }
+    if (j->err) return;
+    if (patch < 1 || merge < 1 || side < 1 || patch > 65536 || merge > 65536 || patch * merge > INT32_MAX ||
+        side > GAL__IMAGE_ROW * patch * merge || side > INT32_MAX) {
+        (void)gal__json_fail(j, "image: image_patch_size %lld, spatial_merge_size %lld and max_image_size %lld",
+                             (long long)patch, (long long)merge, (long long)side);
+        return;
+    }
+    *i = (gal__images){ (int)(patch * merge), (int)side };
 }

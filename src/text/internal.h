@@ -41,6 +41,12 @@ typedef struct gal__pairs {
     uint32_t ranks; /* all are below it */
 } gal__pairs;
 
+/* How images become tokens: one for each square of `patch` pixels, after the longer side was brought to `side`. */
+typedef struct gal__images {
+    int patch, side; /* 0: the vocabulary says nothing of images */
+} gal__images;
+enum { GAL__IMAGE_ROW = 4096 }; /* most tokens in a row of an image */
+
 /* What a Tekken file says in model_settings_builder. */
 typedef struct gal__settings {
     bool present, efforts_known, json_schema;
@@ -60,6 +66,7 @@ struct gal_tokenizer {
     bool no_bos; /* its prompts do not begin with bos */
     int version;
     gal__settings settings;
+    gal__images images;
     bool byte_fallback, add_dummy_prefix, remove_extra_whitespaces;
     bool has_unused;      /* some merge may have to be undone: the text is encoded as one segment */
     bool splits;          /* no piece holds a space after another character: words are encoded one by one */
@@ -169,6 +176,7 @@ gal_err gal__tokenizer_from_bytes(gal_tokenizer **out, const gal__byte_vocab *v,
 /* chat_settings.c   Reads the value of model_settings_builder. */
 typedef struct gal__json gal__json;
 void gal__settings_read(gal__json *j, gal__settings *s);
+void gal__images_read(gal__json *j, gal__images *i); /* of image, or multimodal */
 /* tekken.c */
 gal_err gal__tekken_open(gal_tokenizer **out, const char *bytes, size_t n, const char *name, gal_diag *diag);
 

@@ -48,6 +48,7 @@ typedef struct reader {
     pieces vocab, special;
     bool has_specials;
     gal__settings settings;
+    gal__images images;
 } reader;
 
 static gal_err add(reader *r, pieces *p) {
@@ -192,6 +193,8 @@ static void read_file(reader *r) {
             read_list(r, read_special);
         } else if (is(key, n, "model_settings_builder")) {
             gal__settings_read(&r->j, &r->settings);
+        } else if (is(key, n, "image") || is(key, n, "multimodal")) {
+            gal__images_read(&r->j, &r->images);
         } else if (!is(key, n, "special_tokens")) {
             gal__json_skip(&r->j);
         }
@@ -284,6 +287,7 @@ static gal_err make(reader *r, gal_tokenizer **out, int version) {
                                 .version = version };
     if (!err) err = gal__tokenizer_from_bytes(out, &v, r->j.name, r->j.diag);
     if (!err) (*out)->settings = r->settings;
+    if (!err) (*out)->images = r->images;
     gal_free(offsets);
     gal_free(types);
     gal_buf_free(&all);

@@ -1,0 +1,327 @@
+/* test_chat.c - conversations: the reference's ids on vocabularies of our own, on the shared ones where they are, and
+ * what is refused. SPDX-License-Identifier: Apache-2.0 */
+#include "base/file.h"
+#include "base/mem.h"
+#include "support/test.h"
+#include "text/chat.h"
+#include "text/json_tree.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GOLDEN "tests/golden/text/"
+#define SHARED "../shared/data/tokenizers/"
+
+static gal_tokenizer *open_at(const char *folder, const char *name) {
+    gal_tokenizer *t = NULL;
+    gal_diag diag = { 0 };
+    gal_buf path = { 0 };
+    gal_buf_printf(&path, "%s%s", folder, name);
+    if (gal_tokenizer_open(&t, path.data, &diag)) fail_msg("%s", diag.text);
+    gal_buf_free(&path);
+    return t;
+}
+
+/* Ids, or with want NULL a refusal that says why. */
+static void check(const gal_tokenizer *t, int version, const char *body, size_t n, const json_t *want) {
+    gal_ids ids = { 0 };
+    gal_chat_spans spans = { 0 };
+    gal_diag why = { 0 };
+    gal_err err = gal_chat_encode(t, version, body, n, &ids, &spans, &why);
+    if (!want) {
+        if (err != GAL_EINPUT || !why.text[0]) fail_msg("V%d takes %.*s", version, (int)n, body);
+        assert_int_equal(ids.len + spans.len, 0);
+    } else {
+        if (err) fail_msg("V%d: %s: %.*s", version, why.text, (int)n, body);
+        bool same = ids.len == json_array_size(want);
+        for (size_t i = 0; i < ids.len && same; i++)
+            same = ids.data[i] == json_integer_value(json_array_get(want, i));
+        if (!same) fail_msg("V%d: other ids for %.*s", version, (int)n, body);
+        size_t bos = 0;
+        for (size_t i = 0; i < ids.len; i++) bos += ids.data[i] == gal_tokenizer_bos(t);
+        assert_int_equal(bos, 1);
+        assert_int_equal(spans.data[0].begin, 0);
+        for (size_t i = 1; i < spans.len; i++) {
+            assert_true(spans.data[i].begin > spans.data[i - 1].begin && spans.data[i].begin < ids.len);
+            assert_true(spans.data[i].kind != spans.data[i - 1].kind);
+        }
+    }
+    gal_ids_free(&ids);
+    gal_chat_spans_free(&spans);
+}
+
+static void golden(void **state) {
+    (void)state;
+    gal_tokenizer *spm = open_at(GOLDEN, "chat.model"), *tekken = open_at(GOLDEN, "chat.json");
+    FILE *f = fopen(GOLDEN "chat.jsonl", "r");
+    assert_non_null(f);
+    static char line[1 << 16];
+    size_t lines = 0;
+    while (fgets(line, sizeof line, f)) {
+        json_t *j = json_loads(line, 0, NULL);
+        assert_non_null(j);
+        const bool is_spm = strcmp(json_string_value(json_object_get(j, "vocabulary")), "chat.model") == 0;
+        const json_t *body = json_object_get(j, "body");
+        check(is_spm ? spm : tekken, (int)json_integer_value(json_object_get(j, "version")), json_string_value(body),
+              json_string_length(body), json_object_get(j, "ids"));
+        json_decref(j);
+        lines++;
+    }
+    fclose(f);
+    assert_int_equal(lines, 243);
+    gal_tokenizer_free(spm);
+    gal_tokenizer_free(tekken);
+}
+
+static void shared_templates(void **state) {
+    (void)state;
+    FILE *f = fopen(SHARED "vectors/templates/templates.jsonl", "r");
+    if (!f) {
+        print_message("skipped: no " SHARED "vectors/templates\n");
+        skip();
+    }
+    static char line[1 << 18];
+    gal_buf open = { 0 };
+    gal_tokenizer *t = NULL;
+    size_t lines = 0;
+    while (fgets(line, sizeof line, f)) {
+        json_t *j = json_loads(line, 0, NULL);
+        assert_non_null(j);
+        const char *name = json_string_value(json_object_get(j, "tokenizer"));
+        if (!t || strcmp(open.data, name) != 0) {
+            gal_tokenizer_free(t);
+            t = open_at(strncmp(name, "toy", 3) == 0 ? SHARED "vectors/templates/" : SHARED, name);
+            gal_buf_clear(&open);
+            gal_buf_puts(&open, name);
+        }
+        const int version = gal_chat_version(t, name);
+        assert_int_equal(version, gal_chat_template(json_string_value(json_object_get(j, "version"))));
+        char *body = json_dumps(json_object_get(j, "request"), 0);
+        check(t, version, body, strlen(body), json_object_get(j, "ids"));
+        free(body);
+        json_decref(j);
+        lines++;
+    }
+    assert_int_equal(lines, 113);
+    gal_tokenizer_free(t);
+    gal_buf_free(&open);
+    fclose(f);
+}
+
+/* Public samples: the same conversation for several versions. */
+static void shared_samples(void **state) {
+    (void)state;
+    static const char *const MODEL[] = { "tokenizer.model.v1", "mistral_instruct_tokenizer_240216.model.v2",
+                                         "mistral_instruct_tokenizer_240323.model.v3" };
+    static const char *const NAMES[] = { "get_weather_full", "get_weather_no_history", "get_weather_no_system_prompt",
+                                         "no_tools",         "parallel_calls",         "several_calls" };
+    if (!gal_is_dir(SHARED "vectors/mistral-common-samples")) {
+        print_message("skipped: no " SHARED "vectors/mistral-common-samples\n");
+        skip();
+    }
+    size_t checked = 0;
+    for (int v = 1; v <= 3; v++) {
+        gal_tokenizer *t = open_at(SHARED, MODEL[v - 1]);
+        for (size_t i = 0; i < GAL_LEN(NAMES); i++) {
+            gal_buf path = { 0 }, body = { 0 };
+            gal_buf_printf(&path, SHARED "vectors/mistral-common-samples/%s/tokens_v%d.json", NAMES[i], v);
+            json_t *want = json_load_file(path.data, 0, NULL);
+            gal_buf_clear(&path);
+            gal_buf_printf(&path, SHARED "vectors/mistral-common-samples/%s/sample.json", NAMES[i]);
+            if (want && !gal_read_file(&body, path.data, 1 << 20, NULL)) {
+                check(t, v, body.data, body.len, json_object_get(want, "tokens"));
+                checked++;
+            }
+            json_decref(want);
+            gal_buf_free(&path);
+            gal_buf_free(&body);
+        }
+        gal_tokenizer_free(t);
+    }
+    assert_int_equal(checked, 12);
+}
+
+/* ---- JSON as Python has it ----------------------------------------------------------------------------------------
+ */
+
+static void printed(void **state) {
+    (void)state;
+    static const char *const CASES[][2] = {
+        { "{\"b\":1,\"a\":2,\"b\":[3]}", "{\"b\": [3], \"a\": 2}" },
+        { " [ 1.0 , 1e5,1E-7,-0,-0.0,1e400,-1e400,NaN,0.1,123456789012345678901234567890] ",
+          "[1.0, 100000.0, 1e-07, 0, -0.0, Infinity, -Infinity, NaN, 0.1, 123456789012345678901234567890]" },
+        { "[1e15, 1e16, 9007199254740993.0, 0.0001, 0.00001, 5e-324, 1.7976931348623157e308, 2e22]",
+          "[1000000000000000.0, 1e+16, 9007199254740992.0, 0.0001, 1e-05, 5e-324, 1.7976931348623157e+308, 2e+22]" },
+        { "[7.120236347223045e-307, 0.30000000000000004, 100.125]",
+          "[7.120236347223045e-307, 0.30000000000000004, 100.125]" },
+        { "\"\\u00e9\\/\\\"\\\\\\b\\f\\n\\r\\t\\u0001\\u007f\\ud83d\\ude42\"",
+          "\"é/\\\"\\\\\\b\\f\\n\\r\\t\\u0001\x7f🙂\"" },
+        { "[true,false,null,{},[]]", "[true, false, null, {}, []]" },
+    };
+    for (size_t i = 0; i < GAL_LEN(CASES); i++) {
+        gal__pool p;
+        gal__value *v;
+        gal_diag diag = { 0 };
+        gal_buf out = { 0 };
+        gal__pool_init(&p);
+        if (gal__tree_read(&v, &p, CASES[i][0], strlen(CASES[i][0]), true, "text", &diag)) fail_msg("%s", diag.text);
+        gal__tree_print(&out, v);
+        assert_string_equal(out.data, CASES[i][1]);
+        gal_buf_free(&out);
+        gal__pool_free(&p);
+    }
+}
+
+/* Not JSON, or JSON that is refused; the first stays a string where a string may hold anything. */
+static void refused(void **state) {
+    (void)state;
+    static const char *const NONE[] = {
+        "",      "{",   "[1,]",    "{\"a\" 1}", "01", "1.",  "\"\n\"", "\xef\xbb\xbf{}", "'a'",
+        "[1] 2", "nul", "\"\\x\"", "-",         "+1", "Inf", "{1: 2}", "\"\xff\""
+    };
+    gal_buf deep = { 0 }, digits = { 0 };
+    for (int i = 0; i < 5000; i++) {
+        gal_buf_putc(&deep, '[');
+        gal_buf_putc(&digits, '7');
+    }
+    const char *const HARD[] = { deep.data, digits.data, "\"\\ud800\"", "[\"\\udc00\"]" };
+    for (size_t i = 0; i < GAL_LEN(NONE) + GAL_LEN(HARD); i++) {
+        const bool hard = i >= GAL_LEN(NONE);
+        const char *s = hard ? HARD[i - GAL_LEN(NONE)] : NONE[i];
+        gal__pool p;
+        gal__value *v;
+        gal_diag diag = { 0 };
+        gal__pool_init(&p);
+        assert_int_equal(gal__tree_read(&v, &p, s, strlen(s), true, "text", &diag), GAL_EINPUT);
+        assert_non_null(strstr(diag.text, "text: "));
+        assert_int_equal(gal__tree_read(&v, &p, s, strlen(s), false, "text", NULL), hard ? GAL_EINPUT : GAL_OK);
+        assert_null(v);
+        gal__pool_free(&p);
+    }
+    gal_buf_free(&deep);
+    gal_buf_free(&digits);
+}
+
+/* Messages name the place. */
+static void reasons(void **state) {
+    (void)state;
+    static const struct {
+        int version;
+        const char *body, *says;
+    } CASES[] = {
+        { 7, "[]", "body: expected an object, found an array" },
+        { 7, "{\"messages\": 3}", "messages: expected an array, found 3" },
+        { 7, "{\"messages\": [{\"role\": \"robot\"}]}",
+          "messages[0].role: expected system, user, assistant or tool" },
+        { 7, "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": 1}]}]}",
+          "messages[0].content[0].text: expected a string, found 1" },
+        { 3, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"reasoning_effort\": \"high\"}",
+          "reasoning_effort: template V3 has none" },
+        { 15, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"reasoning_effort\": \"low\"}",
+          "reasoning_effort: this model knows none, high; found low" },
+        { 7, "{\"messages\": [{\"role\": \"user\", \"content\": \"a\", \"name\": \"b\"}]}",
+          "messages[0]: unknown field 'name'" },
+        { 7,
+          "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"tools\": [{\"function\": {\"name\": \"f\", "
+          "\"parameters\": {\"properties\": {\"p\": {\"type\": \"strin\"}}}}}]}",
+          "tools[0].function.parameters: no JSON schema (draft 7): 'type': expected the name of a type, found "
+          "\"strin\"" },
+    };
+    gal_tokenizer *t = open_at(GOLDEN, "chat.json");
+    for (size_t i = 0; i < GAL_LEN(CASES); i++) {
+        gal_ids ids = { 0 };
+        gal_diag why = { 0 };
+        assert_int_equal(gal_chat_encode(t, CASES[i].version, CASES[i].body, strlen(CASES[i].body), &ids, NULL, &why),
+                         GAL_EINPUT);
+        if (!strstr(why.text, CASES[i].says)) fail_msg("'%s' is not in '%s'", CASES[i].says, why.text);
+    }
+    gal_tokenizer_free(t);
+}
+
+/* ---- no memory ----------------------------------------------------------------------------------------------------
+ */
+
+typedef struct counted {
+    size_t calls, fail_at, held;
+} counted;
+
+static void *fail_one(void *user, void *ptr, size_t old_bytes, size_t bytes) {
+    counted *c = user;
+    if (bytes == 0) {
+        c->held -= ptr != NULL;
+        free(ptr);
+        return NULL;
+    }
+    if (++c->calls == c->fail_at) return NULL;
+    c->held += ptr == NULL;
+    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    assert_non_null(p);
+    memset(p, 0, bytes);
+    if (ptr) memcpy(p, ptr, GAL_MIN(old_bytes, bytes));
+    free(ptr);
+    return p;
+}
+
+/* Each allocation fails in turn: no memory is what is said, nothing is held, and ids are as they were. */
+static void starved(void **state) {
+    (void)state;
+    static const char BODY[] =
+        "{\"messages\": [{\"role\": \"system\", \"content\": \"s\"}, {\"role\": \"user\", \"content\": \"a\"}, "
+        "{\"role\": \"assistant\", \"content\": null, \"tool_calls\": [{\"id\": \"abcdefghi\", \"function\": "
+        "{\"name\": \"f\", \"arguments\": \"{\\\"a\\\": 1}\"}}]}, {\"role\": \"tool\", \"tool_call_id\": "
+        "\"abcdefghi\", "
+        "\"content\": [{\"type\": \"text\", \"text\": \"[1, 2]\"}]}], \"tools\": [{\"function\": {\"name\": \"f\", "
+        "\"parameters\": {\"required\": [\"a\", \"b\"]}}}]}";
+    static const int VERSIONS[] = { 2, 3, 15 };
+    for (size_t v = 0; v < GAL_LEN(VERSIONS); v++) {
+        gal_err err = GAL_ENOMEM;
+        for (size_t at = 1; err; at++) {
+            counted c = { 0 };
+            gal_set_alloc_hook(fail_one, &c);
+            gal_tokenizer *t = open_at(GOLDEN, "chat.json");
+            const size_t held = c.held;
+            c.calls = 0;
+            c.fail_at = at;
+            gal_ids ids = { 0 };
+            gal_chat_spans spans = { 0 };
+            gal_diag why = { 0 };
+            err = gal_chat_encode(t, VERSIONS[v], BODY, sizeof BODY - 1, &ids, &spans, &why);
+            if (err && (err != GAL_ENOMEM || ids.len))
+                fail_msg("allocation %zu of V%d: %s", at, VERSIONS[v], why.text);
+            gal_ids_free(&ids);
+            gal_chat_spans_free(&spans);
+            assert_int_equal(c.held, held);
+            c.fail_at = 0;
+            gal_tokenizer_free(t);
+            assert_int_equal(c.held, 0);
+            gal_set_alloc_hook(NULL, NULL);
+            assert_true(at < 1000);
+        }
+    }
+}
+
+static void versions(void **state) {
+    (void)state;
+    gal_tokenizer *spm = open_at(GOLDEN, "chat.model"), *tekken = open_at(GOLDEN, "chat.json");
+    assert_int_equal(gal_chat_template("V7"), 7);
+    assert_int_equal(gal_chat_template("v15"), 15);
+    assert_int_equal(gal_chat_template("7") + gal_chat_template("V4") + gal_chat_template("V7m1"), 0);
+    assert_int_equal(gal_chat_version(tekken, "tekken.json"), 15);
+    assert_int_equal(gal_chat_version(spm, "a.v7/tokenizer.model"), 1);
+    assert_int_equal(gal_chat_version(spm, "x/tokenizer.model.v3"), 3);
+    assert_int_equal(gal_chat_version(spm, "tokenizer.model.v7m1"), 7);
+    assert_int_equal(gal_chat_version(spm, "model.gguf"), 7);
+    assert_int_equal(gal_chat_version(spm, "tests"), 7); /* a folder */
+    gal_tokenizer_free(spm);
+    gal_tokenizer_free(tekken);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(golden),   cmocka_unit_test(shared_templates), cmocka_unit_test(shared_samples),
+        cmocka_unit_test(printed),  cmocka_unit_test(refused),          cmocka_unit_test(reasons),
+        cmocka_unit_test(versions), cmocka_unit_test(starved),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
