@@ -110,6 +110,9 @@ static gal_err lines(gal_cli *cli, const gal_tokenizer *t, int version) {
 gal_err gal_cli_tokenize_chat(gal_cli *cli, const gal_tokenizer *t, const gal_buf *body) {
     const char *name = gal_cli_string(cli, "template");
     const int version = name ? gal_chat_template(name) : gal_chat_version(t, cli->operands[0]);
+    if (!version && !name)
+        return gal_fail(&cli->diag, GAL_EINPUT,
+                        "%s: its vocabulary has no template's tokens; say one with --template", cli->operands[0]);
     if (!version) return gal_cli_usage(cli, "--template is V1, V2, V3, V7, V11, V13 or V15, not %s", name);
     return body ? one(cli, t, version, body) : lines(cli, t, version);
 }

@@ -485,29 +485,47 @@ void gal_chat_spans_free(gal_chat_spans *s) {
     *s = (gal_chat_spans){ 0 };
 }
 
+static const gal__template *find_template(int version) {
+    for (size_t i = 0; i < GAL_LEN(TEMPLATES); i++)
+        if (TEMPLATES[i].version == version) return &TEMPLATES[i];
+    return NULL;
+}
+
 int gal_chat_template(const char *name) {
     int v = 0;
     if (*name != 'v' && *name != 'V') return 0;
     for (name++; *name >= '0' && *name <= '9' && v < 100; name++) v = 10 * v + (*name - '0');
-    for (size_t i = 0; *name == 0 && i < GAL_LEN(TEMPLATES); i++)
-        if (TEMPLATES[i].version == v) return v;
+    return *name == 0 && find_template(v) ? v : 0;
+}
+
+/* Of a vocabulary that says no version: the newest template whose tokens it has. */
+static int guess(const gal_tokenizer *t) {
+    static const struct {
+        const char *name;
+        int version;
+    } SIGNS[] = {
+        { "[MODEL_SETTINGS]", 15 }, { "[THINK]", 13 }, { "[ARGS]", 11 }, { "[SYSTEM_PROMPT]", 7 }, { "[INST]", 3 },
+    };
+    for (size_t i = 0; i < GAL_LEN(SIGNS); i++) {
+        int32_t id = gal_tokenizer_find(t, SIGNS[i].name, strlen(SIGNS[i].name));
+        if (id >= 0 && gal_tokenizer_type(t, id) == GAL_PIECE_CONTROL) return SIGNS[i].version;
+    }
     return 0;
 }
 
 int gal_chat_version(const gal_tokenizer *t, const char *path) {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
     char suffix[8] = { 0 };
-    if (t->bytes_are_text || gal_is_dir(path)) return t->version;
+    const bool named = !t->bytes_are_text && !gal_is_dir(path) && !(dot && strcmp(dot, ".gguf") == 0);
     for (size_t i = 1; dot && i < sizeof suffix && dot[i] && dot[i] != 'm'; i++) suffix[i - 1] = dot[i];
-    int v = gal_chat_template(suffix);
-    return v ? v : dot && strcmp(dot, ".gguf") == 0 ? t->version : 1;
+    if (named) return GAL_MAX(gal_chat_template(suffix), 1);
+    return find_template(t->version) ? t->version : guess(t);
 }
 
 gal_err gal_chat_encode(const gal_tokenizer *t, int version, const char *body, size_t n, gal_ids *ids,
                         gal_chat_spans *spans, gal_diag *diag) {
-    const gal__template *how = TEMPLATES;
-    while (how < TEMPLATES + GAL_LEN(TEMPLATES) && how->version != version) how++;
-    GAL_ASSERT(how < TEMPLATES + GAL_LEN(TEMPLATES));
+    const gal__template *how = find_template(version);
+    if (!how) return gal_fail(diag, GAL_EINPUT, "template V%d: there is V1, V2, V3, V7, V11, V13 and V15", version);
     gal__pool pool;
     gal__pool_init(&pool);
     gal__request r;

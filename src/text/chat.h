@@ -39,7 +39,7 @@ void gal_chat_spans_free(gal_chat_spans *s);
 int gal_chat_template(const char *name);
 /* The template of a vocabulary that was opened from path: what Tekken's config.version says, or the suffix of a
  * SentencePiece file's name ("tokenizer.model.v3"; none: 1). For folders and containers, whose names say nothing,
- * what the vocabulary's control pieces tell. */
+ * what the vocabulary's control pieces tell; 0: nothing tells. */
 int gal_chat_version(const gal_tokenizer *t, const char *path);
 
 /* Appends the ids of an OpenAI-style body of n bytes: messages, tools, reasoning_effort and what else

@@ -99,10 +99,26 @@ static bool is_count(const gal__value *v) {
     return v->type == GAL__WHOLE ? *v->text.s != '-' : x >= 0 && x == floor(x) && !isinf(x);
 }
 
+/* What PCRE2 takes and Python, which the reference asks, does not: other letters after a backslash, names as in Perl.
+ */
+static bool is_foreign(gal__string s) {
+    for (size_t i = 0; i + 1 < s.n; i++) {
+        const char c = s.s[i + 1];
+        if (s.s[i] == '(' && c == '?' && i + 3 < s.n && s.s[i + 2] == '<' && s.s[i + 3] != '=' && s.s[i + 3] != '!')
+            return true;
+        if (s.s[i] != '\\') continue;
+        if (((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) && !strchr("AbBdDsSwWZafnrtvxuUN", c)) return true;
+        i++;
+    }
+    return false;
+}
+
 static bool is_pattern(gal__string s) {
     int code;
     PCRE2_SIZE at;
-    pcre2_code *re = pcre2_compile((PCRE2_SPTR)s.s, s.n, PCRE2_UTF, &code, &at, NULL);
+    pcre2_code *re = is_foreign(s)
+                         ? NULL
+                         : pcre2_compile((PCRE2_SPTR)s.s, s.n, PCRE2_UTF | PCRE2_ALT_BSUX, &code, &at, NULL);
     pcre2_code_free(re);
     return re != NULL;
 }

@@ -135,6 +135,7 @@ typedef struct reader {
     gal__pool *pool;
     gal_diag *diag;
     bool refused; /* the error is not about JSON itself */
+    bool half;    /* there was half a surrogate pair */
 } reader;
 
 static void refuse(reader *r, gal_err err, const char *why) {
@@ -147,11 +148,9 @@ static void refuse(reader *r, gal_err err, const char *why) {
 static void no_memory(reader *r) { refuse(r, GAL_ENOMEM, "no memory for a request"); }
 
 static gal__string take_string(reader *r, const char *s, size_t n) {
-    gal__string out = { 0 };
-    if (r->j.lone)
-        refuse(r, GAL_EINPUT, "a string with half a surrogate pair (\\ud800 to \\udfff), which is no text");
-    else if (!gal__pool_string(r->pool, &out, s, n))
-        no_memory(r);
+    gal__string out = { "", 0 };
+    r->half = r->half || r->j.lone;
+    if (!gal__pool_string(r->pool, &out, s, n)) no_memory(r);
     return out;
 }
 
@@ -334,7 +333,8 @@ gal_err gal__tree_read(gal__value **out, gal__pool *p, const char *s, size_t n, 
     r.j.max_depth = GAL__TREE_DEPTH;
     gal__value *v = new_value(&r);
     if (v) read_value(&r, v);
-    (void)gal__json_end(&r.j);
+    if (gal__json_end(&r.j) && r.half)
+        refuse(&r, GAL_EINPUT, "a string with half a surrogate pair (\\ud800 to \\udfff), which is no text");
     gal_err err = r.j.err;
     gal__json_free(&r.j);
     if (!err) {
