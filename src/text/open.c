@@ -110,5 +110,9 @@ gal_err gal_tokenizer_open(gal_tokenizer **out, const char *path, gal_diag *diag
     gal_err err = gal_read_file(&b, path, GAL__MAX_MODEL_BYTES, diag);
     if (!err) err = gal_tokenizer_open_bytes(out, b.data ? b.data : "", b.len, path, diag);
     gal_buf_free(&b);
+    const size_t n = strlen(path);
+    if (!err && !(*out)->bytes_are_text && n > 2 && strcmp(path + n - 2, "m1") == 0 && path[n - 3] >= '0' &&
+        path[n - 3] <= '9' && strstr(path, ".model.v"))
+        (*out)->images = (gal__images){ .patch = 16, .side = 1024 }; /* "x.model.v7m1": images, cut in this one way */
     return err;
 }
