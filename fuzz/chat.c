@@ -91,8 +91,7 @@ static void print(gal_buf *out, const char *s, size_t n) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
-    static gal_tokenizer *t; /* lives as long as the program */
-    if (!t) t = vocabulary();
+    gal_tokenizer *t = vocabulary();
     const char *s = n ? (const char *)data : "";
     gal_buf once = { 0 }, twice = { 0 };
     print(&once, s, n);
@@ -102,5 +101,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     gal_buf_free(&twice);
     static const int VERSIONS[] = { 1, 2, 3, 7, 11, 13, 15 };
     for (size_t i = 0; i < GAL_LEN(VERSIONS); i++) encode(t, VERSIONS[i], s, n);
+    gal_tokenizer_free(t);
     return 0;
 }

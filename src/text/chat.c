@@ -180,10 +180,7 @@ static void chunk(encoder *e, gal_chat_kind kind, const gal__chunk *c, size_t i)
     } else if (c->kind == GAL__THINK && e->how->thinks) {
         control(e, "[THINK]");
         text(e, GAL_CHAT_THINKING, c->text);
-        if (!c->open)
-            control(e, "[/THINK]");
-        else if (!e->err && find_control(e, "[/THINK]") < 0)
-            control(e, "[/THINK]");
+        if (!c->open || find_control(e, "[/THINK]") < 0) control(e, "[/THINK]"); /* both there, or no thinking */
     } else if (!e->err && c->kind & GAL__IMAGES && e->t->images.patch) {
         image(e, c);
     } else if (!e->err) {

@@ -94,6 +94,8 @@ gal_err gal__chat_join(gal__request *r, const gal__template *t, gal__pool *p, ga
 struct gal__images;
 gal_err gal__chat_image(const gal__chunk *c, const struct gal__images *how, gal__pool *pool, int *columns, int *rows,
                         gal_diag *diag);
-gal_err gal__chat_no_memory(gal_diag *diag);
+static inline gal_err gal__chat_no_memory(gal_diag *diag) {
+    return gal_fail(diag, GAL_ENOMEM, "no memory for a conversation");
+}
 
 #endif

@@ -169,7 +169,8 @@ static gal_err run(joining *j, const gal__message *m, size_t n) {
     if (m->role == GAL__SYSTEM && !j->t->system_in_place) return GAL_OK;
     for (size_t i = 0; i < (one ? 1 : n) && !err; i++) {
         gal__message *out = &j->out[j->n++];
-        *out = one ? (gal__message){ .role = m->role } : m[i];
+        *out = m[i];
+        if (one) *out = (gal__message){ .role = m->role };
         err = join_content(&out->content, m + i, one ? n : 1, j->t->chunk_join, j->pool, j->diag);
         if (!err && m->role == GAL__ASSISTANT) err = join_calls(out, m, n, j->pool, j->diag);
     }

@@ -10,8 +10,6 @@
 
 const char *const gal__effort_names[GAL__EFFORTS] = { "none", "minimal", "low", "medium", "high", "xhigh", "max" };
 
-gal_err gal__chat_no_memory(gal_diag *diag) { return gal_fail(diag, GAL_ENOMEM, "no memory for a conversation"); }
-
 enum { WHERE = 96 };
 
 typedef struct parser {

@@ -90,7 +90,7 @@ static size_t print_real(double x, char out[40]) {
     if (isnan(x)) return (size_t)snprintf(out, 40, "NaN");
     if (isinf(x)) return (size_t)snprintf(out, 40, x < 0 ? "-Infinity" : "Infinity");
     if (x == 0) return (size_t)snprintf(out, 40, "%s", signbit(x) ? "-0.0" : "0.0");
-    char d[20], *w = out;
+    char d[20] = { 0 }, *w = out;
     int place, n = shortest(fabs(x), d, &place);
     if (x < 0) *w++ = '-';
     if (place <= -4 || place > 16) {
