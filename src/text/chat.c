@@ -239,13 +239,17 @@ static void tools(encoder *e) {
 /* The settings that a vocabulary offers; what a request does not say is what the vocabulary says. */
 static void settings(encoder *e) {
     const gal__settings *s = &e->t->settings;
-    if (!e->how->settings || e->err || (!s->efforts_known && !(s->json_schema && e->r->schema))) return;
+    const bool shape = s->json_schema && (e->r->schema || e->r->any_json);
+    if (!e->how->settings || e->err || (!s->efforts_known && !shape)) return;
     gal_buf *b = &e->text;
     control(e, "[MODEL_SETTINGS]");
     gal_buf_putc(b, '{');
-    if (s->json_schema && e->r->schema) {
+    if (shape) {
         gal_buf_puts(b, "\"json_schema\": ");
-        gal__tree_print(b, e->r->schema);
+        if (e->r->schema)
+            gal__tree_print(b, e->r->schema);
+        else
+            gal_buf_puts(b, "{\"anyOf\": [{\"type\": \"object\"}, {\"type\": \"array\"}]}");
         if (s->efforts_known) gal_buf_puts(b, ", ");
     }
     if (s->efforts_known) {

@@ -63,6 +63,7 @@ typedef struct gal__request {
     int effort; /* -1: not said */
     bool truncate;
     const gal__value *schema; /* of the answer; NULL: none asked for */
+    bool any_json;            /* it is to be JSON of any shape */
 } gal__request;
 
 /* What the versions do, one row each (chat.c). */

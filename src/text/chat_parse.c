@@ -363,6 +363,7 @@ static void format(parser *p, gal__request *r, const gal__value *v) {
         (void)fail(p, "response_format.type", "text, json_object or json_schema", type);
         return;
     }
+    r->any_json = named && gal__is(type->text, "json_object");
     if (!s || s->type == GAL__NULL) {
         if (schema) (void)fail(p, "response_format.json_schema", "an object", s);
         return;
@@ -379,6 +380,23 @@ static void format(parser *p, gal__request *r, const gal__value *v) {
                          : gal_fail(p->diag, GAL_EINPUT, "%s.schema: no JSON schema (draft 7): %s", AT, why.data);
     gal_buf_free(&why);
     if (schema) r->schema = given;
+}
+
+/* Which tool is to be called: no part of the prompt, but a word that means nothing is a mistake. */
+static void tool_choice(parser *p, const gal__value *v) {
+    static const char *const WORDS[] = { "auto", "none", "any", "required" };
+    const gal__value *m = gal__member(v, "tool_choice");
+    if (!m) return;
+    if (m->type == GAL__OBJECT) {
+        const gal__value *f = gal__member(m, "function");
+        if (only(p, m, "tool_choice", "type function") && is_function(p, m, "tool_choice") &&
+            object(p, f, "tool_choice.function") && only(p, f, "tool_choice.function", "name"))
+            (void)string(p, f, "tool_choice.function", "name", false);
+        return;
+    }
+    for (size_t i = 0; i < GAL_LEN(WORDS); i++)
+        if (m->type == GAL__STRING && gal__is(m->text, WORDS[i])) return;
+    (void)fail(p, "tool_choice", "auto, none, any, required or an object", m);
 }
 
 static bool continues(parser *p, gal__request *r, const gal__value *v) {
@@ -409,6 +427,8 @@ gal_err gal__chat_parse(gal__request *r, gal__pool *pool, const char *body, size
     if (!p.err) tools(&p, r, v);
     if (!p.err) effort(&p, r, v);
     if (!p.err) format(&p, r, v);
+    if (!p.err) tool_choice(&p, v);
+    if (!p.err) (void)string(&p, v, "", "model", true);
     if (!p.err) (void)truth(&p, v, "", "parallel_tool_calls", true);
     if (!p.err) r->truncate = truth(&p, v, "", "truncate_for_context_length", false);
     if (!p.err) (void)continues(&p, r, v);
