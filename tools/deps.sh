@@ -6,7 +6,7 @@
 set -eu
 
 # libc6-dev: gcc only recommends it. g++: one test compiles the public headers as C++. zlib, cmocka: tests only.
-packages='gcc libc6-dev g++ make cmake pkg-config libjansson-dev libyaml-dev libsqlite3-dev libzstd-dev libplplot-dev
+packages='gcc libc6-dev g++ make cmake pkg-config libjansson-dev libyaml-dev libsqlite3-dev libzstd-dev libpcre2-dev libplplot-dev
 plplot-driver-cairo libedit-dev libcmocka-dev zlib1g-dev'
 for option; do
     case $option in

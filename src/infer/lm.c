@@ -82,17 +82,15 @@ const char *gal_lm_no_tokenizer(char text[GAL_LM_WHY], const char *dir) {
                            !none ? "its vocabulary is of the kind \"%s\", which is not supported yet"
                                  : "no tokenizer here (no tokenizer.ggml.model)",
                            kind);
-    } else if (!look_for_vocabularies(&v, dir, NULL) && (v.tekken || v.json)) {
-        (void)snprintf(text, GAL_LM_WHY, "its vocabulary is %s, which is not supported yet",
-                       v.tekken ? "tekken.json" : "tokenizer.json");
+    } else if (!look_for_vocabularies(&v, dir, NULL) && v.json) {
+        (void)snprintf(text, GAL_LM_WHY, "its vocabulary is tokenizer.json, which is not supported yet");
     } else {
         (void)snprintf(text, GAL_LM_WHY, "no tokenizer here (expected tokenizer.model)");
     }
     return text;
 }
 
-/* Without one that is supported a model still takes ids. Where a folder has a tekken.json, that is the one its makers
- * mean. */
+/* Without one that is supported a model still takes ids. */
 static gal_err load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *diag) {
     vocabularies v;
     char kind[24] = "";
@@ -105,7 +103,7 @@ static gal_err load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *di
         return err ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
     }
     err = look_for_vocabularies(&v, dir, diag);
-    return err || !v.model || v.tekken ? err : gal_tokenizer_open(out, dir, diag);
+    return err || (!v.model && !v.tekken) ? err : gal_tokenizer_open(out, dir, diag);
 }
 
 /* Says which of the makers' wishes about sampling are passed over. */

@@ -86,9 +86,8 @@ static gal_err open_folder(gal_tokenizer **out, const char *dir, gal_diag *diag)
         json = json || strcmp(names[i], "tokenizer.json") == 0;
     }
     gal_buf path = { 0 };
-    if (tekken)
-        err = gal_fail(diag, GAL_EINPUT, "%s: its vocabulary is tekken.json, which is not supported yet", dir);
-    else if (!best && json)
+    if (tekken) best = "tekken.json"; /* where there are several, this is the one that the makers read */
+    if (!best && json)
         err = gal_fail(diag, GAL_EINPUT, "%s: its only vocabulary is tokenizer.json, which is not supported yet",
                        dir);
     else if (!best)
