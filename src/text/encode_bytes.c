@@ -43,10 +43,13 @@ static gal_err mend(gal_buf *out, const char **text, size_t *n, gal_diag *diag) 
     size_t good = 0;
     uint32_t cp;
     for (size_t i = 0; i < *n;) {
-        uint64_t eight;
-        if (*n - i >= 8 && (memcpy(&eight, *text + i, 8), !(eight & 0x8080808080808080U))) {
-            i += 8;
-            continue;
+        if (*n - i >= 8) { /* eight characters of ASCII at once */
+            uint64_t eight;
+            memcpy(&eight, *text + i, 8);
+            if (!(eight & 0x8080808080808080U)) {
+                i += 8;
+                continue;
+            }
         }
         int len = gal_utf8_next(*text + i, *n - i, &cp);
         if (!len) {

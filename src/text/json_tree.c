@@ -115,7 +115,7 @@ static size_t print_real(double x, char out[40]) {
 static double read_real(const char *s, size_t n) {
     char room[64];
     char *copy = n < sizeof room ? room : gal_alloc(n + 1);
-    double x = NAN;
+    double x = (double)NAN;
     if (copy) {
         memcpy(copy, s, n);
         copy[n] = 0;
