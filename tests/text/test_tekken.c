@@ -227,7 +227,7 @@ static void json(void **state) {
     gal_diag diag = { 0 };
     gal__json j = gal__json_begin(TEXT, sizeof TEXT - 1, "t", &diag);
     const char *s;
-    size_t n;
+    size_t n = 0;
     int64_t v;
     bool first = true, inner = true, truth = false;
     assert_true(gal__json_enter(&j, '{') && gal__json_member(&j, &first, &s, &n));
