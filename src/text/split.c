@@ -118,13 +118,9 @@ static gal_err rewrite_escape(rewriter *r) {
         white(&s);
     } else if (c == 'd' || c == 'D') {
         (void)property(&s, "Nd", 2);
-    } else if (strchr("rnt", c)) {
-        gal_buf_add(r->out, p, 2);
-        r->p += 2;
-        return GAL_OK;
-    } else if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (uint8_t)c >= 0x80) {
-        return refuse(r, "this escape");
     } else {
+        const bool word = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if ((word && !strchr("rnt", c)) || (uint8_t)c >= 0x80) return refuse(r, "this escape");
         gal_buf_add(r->out, p, 2);
         r->p += 2;
         return GAL_OK;
