@@ -180,6 +180,9 @@ void gal__images_read(gal__json *j, gal__images *i); /* of image, or multimodal 
 /* tekken.c */
 gal_err gal__tekken_open(gal_tokenizer **out, const char *bytes, size_t n, const char *name, gal_diag *diag);
 
+/* merge_list.c   Whether both join alike; if not, what says where first. */
+bool gal__same_merges(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what);
+
 /* Tables of tokenizer.c. */
 void gal__pair_add(gal__pairs *p, const gal__merge_pair *m, uint32_t rank); /* the first of equals counts */
 bool gal__table_new(gal__table *table, size_t count);

@@ -111,6 +111,9 @@ static void put_named(gal_buf *b, uint32_t field, const gal_tokenizer *t, int32_
 
 gal_err gal_tokenizer_print_spm(const gal_tokenizer *t, gal_buf *out, gal_diag *diag) {
     gal_buf tmp = { 0 };
+    if (t->bytes_are_text || t->pairs.slots)
+        return gal_fail(diag, GAL_EINPUT,
+                        "a vocabulary of the kind \"%s\" cannot be written as a SentencePiece model", t->kind);
     for (int32_t id = 0; id < t->size; id++) {
         size_t n;
         const char *s = gal__piece(t, id, &n);

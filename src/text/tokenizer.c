@@ -283,6 +283,9 @@ int32_t gal_tokenizer_eos(const gal_tokenizer *t) { return t->eos; }
 int32_t gal_tokenizer_unk(const gal_tokenizer *t) { return t->unk; }
 int32_t gal_tokenizer_pad(const gal_tokenizer *t) { return t->pad; }
 bool gal_tokenizer_adds_space(const gal_tokenizer *t) { return t->add_dummy_prefix; }
+bool gal_tokenizer_of_bytes(const gal_tokenizer *t) { return t->bytes_are_text; }
+bool gal_tokenizer_whole_words(const gal_tokenizer *t) { return t->whole_words; }
+const char *gal_tokenizer_pattern(const gal_tokenizer *t) { return t->split ? gal__split_pattern(t->split) : NULL; }
 bool gal_tokenizer_joins_spaces(const gal_tokenizer *t) { return t->remove_extra_whitespaces; }
 int gal_tokenizer_version(const gal_tokenizer *t) { return t->version; }
 void gal_tokenizer_sha256(const gal_tokenizer *t, uint8_t out[32]) { memcpy(out, t->sha256, 32); }
@@ -352,7 +355,17 @@ static bool same_piece(const gal_tokenizer *a, const gal_tokenizer *b, int32_t i
     return false;
 }
 
+static bool same_pattern(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what) {
+    const char *x = gal_tokenizer_pattern(a), *y = gal_tokenizer_pattern(b);
+    if ((!x && !y) || (x && y && strcmp(x, y) == 0)) return true;
+    (void)gal_fail(what, GAL_EINPUT, "text is cut into words by different patterns");
+    return false;
+}
+
 bool gal_tokenizer_same(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what) {
+    if (differ(what, "pieces of bytes", a->bytes_are_text, b->bytes_are_text) ||
+        differ(what, "whole words before merges", a->whole_words, b->whole_words) || !same_pattern(a, b, what))
+        return false;
     if (differ(what, "byte fallback", a->byte_fallback, b->byte_fallback) ||
         differ(what, "a space before the text", a->add_dummy_prefix, b->add_dummy_prefix) ||
         differ(what, "removing extra spaces", a->remove_extra_whitespaces, b->remove_extra_whitespaces))
@@ -367,6 +380,7 @@ bool gal_tokenizer_same(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag
                        longer->bytes + longer->offsets[id], longer == a ? "first" : "second");
         return false;
     }
+    if (!gal__same_merges(a, b, what)) return false;
     if (a->bos == b->bos) return true;
     (void)gal_fail(what, GAL_EINPUT, "texts begin with id %d in the first and with id %d in the second (-1: none)",
                    (int)a->bos, (int)b->bos);

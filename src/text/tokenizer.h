@@ -94,7 +94,26 @@ int32_t gal_tokenizer_find(const gal_tokenizer *t, const char *piece, size_t n);
 /* How text is prepared: a space before it, runs of spaces made one. */
 bool gal_tokenizer_adds_space(const gal_tokenizer *t);
 bool gal_tokenizer_joins_spaces(const gal_tokenizer *t);
-/* spm_write.c: appends a SentencePiece model file that opens to the same ids. */
+/* Whether pieces are bytes of text (Tekken, GPT-2's way), and not text with U+2581 for spaces. */
+bool gal_tokenizer_of_bytes(const gal_tokenizer *t);
+/* The pattern that cuts text into words; NULL: none. */
+const char *gal_tokenizer_pattern(const gal_tokenizer *t);
+bool gal_tokenizer_whole_words(const gal_tokenizer *t); /* a word that is a piece is not put together by merges */
+
+/* Two pieces that become one. The first in a list counts before those after it. */
+typedef struct gal_merge {
+    int32_t left, right, id;
+} gal_merge;
+typedef struct gal_merges {
+    gal_merge *at;
+    size_t len, cap;
+} gal_merges;
+/* What a vocabulary of bytes, or one that lists its merges, joins; empty for others. The caller frees it. */
+gal_err gal_tokenizer_merges(const gal_tokenizer *t, gal_merges *out, gal_diag *diag);
+void gal_merges_free(gal_merges *m);
+
+/* spm_write.c: appends a SentencePiece model file that opens to the same ids. GAL_EINPUT for a vocabulary that such a
+ * file cannot hold. */
 gal_err gal_tokenizer_print_spm(const gal_tokenizer *t, gal_buf *out, gal_diag *diag);
 
 /* Memory that encoding reuses from call to call; belongs to one thread and to this tokenizer. */
@@ -104,8 +123,9 @@ void gal_token_scratch_free(gal_token_scratch *s);
 /* What text a token stands for: its bytes, 0 for control and unknown pieces. The space that encoding puts before a
  * text counts as one byte of its first piece, see gal_tokenizer_adds_space(). */
 size_t gal_tokenizer_text_bytes(const gal_tokenizer *t, int32_t id);
-/* Whether two vocabularies give the same ids for every text: rules, pieces, types, order of scores. One may be longer
- * by control and unused pieces (rows that pad an embedding). If not, what (may be NULL) gets the first difference. */
+/* Whether two vocabularies give the same ids for every text: rules, pieces, types, order of scores, merges. One may
+ * be longer by control and unused pieces (rows that pad an embedding). If not, what (may be NULL) gets the first
+ * difference. */
 bool gal_tokenizer_same(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what);
 
 enum { GAL_ENCODE_BOS = 1, GAL_ENCODE_EOS = 2, GAL_ENCODE_CONTINUES = 4 };

@@ -40,6 +40,31 @@ static void golden_ids(void **state) {
     gal_tokenizer_free(t);
 }
 
+/* What its file does not list, and what a SentencePiece model cannot say. */
+static void merges_of_ranks(void **state) {
+    (void)state;
+    gal_tokenizer *t = open_ok(GOLDEN ".json");
+    gal_merges m;
+    assert_int_equal(gal_tokenizer_merges(t, &m, NULL), GAL_OK);
+    assert_true(gal_tokenizer_of_bytes(t) && m.len > 0);
+    for (size_t i = 0; i < m.len; i++) {
+        size_t a, b, n;
+        const char *l = gal_tokenizer_piece(t, m.at[i].left, &a), *r = gal_tokenizer_piece(t, m.at[i].right, &b);
+        const char *all = gal_tokenizer_piece(t, m.at[i].id, &n);
+        assert_true(n == a + b && memcmp(all, l, a) == 0 && memcmp(all + a, r, b) == 0);
+        assert_true(i == 0 || m.at[i].id >= m.at[i - 1].id);
+    }
+    gal_merges_free(&m);
+    gal_buf out = { 0 };
+    gal_diag why = { 0 };
+    assert_int_equal(gal_tokenizer_print_spm(t, &out, &why), GAL_EINPUT);
+    assert_string_equal(why.text, "a vocabulary of the kind \"Tekken\" cannot be written as a SentencePiece model");
+    assert_int_equal(out.len, 0);
+    assert_true(gal_tokenizer_same(t, t, NULL));
+    gal_buf_free(&out);
+    gal_tokenizer_free(t);
+}
+
 static void official_ids(void **state) {
     (void)state;
     static const char *const NAMES[] = { "240718", "240911" };
@@ -256,9 +281,10 @@ static void json(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(golden_ids), cmocka_unit_test(official_ids),
-                                        cmocka_unit_test(refused),    cmocka_unit_test(cut_anywhere),
-                                        cmocka_unit_test(bad_utf8),   cmocka_unit_test(cuts),
-                                        cmocka_unit_test(categories), cmocka_unit_test(json) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(golden_ids),   cmocka_unit_test(merges_of_ranks),
+                                        cmocka_unit_test(official_ids), cmocka_unit_test(refused),
+                                        cmocka_unit_test(cut_anywhere), cmocka_unit_test(bad_utf8),
+                                        cmocka_unit_test(cuts),         cmocka_unit_test(categories),
+                                        cmocka_unit_test(json) };
     return cmocka_run_group_tests_name("tekken", tests, NULL, NULL);
 }
