@@ -41,6 +41,7 @@ static void show(const gal_tokenizer *t, const gal_ids *ids, const gal_chat_span
         [GAL_CHAT_USER] = { "user", "32" },        [GAL_CHAT_ASSISTANT] = { "assistant", "36" },
         [GAL_CHAT_THINKING] = { "thinking", "2" }, [GAL_CHAT_TOOLS] = { "tools", "34" },
         [GAL_CHAT_CALL] = { "call", "31" },        [GAL_CHAT_RESULT] = { "result", "94" },
+        [GAL_CHAT_LITERAL] = { "template", "90" },
     };
     const bool colour = colours();
     for (size_t i = 0; i < spans->len; i++) {

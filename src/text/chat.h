@@ -20,7 +20,8 @@ typedef enum gal_chat_kind {
     GAL_CHAT_THINKING,
     GAL_CHAT_TOOLS, /* their definitions, and settings */
     GAL_CHAT_CALL,  /* names, ids and arguments */
-    GAL_CHAT_RESULT
+    GAL_CHAT_RESULT,
+    GAL_CHAT_LITERAL /* a Jinja template's own words */
 } gal_chat_kind;
 
 typedef struct gal_chat_span {

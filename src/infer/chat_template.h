@@ -1,0 +1,29 @@
+/* chat_template.h - which template a model's conversations follow, and where it is written.
+ *
+ * Mistral's own (text/chat.h) where a file says it for sure: Tekken's config.version, a SentencePiece file's .vN,
+ * control pieces that one version alone has. Else the model's own Jinja template: chat_template.jinja,
+ * chat_template.json or tokenizer_config.json of a folder, tokenizer.chat_template of a GGUF file. Else what the
+ * control pieces suggest. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_INFER_CHAT_TEMPLATE_H
+#define GAL_INFER_CHAT_TEMPLATE_H
+
+#include "text/chat_jinja.h"
+
+typedef struct gal_chat_format gal_chat_format;
+
+/* path: what the tokenizer was opened from: a folder, a GGUF file or a vocabulary's file. wanted NULL: by the rules
+ * above; "V7": that one of Mistral's; "jinja": the model's own Jinja template; else a path that ends in .jinja.
+ * GAL_EINPUT: nothing tells, or the file is not there. */
+gal_err gal_chat_format_open(gal_chat_format **out, const gal_tokenizer *t, const char *path, const char *wanted,
+                             gal_diag *diag);
+void gal_chat_format_free(gal_chat_format *f);
+/* "V7", or "jinja (tokenizer_config.json)"; never NULL. */
+const char *gal_chat_format_name(const gal_chat_format *f);
+/* The number of Mistral's template; 0: Jinja. */
+int gal_chat_format_version(const gal_chat_format *f);
+/* A body to ids (gal_chat_encode, or gal_chat_render with the time of now). Where a model has a template for tools
+ * ("tool_use"), bodies with tools go by it. */
+gal_err gal_chat_format_encode(const gal_chat_format *f, const gal_tokenizer *t, const char *body, size_t n,
+                               gal_ids *ids, gal_chat_spans *spans, gal_diag *diag);
+
+#endif
