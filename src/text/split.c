@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "base/util.h"
+#include "text/scan.h"
 #include "text/unicode.h"
 
 #include <pcre2.h>
@@ -24,6 +25,7 @@ enum {
 
 struct gal__split {
     char *pattern;
+    gal__scanner *scan; /* NULL: the matcher looks for words */
     pcre2_code *code;
 };
 
@@ -34,7 +36,7 @@ struct gal__splitting {
     pcre2_jit_stack *stack;
     char *shadow;
     size_t shadow_cap, chars, at; /* characters in all, and begun with next */
-    const char *text;
+    const char *text, *end;
     bool ascii;
 };
 
@@ -227,10 +229,11 @@ gal_err gal__split_new(gal__split **out, const char *pattern, size_t n, const ch
     if (s) s->pattern = gal_alloc(n + 1);
     gal_err err = s && s->pattern ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "%s: no memory for its pattern", name);
     if (!err) memcpy(s->pattern, pattern, n);
-    if (!err) err = rewrite(&one, s->pattern, n, name, diag);
-    if (!err && !one.oom) repeat(&all, one.data, one.len);
+    if (!err) s->scan = gal__scanner_of(pattern, n);
+    if (!err && !s->scan) err = rewrite(&one, s->pattern, n, name, diag);
+    if (!err && !s->scan && !one.oom) repeat(&all, one.data, one.len);
     if (!err && (one.oom || all.oom)) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for its pattern", name);
-    if (!err) err = compile(s, all.data, all.len, name, diag);
+    if (!err && !s->scan) err = compile(s, all.data, all.len, name, diag);
     gal_buf_free(&one);
     gal_buf_free(&all);
     if (err)
@@ -254,8 +257,12 @@ const char *gal__split_pattern(const gal__split *s) { return s->pattern; }
 
 gal_err gal__splitting_new(gal__splitting **out, const gal__split *s, gal_diag *diag) {
     gal__splitting *w = gal_alloc(sizeof *w);
+    if (w) w->split = s;
+    if (w && s->scan) {
+        *out = w;
+        return GAL_OK;
+    }
     if (w) {
-        w->split = s;
         w->match = pcre2_match_data_create_from_pattern(s->code, NULL);
         w->context = pcre2_match_context_create(NULL);
         w->stack = pcre2_jit_stack_create(32 * 1024, JIT_STACK, NULL);
@@ -293,12 +300,14 @@ static size_t char_bytes(const char *p) { /* valid UTF-8 */
 
 gal_err gal__splitting_begin(gal__splitting *w, const char *text, size_t n, gal_diag *diag) {
     void *p = w->shadow;
+    w->text = text;
+    w->end = text + n;
+    if (w->split->scan) return GAL_OK;
     if (w->shadow_cap < n && gal_grow(&p, &w->shadow_cap, n, 1) != 0)
         return gal_fail(diag, GAL_ENOMEM, "no memory for cutting %zu bytes of text into words", n);
     w->shadow = p;
     char *out = w->shadow;
     const char *end = text + n;
-    w->text = text;
     w->at = 0;
     while (text < end) {
         uint64_t eight;
@@ -338,6 +347,15 @@ static size_t take(gal__splitting *w, size_t to) {
 
 gal_err gal__splitting_next(gal__splitting *w, size_t bytes[GAL__WORDS], int *count, gal_diag *diag) {
     *count = 0;
+    if (w->split->scan) {
+        const uint8_t *p = (const uint8_t *)w->text, *end = (const uint8_t *)w->end;
+        for (const uint8_t *from = p; p < end && *count < GAL__WORDS; from = p) {
+            p = w->split->scan(p, end);
+            bytes[(*count)++] = (size_t)(p - from);
+        }
+        w->text = (const char *)p;
+        return GAL_OK;
+    }
     if (w->at == w->chars) return GAL_OK;
     int n = pcre2_match(w->split->code, (PCRE2_SPTR)w->shadow, w->chars, w->at, PCRE2_NOTEMPTY, w->match, w->context);
     if (n == PCRE2_ERROR_NOMATCH) {
