@@ -92,7 +92,7 @@ static inline const char *gal__piece(const gal_tokenizer *t, int32_t id, size_t 
 /* ---- joining (merge.c) -------------------------------------------------------------------------------------------
  */
 
-enum { GAL__CACHE_SLOTS = 1 << 14, GAL__CACHE_KEY = 28, GAL__CACHE_IDS = 8 };
+enum { GAL__CACHE_SLOTS = 1 << 14, GAL__CACHE_KEY = 28, GAL__CACHE_IDS = 8, GAL__JOIN_BITS = 17 };
 
 /* The ids of a short word, one cache line. */
 typedef struct gal__cached {
@@ -112,6 +112,7 @@ typedef struct gal__part {
 struct gal_token_scratch {
     const gal_tokenizer *owner;
     gal__cached *cache;
+    uint64_t *joins;       /* encode_bytes.c: joins that were looked up, by the two ids */
     gal__splitting *words; /* where the vocabulary has a pattern */
     const char *base;      /* what symbols are bytes of */
     char *norm;            /* SentencePiece: the segment with U+2581 for spaces and U+FFFD for bad bytes */
@@ -184,7 +185,8 @@ gal_err gal__tekken_open(gal_tokenizer **out, const char *bytes, size_t n, const
 bool gal__same_merges(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what);
 
 /* Tables of tokenizer.c. */
-void gal__pair_add(gal__pairs *p, const gal__merge_pair *m, uint32_t rank); /* the first of equals counts */
+const gal__pair *gal__pair_find(const gal__pairs *p, int32_t left, int32_t right); /* NULL: none */
+void gal__pair_add(gal__pairs *p, const gal__merge_pair *m, uint32_t rank);        /* the first of equals counts */
 bool gal__table_new(gal__table *table, size_t count);
 void gal__table_add(const gal_tokenizer *t, gal__table *table, int32_t id);
 

@@ -16,9 +16,11 @@ gal_err gal_token_scratch_new(gal_token_scratch **out, const gal_tokenizer *t, g
     if (s) {
         s->owner = t;
         s->cache = gal_alloc_array(GAL__CACHE_SLOTS, sizeof *s->cache);
+        if (t->bytes_are_text && !t->pairs.slots) s->joins = gal_alloc_array(1 << GAL__JOIN_BITS, sizeof *s->joins);
         if (t->has_unused) s->unused_left = gal_alloc_array((size_t)t->size, sizeof *s->unused_left);
     }
-    if (!s || !s->cache || (t->has_unused && !s->unused_left)) {
+    if (!s || !s->cache || (t->bytes_are_text && !t->pairs.slots && !s->joins) ||
+        (t->has_unused && !s->unused_left)) {
         gal_token_scratch_free(s);
         return gal_fail(diag, GAL_ENOMEM, "no memory for encoding");
     }
@@ -33,6 +35,7 @@ gal_err gal_token_scratch_new(gal_token_scratch **out, const gal_tokenizer *t, g
 void gal_token_scratch_free(gal_token_scratch *s) {
     if (!s) return;
     gal_free(s->cache);
+    gal_free(s->joins);
     gal__splitting_free(s->words);
     gal_free(s->norm);
     gal_free(s->symbols);
@@ -59,6 +62,11 @@ static gal__pair *slot_of(const gal__pairs *p, int32_t left, int32_t right) {
     }
 }
 
+const gal__pair *gal__pair_find(const gal__pairs *p, int32_t left, int32_t right) {
+    const gal__pair *x = slot_of(p, left, right);
+    return x->left < 0 ? NULL : x;
+}
+
 void gal__pair_add(gal__pairs *p, const gal__merge_pair *m, uint32_t rank) {
     gal__pair *x = slot_of(p, m->left, m->right);
     if (x->left < 0) *x = (gal__pair){ m->left, m->right, m->id, rank };
@@ -76,8 +84,7 @@ static bool find_join(const gal_tokenizer *t, gal_token_scratch *s, int32_t left
     size_t bytes = (size_t)a->bytes + s->symbols[a->next].bytes;
     if (t->pairs.slots) {
         int32_t l = id_of(t, s, &s->symbols[left]), r = id_of(t, s, &s->symbols[a->next]);
-        const gal__pair *p = l >= 0 && r >= 0 ? slot_of(&t->pairs, l, r) : NULL;
-        if (p && p->left < 0) p = NULL;
+        const gal__pair *p = l >= 0 && r >= 0 ? gal__pair_find(&t->pairs, l, r) : NULL;
         if (p) *j = (gal__join){ (uint64_t)p->rank << 32 | (uint32_t)left, (uint32_t)bytes, p->id };
         return p != NULL;
     }
