@@ -68,6 +68,15 @@ static void vocabulary_of_file(char kind[24], const char *path) {
     gal_gguf_close(g);
 }
 
+/* Why it cannot be opened, in the words of who tried. */
+static void why_not(char text[GAL_LM_WHY], const char *path, bool file) {
+    gal_tokenizer *t = NULL;
+    gal_diag why = { 0 };
+    gal_err err = file ? gal_gguf_tokenizer(&t, path, &why) : gal_tokenizer_open(&t, path, &why);
+    (void)snprintf(text, GAL_LM_WHY, "its vocabulary is not supported: %.500s", err ? why.text : "unknown");
+    gal_tokenizer_free(t);
+}
+
 const char *gal_lm_no_tokenizer(char text[GAL_LM_WHY], const char *dir) {
     vocabularies v;
     char kind[24] = "";
@@ -77,15 +86,15 @@ const char *gal_lm_no_tokenizer(char text[GAL_LM_WHY], const char *dir) {
         int byte = none ? -1 : gal_gguf_missing_byte(dir);
         if (byte >= 0)
             (void)snprintf(text, GAL_LM_WHY, "its vocabulary has no piece for byte 0x%02X", (unsigned)byte);
+        else if (none)
+            (void)snprintf(text, GAL_LM_WHY, "no tokenizer here (no tokenizer.ggml.model)");
         else
-            (void)snprintf(text, GAL_LM_WHY,
-                           !none ? "its vocabulary is of the kind \"%s\", which is not supported yet"
-                                 : "no tokenizer here (no tokenizer.ggml.model)",
-                           kind);
-    } else if (!look_for_vocabularies(&v, dir, NULL) && v.json) {
-        (void)snprintf(text, GAL_LM_WHY, "its vocabulary is tokenizer.json, which is not supported yet");
+            why_not(text, dir, true);
+    } else if (!look_for_vocabularies(&v, dir, NULL) && (v.model || v.tekken || v.json)) {
+        why_not(text, dir, false);
     } else {
-        (void)snprintf(text, GAL_LM_WHY, "no tokenizer here (expected tokenizer.model)");
+        (void)snprintf(text, GAL_LM_WHY,
+                       "no tokenizer here (expected tekken.json, tokenizer.model or tokenizer.json)");
     }
     return text;
 }
@@ -103,7 +112,11 @@ static gal_err load_tokenizer(gal_tokenizer **out, const char *dir, gal_diag *di
         return err ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
     }
     err = look_for_vocabularies(&v, dir, diag);
-    return err || (!v.model && !v.tekken) ? err : gal_tokenizer_open(out, dir, diag);
+    if (err || (!v.model && !v.tekken && !v.json)) return err;
+    gal_diag why = { 0 };
+    err = gal_tokenizer_open(out, dir, &why);
+    if (err == GAL_EINPUT && !v.model && !v.tekken) return GAL_OK; /* others have vocabularies of many kinds */
+    return err ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
 }
 
 /* Says which of the makers' wishes about sampling are passed over. */

@@ -35,7 +35,7 @@ gal_err gal_lm_load(gal_model **model, gal_tokenizer **tokenizer, gal_generation
                     const char *path, gal_diag *diag);
 /* Of a model without a tokenizer: what is missing, and, of a vocabulary that is not supported, its name. Never NULL;
  * text has room for it. */
-enum { GAL_LM_WHY = 96 };
+enum { GAL_LM_WHY = 640 };
 const char *gal_lm_no_tokenizer(char text[GAL_LM_WHY], const char *dir);
 /* gguf_vocab.c: the vocabulary of a GGUF file; NULL in *out if it has none. */
 gal_err gal_gguf_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag);

@@ -19,6 +19,14 @@ typedef struct decoder {
 
 static const char REPLACEMENT[] = "\xef\xbf\xbd";
 
+/* Bytes that one U+FFFD stands for: in pieces of bytes the longest beginning of a character, as the reference library
+ * has it there, else each by itself. */
+static size_t bad_bytes(const decoder *d) {
+    size_t n = d->t->bytes_are_text ? d->count : 1;
+    while (n > 1 && gal_utf8_complete(d->bytes, n) > 0) n--;
+    return n;
+}
+
 /* Gives out the characters of the run; at its end also the bytes that never became one. */
 static void give_bytes(decoder *d, bool end, gal_buf *out) {
     uint32_t cp;
@@ -27,7 +35,7 @@ static void give_bytes(decoder *d, bool end, gal_buf *out) {
         if (len == 0 && !end && gal_utf8_complete(d->bytes, d->count) == 0) return;
         gal_buf_add(out, len ? d->bytes : REPLACEMENT, (size_t)(len ? len : 3));
         d->started = true;
-        size_t used = (size_t)(len ? len : 1);
+        const size_t used = len ? (size_t)len : bad_bytes(d);
         d->count -= used;
         memmove(d->bytes, d->bytes + used, d->count);
     }
@@ -55,7 +63,7 @@ static gal_err decode_id(decoder *d, int32_t id, gal_buf *out, gal_diag *diag) {
         give_bytes(d, false, out);
         return GAL_OK;
     }
-    if (t->bytes_are_text && t->types[id] == GAL_PIECE_NORMAL) {
+    if (t->bytes_are_text && (t->types[id] == GAL_PIECE_NORMAL || t->types[id] == GAL_PIECE_USER)) {
         for (size_t i = 0; i < n; i++) {
             d->bytes[d->count++] = p[i];
             give_bytes(d, false, out);

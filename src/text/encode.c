@@ -95,7 +95,7 @@ static gal_err emit_unknown(const gal_tokenizer *t, const char *p, size_t n, boo
         for (size_t i = 0; i < n && !err; i++) err = gal_ids_add(ids, t->byte_ids[(uint8_t)p[i]], diag);
         return err;
     }
-    if (!*unknown) err = gal_ids_add(ids, t->unk, diag);
+    if (!*unknown || t->each_unknown) err = gal_ids_add(ids, t->unk, diag);
     *unknown = true;
     return err;
 }
@@ -214,6 +214,7 @@ static gal_err remove_spaces(gal_buf *b, const char **text, size_t *n, gal_diag 
 /* Where a run of unknown symbols, or of spaces to be removed, may go on across a cut, nothing is cut. A cut lies
  * between two segments: before a space that follows something else. */
 size_t gal_encode_cut(const gal_tokenizer *t, const char *text, size_t n) {
+    if (t->hf) return 0;
     if (t->bytes_are_text) return gal__cut_bytes(t, text, n);
     if (!t->splits || !t->byte_fallback || t->remove_extra_whitespaces) return 0;
     for (size_t i = n; i-- > 1;)
@@ -250,6 +251,21 @@ static gal_err encode_text(const gal_tokenizer *t, gal_token_scratch *s, const c
     return err;
 }
 
+gal_err gal__encode_pieces(const gal_tokenizer *t, gal_token_scratch *s, const char *word, size_t n, gal_ids *ids,
+                           gal_diag *diag) {
+    bool unknown = false;
+    gal_err err = GAL_OK;
+    const int32_t id = t->whole_words && n <= t->text_max ? gal__table_find(t, &t->text, word, n) : -1;
+    if (id >= 0) return gal_ids_add(ids, id, diag);
+    while (!err && n) {
+        const size_t m = segment(t, word, n);
+        err = encode_word(t, s, word, m, &unknown, ids, diag);
+        word += m;
+        n -= m;
+    }
+    return err;
+}
+
 gal_err gal_encode(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, unsigned flags,
                    gal_ids *ids, gal_diag *diag) {
     GAL_ASSERT(!s || s->owner == t);
@@ -263,7 +279,9 @@ gal_err gal_encode(const gal_tokenizer *t, gal_token_scratch *s, const char *tex
         s = own;
     }
     if (!err && (flags & GAL_ENCODE_BOS)) err = gal_ids_add(ids, t->bos, diag);
-    if (!err && n && t->bytes_are_text)
+    if (!err && n && t->hf)
+        err = gal__encode_hf(t, s, text, n, flags, ids, diag);
+    else if (!err && n && t->bytes_are_text)
         err = gal__encode_bytes(t, s, text, n, ids, diag);
     else if (!err && n)
         err = encode_text(t, s, text, n, !(flags & GAL_ENCODE_CONTINUES), ids, diag);

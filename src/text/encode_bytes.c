@@ -118,8 +118,8 @@ static gal_err join_word(const gal_tokenizer *t, gal_token_scratch *s, const cha
     return err;
 }
 
-static gal_err encode_word(const gal_tokenizer *t, gal_token_scratch *s, const char *word, size_t n, gal_ids *ids,
-                           gal_diag *diag) {
+gal_err gal__encode_word(const gal_tokenizer *t, gal_token_scratch *s, const char *word, size_t n, gal_ids *ids,
+                         gal_diag *diag) {
     bool hit = false;
     gal_err err = GAL_OK;
     gal__cached *c = n <= GAL__CACHE_KEY ? gal__cache_find(s, word, n, &hit, ids, &err, diag) : NULL;
@@ -131,8 +131,7 @@ static gal_err encode_word(const gal_tokenizer *t, gal_token_scratch *s, const c
     return err;
 }
 
-/* Each bad byte becomes U+FFFD. */
-static gal_err mend(gal_buf *out, const char **text, size_t *n, gal_diag *diag) {
+gal_err gal__mend(gal_buf *out, const char **text, size_t *n, gal_diag *diag) {
     size_t good = 0;
     uint32_t cp;
     for (size_t i = 0; i < *n;) {
@@ -163,13 +162,13 @@ static gal_err mend(gal_buf *out, const char **text, size_t *n, gal_diag *diag) 
 
 gal_err gal__encode_bytes(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, gal_ids *ids,
                           gal_diag *diag) {
-    gal_err err = mend(&s->text, &text, &n, diag);
+    gal_err err = gal__mend(&s->text, &text, &n, diag);
     if (!err) err = gal__splitting_begin(s->words, text, n, diag);
     for (int count = 1; count > 0 && !err;) {
         size_t bytes[GAL__WORDS];
         err = gal__splitting_next(s->words, bytes, &count, diag);
         for (int i = 0; i < count && !err; i++) {
-            err = encode_word(t, s, text, bytes[i], ids, diag);
+            err = gal__encode_word(t, s, text, bytes[i], ids, diag);
             text += bytes[i];
         }
     }

@@ -54,10 +54,15 @@ typedef struct gal__settings {
     int effort;      /* where a request says none */
 } gal__settings;
 
+/* hf.h */
+typedef struct gal__hf gal__hf;
+typedef struct gal__hf_work gal__hf_work;
+
 struct gal_tokenizer {
     const char *kind;    /* "SentencePiece BPE" */
     bool bytes_are_text; /* pieces are bytes of text as they are, and text is cut by `split` (encode_bytes.c) */
     bool whole_words;    /* a word that is a piece is not put together from others */
+    gal__hf *hf;         /* how text is prepared and cut; NULL: in the short way that the fields here tell */
     gal__split *split;
     bool cuts; /* split is a pattern of which we know where text may be cut */
     gal__pairs pairs;
@@ -68,6 +73,7 @@ struct gal_tokenizer {
     gal__settings settings;
     gal__images images;
     bool byte_fallback, add_dummy_prefix, remove_extra_whitespaces;
+    bool each_unknown;    /* a run of unknown symbols is not one unknown id */
     bool has_unused;      /* some merge may have to be undone: the text is encoded as one segment */
     bool splits;          /* no piece holds a space after another character: words are encoded one by one */
     bool user_first[256]; /* bytes that begin a user-defined piece */
@@ -124,6 +130,7 @@ struct gal_token_scratch {
     uint32_t *stack;       /* pairs (at, bytes), for undoing joins */
     size_t stack_cap;
     gal_buf text; /* text that was changed before it is cut */
+    gal__hf_work *hf;
 };
 
 gal_err gal__no_memory(gal_diag *diag); /* GAL_ENOMEM, "no memory for encoding" */
@@ -139,6 +146,17 @@ void gal__cache_keep(gal__cached *c, const char *word, size_t n, const gal_ids *
 /* encode_bytes.c   The text of a vocabulary whose pieces are bytes. */
 gal_err gal__encode_bytes(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, gal_ids *ids,
                           gal_diag *diag);
+gal_err gal__mend(gal_buf *out, const char **text, size_t *n, gal_diag *diag); /* each bad byte becomes U+FFFD */
+/* One word: of bytes; or of text with U+2581 for spaces (encode.c). */
+gal_err gal__encode_word(const gal_tokenizer *t, gal_token_scratch *s, const char *word, size_t n, gal_ids *ids,
+                         gal_diag *diag);
+gal_err gal__encode_pieces(const gal_tokenizer *t, gal_token_scratch *s, const char *word, size_t n, gal_ids *ids,
+                           gal_diag *diag);
+/* hf_encode.c */
+gal_err gal__encode_hf(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, unsigned flags,
+                       gal_ids *ids, gal_diag *diag);
+void gal__hf_free(gal__hf *h);                                             /* NULL is allowed */
+void gal__hf_work_free(gal__hf_work *w);                                   /* NULL is allowed */
 size_t gal__cut_bytes(const gal_tokenizer *t, const char *text, size_t n); /* gal_encode_cut() for such */
 
 /* ---- vocabularies of bytes (byte_vocab.c) -------------------------------------------------------------------------

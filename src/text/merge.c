@@ -37,6 +37,7 @@ void gal_token_scratch_free(gal_token_scratch *s) {
     gal_free(s->cache);
     gal_free(s->joins);
     gal__splitting_free(s->words);
+    gal__hf_work_free(s->hf);
     gal_free(s->norm);
     gal_free(s->symbols);
     gal__joins_free(s->queue);

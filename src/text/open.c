@@ -3,9 +3,11 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
-#include "text/internal.h"
+#include "text/hf.h"
 
 #include <string.h>
+
+enum { MOST_BESIDE = 1 << 26 }; /* bytes of a file beside a tokenizer.json */
 
 static bool starts_like_json(const uint8_t *p, size_t n) {
     size_t i = n >= 3 && memcmp(p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
@@ -24,6 +26,19 @@ static bool holds(const uint8_t *p, size_t n, const char *word) {
     return false;
 }
 
+static bool is_tekken(const uint8_t *p, size_t n) {
+    return holds(p, n, "\"default_vocab_size\"") || holds(p, n, "\"token_bytes\"");
+}
+
+static bool is_hf(const uint8_t *p, size_t n) {
+    static const char *const KEYS[] = { "\"added_tokens\"", "\"truncation\"", "\"pre_tokenizer\"", "\"normalizer\"",
+                                        "\"merges\"" };
+    bool found = false;
+    if (n && starts_like_json(p, n) && !is_tekken(p, n))
+        for (size_t i = 0; i < GAL_LEN(KEYS); i++) found = found || holds(p, n, KEYS[i]);
+    return found;
+}
+
 gal_err gal_tokenizer_open_bytes(gal_tokenizer **out, const void *bytes, size_t n, const char *name, gal_diag *diag) {
     const uint8_t *p = bytes;
     if (n > GAL__MAX_MODEL_BYTES)
@@ -31,18 +46,17 @@ gal_err gal_tokenizer_open_bytes(gal_tokenizer **out, const void *bytes, size_t 
                         GAL__MAX_MODEL_BYTES);
     if (n >= 4 && memcmp(p, "GGUF", 4) == 0)
         return gal_fail(diag, GAL_EINPUT, "%s: a GGUF file: expected a vocabulary by itself", name);
+    if (is_hf(p, n)) return gal__hf_open(out, bytes, n, NULL, name, diag);
     if (n && starts_like_json(p, n)) {
-        if (holds(p, n, "\"default_vocab_size\"") || holds(p, n, "\"token_bytes\"")) {
-            gal_tokenizer *t = NULL;
-            gal_err e = gal__tekken_open(&t, bytes, n, name, diag);
-            if (!e) *out = t;
-            return e;
-        }
-        const char *kind = holds(p, n, "\"default_vocab_size\"") || holds(p, n, "\"token_bytes\"")
-                               ? "a Tekken vocabulary (tekken.json)"
-                           : holds(p, n, "\"added_tokens\"") || holds(p, n, "\"truncation\"") ? "a tokenizer.json"
-                                                                                              : "a JSON file";
-        return gal_fail(diag, GAL_EINPUT, "%s: %s is not supported yet; expected a SentencePiece model", name, kind);
+        gal_tokenizer *t = NULL;
+        if (!is_tekken(p, n))
+            return gal_fail(diag, GAL_EINPUT,
+                            "%s: a JSON file that is no vocabulary: expected tekken.json, tokenizer.json or a "
+                            "SentencePiece model",
+                            name);
+        gal_err e = gal__tekken_open(&t, bytes, n, name, diag);
+        if (!e) *out = t;
+        return e;
     }
     gal__spm m;
     gal_err err = gal__spm_read(&m, p, n, name, diag);
@@ -87,11 +101,11 @@ static gal_err open_folder(gal_tokenizer **out, const char *dir, gal_diag *diag)
     }
     gal_buf path = { 0 };
     if (tekken) best = "tekken.json"; /* where there are several, this is the one that the makers read */
-    if (!best && json)
-        err = gal_fail(diag, GAL_EINPUT, "%s: its only vocabulary is tokenizer.json, which is not supported yet",
+    if (!best && json) best = "tokenizer.json";
+    if (!best)
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: no vocabulary in this folder; expected tekken.json, tokenizer.model or tokenizer.json",
                        dir);
-    else if (!best)
-        err = gal_fail(diag, GAL_EINPUT, "%s: no vocabulary in this folder; expected tokenizer.model", dir);
     else if (!gal_path_join(&path, dir, best))
         err = gal_fail(diag, GAL_ENOMEM, "no memory for a path");
     else if (gal_is_dir(path.data))
@@ -103,11 +117,37 @@ static gal_err open_folder(gal_tokenizer **out, const char *dir, gal_diag *diag)
     return err;
 }
 
+/* A file of the same folder; it need not be there. */
+static gal_err read_beside(gal_buf *out, const char *path, const char *name, gal_diag *diag) {
+    const char *slash = strrchr(path, '/');
+    gal_buf at = { 0 };
+    if (slash) gal_buf_add(&at, path, (size_t)(slash + 1 - path));
+    gal_buf_puts(&at, name);
+    gal_err err = at.oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a path") : GAL_OK;
+    if (!err && gal_is_file(at.data)) err = gal_read_file(out, at.data, MOST_BESIDE, diag);
+    gal_buf_free(&at);
+    return err;
+}
+
+static gal_err open_hf(gal_tokenizer **out, const gal_buf *b, const char *path, gal_diag *diag) {
+    gal_buf config = { 0 }, map = { 0 };
+    gal_err err = read_beside(&config, path, "tokenizer_config.json", diag);
+    if (!err) err = read_beside(&map, path, "special_tokens_map.json", diag);
+    const gal__hf_beside beside = { config.data, map.data, config.len, map.len };
+    if (!err) err = gal__hf_open(out, b->data, b->len, &beside, path, diag);
+    gal_buf_free(&config);
+    gal_buf_free(&map);
+    return err;
+}
+
 gal_err gal_tokenizer_open(gal_tokenizer **out, const char *path, gal_diag *diag) {
     if (gal_is_dir(path)) return open_folder(out, path, diag);
     gal_buf b = { 0 };
     gal_err err = gal_read_file(&b, path, GAL__MAX_MODEL_BYTES, diag);
-    if (!err) err = gal_tokenizer_open_bytes(out, b.data ? b.data : "", b.len, path, diag);
+    if (!err && is_hf((const uint8_t *)b.data, b.len))
+        err = open_hf(out, &b, path, diag);
+    else if (!err)
+        err = gal_tokenizer_open_bytes(out, b.data ? b.data : "", b.len, path, diag);
     gal_buf_free(&b);
     const size_t n = strlen(path);
     if (!err && !(*out)->bytes_are_text && n > 2 && strcmp(path + n - 2, "m1") == 0 && path[n - 3] >= '0' &&

@@ -37,7 +37,7 @@ struct gal__splitting {
     char *shadow;
     size_t shadow_cap, chars, at; /* characters in all, and begun with next */
     const char *text, *end;
-    bool ascii;
+    bool ascii, gap;
 };
 
 /* ---- the pattern, in bytes of the shadow -------------------------------------------------------------------------
@@ -347,6 +347,7 @@ static size_t take(gal__splitting *w, size_t to) {
 
 gal_err gal__splitting_next(gal__splitting *w, size_t bytes[GAL__WORDS], int *count, gal_diag *diag) {
     *count = 0;
+    w->gap = false;
     if (w->split->scan) {
         const uint8_t *p = (const uint8_t *)w->text, *end = (const uint8_t *)w->end;
         for (const uint8_t *from = p; p < end && *count < GAL__WORDS; from = p) {
@@ -359,6 +360,7 @@ gal_err gal__splitting_next(gal__splitting *w, size_t bytes[GAL__WORDS], int *co
     if (w->at == w->chars) return GAL_OK;
     int n = pcre2_match(w->split->code, (PCRE2_SPTR)w->shadow, w->chars, w->at, PCRE2_NOTEMPTY, w->match, w->context);
     if (n == PCRE2_ERROR_NOMATCH) {
+        w->gap = true;
         bytes[(*count)++] = take(w, w->chars);
         return GAL_OK;
     }
@@ -368,6 +370,7 @@ gal_err gal__splitting_next(gal__splitting *w, size_t bytes[GAL__WORDS], int *co
     if (n < 0) return gal_fail(diag, GAL_ENOMEM, "no memory for cutting text into words (PCRE2 says %d)", n);
     const PCRE2_SIZE *at = pcre2_get_ovector_pointer(w->match);
     if (at[2] > w->at) { /* what lies before the match */
+        w->gap = true;
         bytes[(*count)++] = take(w, at[2]);
         return GAL_OK;
     }
@@ -376,3 +379,5 @@ gal_err gal__splitting_next(gal__splitting *w, size_t bytes[GAL__WORDS], int *co
     GAL_ASSERT(*count > 0);
     return GAL_OK;
 }
+
+bool gal__splitting_gap(const gal__splitting *w) { return w->gap; }

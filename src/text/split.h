@@ -28,6 +28,7 @@ gal_err gal__splitting_begin(gal__splitting *w, const char *text, size_t n, gal_
 /* The bytes of the next words, GAL__WORDS at most; *count 0: the end. Together they are the text: what no match
  * covers is a word too. GAL_EINPUT if the pattern takes too long. */
 enum { GAL__WORDS = 16 };
+bool gal__splitting_gap(const gal__splitting *w); /* the last call's word is none: no match covers it */
 gal_err gal__splitting_next(gal__splitting *w, size_t bytes[GAL__WORDS], int *count, gal_diag *diag);
 
 #endif

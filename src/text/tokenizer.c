@@ -4,7 +4,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "base/util.h"
-#include "text/internal.h"
+#include "text/hf.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -273,6 +273,7 @@ void gal_tokenizer_free(gal_tokenizer *t) {
     gal_free(t->pairs.slots);
     gal_free(t->two);
     gal__split_free(t->split);
+    gal__hf_free(t->hf);
     gal_free(t);
 }
 
@@ -362,9 +363,25 @@ static bool same_pattern(const gal_tokenizer *a, const gal_tokenizer *b, gal_dia
     return false;
 }
 
+static bool same_rules(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what) {
+    gal_buf x = { 0 }, y = { 0 };
+    if (a->hf) gal__hf_describe(a->hf, &x);
+    if (b->hf) gal__hf_describe(b->hf, &y);
+    const bool oom = x.oom || y.oom;
+    const bool same = !oom && x.len == y.len && (x.len == 0 || memcmp(x.data, y.data, x.len) == 0);
+    gal_buf_free(&x);
+    gal_buf_free(&y);
+    if (oom)
+        (void)gal_fail(what, GAL_ENOMEM, "no memory for comparing vocabularies");
+    else if (!same)
+        (void)gal_fail(what, GAL_EINPUT, "text is prepared and cut by different rules");
+    return same;
+}
+
 bool gal_tokenizer_same(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what) {
     if (differ(what, "pieces of bytes", a->bytes_are_text, b->bytes_are_text) ||
-        differ(what, "whole words before merges", a->whole_words, b->whole_words) || !same_pattern(a, b, what))
+        differ(what, "whole words before merges", a->whole_words, b->whole_words) || !same_pattern(a, b, what) ||
+        differ(what, "one unknown id for a run", !a->each_unknown, !b->each_unknown) || !same_rules(a, b, what))
         return false;
     if (differ(what, "byte fallback", a->byte_fallback, b->byte_fallback) ||
         differ(what, "a space before the text", a->add_dummy_prefix, b->add_dummy_prefix) ||

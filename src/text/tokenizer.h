@@ -1,8 +1,9 @@
 /* tokenizer.h - text to token ids and back. Owns the vocabulary; refuses models whose rules it lacks, by name.
  *
- * Today's kind: SentencePiece BPE with byte fallback (Kudo and Richardson, "SentencePiece", EMNLP 2018), as the v1,
- * v2, v3 and v7 vocabularies of Mistral are. Results equal the reference library's. A tokenizer is constant after
- * opening: any number of threads may use one, each with its own scratch. SPDX-License-Identifier: Apache-2.0 */
+ * Kinds: SentencePiece BPE with byte fallback (Kudo and Richardson, "SentencePiece", EMNLP 2018), as the v1, v2, v3
+ * and v7 vocabularies of Mistral are; Tekken, GPT-2's way in GGUF files, and tokenizer.json (BPE over bytes or with
+ * bytes to fall back to). Results equal the reference libraries'. A tokenizer is constant after opening: any number
+ * of threads may use one, each with its own scratch. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_TEXT_TOKENIZER_H
 #define GAL_TEXT_TOKENIZER_H
 
@@ -30,9 +31,10 @@ typedef struct gal_ids {
 gal_err gal_ids_add(gal_ids *ids, int32_t id, gal_diag *diag); /* GAL_ENOMEM leaves ids as they were */
 void gal_ids_free(gal_ids *ids);
 
-/* path: a file, told by its content and never by its name, or a folder, in which the vocabulary of the highest
- * version is taken (tokenizer.model.v7 before tokenizer.model). GAL_EINPUT if it is missing, damaged or of a kind not
- * known. */
+/* path: a file, told by its content and never by its name, or a folder, in which tekken.json is taken, or else the
+ * vocabulary of the highest version (tokenizer.model.v7 before tokenizer.model), or else tokenizer.json. Of the
+ * latter's folder, tokenizer_config.json and special_tokens_map.json are read, too. GAL_EINPUT if it is missing,
+ * damaged or of a kind not known. */
 gal_err gal_tokenizer_open(gal_tokenizer **out, const char *path, gal_diag *diag);
 /* The same from a file's bytes, which are copied; name stands in messages. */
 gal_err gal_tokenizer_open_bytes(gal_tokenizer **out, const void *bytes, size_t n, const char *name, gal_diag *diag);

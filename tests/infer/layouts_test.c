@@ -223,7 +223,7 @@ static void other_kinds(void **state) {
     assert_non_null(strstr(lm->model->notes[0], "m.gguf: not used: general.sampling.xtc_probability, "
                                                 "general.sampling.mirostat"));
     assert_int_equal(gal_lm_encode(lm, "a", 1, &ids, &n, &why), GAL_EINPUT);
-    assert_non_null(strstr(why.text, "m.gguf: its vocabulary is of the kind \"gpt2\", which is not supported yet"));
+    assert_non_null(strstr(why.text, "m.gguf: its vocabulary is not supported: "));
     rows r = { .V = 67 };
     float *zeros = gal_alloc_array(2 * 67, sizeof *zeros);
     assert_non_null(zeros);
