@@ -87,7 +87,7 @@ static void apply_rule(gal_buf *out, const gal__rule *r, const char *p, size_t n
         replace(out, p, n, r->from, r->to);
         return;
     case GAL__RULE_TRIM:
-        while (n && *p == ' ') p++, n--;
+        for (; n && *p == ' '; n--) p++;
         while (n && p[n - 1] == ' ') n--;
         break;
     case GAL__RULE_RUNS:
