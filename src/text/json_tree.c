@@ -85,8 +85,7 @@ static int shortest(double x, char digits[20], int *place) {
     return n;
 }
 
-/* A number as Python's repr() has it. */
-static size_t print_real(double x, char out[40]) {
+size_t gal__print_real(double x, char out[40]) {
     if (isnan(x)) return (size_t)snprintf(out, 40, "NaN");
     if (isinf(x)) return (size_t)snprintf(out, 40, x < 0 ? "-Infinity" : "Infinity");
     if (x == 0) return (size_t)snprintf(out, 40, "%s", signbit(x) ? "-0.0" : "0.0");
@@ -166,7 +165,7 @@ static void read_number(reader *r, gal__value *v) {
         return;
     }
     if (!whole) {
-        n = print_real(read_real(s, n), real);
+        n = gal__print_real(read_real(s, n), real);
         s = real;
     } else if (n == 2 && memcmp(s, "-0", 2) == 0) {
         s++;

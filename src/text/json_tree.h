@@ -66,5 +66,7 @@ bool gal__is(gal__string s, const char *word);
 
 void gal__tree_print(gal_buf *b, const gal__value *v);
 void gal__print_string(gal_buf *b, gal__string s);
+/* A number as Python's json module spells it, which is as repr() does but for the infinite; its length. */
+size_t gal__print_real(double x, char out[40]);
 
 #endif
