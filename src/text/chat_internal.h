@@ -86,6 +86,8 @@ typedef struct gal__template {
     enum { GAL__RESULT_NONE, GAL__RESULT_LIST, GAL__RESULT_OBJECT, GAL__RESULT_ID, GAL__RESULT_TEXT } result;
 } gal__template;
 
+/* A body's own fields: the prompt's, and those of the interface that say how to answer and not what is asked. */
+extern const char gal__chat_fields[];
 gal_err gal__chat_parse(gal__request *r, gal__pool *p, const char *body, size_t n, gal_diag *diag);
 gal_err gal__chat_check(const gal__request *r, const gal__template *t, gal_diag *diag);
 /* Joins neighbours, drops system messages where the template has none (system then gets their text), puts a user's

@@ -409,20 +409,20 @@ static bool continues(parser *p, gal__request *r, const gal__value *v) {
     return false;
 }
 
+const char gal__chat_fields[] =
+    "messages tools reasoning_effort continue_final_message tool_choice parallel_tool_calls response_format "
+    "model "
+    "temperature top_p max_tokens random_seed truncate_for_context_length "
+    "stream stream_options n stop seed max_completion_tokens user logprobs top_logprobs logit_bias "
+    "presence_penalty frequency_penalty store metadata service_tier safe_prompt prompt_mode";
+
 gal_err gal__chat_parse(gal__request *r, gal__pool *pool, const char *body, size_t n, gal_diag *diag) {
-    /* The prompt's fields, and those of the interface that say how to answer and not what is asked. */
-    static const char FIELDS[] =
-        "messages tools reasoning_effort continue_final_message tool_choice parallel_tool_calls response_format "
-        "model "
-        "temperature top_p max_tokens random_seed truncate_for_context_length "
-        "stream stream_options n stop seed max_completion_tokens user logprobs top_logprobs logit_bias "
-        "presence_penalty frequency_penalty store metadata service_tier safe_prompt prompt_mode";
     *r = (gal__request){ .effort = -1 };
     gal__value *v = NULL;
     gal_err err = gal__tree_read(&v, pool, body, n, true, "body", diag);
     if (err) return err;
     parser p = { .pool = pool, .diag = diag };
-    if (!object(&p, v, "body") || !only(&p, v, "body", FIELDS)) return p.err;
+    if (!object(&p, v, "body") || !only(&p, v, "body", gal__chat_fields)) return p.err;
     messages(&p, r, v);
     if (!p.err) tools(&p, r, v);
     if (!p.err) effort(&p, r, v);

@@ -49,9 +49,11 @@ typedef struct gal__jinja gal__jinja;
 /* Parses. name stands in messages; source is not needed afterwards, the pool is. */
 gal_err gal__jinja_new(gal__jinja **out, gal__pool *pool, const char *source, size_t n, const char *name,
                        gal_diag *diag);
+/* Whether some loop of the template goes over a variable or member called `content`: then messages may be lists of
+ * parts; a template without one knows text alone. */
+bool gal__jinja_reads_parts(const gal__jinja *j);
 /* A variable of the template. The tree must outlive the rendering. origin: of a value's text; of numbers and of what
  * is made of them it is GAL__FROM_RUN. */
-struct gal__jv;
 gal_err gal__jinja_set_tree(gal__jinja *j, const char *name, const gal__value *v, uint8_t origin);
 gal_err gal__jinja_set_text(gal__jinja *j, const char *name, const char *s, size_t n, uint8_t origin);
 gal_err gal__jinja_set_bool(gal__jinja *j, const char *name, bool truth);

@@ -120,7 +120,7 @@ static gal__jv char_at(gal__jinja *j, const gal__jtext *t, int64_t i) {
 
 gal__jv gal__j_item(gal__jinja *j, gal__jv v, gal__jv key) {
     int64_t i;
-    bool found;
+    bool found = false;
     if (v.kind == GAL__J_UNDEFINED) return undefined_used(j, v, "has no items");
     const bool unhashable = key.kind == GAL__J_DICT || (key.kind == GAL__J_SEQ && key.seq->kind == GAL__S_LIST);
     if (v.kind == GAL__J_DICT && !unhashable) {

@@ -259,3 +259,31 @@ void gal__j_parse(gal__jinja *j, const gal__jtoken *tokens) {
     gal__jparser p = { .j = j, .at = tokens };
     j->body = body(&p, "");
 }
+
+/* ---- what a template does with content ----------------------------------------------------------------------------
+ */
+
+static bool is_content(const gal__jnode *n) {
+    while (n && n->kind == GAL__N_FILTER) n = n->a;
+    if (!n) return false;
+    if (n->kind == GAL__N_NAME || n->kind == GAL__N_ATTR) return strcmp(n->name, "content") == 0;
+    const gal__jnode *key = n->kind == GAL__N_ITEM ? n->b : NULL;
+    if (!key || key->kind != GAL__N_CONST || key->value.kind != GAL__J_TEXT) return false;
+    return key->value.text->n == 7 && memcmp(key->value.text->s, "content", 7) == 0;
+}
+
+static bool loops_over_content(const gal__jnode *list) { /* as deep as statements are */
+    for (; list; list = list->next) {
+        if (list->kind == GAL__N_FOR && is_content(list->b)) return true;
+        if (list->kind == GAL__N_IF) {
+            for (const gal__jnode *n = list; n; n = n->otherwise)
+                if (loops_over_content(n->list)) return true;
+            continue;
+        }
+        if (list->kind > GAL__N_DATA && (loops_over_content(list->list) || loops_over_content(list->otherwise)))
+            return true;
+    }
+    return false;
+}
+
+bool gal__jinja_reads_parts(const gal__jinja *j) { return loops_over_content(j->body); }

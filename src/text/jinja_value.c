@@ -10,6 +10,7 @@
 /* ---- errors and limits --------------------------------------------------------------------------------------------
  */
 
+static void failv(gal__jinja *j, gal_err err, const char *fmt, va_list ap) GAL_PRINTF(3, 0);
 static void failv(gal__jinja *j, gal_err err, const char *fmt, va_list ap) {
     char text[640];
     if (j->err) return;
