@@ -1,5 +1,8 @@
 /* bench_text.c - speed of training a vocabulary and of encoding line by line, on one thread. Not part of the product.
  *   build/bench_text [TEXT_FILE [VOCAB_SIZE [MODEL_FILE]]]   (without MODEL_FILE the trained vocabulary encodes)
+ *   build/bench_text --serve VOCABULARY    opens it, prints seconds; then for each line of standard input, "whole FILE"
+ *                                          or "lines FILE", encodes that file: seconds of the processor, ids
+ *                                          (tools/bench_tokenize.py)
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "base/mem.h"
@@ -9,6 +12,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 enum { TURNS = 3, RUN = 10000000 };
 
@@ -32,7 +36,48 @@ static double encode_lines(const gal_tokenizer *t, gal_token_scratch *s, const g
     return gal_now_s() - start;
 }
 
+static double processor_s(void) {
+    struct timespec now = { 0 };
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static int serve(const char *vocabulary) {
+    gal_diag diag = { 0 };
+    gal_tokenizer *t = NULL;
+    gal_token_scratch *s = NULL;
+    gal_ids ids = { 0 };
+    char line[4096];
+    double start = processor_s();
+    gal_err err = gal_tokenizer_open(&t, vocabulary, &diag);
+    printf("%.6f\n", processor_s() - start);
+    (void)fflush(stdout);
+    if (!err) err = gal_token_scratch_new(&s, t, &diag);
+    while (!err && fgets(line, sizeof line, stdin)) {
+        gal_buf text = { 0 };
+        line[strcspn(line, "\n")] = 0;
+        err = gal_read_file(&text, line + 6, (size_t)1 << 32, &diag); /* after "whole " or "lines " */
+        if (err) break;
+        const gal_map map = { .data = (const uint8_t *)text.data, .bytes = text.len };
+        size_t tokens = 0;
+        ids.len = 0;
+        start = processor_s();
+        if (line[0] == 'l')
+            (void)encode_lines(t, s, &map, &ids, &tokens);
+        else
+            err = gal_encode(t, s, text.data, text.len, 0, &ids, &diag);
+        printf("%.6f %zu\n", processor_s() - start, line[0] == 'l' ? tokens : ids.len);
+        (void)fflush(stdout);
+        gal_buf_free(&text);
+    }
+    gal_ids_free(&ids);
+    gal_token_scratch_free(s);
+    gal_tokenizer_free(t);
+    return err ? failed(&diag) : 0;
+}
+
 int main(int argc, char **argv) {
+    if (argc == 3 && strcmp(argv[1], "--serve") == 0) return serve(argv[2]);
     gal_diag diag = { 0 };
     gal_map text = { 0 };
     gal_buf model = { 0 };
