@@ -95,6 +95,7 @@ gal_err gal__tokenizer_from_bytes(gal_tokenizer **out, const gal__byte_vocab *v,
     gal_err err = copy(t, v, name, diag);
     if (!err) err = index_pieces(t, name, diag);
     if (!err && v->merges) err = index_merges(t, v, name, diag);
+    if (!err && !v->merges) err = gal__longest_new(&t->longest, t, name, diag);
     if (!err) err = gal__split_new(&t->split, v->pattern, v->pattern_bytes, name, diag);
     if (err) {
         gal_tokenizer_free(t);

@@ -125,8 +125,12 @@ gal_err gal__encode_word(const gal_tokenizer *t, gal_token_scratch *s, const cha
     gal__cached *c = n <= GAL__CACHE_KEY ? gal__cache_find(s, word, n, &hit, ids, &err, diag) : NULL;
     if (hit || err) return err;
     const size_t before = ids->len;
-    const int32_t id = t->whole_words && n <= t->text_max ? gal__table_find(t, &t->text, word, n) : -1;
-    err = id >= 0 ? gal_ids_add(ids, id, diag) : join_word(t, s, word, n, ids, diag);
+    int32_t id = -1;
+    if (t->whole_words && n <= t->text_max)
+        id = t->longest ? gal__longest_whole(t->longest, t, word, n) : gal__table_find(t, &t->text, word, n);
+    err = id >= 0      ? gal_ids_add(ids, id, diag)
+          : t->longest ? gal__longest_encode(t->longest, t, s, word, n, ids, diag)
+                       : join_word(t, s, word, n, ids, diag);
     if (c && !err) gal__cache_keep(c, word, n, ids, before);
     return err;
 }

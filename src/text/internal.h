@@ -3,6 +3,7 @@
 #define GAL_TEXT_INTERNAL_H
 
 #include "text/joins.h"
+#include "text/longest.h"
 #include "text/split.h"
 #include "text/tokenizer.h"
 
@@ -66,7 +67,8 @@ struct gal_tokenizer {
     gal__split *split;
     bool cuts; /* split is a pattern of which we know where text may be cut */
     gal__pairs pairs;
-    int32_t *two; /* pieces of two bytes of text, by their bytes; -1: none. NULL: look in `text` */
+    gal__longest *longest; /* NULL: words are joined (merge.c) */
+    int32_t *two;          /* pieces of two bytes of text, by their bytes; -1: none. NULL: look in `text` */
     int32_t size, unk, bos, eos, pad;
     bool no_bos; /* its prompts do not begin with bos */
     int version;
@@ -129,6 +131,8 @@ struct gal_token_scratch {
     uint32_t *unused_left; /* by id: bytes of the left part that made an UNUSED piece, 0 never */
     uint32_t *stack;       /* pairs (at, bytes), for undoing joins */
     size_t stack_cap;
+    uint8_t *dead; /* longest.c: a bit for each place of a word after which nothing goes on */
+    size_t dead_cap;
     gal_buf text; /* text that was changed before it is cut */
     gal__hf_work *hf;
 };

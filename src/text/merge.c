@@ -43,6 +43,7 @@ void gal_token_scratch_free(gal_token_scratch *s) {
     gal__joins_free(s->queue);
     gal_free(s->unused_left);
     gal_free(s->stack);
+    gal_free(s->dead);
     gal_buf_free(&s->text);
     gal_free(s);
 }

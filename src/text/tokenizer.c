@@ -272,6 +272,7 @@ void gal_tokenizer_free(gal_tokenizer *t) {
     gal_free(t->reserved.maybe);
     gal_free(t->pairs.slots);
     gal_free(t->two);
+    gal__longest_free(t->longest);
     gal__split_free(t->split);
     gal__hf_free(t->hf);
     gal_free(t);
