@@ -30,9 +30,13 @@ static gal_dtype dtype_of(const char *name) {
 
 static gal_err copy_tokenizer(const char *from, const char *dir, gal_diag *diag) {
     gal_buf bytes = { 0 }, path = { 0 };
-    gal_err err = gal_path_join(&path, dir, "tokenizer.model")
-                      ? gal_read_file(&bytes, from, TOKENIZER_MAX_BYTES, diag)
-                      : gal_fail(diag, GAL_ENOMEM, "no memory");
+    gal_tokenizer *t = NULL;
+    gal_err opened = gal_tokenizer_open(&t, from, diag);
+    if (opened) return opened;
+    const char *name = gal_tokenizer_file(t);
+    gal_tokenizer_free(t);
+    gal_err err = gal_path_join(&path, dir, name) ? gal_read_file(&bytes, from, TOKENIZER_MAX_BYTES, diag)
+                                                  : gal_fail(diag, GAL_ENOMEM, "no memory");
     if (!err) err = gal_write_file(path.data, bytes.data, bytes.len, diag);
     gal_buf_free(&bytes);
     gal_buf_free(&path);

@@ -26,29 +26,34 @@ static gal_err read_generation(gal__extras *e, const gal__job *j, const char *di
     return err;
 }
 
-/* Which vocabularies the folder has. */
-static gal_err look_for_vocabulary(const char *dir, bool *ours, const char **other, gal_diag *diag) {
+/* Which vocabularies the folder has: any, and besides tokenizer.json. */
+static gal_err look_for_vocabulary(const char *dir, bool *any, bool *own, gal_diag *diag) {
     char **names = NULL;
     size_t n = 0;
     gal_err err = gal_list_dir(dir, &names, &n, diag);
     for (size_t i = 0; !err && i < n; i++) {
         const char *model = strstr(names[i], ".model");
-        if (model && (strcmp(names[i], "tokenizer.model") == 0 || strncmp(model, ".model.v", 8) == 0)) *ours = true;
-        if (strcmp(names[i], "tekken.json") == 0) *other = "tekken.json";
-        if (strcmp(names[i], "tokenizer.json") == 0 && !*other) *other = "tokenizer.json";
+        if (model && (strcmp(names[i], "tokenizer.model") == 0 || strncmp(model, ".model.v", 8) == 0)) *own = true;
+        if (strcmp(names[i], "tekken.json") == 0) *own = true;
+        if (strcmp(names[i], "tokenizer.json") == 0) *any = true;
     }
+    *any = *any || *own;
     gal_free_names(names, n);
     return err;
 }
 
 static gal_err read_folder(gal__extras *e, const gal__job *j, gal_diag *diag) {
-    const char *dir = gal_source_path(j->s), *other = NULL;
-    bool ours = false;
-    gal_err err = look_for_vocabulary(dir, &ours, &other, diag);
-    if (!err && other && (!ours || strcmp(other, "tekken.json") == 0))
-        gal__job_note(j, "%s/%s is left out: this kind of vocabulary is not supported yet", dir, other);
-    else if (!err && ours)
-        err = gal_tokenizer_open(&e->tokenizer, dir, diag);
+    const char *dir = gal_source_path(j->s);
+    bool any = false, own = false;
+    gal_diag why = { 0 };
+    gal_err err = look_for_vocabulary(dir, &any, &own, diag);
+    if (!err && any) err = gal_tokenizer_open(&e->tokenizer, dir, &why);
+    if (err == GAL_EINPUT && any && !own) {
+        gal__job_note(j, "its vocabulary is left out: %s", why.text); /* others have vocabularies of many kinds */
+        err = GAL_OK;
+    } else if (err && any) {
+        err = gal_fail(diag, err, "%s", why.text);
+    }
     if (!err) err = read_generation(e, j, dir, diag);
     if (!err) err = gal_chat_of_folder(&e->chat, dir, diag);
     return err;
@@ -81,10 +86,14 @@ static gal_err read_file(gal__extras *e, const gal__job *j, gal_diag *diag) {
     if (!err) err = gal_chat_of_file(&e->chat, g, path, diag);
     if (!err) err = check_templates(&e->chat, path, diag);
     if (!err) err = gal_gguf_string(g, "tokenizer.ggml.model", &kind, &n, &found, diag);
-    if (!err && found && n == 4 && memcmp(kind, "gpt2", 4) == 0)
-        gal__job_note(j, "%s: its vocabulary is left out: the kind \"gpt2\" is not supported yet", path);
-    else if (!err)
-        err = gal_gguf_tokenizer(&e->tokenizer, path, diag);
+    gal_diag why = { 0 };
+    if (!err) err = gal_gguf_tokenizer(&e->tokenizer, path, &why);
+    if (err == GAL_EINPUT && why.text[0] && found && n == 4 && memcmp(kind, "gpt2", 4) == 0) {
+        gal__job_note(j, "its vocabulary is left out: %s", why.text);
+        err = GAL_OK;
+    } else if (err && why.text[0]) {
+        err = gal_fail(diag, err, "%s", why.text);
+    }
     gal_gguf_close(g);
     return err;
 }

@@ -33,7 +33,8 @@ static bool is_model(const char *name) {
 
 /* What a GGUF file says in its own way (extras.c). */
 static bool is_read(const char *name) {
-    static const char *const NAMES[] = { "tokenizer.model", "tokenizer_config.json", "generation_config.json",
+    static const char *const NAMES[] = { "tekken.json",         "tokenizer.json",        "special_tokens_map.json",
+                                         "tokenizer.model",     "tokenizer_config.json", "generation_config.json",
                                          "chat_template.jinja", "chat_template.json" };
     for (size_t i = 0; i < GAL_LEN(NAMES); i++)
         if (strcmp(name, NAMES[i]) == 0) return true;

@@ -137,6 +137,7 @@ static gal_err write_generation(const gal__job *j, const gal__extras *e, const c
 
 static gal_err write_vocabulary(const gal__extras *e, const char *dir, gal_diag *diag) {
     gal_buf path = { 0 }, bytes = { 0 };
+    if (gal_tokenizer_of_bytes(e->tokenizer)) return gal__write_tokenizer_json(e, dir, diag);
     gal_err err = gal_tokenizer_print_spm(e->tokenizer, &bytes, diag);
     if (!err && !gal_path_join(&path, dir, "tokenizer.model")) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (!err) err = gal_write_file(path.data, bytes.data, bytes.len, diag);
@@ -166,22 +167,25 @@ static json_t *templates(const gal__extras *e) {
     return list;
 }
 
-/* tokenizer_config.json, by which others know what kind of vocabulary tokenizer.model is. */
+/* tokenizer_config.json, by which others know what kind of vocabulary tokenizer.model or tokenizer.json is. */
 static gal_err write_tokenizer_config(const gal__job *j, const gal__extras *e, const char *dir, gal_diag *diag) {
     const gal_tokenizer *t = e->tokenizer;
     gal_buf path = { 0 }, text = { 0 };
+    const bool bytes = t && gal_tokenizer_of_bytes(t);
     json_t *o = json_object();
     bool bad = !o || !gal_path_join(&path, dir, "tokenizer_config.json");
     if (t) {
-        bad |= json_object_set_new(o, "tokenizer_class", json_string("LlamaTokenizer")) != 0;
-        bad |= json_object_set_new(o, "add_bos_token", json_boolean(e->chat.add_bos != 0)) != 0;
+        bad |= json_object_set_new(o, "tokenizer_class",
+                                   json_string(bytes ? "PreTrainedTokenizerFast" : "LlamaTokenizer")) != 0;
+        bad |= json_object_set_new(o, "add_bos_token",
+                                   json_boolean(e->chat.add_bos != 0 && gal_tokenizer_begins(t))) != 0;
         bad |= json_object_set_new(o, "add_eos_token", json_boolean(e->chat.add_eos == 1)) != 0;
         bad |= json_object_set_new(o, "bos_token", piece(t, gal_tokenizer_bos(t))) != 0;
         bad |= json_object_set_new(o, "eos_token", piece(t, gal_tokenizer_eos(t))) != 0;
         bad |= json_object_set_new(o, "unk_token", piece(t, gal_tokenizer_unk(t))) != 0;
         bad |= json_object_set_new(o, "pad_token", piece(t, gal_tokenizer_pad(t))) != 0;
         bad |= json_object_set_new(o, "clean_up_tokenization_spaces", json_false()) != 0;
-        bad |= json_object_set_new(o, "legacy", json_true()) != 0;
+        if (!bytes) bad |= json_object_set_new(o, "legacy", json_true()) != 0;
         bad |= json_object_set_new(o, "model_max_length", json_integer(gal_source_config(j->s)->max_positions)) != 0;
     }
     if (e->chat.n_templates) bad |= json_object_set_new(o, "chat_template", templates(e)) != 0;
@@ -191,6 +195,29 @@ static gal_err write_tokenizer_config(const gal__job *j, const gal__extras *e, c
     json_decref(o);
     gal_buf_free(&path);
     gal_buf_free(&text);
+    return err;
+}
+
+static bool has(const char *dir, const char *name, gal_err *err, gal_diag *diag) {
+    gal_buf path = { 0 };
+    if (!*err && !gal_path_join(&path, dir, name)) *err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    const bool there = !*err && gal_exists(path.data);
+    gal_buf_free(&path);
+    return there;
+}
+
+/* Where a folder has Mistral's own vocabulary alone, those who read Hugging Face's layout get theirs beside it. */
+static gal_err write_beside(const gal__job *j, const char *dir, gal_diag *diag) {
+    gal__extras e = { 0 };
+    gal_err err = GAL_OK;
+    const bool wanted = j->o->to == GAL_LAYOUT_HF && has(dir, "tekken.json", &err, diag) &&
+                        !has(dir, "tokenizer.json", &err, diag);
+    if (err || !wanted) return err;
+    err = gal__extras_read(&e, j, diag);
+    if (!err && e.tokenizer) err = gal__write_tokenizer_json(&e, dir, diag);
+    if (!err && e.tokenizer && !has(dir, "tokenizer_config.json", &err, diag) && !err)
+        err = write_tokenizer_config(j, &e, dir, diag);
+    gal__extras_free(&e);
     return err;
 }
 
@@ -206,6 +233,7 @@ static gal_err write_extras(const gal__job *j, const char *dir, gal_diag *diag) 
     } else {
         gal_generation_defaults(&e.generation);
         err = gal__copy_files(j, dir, diag);
+        if (!err) err = write_beside(j, dir, diag);
     }
     if (!err) err = write_generation(j, &e, dir, diag);
     gal__extras_free(&e);

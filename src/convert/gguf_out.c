@@ -44,6 +44,7 @@ static void put_ids(gal_gguf_writer *w, const gal__job *j, const gal__extras *e)
     const gal_tokenizer *t = e->tokenizer;
     int32_t eos[GAL_MAX_EOS], n = gal__extras_eos(e, c, eos),
                               pad = e->generation.pad >= 0 ? e->generation.pad : c->pad;
+    if (pad < 0 && t && gal_tokenizer_of_bytes(t)) pad = gal_tokenizer_pad(t);
     put_id(w, "tokenizer.ggml.bos_token_id", t && gal_tokenizer_bos(t) >= 0 ? gal_tokenizer_bos(t) : c->bos, c->V);
     for (int32_t i = 0; i < n && i < (int32_t)GAL_LEN(KEYS); i++) put_id(w, KEYS[i], eos[i], c->V);
     for (int32_t i = (int32_t)GAL_LEN(KEYS); i < n; i++)
@@ -91,6 +92,15 @@ static gal_err put_vocabulary(gal_gguf_writer *w, const gal__job *j, const gal__
     const gal_tokenizer *t = e->tokenizer;
     const char *kind = t ? "llama" : "none";
     gal_err err = GAL_OK;
+    if (t && gal_tokenizer_of_bytes(t)) {
+        err = gal__put_bytes(w, j, e, diag);
+        put_ids(w, j, e);
+        return err;
+    }
+    gal_diag why = { 0 };
+    if (t && (err = gal_tokenizer_by_scores(t, &why)) != GAL_OK)
+        return gal_fail(diag, err, "%s: its vocabulary cannot be said in a GGUF file: %s", gal_source_path(j->s),
+                        why.text);
     gal_gguf_put_string(w, "tokenizer.ggml.model", kind, strlen(kind));
     if (t) {
         gal_gguf_put_string(w, "tokenizer.ggml.pre", "default", 7);

@@ -6,6 +6,7 @@
 #include "convert/convert.h"
 #include "convert/source.h"
 #include "formats/chat.h"
+#include "formats/gguf.h"
 #include "text/tokenizer.h"
 
 typedef struct gal__job {
@@ -42,6 +43,11 @@ void gal__job_note(const gal__job *j, const char *fmt, ...) GAL_PRINTF(2, 3);
 /* gguf_out.c, folder_out.c   The tensors and what says what they are. */
 gal_err gal__write_gguf(gal__job *j, const char *path, gal_diag *diag);
 gal_err gal__write_folder(gal__job *j, const char *dir, gal_diag *diag);
+
+/* vocab_out.c   A vocabulary whose pieces are bytes. */
+struct gal__extras;
+gal_err gal__put_bytes(gal_gguf_writer *w, const gal__job *j, const struct gal__extras *e, gal_diag *diag);
+gal_err gal__write_tokenizer_json(const struct gal__extras *e, const char *dir, gal_diag *diag);
 
 /* extras.c    What a folder or file says besides its tensors. */
 typedef struct gal__extras {

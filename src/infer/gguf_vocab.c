@@ -164,7 +164,8 @@ static gal_err of_bytes(gal_tokenizer **out, const gal_gguf *g, const char *path
     v.merges = a.merges;
     v.merge_lengths = a.merge_lengths;
     for (size_t i = 0; i < v.count && !err; i++) /* names that text does not become */
-        if (a.types[i] != GAL_PIECE_NORMAL) a.types[i] = GAL_PIECE_CONTROL;
+        if (a.types[i] != GAL_PIECE_NORMAL && a.types[i] != GAL_PIECE_USER) a.types[i] = GAL_PIECE_CONTROL;
+    v.match_user = true;
     if (!err) err = gal_tokenizer_from_bytes(out, &v, path, diag);
     forget(&a);
     return err;

@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "base/util.h"
-#include "text/internal.h"
+#include "text/hf.h"
 
 #include <string.h>
 
@@ -18,14 +18,43 @@ static int byte_of(uint32_t cp) {
     return -1;
 }
 
+void gal__spell_byte(gal_buf *out, uint8_t byte) {
+    uint32_t cp = byte;
+    if (!prints(byte)) {
+        cp = 256;
+        for (uint32_t b = 0; b < byte; b++) cp += !prints(b);
+    }
+    char utf8[4];
+    gal_buf_add(out, utf8, (size_t)gal_utf8_put(utf8, cp));
+}
+
+bool gal__unspell(gal_buf *out, const char *s, size_t n) {
+    for (size_t i = 0; i < n;) {
+        uint32_t cp;
+        const int len = gal_utf8_next(s + i, n - i, &cp), byte = len ? byte_of(cp) : -1;
+        if (byte < 0) return false;
+        gal_buf_putc(out, (char)byte);
+        i += (size_t)len;
+    }
+    return true;
+}
+
 static const struct {
     const char *pre, *pattern;
     bool whole_words;
 } PATTERNS[] = {
-    { "tekken", GAL__PATTERN_TEKKEN, true }, { "llama-bpe", GAL__PATTERN_LLAMA3, true },
-    { "llama3", GAL__PATTERN_LLAMA3, true }, { "llama-v3", GAL__PATTERN_LLAMA3, true },
-    { "gpt-2", GAL__PATTERN_GPT2, false },
+    { "tekken", GAL__PATTERN_TEKKEN, true },     { "llama-bpe", GAL__PATTERN_LLAMA3, true },
+    { "llama3", GAL__PATTERN_LLAMA3, true },     { "llama-v3", GAL__PATTERN_LLAMA3, true },
+    { "gpt-2", GAL__PATTERN_GPT2, false },       { "dbrx", GAL__PATTERN_LLAMA3, false },
+    { "smaug-bpe", GAL__PATTERN_LLAMA3, false },
 };
+
+const char *gal__pre_of(const char *pattern, bool whole_words) {
+    for (size_t i = 0; i < GAL_LEN(PATTERNS); i++)
+        if (strcmp(PATTERNS[i].pattern, pattern) == 0 && PATTERNS[i].whole_words == whole_words)
+            return PATTERNS[i].pre;
+    return NULL;
+}
 
 typedef struct build {
     gal_buf bytes;
@@ -141,7 +170,15 @@ gal_err gal_tokenizer_from_bytes(gal_tokenizer **out, const gal_byte_vocab *v, c
     made.bytes = b.bytes.data ? b.bytes.data : "";
     made.offsets = b.offsets;
     made.merges = b.merges;
-    if (!err) err = gal__tokenizer_from_bytes(out, &made, name, diag);
+    gal_tokenizer *t = NULL;
+    if (!err) err = gal__tokenizer_from_bytes(&t, &made, name, diag);
+    if (!err && v->match_user) err = gal__hf_match_users(t, name, diag);
+    if (err) {
+        gal_tokenizer_free(t);
+    } else {
+        t->version = gal__version_by_names(t);
+        *out = t;
+    }
     gal_buf_free(&b.bytes);
     gal_free(b.offsets);
     gal_free(b.merges);

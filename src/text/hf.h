@@ -119,7 +119,9 @@ typedef struct gal__hf_beside {
     size_t config_bytes, map_bytes;
 } gal__hf_beside;
 gal_err gal__hf_config(gal__hf *h, gal__hf_file *f, const gal__hf_beside *beside);
-/* hf_make.c */
+int gal__version_by_names(const gal_tokenizer *t);
+/* hf_make.c   Lets text become the pieces of type USER. */
+gal_err gal__hf_match_users(gal_tokenizer *t, const char *name, gal_diag *diag);
 gal_err gal__hf_open(gal_tokenizer **out, const char *bytes, size_t n, const gal__hf_beside *beside, const char *name,
                      gal_diag *diag);
 

@@ -114,6 +114,14 @@ static gal_err fill_holes(table *t, const gal__hf_file *f) {
     return GAL_OK;
 }
 
+/* Whether it could be one of the pieces, and not only a name. */
+static bool spelled(const gal__added *a) {
+    gal_buf bytes = { 0 };
+    const bool is = gal__unspell(&bytes, a->content.s, a->content.n);
+    gal_buf_free(&bytes);
+    return is;
+}
+
 static gal_err make_table(table *t, const gal__hf *h, const gal__hf_file *f) {
     gal_err err = table_size(t, h, f);
     const char *text = f->text.data;
@@ -128,7 +136,7 @@ static gal_err make_table(table *t, const gal__hf *h, const gal__hf_file *f) {
     }
     for (size_t i = 0; i < h->n_added && !err; i++) {
         const gal__added *a = &h->added[i];
-        if (a->special || !t->types[a->id])
+        if (a->special || !t->types[a->id] || (f->byte_level && !spelled(a)))
             put(t, a->id, a->content.s, a->content.n, a->special ? GAL_PIECE_CONTROL : GAL_PIECE_USER);
     }
     for (size_t i = 0; i < f->n_merges && !err; i++) {
@@ -288,7 +296,7 @@ static gal_err make_pieces(gal_tokenizer **out, const gal__hf *h, const gal__hf_
 }
 
 /* Mistral's version of templates, as far as the names of special tokens tell it. */
-static int version_of(const gal_tokenizer *t) {
+int gal__version_by_names(const gal_tokenizer *t) {
     static const struct {
         const char *piece;
         int version;
@@ -323,6 +331,36 @@ static gal_err rehash(gal_tokenizer *t, const gal__hf *h, const gal__hf_file *f)
     return err;
 }
 
+gal_err gal__hf_match_users(gal_tokenizer *t, const char *name, gal_diag *diag) {
+    size_t count = 0, n;
+    for (int32_t id = 0; id < t->size; id++) count += t->types[id] == GAL_PIECE_USER;
+    if (!count) return GAL_OK;
+    gal__hf *h = gal_alloc(sizeof *h);
+    if (!h) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for its added tokens", name);
+    gal__pool_init(&h->pool);
+    h->added = gal_alloc_array(count, sizeof *h->added);
+    bool ok = h->added != NULL;
+    for (int32_t id = 0; id < t->size && ok; id++) {
+        if (t->types[id] != GAL_PIECE_USER) continue;
+        const char *s = gal__piece(t, id, &n);
+        gal__added *a = &h->added[h->n_added++];
+        a->id = id;
+        ok = gal__pool_string(&h->pool, &a->content, s, n);
+    }
+    const char *pattern = gal_tokenizer_pattern(t);
+    gal_err err = ok ? gal__split_new(&h->steps[0].pattern, pattern, strlen(pattern), name, diag)
+                     : gal_fail(diag, GAL_ENOMEM, "%s: no memory for its added tokens", name);
+    h->n_steps = 1;
+    if (!err) err = gal__hf_prepare(h, name, diag);
+    if (err) {
+        gal__hf_free(h);
+        return err;
+    }
+    t->hf = h;
+    t->cuts = false;
+    return GAL_OK;
+}
+
 static gal_err make(gal_tokenizer **out, gal__hf **h, gal__hf_file *f) {
     table t = { 0 };
     gal_tokenizer *made = NULL;
@@ -336,7 +374,7 @@ static gal_err make(gal_tokenizer **out, gal__hf **h, gal__hf_file *f) {
         gal_tokenizer_free(made);
         return err;
     }
-    made->version = version_of(made);
+    made->version = gal__version_by_names(made);
     if (!(f->byte_level ? plain_bytes(*h) : plain_pieces(*h, f, &prefix))) {
         made->hf = *h;
         made->cuts = false;

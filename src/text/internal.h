@@ -200,6 +200,10 @@ gal_err gal__tokenizer_from_bytes(gal_tokenizer **out, const gal__byte_vocab *v,
 typedef struct gal__json gal__json;
 void gal__settings_read(gal__json *j, gal__settings *s);
 void gal__images_read(gal__json *j, gal__images *i); /* of image, or multimodal */
+/* gpt2.c */
+void gal__spell_byte(gal_buf *out, uint8_t byte);
+bool gal__unspell(gal_buf *out, const char *s, size_t n);       /* false: not in that alphabet */
+const char *gal__pre_of(const char *pattern, bool whole_words); /* NULL: it has no name */
 /* tekken.c */
 gal_err gal__tekken_open(gal_tokenizer **out, const char *bytes, size_t n, const char *name, gal_diag *diag);
 

@@ -90,3 +90,30 @@ bool gal__same_merges(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *
     gal_merges_free(&y);
     return !err;
 }
+
+/* In a list that scores could stand for, the merges of one piece come one after another, and every way is there. */
+static gal_err compare_scores(const gal_tokenizer *t, const gal_merges *m, gal_diag *diag) {
+    gal_merges all = { 0 };
+    gal_err err = split_pieces(&all, t, diag);
+    if (!err && all.len != m->len)
+        err = gal_fail(diag, GAL_EINPUT, "%zu merges, where its pieces join in %zu ways: scores cannot say that",
+                       m->len, all.len);
+    gal_merges_free(&all);
+    for (size_t i = 1; !err && i < m->len; i++)
+        if (m->at[i].id != m->at[i - 1].id && t->scores[m->at[i].id] >= t->scores[m->at[i - 1].id])
+            err = gal_fail(diag, GAL_EINPUT, "the merges of piece %d are not together: scores cannot say that",
+                           (int)m->at[i].id);
+    return err;
+}
+
+gal_err gal_tokenizer_by_scores(const gal_tokenizer *t, gal_diag *diag) {
+    gal_merges m;
+    if (t->bytes_are_text) return gal_fail(diag, GAL_EINPUT, "pieces of bytes have no scores");
+    if (t->hf || t->each_unknown)
+        return gal_fail(diag, GAL_EINPUT, "text is prepared or cut by steps that are not SentencePiece's");
+    if (!t->pairs.slots) return GAL_OK;
+    gal_err err = gal_tokenizer_merges(t, &m, diag);
+    if (!err) err = compare_scores(t, &m, diag);
+    gal_merges_free(&m);
+    return err;
+}

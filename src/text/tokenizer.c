@@ -292,6 +292,11 @@ bool gal_tokenizer_joins_spaces(const gal_tokenizer *t) { return t->remove_extra
 int gal_tokenizer_version(const gal_tokenizer *t) { return t->version; }
 void gal_tokenizer_sha256(const gal_tokenizer *t, uint8_t out[32]) { memcpy(out, t->sha256, 32); }
 
+const char *gal_tokenizer_file(const gal_tokenizer *t) {
+    if (t->bytes_are_text && !t->pairs.slots) return "tekken.json";
+    return t->bytes_are_text || t->pairs.slots ? "tokenizer.json" : "tokenizer.model";
+}
+
 const char *gal_tokenizer_kind(const gal_tokenizer *t) { return t->kind; }
 
 const char *gal_tokenizer_piece(const gal_tokenizer *t, int32_t id, size_t *n) {

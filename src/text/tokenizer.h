@@ -68,6 +68,7 @@ typedef struct gal_byte_vocab {
     const char *pre;     /* how GGUF files name the pattern that cuts words ("tekken"), or NULL and the next two */
     const char *pattern; /* a regular expression (text/split.h) */
     bool whole_words;    /* a word that is a piece is not put together by merges */
+    bool match_user;     /* text becomes GAL_PIECE_USER before anything else */
     bool no_bos;
     int32_t unk, bos, eos, pad; /* -1: none */
 } gal_byte_vocab;
@@ -84,6 +85,8 @@ int32_t gal_tokenizer_pad(const gal_tokenizer *t);
 int gal_tokenizer_version(const gal_tokenizer *t);
 /* SHA-256 of the vocabulary: of the bytes that a SentencePiece model came from, of pieces and rules for others. */
 void gal_tokenizer_sha256(const gal_tokenizer *t, uint8_t out[32]);
+/* What its file is called in a folder: "tekken.json", "tokenizer.json" or "tokenizer.model". */
+const char *gal_tokenizer_file(const gal_tokenizer *t);
 /* "SentencePiece BPE"; never NULL. */
 const char *gal_tokenizer_kind(const gal_tokenizer *t);
 /* The piece as the file spells it (a space is U+2581), ended by NUL; *n its bytes. Asserts 0 <= id < size. */
@@ -113,6 +116,18 @@ typedef struct gal_merges {
 /* What a vocabulary of bytes, or one that lists its merges, joins; empty for others. The caller frees it. */
 gal_err gal_tokenizer_merges(const gal_tokenizer *t, gal_merges *out, gal_diag *diag);
 void gal_merges_free(gal_merges *m);
+
+/* hf_write.c   The piece as vocabularies of bytes spell it in GPT-2's alphabet; names and other pieces as they are.
+ */
+void gal_tokenizer_spell(const gal_tokenizer *t, int32_t id, gal_buf *out);
+/* Whether text becomes this token before anything else, without being one of the special ones. */
+bool gal_tokenizer_matches(const gal_tokenizer *t, int32_t id);
+/* merge_list.c   Whether joining by scores, as SentencePiece does, gives the same ids; if not, why. */
+gal_err gal_tokenizer_by_scores(const gal_tokenizer *t, gal_diag *diag);
+/* How GGUF files name what cuts words ("tekken"). GAL_EINPUT: they cannot say it, and why. */
+gal_err gal_tokenizer_pre(const gal_tokenizer *t, const char **pre, gal_diag *diag);
+/* Appends a tokenizer.json of a vocabulary of bytes that opens to the same ids. GAL_EINPUT for others. */
+gal_err gal_tokenizer_print_hf(const gal_tokenizer *t, gal_buf *out, gal_diag *diag);
 
 /* spm_write.c: appends a SentencePiece model file that opens to the same ids. GAL_EINPUT for a vocabulary that such a
  * file cannot hold. */

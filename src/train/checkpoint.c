@@ -26,6 +26,8 @@ static const char *const FILES[] = { "config.json",
                                      "adapter_config.json",
                                      "adapter_model.safetensors",
                                      "tokenizer.model",
+                                     "tekken.json",
+                                     "tokenizer.json",
                                      "optimizer.safetensors",
                                      "trainer.json" };
 enum { MANIFEST_MAX_BYTES = 1 << 20 };
@@ -235,7 +237,8 @@ static gal_err save_into(gal_trainer *t, const char *dir, gal_diag *diag) {
                            : gal_model_save(t->model, dir, diag);
         gal_adamw_hide_master(t->opt);
     }
-    if (!err && !gal_path_join(&path, dir, "tokenizer.model")) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (!err && !gal_path_join(&path, dir, gal_tokenizer_file(t->tok)))
+        err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (!err) err = gal_write_file(path.data, t->tok_bytes.data, t->tok_bytes.len, diag);
     if (!err && !gal_path_join(&path, dir, "optimizer.safetensors"))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);

@@ -41,10 +41,11 @@ static gal_err train_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_doc
     return err;
 }
 
-/* The file that a path means: itself, or the newest vocabulary of a folder. */
+/* The file that a path means: itself, or the first of a folder's vocabularies. */
 static gal_err read_tokenizer(gal_trainer *t, const char *path, gal_diag *diag) {
-    static const char *const NAMES[] = { "tokenizer.model.v7", "tokenizer.model.v3", "tokenizer.model.v2",
-                                         "tokenizer.model.v1", "tokenizer.model" };
+    static const char *const NAMES[] = { "tekken.json",        "tokenizer.model.v7", "tokenizer.model.v3",
+                                         "tokenizer.model.v2", "tokenizer.model.v1", "tokenizer.model",
+                                         "tokenizer.json" };
     if (!gal_is_dir(path)) return gal_read_file(&t->tok_bytes, path, TOKENIZER_MAX_BYTES, diag);
     gal_buf file = { 0 };
     gal_err err = GAL_OK;
@@ -56,34 +57,40 @@ static gal_err read_tokenizer(gal_trainer *t, const char *path, gal_diag *diag) 
     if (found)
         err = gal_read_file(&t->tok_bytes, file.data, TOKENIZER_MAX_BYTES, diag);
     else if (!err)
-        err = gal_fail(diag, GAL_EINPUT, "%s: expected a tokenizer.model in this folder, found none", path);
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: expected tekken.json, tokenizer.model or tokenizer.json in this folder, found none",
+                       path);
     gal_buf_free(&file);
     return err;
 }
 
-static gal_err setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
+static gal_err open_tokenizer(gal_trainer *t, const char *name, gal_diag *diag) {
+    gal_err err = gal_tokenizer_open_bytes(&t->tok, t->tok_bytes.data, t->tok_bytes.len, name, diag);
+    return err ? err : gal__train_token_bytes(t, diag);
+}
+
+static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
     const gal_train_config *g = t->config;
+    const bool own = !g->tokenizer.path[0] && !g->init[0];
+    const char *from = own ? t->dir : g->tokenizer.path[0] ? g->tokenizer.path : g->init;
+    if (!own && !g->tokenizer.path[0] && gal_is_file(g->init))
+        return gal_fail(diag, GAL_EINPUT,
+                        "init: %s: the vocabulary inside a GGUF file is not trained with: expected tokenizer.path",
+                        g->init);
+    gal_err err = own ? train_tokenizer(t, c, n_train, diag) : read_tokenizer(t, from, diag);
+    if (!err) err = open_tokenizer(t, from, diag);
     gal_buf path = { 0 };
-    if (!gal_path_join(&path, t->dir, "tokenizer.model")) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
-    gal_err err = GAL_OK;
-    if (t->resuming) {
-        err = gal_read_file(&t->tok_bytes, path.data, TOKENIZER_MAX_BYTES, diag);
-    } else {
-        bool own = !g->tokenizer.path[0] && !g->init[0];
-        if (!own && !g->tokenizer.path[0] && gal_is_file(g->init)) {
-            gal_buf_free(&path);
-            return gal_fail(
-                diag, GAL_EINPUT,
-                "init: %s: the vocabulary inside a GGUF file is not trained with: expected tokenizer.path", g->init);
-        }
-        err = own ? train_tokenizer(t, c, n_train, diag)
-                  : read_tokenizer(t, g->tokenizer.path[0] ? g->tokenizer.path : g->init, diag);
-        if (!err) err = gal_write_file(path.data, t->tok_bytes.data, t->tok_bytes.len, diag);
-    }
-    if (!err) err = gal_tokenizer_open_bytes(&t->tok, t->tok_bytes.data, t->tok_bytes.len, path.data, diag);
-    if (!err) err = gal__train_token_bytes(t, diag);
+    if (!err && !gal_path_join(&path, t->dir, gal_tokenizer_file(t->tok)))
+        err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    if (!err) err = gal_write_file(path.data, t->tok_bytes.data, t->tok_bytes.len, diag);
     gal_buf_free(&path);
     return err;
+}
+
+static gal_err setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
+    if (!t->resuming) return new_tokenizer(t, c, n_train, diag);
+    gal_err err = read_tokenizer(t, t->dir, diag);
+    return err ? err : open_tokenizer(t, t->dir, diag);
 }
 
 /* ---- shards ------------------------------------------------------------------------------------------------------
