@@ -18,7 +18,7 @@ void gal_sha256_end(gal_sha256 *h, uint8_t out[32]);
 void gal_sha256_of(const void *data, size_t n, uint8_t out[32]);
 void gal_hex(char *out, const uint8_t *bytes, size_t n); /* 2 n digits and a NUL */
 
-/* 64 bits for hash tables; not for files. */
+/* 64 bits for hash tables, and against accidents in files that never leave the machine. */
 uint64_t gal_hash64(const void *data, size_t n, uint64_t seed);
 
 #endif

@@ -164,6 +164,13 @@ void gal_cache_advance(gal_cache *c, int64_t sequence, int64_t n) {
     c->length[sequence] += n;
 }
 
+bool gal_cache_overwrites(const gal_cache *c, int64_t sequence, int64_t n) {
+    const int64_t length = gal_cache_length(c, sequence) + n;
+    for (int64_t l = 0; l < c->L; l++)
+        if (length > c->layer[l].slots) return true;
+    return false;
+}
+
 bool gal_cache_truncate(gal_cache *c, int64_t sequence, int64_t length) {
     GAL_ASSERT(sequence >= 0 && sequence < c->sequences && length >= 0);
     int64_t had = c->length[sequence];
@@ -174,4 +181,42 @@ bool gal_cache_truncate(gal_cache *c, int64_t sequence, int64_t length) {
     }
     c->length[sequence] = length;
     return true;
+}
+
+/* ---- for files ----------------------------------------------------------------------------------------------------
+ */
+
+int64_t gal_cache_kept(const gal_cache *c, int64_t layer, int64_t sequence) {
+    return GAL_MIN(c->layer[layer].slots, gal_cache_length(c, sequence));
+}
+
+size_t gal_cache_run_bytes(const gal_cache *c, int64_t layer, int64_t sequence) {
+    return (size_t)gal_cache_kept(c, layer, sequence) * (size_t)c->K * gal_dtype_bytes(c->dtype);
+}
+
+static void *run_of(const gal_cache *c, gal_cache_run run) {
+    const gal_kv_layer *l = &c->layer[run.layer];
+    const size_t slot = (size_t)c->K * gal_dtype_bytes(c->dtype);
+    return (char *)(run.values ? l->v : l->k) + (size_t)(run.sequence * c->G + run.head) * (size_t)l->slots * slot;
+}
+
+gal_err gal_cache_copy_out(const gal_cache *c, gal_cache_run run, void *to, gal_diag *diag) {
+    const size_t bytes = gal_cache_run_bytes(c, run.layer, run.sequence);
+    if (c->dev && c->dev->far) return gal_dev_download(c->dev, to, run_of(c, run), bytes, diag);
+    memcpy(to, run_of(c, run), bytes);
+    return GAL_OK;
+}
+
+gal_err gal_cache_copy_in(gal_cache *c, gal_cache_run run, const void *from, gal_diag *diag) {
+    const size_t bytes = gal_cache_run_bytes(c, run.layer, run.sequence);
+    if (c->dev && c->dev->far) return gal_dev_upload(c->dev, run_of(c, run), from, bytes, diag);
+    memcpy(run_of(c, run), from, bytes);
+    return GAL_OK;
+}
+
+gal_err gal_cache_restore(gal_cache *c, int64_t sequence, int64_t length, bool *grown, gal_diag *diag) {
+    GAL_ASSERT(gal_cache_length(c, sequence) == 0);
+    gal_err err = gal_cache_reserve(c, length, grown, diag);
+    if (!err) c->length[sequence] = length;
+    return err;
 }

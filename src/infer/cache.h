@@ -37,8 +37,23 @@ const gal_kv_layer *gal_cache_layers(const gal_cache *c);
 gal_err gal_cache_reserve(gal_cache *c, int64_t tokens, bool *grown, gal_diag *diag);
 /* Says that a step stored n further positions of a sequence. */
 void gal_cache_advance(gal_cache *c, int64_t sequence, int64_t n);
+/* Whether a step with n further positions writes over some that are there: a ring that is full. */
+bool gal_cache_overwrites(const gal_cache *c, int64_t sequence, int64_t n);
 /* Forgets positions from `length` on. False, and nothing changes, if a ring has overwritten what they leave behind.
  */
 bool gal_cache_truncate(gal_cache *c, int64_t sequence, int64_t length);
+
+/* For files: a layer's keys or values of one head of a sequence are a run of `kept` slots, [kept, K]. */
+int64_t gal_cache_kept(const gal_cache *c, int64_t layer, int64_t sequence);
+size_t gal_cache_run_bytes(const gal_cache *c, int64_t layer, int64_t sequence); /* of one such run */
+typedef struct gal_cache_run {
+    int64_t layer, sequence, head;
+    bool values; /* or keys */
+} gal_cache_run;
+gal_err gal_cache_copy_out(const gal_cache *c, gal_cache_run run, void *to, gal_diag *diag);
+/* Makes an empty sequence one of `length` positions, whose runs are to be copied in next, all of them. GAL_ENOMEM: no
+ * room for it. */
+gal_err gal_cache_restore(gal_cache *c, int64_t sequence, int64_t length, bool *grown, gal_diag *diag);
+gal_err gal_cache_copy_in(gal_cache *c, gal_cache_run run, const void *from, gal_diag *diag);
 
 #endif

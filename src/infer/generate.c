@@ -47,6 +47,7 @@ typedef struct run {
     void *user;
     gal_generate_result r;
     const float *logits;
+    gal_ids made; /* tokens so far, where somebody wants to know what the cache holds */
 } run;
 
 /* Samples, shows and counts one token; *done with r.stop set when it was the last. */
@@ -77,21 +78,64 @@ static gal_err one_token(run *u, int32_t *id, bool *done, gal_diag *diag) {
     return GAL_OK;
 }
 
+int64_t gal_generate_shared(const gal_ids *held, const int32_t *ids, int64_t n) {
+    int64_t most = held ? GAL_MIN((int64_t)held->len, n - 1) : 0, same = 0;
+    while (same < most && held->data[same] == ids[same]) same++;
+    return same;
+}
+
+/* What the cache still has of a prompt; a ring may have lost what comes before the place where they part. */
+static int64_t keep(run *u, const int32_t *ids, int64_t n) {
+    int64_t same = gal_generate_shared(u->g->held, ids, n);
+    if (same > gal_cache_length(gal_engine_cache(u->g->engine), 0)) same = 0;
+    if (!gal_engine_truncate(u->g->engine, 0, same)) {
+        (void)gal_engine_truncate(u->g->engine, 0, 0);
+        same = 0;
+    }
+    return same;
+}
+
+/* Writes down what the cache holds, whatever happened. */
+static gal_err note_held(run *u, const int32_t *ids, int64_t n, gal_diag *diag) {
+    gal_ids *held = u->g->held;
+    if (!held) return GAL_OK;
+    int64_t length = gal_cache_length(gal_engine_cache(u->g->engine), 0);
+    gal_err err = GAL_OK;
+    held->len = 0;
+    for (int64_t i = 0; i < GAL_MIN(n, length) && !err; i++) err = gal_ids_add(held, ids[i], diag);
+    for (int64_t i = 0; i < (int64_t)u->made.len && n + i < length && !err; i++)
+        err = gal_ids_add(held, u->made.data[i], diag);
+    if (err) held->len = 0;
+    return err;
+}
+
+/* A step of one token that is stopped half way empties a ring that is full: what is to be kept waits for its end. */
+static void wait_or_not(run *u) {
+    const bool lossy = u->g->held && gal_cache_overwrites(gal_engine_cache(u->g->engine), 0, 1);
+    gal_engine_interrupt(u->g->engine, lossy ? NULL : u->g->stop, u->g->user);
+}
+
 static gal_err loop(run *u, const int32_t *ids, int64_t n, gal_diag *diag) {
     double start = gal_now_s();
     u->r.prompt_tokens = n;
-    (void)gal_engine_truncate(u->g->engine, 0, 0);
+    const int64_t kept = keep(u, ids, n);
     gal_engine_interrupt(u->g->engine, u->g->stop, u->g->user);
-    gal_err err = gal_engine_prefill(u->g->engine, 0, ids, n, &u->logits, diag);
+    gal_err err = gal_engine_prefill(u->g->engine, 0, ids + kept, n - kept, &u->logits, diag);
     double ready = gal_now_s();
     u->r.prompt_s = ready - start;
     bool done = u->o->max_tokens <= 0;
     u->r.stop = GAL_STOP_TOKENS;
     for (int32_t id = 0; !err && !done;) {
         err = one_token(u, &id, &done, diag);
+        if (!err && !done && u->g->stop && u->g->stop(u->g->user)) {
+            u->r.stop = GAL_STOP_CALLER;
+            done = true;
+        }
         if (err || done) break;
         gal_slice s = { 0, &id, 1 };
-        err = gal_engine_step(u->g->engine, &s, 1, false, &u->logits, diag);
+        wait_or_not(u);
+        if (u->g->held) err = gal_ids_add(&u->made, id, diag);
+        if (!err) err = gal_engine_step(u->g->engine, &s, 1, false, &u->logits, diag);
         if (err != GAL_EINTERRUPTED) continue;
         u->r.stop = GAL_STOP_CALLER; /* the text so far is one */
         err = GAL_OK;
@@ -129,8 +173,13 @@ gal_err gal_generate(const gal_generator *g, const int32_t *ids, int64_t n, bool
         err = gal_stream_new(&u.stream, g->tokenizer, &so, diag);
     }
     for (int64_t i = 0; !err && i < n; i++) gal_sampler_saw(u.sampler, ids[i]);
-    if (!err) err = loop(&u, ids, n, diag);
+    if (!err) {
+        err = loop(&u, ids, n, diag);
+        gal_err noted = note_held(&u, ids, n, err ? NULL : diag);
+        if (!err) err = noted;
+    }
     if (!err && result) *result = u.r;
+    gal_ids_free(&u.made);
     gal_stream_free(u.stream);
     gal_sampler_free(u.sampler);
     return err;

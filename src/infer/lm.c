@@ -279,6 +279,7 @@ void gal_lm_close(gal_lm *lm) {
     gal_model_free(lm->model);
     gal_dev_close(lm->dev);
     gal_buf_free(&lm->dir);
+    gal_ids_free(&lm->held);
     gal_free(lm);
 }
 
@@ -378,13 +379,19 @@ static gal_err generate(gal_lm *lm, const int32_t *ids, size_t n, const gal_gene
                         .eos = eos,
                         .n_eos = gal_lm_eos(lm, eos),
                         .stop = lm->stop,
-                        .user = lm->stop_user };
+                        .user = lm->stop_user,
+                        .held = lm->keeps ? &lm->held : NULL };
+    if (!lm->keeps) lm->held.len = 0;
     gal_diag why = { 0 };
     gal_err err = gal_generate(&g, ids, (int64_t)n, true, options, fn, user, result, &why);
     /* EFAIL: logits that are no numbers. Weights of that kind are the file's fault. */
     if (err == GAL_EFAIL && !gal_model_check_finite(lm->model, NULL) && lm->model->n_warnings)
         return gal_fail(diag, GAL_EINPUT, "%s, because of %s", why.text, lm->model->warnings[0]);
     return err ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
+}
+
+int64_t gal_lm_shared(const gal_lm *lm, const int32_t *ids, size_t n) {
+    return gal_generate_shared(lm->keeps ? &lm->held : NULL, ids, (int64_t)n);
 }
 
 gal_err gal_lm_generate_ids(gal_lm *lm, const int32_t *ids, size_t count, const gal_generate_options *options,
@@ -420,6 +427,7 @@ gal_err gal_lm_logits(gal_lm *lm, const int32_t *ids, size_t count, gal_logits_f
     if (count == 0) return gal_fail(diag, GAL_EUSAGE, "no ids were given");
     watch w = { .fn = fn, .user = user, .vocab = lm->model->config.V };
     (void)gal_engine_truncate(lm->engine, 0, 0);
+    lm->held.len = 0;
     gal_err err = gal_engine_logits(lm->engine, 0, ids, (int64_t)count, pass_on, &w, diag);
     return err || !w.bad ? err : gal_model_check_finite(lm->model, diag);
 }

@@ -16,7 +16,13 @@ struct gal_lm {
     double open_s;         /* seconds that opening took: to the point of computing */
     gal_interrupt_fn stop; /* of gal_generator; NULL: never */
     void *stop_user;
+    /* Of conversations: what sequence 0 of the engine holds from one generation to the next, where `keeps` is set. */
+    bool keeps;
+    gal_ids held;
 };
+
+/* How many of these ids, from the first, a generation would not have to read again. */
+int64_t gal_lm_shared(const gal_lm *lm, const int32_t *ids, size_t n);
 
 /* Adds adapters to a model that was loaded and not brought yet. */
 gal_err gal_lm_adapt(gal_model *m, const gal_lm_adapter *adapters, size_t n, gal_diag *diag);
@@ -43,5 +49,13 @@ gal_err gal_gguf_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag
 int gal_gguf_missing_byte(const char *path);
 /* The ids that end a text: generation_config.json's, else config.json's, else the tokenizer's. Returns how many. */
 int32_t gal_lm_eos(const gal_lm *lm, int32_t out[GAL_MAX_EOS]);
+
+/* cache_file.c   What the model remembers of a text, in a file: the ids that sequence 0 holds (lm->held), and their
+ * keys and values. Written whole or not at all; for this machine, this model with its adapters and these options
+ * alone. GAL_EUSAGE: nothing is held. */
+gal_err gal_lm_save_cache(const gal_lm *lm, const char *path, uint64_t *bytes, gal_diag *diag);
+/* Takes the place of what is held. GAL_EINPUT with the reason: the file is of another model, other options or a
+ * longer context, damaged, or none; then nothing is held. */
+gal_err gal_lm_load_cache(gal_lm *lm, const char *path, gal_diag *diag);
 
 #endif

@@ -140,6 +140,16 @@ bool gal_engine_truncate(gal_engine *e, int64_t sequence, int64_t length) {
     return gal_cache_truncate(e->cache, sequence, length);
 }
 
+gal_err gal_engine_restore(gal_engine *e, int64_t sequence, int64_t length, gal_cache **cache, gal_diag *diag) {
+    bool grown = false;
+    (void)gal_cache_truncate(e->cache, sequence, 0);
+    gal_err err = check_room(e, length, diag);
+    if (!err) err = gal_cache_restore(e->cache, sequence, length, &grown, diag);
+    if (grown) drop_plans(e); /* they hold the old addresses */
+    *cache = e->cache;
+    return err;
+}
+
 /* ---- steps
  * --------------------------------------------------------------------------------------------------------- */
 
@@ -238,11 +248,10 @@ gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices,
     if (!err) err = end;
     if (!err) err = fetch(e, &result, e->st.n_out ? e->st.n_out : rows, diag);
     for (size_t i = 0; i < n_slices; i++) {
-        if (err) {
-            (void)gal_cache_truncate(e->cache, slices[i].sequence, 0);
-        } else {
+        if (!err)
             gal_cache_advance(e->cache, slices[i].sequence, slices[i].n);
-        }
+        else if (gal_cache_overwrites(e->cache, slices[i].sequence, slices[i].n))
+            (void)gal_cache_truncate(e->cache, slices[i].sequence, 0);
     }
     if (!err) *logits = result;
     return err;

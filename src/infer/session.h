@@ -2,7 +2,8 @@
  *
  * Steps are packed batches of rows of one or more sequences. A step in which every sequence brings one token
  * (decoding) is recorded the first time and replayed from then on, until the cache grows. A request that is refused
- * changes nothing; a step that fails on its way empties its sequences, for a ring may have lost what it held.
+ * changes nothing; a step that fails on its way leaves its sequences as they were, or empty where a ring may have lost
+ * what it held.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_INFER_SESSION_H
 #define GAL_INFER_SESSION_H
@@ -38,7 +39,9 @@ void gal_engine_tap(gal_engine *e, gal_tap_fn fn, void *user);
 /* Asked while a step is computed (core/ctx.h); true ends it with GAL_EINTERRUPTED. */
 void gal_engine_interrupt(gal_engine *e, gal_interrupt_fn fn, void *user);
 bool gal_engine_truncate(gal_engine *e, int64_t sequence, int64_t length); /* as gal_cache_truncate() */
-int64_t gal_engine_replays(const gal_engine *e);                           /* steps that were replayed so far */
+/* Room for a sequence that comes from a file (gal_cache_restore()); *cache is where to copy it. */
+gal_err gal_engine_restore(gal_engine *e, int64_t sequence, int64_t length, gal_cache **cache, gal_diag *diag);
+int64_t gal_engine_replays(const gal_engine *e); /* steps that were replayed so far */
 
 /* Some tokens of one sequence. */
 typedef struct gal_slice {

@@ -1,0 +1,381 @@
+/* talk.c - see talk.h. SPDX-License-Identifier: Apache-2.0 */
+#include "infer/talk.h"
+
+#include "base/mem.h"
+#include "text/json_tree.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct message {
+    char *json, *role;
+} message;
+
+struct gal_talk {
+    gal_lm *lm;
+    int version;
+    char name[16];
+    message *messages;
+    size_t n, cap;
+    char *tools, *effort;
+    gal_reply *last;
+    int64_t used;
+};
+
+static gal_err no_memory(gal_diag *diag) { return gal_fail(diag, GAL_ENOMEM, "no memory for a conversation"); }
+
+gal_err gal_talk_new(gal_talk **out, gal_lm *lm, const char *path, const char *template, gal_diag *diag) {
+    char why[GAL_LM_WHY];
+    if (!lm->tokenizer)
+        return gal_fail(diag, GAL_EINPUT, "%s: %s: it cannot hold a conversation", path,
+                        gal_lm_no_tokenizer(why, lm->dir.data));
+    int version = template ? gal_chat_template(template) : gal_chat_version(lm->tokenizer, path);
+    if (!version && template)
+        return gal_fail(diag, GAL_EUSAGE, "the template is V1, V2, V3, V7, V11, V13 or V15, not %s", template);
+    if (!version)
+        return gal_fail(diag, GAL_EINPUT, "%s: its vocabulary has no template's tokens; say one with --template",
+                        path);
+    gal_talk *c = gal_alloc(sizeof *c);
+    if (!c) return no_memory(diag);
+    c->lm = lm;
+    c->version = version;
+    lm->keeps = true;
+    (void)snprintf(c->name, sizeof c->name, "V%d", version);
+    *out = c;
+    return GAL_OK;
+}
+
+void gal_talk_free(gal_talk *c) {
+    if (!c) return;
+    gal_talk_cut(c, 0);
+    gal_reply_free(c->last);
+    gal_free(c->messages);
+    gal_free(c->tools);
+    gal_free(c->effort);
+    gal_free(c);
+}
+
+const char *gal_talk_template_name(const gal_talk *c) { return c->name; }
+bool gal_talk_thinks(const gal_talk *c) { return c->version >= 13; }
+
+/* ---- messages -----------------------------------------------------------------------------------------------------
+ */
+
+size_t gal_talk_count(const gal_talk *c) { return c->n; }
+
+const char *gal_talk_role(const gal_talk *c, size_t i) {
+    GAL_ASSERT(i < c->n);
+    return c->messages[i].role;
+}
+
+const char *gal_talk_json(const gal_talk *c, size_t i) {
+    GAL_ASSERT(i < c->n);
+    return c->messages[i].json;
+}
+
+void gal_talk_cut(gal_talk *c, size_t count) {
+    for (; c->n > count; c->n--) {
+        gal_free(c->messages[c->n - 1].json);
+        gal_free(c->messages[c->n - 1].role);
+    }
+}
+
+static void drop(gal_talk *c, size_t from, size_t to) {
+    for (size_t i = from; i < to; i++) {
+        gal_free(c->messages[i].json);
+        gal_free(c->messages[i].role);
+    }
+    memmove(c->messages + from, c->messages + to, (c->n - to) * sizeof *c->messages);
+    c->n -= to - from;
+}
+
+static gal_err insert(gal_talk *c, size_t at, const char *role, const char *json, gal_diag *diag) {
+    void *p = c->messages;
+    if (c->n == c->cap && gal_grow(&p, &c->cap, c->n + 1, sizeof *c->messages) != 0) return no_memory(diag);
+    c->messages = p;
+    message m = { gal_strdup(json), gal_strdup(role) };
+    if (!m.json || !m.role) {
+        gal_free(m.json);
+        gal_free(m.role);
+        return no_memory(diag);
+    }
+    memmove(c->messages + at + 1, c->messages + at, (c->n - at) * sizeof *c->messages);
+    c->messages[at] = m;
+    c->n++;
+    return GAL_OK;
+}
+
+static gal_err insert_text(gal_talk *c, size_t at, const char *role, const char *text, size_t n, gal_diag *diag) {
+    gal_buf b = { 0 };
+    gal_buf_printf(&b, "{\"role\": \"%s\", \"content\": ", role);
+    gal_buf_json(&b, text, n);
+    gal_buf_putc(&b, '}');
+    gal_err err = b.oom ? no_memory(diag) : insert(c, at, role, b.data, diag);
+    gal_buf_free(&b);
+    return err;
+}
+
+gal_err gal_talk_say(gal_talk *c, const char *role, const char *text, size_t n, gal_diag *diag) {
+    return insert_text(c, c->n, role, text, n, diag);
+}
+
+gal_err gal_talk_result(gal_talk *c, const char *call_id, const char *name, const char *text, size_t n,
+                        gal_diag *diag) {
+    gal_buf b = { 0 };
+    gal_buf_puts(&b, "{\"role\": \"tool\", \"tool_call_id\": ");
+    gal_buf_json(&b, call_id, strlen(call_id));
+    gal_buf_puts(&b, ", \"name\": ");
+    gal_buf_json(&b, name, strlen(name));
+    gal_buf_puts(&b, ", \"content\": ");
+    gal_buf_json(&b, text, n);
+    gal_buf_putc(&b, '}');
+    gal_err err = b.oom ? no_memory(diag) : insert(c, c->n, "tool", b.data, diag);
+    gal_buf_free(&b);
+    return err;
+}
+
+static bool is(const gal_talk *c, size_t i, const char *role) { return strcmp(c->messages[i].role, role) == 0; }
+
+bool gal_talk_undo(gal_talk *c) {
+    for (size_t i = c->n; i > 0; i--) {
+        if (!is(c, i - 1, "user")) continue;
+        gal_talk_cut(c, i - 1);
+        return true;
+    }
+    return false;
+}
+
+gal_err gal_talk_system(gal_talk *c, const char *text, size_t n, gal_diag *diag) {
+    size_t old = 0;
+    while (old < c->n && is(c, old, "system")) old++;
+    gal_err err = text ? insert_text(c, 0, "system", text, n, diag) : GAL_OK;
+    if (!err) drop(c, text ? 1 : 0, old + (text ? 1 : 0));
+    return err;
+}
+
+static gal_err replace(char **at, const char *s, gal_diag *diag) {
+    char *copy = s ? gal_strdup(s) : NULL;
+    if (s && !copy) return no_memory(diag);
+    gal_free(*at);
+    *at = copy;
+    return GAL_OK;
+}
+
+gal_err gal_talk_tools(gal_talk *c, const char *tools, gal_diag *diag) { return replace(&c->tools, tools, diag); }
+gal_err gal_talk_effort(gal_talk *c, const char *effort, gal_diag *diag) { return replace(&c->effort, effort, diag); }
+const char *gal_talk_get_tools(const gal_talk *c) { return c->tools; }
+
+/* ---- reading and printing -----------------------------------------------------------------------------------------
+ */
+
+static gal_err print_value(char **at, const gal__value *v, gal_diag *diag) {
+    gal_buf b = { 0 };
+    gal__tree_print(&b, v);
+    gal_err err = b.oom ? no_memory(diag) : replace(at, b.data, diag);
+    gal_buf_free(&b);
+    return err;
+}
+
+static gal_err read_messages(gal_talk *into, const gal__value *list, const char *name, gal_diag *diag) {
+    size_t i = 0;
+    gal_err err = GAL_OK;
+    for (const gal__value *v = list->first; v && !err; v = v->next, i++) {
+        const gal__value *role = v->type == GAL__OBJECT ? gal__member(v, "role") : NULL;
+        if (!role || role->type != GAL__STRING)
+            return gal_fail(diag, GAL_EINPUT, "%s: messages[%zu]: expected an object with a role", name, i);
+        gal_buf b = { 0 };
+        gal__tree_print(&b, v);
+        err = b.oom ? no_memory(diag) : insert(into, into->n, role->text.s, b.data, diag);
+        gal_buf_free(&b);
+    }
+    return err;
+}
+
+gal_err gal_talk_read(gal_talk *c, const char *body, size_t n, const char *name, gal_diag *diag) {
+    gal__pool pool;
+    gal__pool_init(&pool);
+    gal__value *tree = NULL;
+    gal_talk into = { .lm = c->lm, .version = c->version };
+    gal_err err = gal__tree_read(&tree, &pool, body, n, true, name, diag);
+    const gal__value *messages = tree, *tools = NULL, *effort = NULL;
+    if (!err && tree->type == GAL__OBJECT) {
+        messages = gal__member(tree, "messages");
+        tools = gal__member(tree, "tools");
+        effort = gal__member(tree, "reasoning_effort");
+    }
+    if (!err && (!messages || messages->type != GAL__ARRAY))
+        err = gal_fail(diag, GAL_EINPUT, "%s: expected a list of messages, or an object that has one as \"messages\"",
+                       name);
+    if (!err) err = read_messages(&into, messages, name, diag);
+    if (!err && tools && tools->type != GAL__NULL) err = print_value(&into.tools, tools, diag);
+    if (!err && effort && effort->type == GAL__STRING) err = replace(&into.effort, effort->text.s, diag);
+    /* What the template refuses is refused now, not at the next question. */
+    gal_ids ids = { 0 };
+    gal_diag why = { 0 };
+    if (!err && into.n && (err = gal_talk_ids(&into, &ids, NULL, &why)) != GAL_OK)
+        (void)gal_fail(diag, err, "%s: %s", name, why.text);
+    gal_ids_free(&ids);
+    gal__pool_free(&pool);
+    if (!err) {
+        gal_talk_cut(c, 0);
+        gal_free(c->messages);
+        gal_free(c->tools);
+        gal_free(c->effort);
+        c->messages = into.messages;
+        c->n = into.n;
+        c->cap = into.cap;
+        c->tools = into.tools;
+        c->effort = into.effort;
+        return GAL_OK;
+    }
+    gal_talk_cut(&into, 0);
+    gal_free(into.messages);
+    gal_free(into.tools);
+    gal_free(into.effort);
+    return err;
+}
+
+/* ends: a conversation whose last message is the assistant's is said to go on, so that it is a body that templates
+ * take. */
+static void print_body(const gal_talk *c, gal_buf *b, const char *between, bool ends) {
+    gal_buf_printf(b, "{\"messages\": [%s", between);
+    for (size_t i = 0; i < c->n; i++) {
+        const char *comma = i + 1 < c->n ? "," : "";
+        gal_buf_printf(b, "%s%s%s", c->messages[i].json, comma, between);
+    }
+    gal_buf_puts(b, "]");
+    if (c->tools) gal_buf_printf(b, ",%s\"tools\": %s", *between ? between : " ", c->tools);
+    if (c->effort) {
+        gal_buf_printf(b, ",%s\"reasoning_effort\": ", *between ? between : " ");
+        gal_buf_json(b, c->effort, strlen(c->effort));
+    }
+    if (ends) gal_buf_puts(b, ", \"continue_final_message\": true");
+    gal_buf_printf(b, "}%s", between);
+}
+
+gal_err gal_talk_print(const gal_talk *c, gal_buf *out, gal_diag *diag) {
+    print_body(c, out, "\n", false);
+    return out->oom ? no_memory(diag) : GAL_OK;
+}
+
+gal_err gal_talk_text(const gal_talk *c, size_t i, gal_buf *out, gal_diag *diag) {
+    gal__pool pool;
+    gal__pool_init(&pool);
+    gal__value *tree = NULL;
+    const char *json = gal_talk_json(c, i);
+    gal_err err = gal__tree_read(&tree, &pool, json, strlen(json), true, "a message", diag);
+    const gal__value *content = err ? NULL : gal__member(tree, "content");
+    if (content && content->type == GAL__STRING) gal_buf_add(out, content->text.s, content->text.n);
+    for (const gal__value *v = content && content->type == GAL__ARRAY ? content->first : NULL; v; v = v->next) {
+        const gal__value *text = v->type == GAL__OBJECT ? gal__member(v, "text") : NULL;
+        if (text && text->type == GAL__STRING) gal_buf_add(out, text->text.s, text->text.n);
+    }
+    if (!err && out->oom) err = no_memory(diag);
+    gal__pool_free(&pool);
+    return err;
+}
+
+/* ---- answers ------------------------------------------------------------------------------------------------------
+ */
+
+gal_err gal_talk_ids(const gal_talk *c, gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
+    gal_buf body = { 0 };
+    print_body(c, &body, "", c->n && is(c, c->n - 1, "assistant"));
+    gal_err err = body.oom ? no_memory(diag)
+                           : gal_chat_encode(c->lm->tokenizer, c->version, body.data, body.len, ids, spans, diag);
+    gal_buf_free(&body);
+    return err;
+}
+
+/* The oldest question and all up to the next one. */
+static bool drop_oldest(gal_talk *c, size_t *dropped) {
+    size_t first = 0;
+    while (first < c->n && !is(c, first, "user")) first++;
+    size_t next = first + 1;
+    while (next < c->n && !is(c, next, "user")) next++;
+    if (next >= c->n) return false;
+    drop(c, first, next);
+    *dropped += next - first;
+    return true;
+}
+
+static gal_err fit(gal_talk *c, const gal_talk_how *how, gal_ids *ids, size_t *dropped, gal_diag *diag) {
+    const int64_t context = gal_engine_context(c->lm->engine),
+                  wanted = how->reserve > 0 ? how->reserve : GAL_MIN(context / 4, (int64_t)64),
+                  reserve = GAL_MIN(GAL_MAX(wanted, (int64_t)1), context);
+    for (;;) {
+        ids->len = 0;
+        gal_err err = gal_talk_ids(c, ids, NULL, diag);
+        if (err || (int64_t)ids->len <= context - reserve) return err;
+        if (how->when_full == GAL_FULL_DROP && drop_oldest(c, dropped)) continue;
+        return gal_fail(diag, GAL_ENOMEM,
+                        "the context is full: the conversation has %zu tokens, and %lld of the %lld are for it (%lld "
+                        "for an answer)",
+                        ids->len, (long long)(context - reserve), (long long)context, (long long)reserve);
+    }
+}
+
+typedef struct asking {
+    gal_reply *reply;
+    const gal_talk_view *view;
+    int64_t tokens;
+    gal_err err;
+    gal_diag *diag;
+} asking;
+
+static int on_token(void *user, int32_t id, const char *text, size_t bytes) {
+    asking *a = user;
+    (void)text;
+    (void)bytes;
+    if (id < 0 || a->err) return a->err != GAL_OK;
+    a->err = gal_reply_feed(a->reply, id, a->view->text, a->view->user, a->diag);
+    a->tokens++;
+    if (!a->err && a->view->token) a->view->token(a->view->user, a->tokens);
+    return a->err != GAL_OK;
+}
+
+/* Whether the answer is worth a message: templates refuse one that is empty. */
+static bool says_something(const gal_talk *c, const char *json) {
+    return gal_reply_calls(c->last) || !strstr(json, "\"content\": \"\"}");
+}
+
+gal_err gal_talk_ask(gal_talk *c, const gal_talk_how *how, const gal_talk_view *view, gal_talk_answer *answer,
+                     gal_diag *diag) {
+    gal_ids ids = { 0 };
+    *answer = (gal_talk_answer){ 0 };
+    gal_generate_options o = how->generate;
+    if (o.max_tokens <= 0) o.max_tokens = INT64_MAX;
+    gal_reply_options ro = {
+        .version = c->version, .stops = o.stops, .stop_count = o.n_stops, .seed = o.sampling.seed + c->n
+    };
+    gal_reply *reply = NULL;
+    gal_err err = fit(c, how, &ids, &answer->dropped, diag);
+    if (!err) err = gal_reply_new(&reply, c->lm->tokenizer, &ro, diag);
+    if (err) {
+        gal_ids_free(&ids);
+        return err;
+    }
+    asking a = { .reply = reply, .view = view, .diag = diag };
+    answer->cached = gal_lm_shared(c->lm, ids.data, ids.len);
+    err = gal_lm_generate_ids(c->lm, ids.data, ids.len, &o, on_token, &a, &answer->result, diag);
+    if (!err) err = a.err;
+    if (!err) err = gal_reply_end(reply, view->text, view->user, diag);
+    gal_ids_free(&ids);
+    if (err) {
+        gal_reply_free(reply);
+        return err;
+    }
+    gal_reply_free(c->last);
+    c->last = reply;
+    c->used = answer->result.prompt_tokens + answer->result.tokens;
+    answer->incomplete = answer->result.stop != GAL_STOP_EOS && answer->result.stop != GAL_STOP_STRING;
+    gal_buf json = { 0 };
+    err = gal_reply_message(reply, &json, diag);
+    answer->said = !err && says_something(c, json.data);
+    if (answer->said) err = insert(c, c->n, "assistant", json.data, diag);
+    gal_buf_free(&json);
+    return err;
+}
+
+const gal_reply *gal_talk_last(const gal_talk *c) { return c->last; }
+int64_t gal_talk_used(const gal_talk *c) { return c->used; }
