@@ -1,7 +1,7 @@
 #!/bin/sh
 # deps.sh [--ci | --fuzz | --aarch64 | --valgrind | --list]: installs the packages that galerne needs and this machine
 # lacks. Says nothing when none is missing.
-# --ci adds the other compilers and the linters, --fuzz clang with its libFuzzer, --aarch64 the cross compiler and
+# --ci adds the other compilers, the linters and a terminal, --fuzz clang with its libFuzzer, --aarch64 the cross compiler and
 # the emulator of tools/aarch64.sh; --list only prints the packages. SPDX-License-Identifier: Apache-2.0
 set -eu
 
@@ -10,7 +10,7 @@ packages='gcc libc6-dev g++ make cmake pkg-config libjansson-dev libyaml-dev lib
 plplot-driver-cairo libedit-dev libcmocka-dev zlib1g-dev'
 for option; do
     case $option in
-    --ci) packages="$packages clang clang-format clang-tidy cppcheck gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
+    --ci) packages="$packages clang clang-format clang-tidy cppcheck tmux gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
     --fuzz) packages="$packages clang libclang-rt-dev" ;;
     --valgrind) packages="$packages valgrind" ;;
     --aarch64) packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static" ;;
@@ -30,7 +30,7 @@ if ! command -v apt-get >/dev/null 2>&1; then
     missing=
     for tool in cmake pkg-config; do command -v $tool >/dev/null 2>&1 || missing="$missing $tool"; done
     command -v cc >/dev/null 2>&1 || command -v gcc >/dev/null 2>&1 || missing="$missing gcc"
-    for lib in jansson yaml-0.1 sqlite3 libzstd plplot cmocka zlib; do
+    for lib in jansson yaml-0.1 sqlite3 libzstd libpcre2-8 plplot cmocka zlib; do
         pkg-config --exists $lib 2>/dev/null || missing="$missing $lib"
     done
     [ -z "$missing" ] && exit 0

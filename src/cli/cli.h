@@ -83,6 +83,9 @@ void gal_cli_catch_interrupts(void);
 int gal_cli_interrupted(void);       /* how many so far */
 bool gal_cli_wants_stop(void *user); /* whether there was one, for those who ask all the time; user: of no use */
 void gal_cli_reset_interrupts(void);
+/* While it is on, a terminal does not show what is typed: it would stand within what is printed. What is typed is
+ * kept for the next line. Ends with the program, however that ends by a signal. */
+void gal_cli_hush(bool on);
 
 /* From here on reading a mapped file that shrank ends the program with code 3 and a message that names the file. Any
  * other SIGBUS ends it as before. Called once, by main(). */

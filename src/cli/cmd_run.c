@@ -5,7 +5,10 @@
 #include "base/util.h"
 #include "cli/commands.h"
 #include "cli/io.h"
+#include "cli/lines.h"
 #include "cli/profile.h"
+#include "cli/sampling.h"
+#include "cli/screen.h"
 #include "infer/lm.h"
 
 #include <stdlib.h>
@@ -15,6 +18,7 @@
 /* Where tokens go: streamed to standard output, or collected for --json. */
 typedef struct show {
     bool json, text; /* text: there is a vocabulary */
+    bool terminal;   /* which must not obey what a model says */
     gal_buf collected, ids;
     int64_t shown;
     char last; /* byte of text */
@@ -28,7 +32,10 @@ static int on_token(void *user, int32_t id, const char *text, size_t bytes) {
         return s->ids.oom || s->collected.oom;
     }
     if (s->text) {
-        (void)fwrite(text, 1, bytes, stdout);
+        if (s->terminal)
+            gal_cli_print_safe(stdout, GAL_SAFE_TEXT, text, bytes);
+        else
+            (void)fwrite(text, 1, bytes, stdout);
         if (bytes) s->last = text[bytes - 1];
     } else if (id >= 0) {
         printf("%s%d", s->shown++ ? " " : "", id);
@@ -37,35 +44,7 @@ static int on_token(void *user, int32_t id, const char *text, size_t bytes) {
     return ferror(stdout); /* a reader that has gone needs no more */
 }
 
-/* Seeds that --seed takes; JSON readers keep whole numbers of this size exactly. */
-#define SEEDS 9000000000000000u
-
 static double rate(int64_t n, double seconds) { return seconds > 0.0 ? (double)n / seconds : 0.0; }
-
-/* Each number of the sampling and where it is from: a flag, else what the model's makers say, else built in. */
-static void put_sampling(gal_buf *b, const gal_cli *cli, const gal_lm *lm, const gal_sampling *s) {
-    const gal_generation *g = &lm->defaults;
-    const struct {
-        const char *name, *option;
-        double value;
-        bool model;
-    } NUMBERS[] = {
-        { "temperature", gal_cli_given(cli, "greedy") ? "greedy" : "temperature", s->temperature,
-          g->temperature >= 0.0 || g->do_sample == 0 },
-        { "top_k", "top-k", (double)s->top_k, g->top_k >= 0 },
-        { "top_p", "top-p", s->top_p, g->top_p > 0.0 },
-        { "min_p", "min-p", s->min_p, g->min_p >= 0.0 },
-        { "repetition_penalty", "repetition-penalty", s->repetition_penalty, g->repetition_penalty > 0.0 },
-    };
-    gal_buf_puts(b, ", \"sampling\": {");
-    for (size_t i = 0; i < GAL_LEN(NUMBERS); i++)
-        gal_buf_printf(b, "%s\"%s\": {\"value\": %.9g, \"from\": \"%s\"}", i ? ", " : "", NUMBERS[i].name,
-                       NUMBERS[i].value,
-                       gal_cli_given(cli, NUMBERS[i].option) ? "flag"
-                       : NUMBERS[i].model                    ? "model"
-                                                             : "built-in");
-    gal_buf_puts(b, "}");
-}
 
 static void print_json(const gal_cli *cli, const gal_lm *lm, const show *s, const gal_generate_result *r,
                        const gal_sampling *how, const gal_disk_use *disk) {
@@ -81,7 +60,7 @@ static void print_json(const gal_cli *cli, const gal_lm *lm, const show *s, cons
                    gal_stop_reason_name(r->stop));
     gal_buf_printf(&b, ", \"open_s\": %.6f, \"prompt_s\": %.6f, \"generate_s\": %.6f, \"tokens_per_s\": %.3f",
                    lm->open_s, r->prompt_s, r->generate_s, rate(r->tokens, r->generate_s));
-    put_sampling(&b, cli, lm, how);
+    gal_cli_print_sampling(&b, cli, lm, how);
     gal_buf_printf(&b, ", \"disk_read_bytes\": %llu, \"page_faults\": %llu", (unsigned long long)disk->read_bytes,
                    (unsigned long long)disk->faults);
     gal_buf_printf(&b, ", \"seed\": %llu}\n", (unsigned long long)how->seed);
@@ -119,7 +98,9 @@ static void print_statistics(const gal_cli *cli, const gal_lm *lm, const gal_gen
 /* From `count` bytes of text, or, where text is NULL, from as many ids. */
 static gal_err one_prompt(gal_cli *cli, gal_lm *lm, const gal_generate_options *o, const char *text,
                           const int32_t *ids, size_t count) {
-    show s = { .json = cli->json, .text = lm->tokenizer != NULL, .last = '\n' };
+    show s = {
+        .json = cli->json, .text = lm->tokenizer != NULL, .terminal = gal_cli_is_terminal(stdout), .last = '\n'
+    };
     gal_generate_result r = { 0 };
     const gal_disk_use before = gal_disk_used();
     gal_err err = text ? gal_lm_generate(lm, text, count, o, on_token, &s, &r, &cli->diag)
@@ -137,32 +118,17 @@ static gal_err one_prompt(gal_cli *cli, gal_lm *lm, const gal_generate_options *
     return err;
 }
 
-/* $XDG_STATE_HOME/galerne/history or ~/.local/state/galerne/history; NULL when there is no place for it. */
-static const char *history_path(gal_buf *b) {
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    if (state && state[0] == '/') {
-        gal_buf_printf(b, "%s/galerne", state);
-    } else if (home && home[0] == '/') {
-        gal_buf_printf(b, "%s/.local/state/galerne", home);
-    } else {
-        return NULL;
-    }
-    if (b->oom || gal_make_dirs(b->data, NULL)) return NULL;
-    gal_buf_puts(b, "/history");
-    return b->oom ? NULL : b->data;
-}
-
 static gal_err interactive(gal_cli *cli, gal_lm *lm, const gal_generate_options *o) {
     gal_buf path = { 0 };
     gal_lines *lines = NULL;
-    gal_err err = gal_lines_open(&lines, "> ", history_path(&path), &cli->diag);
+    gal_err err = gal_lines_open(&lines, gal_lines_history(&path, "history"), &cli->diag);
     if (!err && !cli->quiet) {
         fprintf(stderr, "Each line is a prompt of its own. Ctrl-C stops the text; at the prompt, Ctrl-C or Ctrl-D "
                         "leaves.\n");
     }
     while (!err) {
         gal_cli_reset_interrupts();
-        const char *line = gal_lines_next(lines);
+        const char *line = gal_lines_next(lines, "> ");
         if (!line || gal_cli_interrupted()) {
             fputc('\n', stderr);
             break;
@@ -178,29 +144,6 @@ static gal_err interactive(gal_cli *cli, gal_lm *lm, const gal_generate_options 
     gal_lines_close(lines);
     gal_buf_free(&path);
     return err;
-}
-
-/* The model's defaults, overridden by what the command line gives. */
-static gal_err generate_options(gal_cli *cli, const gal_lm *lm, gal_generate_options *o, const char **stops) {
-    gal_generate_options_init(o, lm);
-    gal_sampling *s = &o->sampling;
-    if (gal_cli_given(cli, "temperature")) s->temperature = gal_cli_float(cli, "temperature");
-    if (gal_cli_given(cli, "top-k")) s->top_k = gal_cli_int(cli, "top-k");
-    if (gal_cli_given(cli, "top-p")) s->top_p = gal_cli_float(cli, "top-p");
-    if (gal_cli_given(cli, "min-p")) s->min_p = gal_cli_float(cli, "min-p");
-    if (gal_cli_given(cli, "repetition-penalty")) s->repetition_penalty = gal_cli_float(cli, "repetition-penalty");
-    if (gal_cli_given(cli, "greedy")) s->temperature = 0.0;
-    s->seed = (uint64_t)gal_cli_int(cli, "seed");
-    if (!gal_cli_given(cli, "seed")) s->seed = ((uint64_t)gal_unix_time_s() * 1000003u + (uint64_t)getpid()) % SEEDS;
-    if (gal_cli_given(cli, "max-tokens")) o->max_tokens = gal_cli_int(cli, "max-tokens");
-    o->ignore_eos = gal_cli_given(cli, "ignore-eos");
-    o->n_stops = gal_cli_count(cli, "stop");
-    for (size_t i = 0; i < o->n_stops; i++) stops[i] = gal_cli_nth(cli, "stop", i);
-    o->stops = stops;
-    if (o->n_stops && !lm->tokenizer) {
-        return gal_cli_usage(cli, "--stop needs a tokenizer, and %s has none", cli->operands[0]);
-    }
-    return GAL_OK;
 }
 
 static gal_err from_stdin(gal_cli *cli, gal_lm *lm, const gal_generate_options *o) {
@@ -220,7 +163,6 @@ static gal_err check(gal_cli *cli) {
     if (p && !gal_cli_string(cli, "prompt")[0]) {
         return gal_cli_usage(cli, "the prompt is empty; --unprompted lets the model begin by itself");
     }
-    if (gal_cli_count(cli, "stop") > 64) return gal_cli_usage(cli, "--stop: at most 64 strings");
     return GAL_OK;
 }
 
@@ -231,21 +173,9 @@ static gal_err run(gal_cli *cli) {
     bool from_ids = gal_cli_given(cli, "ids");
     if (!err && from_ids) err = gal_cli_ids_option(cli, "ids", &ids);
     gal_lm_options lo;
-    gal_lm_options_init(&lo);
-    lo.device = cli->device;
-    lo.context = gal_cli_int(cli, "context");
-    lo.compute = lo.cache = strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0 ? GAL_BF16 : GAL_F32;
-    lo.eager = gal_cli_given(cli, "eager");
-    lo.exact = gal_cli_given(cli, "exact");
-    lo.no_mmap = gal_cli_given(cli, "no-mmap");
-    lo.layout = gal_cli_string(cli, "layout");
     gal_reading reading = { .cli = cli };
-    lo.progress = gal_cli_show_reading;
-    lo.user = &reading;
     gal_loras loras = { 0 };
-    if (!err) err = gal_cli_loras(cli, &loras);
-    lo.adapters = loras.list;
-    lo.n_adapters = loras.n;
+    if (!err) err = gal_cli_lm_options(cli, &lo, &reading, &loras);
     if (!err) gal_cli_catch_interrupts();
     gal_profile *profile = NULL;
     gal_input inputs[1 + GAL_CLI_LORAS] = { { "model", cli->operands[0] } };
@@ -256,9 +186,9 @@ static gal_err run(gal_cli *cli) {
     if (!err) err = gal_profile_new(&profile, cli);
     if (!err) err = gal_lm_open(&lm, cli->operands[0], &lo, &cli->diag);
     if (!err) lm->dev->watch = gal_profile_watch(profile);
-    const char *stops[64];
+    const char *stops[GAL_CLI_STOPS];
     gal_generate_options o = { 0 };
-    if (!err) err = generate_options(cli, lm, &o, stops);
+    if (!err) err = gal_cli_generate_options(cli, lm, &o, stops);
     if (!err) {
         gal_cli_warn(cli, lm->model);
         lm->stop = gal_cli_wants_stop;
@@ -283,8 +213,6 @@ static gal_err run(gal_cli *cli) {
     return err;
 }
 
-static const char *const DTYPES[] = { "f32", "bf16", NULL };
-
 static const gal_option OPTIONS[] = {
     { .name = "prompt", .letter = 'p', .kind = GAL_V_STRING, .value = "TEXT", .help = "the text to continue" },
     { .name = "ids",
@@ -294,72 +222,8 @@ static const gal_option OPTIONS[] = {
           "token ids to continue instead of a text, used as given; - reads them from standard input. Ids are printed "
           "where the model has no tokenizer" },
     { .name = "unprompted", .help = "begin with the beginning-of-sequence token alone" },
-    { .name = "max-tokens",
-      .kind = GAL_V_INT,
-      .value = "N",
-      .min = 0,
-      .max = 1e9,
-      .help = "at most this many new tokens; the model's own default, or 256" },
-    { .name = "temperature",
-      .kind = GAL_V_FLOAT,
-      .value = "T",
-      .min = 0,
-      .max = 100,
-      .help = "0 takes the most likely token; the model's own default, or 0.7" },
-    { .name = "greedy", .help = "the same as --temperature 0" },
-    { .name = "top-k",
-      .kind = GAL_V_INT,
-      .value = "K",
-      .min = 0,
-      .max = 1e9,
-      .help = "choose among the K most likely tokens; 0: among all" },
-    { .name = "top-p",
-      .kind = GAL_V_FLOAT,
-      .value = "P",
-      .min = 1e-9,
-      .max = 1,
-      .help = "choose among the most likely tokens whose probabilities sum to P; 1: among all" },
-    { .name = "min-p",
-      .kind = GAL_V_FLOAT,
-      .value = "P",
-      .min = 0,
-      .max = 1,
-      .help = "choose among tokens at least P times as likely as the most likely one" },
-    { .name = "repetition-penalty",
-      .kind = GAL_V_FLOAT,
-      .value = "X",
-      .min = 1e-3,
-      .max = 1e3,
-      .help = "make tokens that occurred less likely; 1: do not" },
-    { .name = "seed",
-      .kind = GAL_V_INT,
-      .value = "N",
-      .min = 0,
-      .max = 9e15,
-      .help = "the same seed gives the same text; from the clock if not given" },
-    { .name = "stop", .kind = GAL_V_STRING, .value = "TEXT", .repeat = true, .help = "end before this text" },
-    { .name = "ignore-eos", .help = "go on after the model ends its text" },
-    { .name = "context",
-      .kind = GAL_V_INT,
-      .value = "N",
-      .min = 0,
-      .max = 1e9,
-      .fallback = "0",
-      .help =
-          "most tokens of prompt and text together; 0: the smaller of the model's maximum and what memory allows" },
-    { .name = "dtype",
-      .kind = GAL_V_CHOICE,
-      .value = "TYPE",
-      .choices = DTYPES,
-      .fallback = "f32",
-      .help = "number format of activations, keys and values" },
-    { .name = "exact",
-      .help = "weights in blocks meet activations in f32, whatever --dtype says; else these are rounded to 8 bits "
-              "first" },
-    { .name = "eager", .help = "do not record and replay steps; the text is the same" },
-    { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
-    GAL_LAYOUT_OPTION,
-    GAL_LORA_OPTION,
+    GAL_SAMPLING_OPTIONS,
+    GAL_MODEL_OPTIONS,
     GAL_PROFILE_OPTIONS,
 };
 

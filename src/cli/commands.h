@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 
 extern const gal_command gal_cmd_bench;
+extern const gal_command gal_cmd_chat;
 extern const gal_command gal_cmd_compare;
 extern const gal_command gal_cmd_convert;
 extern const gal_command gal_cmd_help;

@@ -77,12 +77,4 @@ size_t gal_cli_lora_inputs(const gal_loras *l, gal_input *inputs, size_t n);
 /* What a model's files gave rise to: warnings always, notes (of tensors that nobody asked for) unless --quiet. */
 void gal_cli_warn(const gal_cli *cli, const gal_model *m);
 
-/* Lines from a person at a terminal, with editing and history where the build has a library for it. */
-typedef struct gal_lines gal_lines;
-/* history: a file that is read now and written by close, NULL: none. */
-gal_err gal_lines_open(gal_lines **out, const char *prompt, const char *history, gal_diag *diag);
-/* NULL at the end of input or after Ctrl-C; without the newline; valid until the next call. */
-const char *gal_lines_next(gal_lines *l);
-void gal_lines_close(gal_lines *l);
-
 #endif

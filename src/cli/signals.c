@@ -7,13 +7,28 @@
 
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t interrupts;
+static volatile sig_atomic_t interrupts, hushed;
+static struct termios before_hush;
+
+void gal_cli_hush(bool on) {
+    struct termios now;
+    if (on && !hushed && tcgetattr(STDIN_FILENO, &before_hush) == 0) {
+        now = before_hush;
+        now.c_lflag &= ~(tcflag_t)ECHO;
+        hushed = tcsetattr(STDIN_FILENO, TCSANOW, &now) == 0;
+    } else if (!on && hushed) {
+        (void)tcsetattr(STDIN_FILENO, TCSANOW, &before_hush);
+        hushed = 0;
+    }
+}
 
 static void on_interrupt(int signal_number) {
     (void)signal_number;
     if (++interrupts > 1) {
+        gal_cli_hush(false);
         gal_write_abandon();
         _exit(130);
     }
@@ -95,6 +110,7 @@ static void on_bus_error(int signal_number, siginfo_t *info, void *context) {
     add(&l, "\n");
     ssize_t done = write(STDERR_FILENO, l.text, l.n);
     (void)done;
+    gal_cli_hush(false);
     gal_write_abandon();
     if (unfinished[0]) (void)gal_remove_tree(unfinished, NULL);
     _exit(gal_cli_exit_code(GAL_EINPUT));

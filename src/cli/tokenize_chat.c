@@ -1,36 +1,12 @@
 /* tokenize_chat.c - `galerne tokenize --chat`: conversations to ids, and how they look.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "base/util.h"
+#include "cli/screen.h"
 #include "cli/tokenize.h"
 #include "text/chat.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-static bool colours(void) {
-    const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
-    return isatty(STDOUT_FILENO) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
-}
-
-/* A piece for eyes: what a terminal would obey is spelled, bytes that are no character too. */
-static void print_piece(const char *s, size_t n) {
-    for (size_t i = 0; i < n;) {
-        uint32_t cp = 0;
-        int len = gal_utf8_next(s + i, n - i, &cp);
-        if (!len)
-            printf("<%02X>", (uint8_t)s[i++]);
-        else if (cp == '\n')
-            fputs("\\n", stdout);
-        else if (cp < 0x20 || (cp >= 0x7f && cp < 0xa0) || cp == 0x2028 || cp == 0x2029 ||
-                 (cp >= 0x202a && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069))
-            printf("\\u%04x", cp);
-        else
-            (void)fwrite(s + i, 1, (size_t)len, stdout);
-        i += (size_t)len;
-    }
-}
 
 /* A line for each run of one kind, its tokens with a bar between them. */
 static void show(const gal_tokenizer *t, const gal_ids *ids, const gal_chat_spans *spans) {
@@ -43,7 +19,7 @@ static void show(const gal_tokenizer *t, const gal_ids *ids, const gal_chat_span
         [GAL_CHAT_CALL] = { "call", "31" },        [GAL_CHAT_RESULT] = { "result", "94" },
         [GAL_CHAT_LITERAL] = { "template", "90" },
     };
-    const bool colour = colours();
+    const bool colour = gal_cli_colours(stdout);
     for (size_t i = 0; i < spans->len; i++) {
         const gal_chat_span *s = &spans->data[i];
         const size_t end = i + 1 < spans->len ? s[1].begin : ids->len;
@@ -53,7 +29,7 @@ static void show(const gal_tokenizer *t, const gal_ids *ids, const gal_chat_span
             const char *piece = gal_tokenizer_piece(t, ids->data[k], &n);
             if (k > s->begin) fputs(colour ? "\x1b[2m|\x1b[0m" : "|", stdout);
             if (colour) printf("\x1b[%sm", KINDS[s->kind].colour);
-            print_piece(piece, n);
+            gal_cli_print_safe(stdout, GAL_SAFE_LINE, piece, n);
             if (colour) fputs("\x1b[0m", stdout);
         }
         putchar('\n');

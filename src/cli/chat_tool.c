@@ -1,0 +1,219 @@
+/* chat_tool.c - see chat.h. Owns the processes that it starts: none outlives its call. SPDX-License-Identifier:
+ * Apache-2.0 */
+#include "cli/chat.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/util.h"
+#include "text/json_tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- which there are ----------------------------------------------------------------------------------------------
+ */
+
+const gal_chat_tool *gal_chat_toolbox_find(const gal_chat_toolbox *b, const char *name) {
+    for (size_t i = 0; i < b->n; i++)
+        if (strcmp(b->tool[i].name, name) == 0) return &b->tool[i];
+    return NULL;
+}
+
+static bool defined(const gal__value *list, const char *name) {
+    for (const gal__value *v = list ? list->first : NULL; v; v = v->next) {
+        const gal__value *f = v->type == GAL__OBJECT ? gal__member(v, "function") : NULL,
+                         *n = f && f->type == GAL__OBJECT ? gal__member(f, "name") : NULL;
+        if (n && n->type == GAL__STRING && strcmp(n->text.s, name) == 0) return true;
+    }
+    return false;
+}
+
+/* The file's definitions, and a plain one for each program that has none there. */
+static gal_err define(gal_chat_toolbox *b, gal_cli *cli, gal_talk *talk, const gal__value *list) {
+    gal_buf out = { 0 };
+    gal_buf_putc(&out, '[');
+    for (const gal__value *v = list ? list->first : NULL; v; v = v->next) {
+        if (out.len > 1) gal_buf_puts(&out, ", ");
+        gal__tree_print(&out, v);
+    }
+    for (size_t i = 0; i < b->n; i++) {
+        if (defined(list, b->tool[i].name)) continue;
+        if (out.len > 1) gal_buf_puts(&out, ", ");
+        gal_buf_puts(&out, "{\"type\": \"function\", \"function\": {\"name\": ");
+        gal_buf_json(&out, b->tool[i].name, strlen(b->tool[i].name));
+        gal_buf_puts(&out, ", \"description\": \"\", \"parameters\": {\"type\": \"object\", \"properties\": {}}}}");
+    }
+    gal_buf_putc(&out, ']');
+    gal_err err = out.oom ? gal_fail(&cli->diag, GAL_ENOMEM, "no memory for tools")
+                          : gal_talk_tools(talk, out.data, &cli->diag);
+    gal_buf_free(&out);
+    return err;
+}
+
+static gal_err read_definitions(gal_chat_toolbox *b, gal_cli *cli, gal_talk *talk, const char *path) {
+    gal_buf text = { 0 };
+    gal__pool pool;
+    gal__pool_init(&pool);
+    gal__value *tree = NULL;
+    gal_err err = gal_read_file(&text, path, GAL__TREE_BYTES, &cli->diag);
+    if (!err) err = gal__tree_read(&tree, &pool, text.data ? text.data : "", text.len, true, path, &cli->diag);
+    const gal__value *list = tree;
+    if (tree && tree->type == GAL__OBJECT) list = gal__member(tree, "tools");
+    if (!err && (!list || list->type != GAL__ARRAY))
+        err = gal_fail(&cli->diag, GAL_EINPUT, "%s: expected a list of tools, or an object that has one as \"tools\"",
+                       path);
+    if (!err) err = define(b, cli, talk, list);
+    gal__pool_free(&pool);
+    gal_buf_free(&text);
+    return err;
+}
+
+gal_err gal_chat_toolbox_open(gal_chat_toolbox *b, gal_cli *cli, gal_talk *talk) {
+    const char *file = gal_cli_string(cli, "tools");
+    b->timeout_s = gal_cli_float(cli, "tool-timeout");
+    const size_t n = gal_cli_count(cli, "tool");
+    if (n > GAL_CHAT_TOOLS_MOST) return gal_cli_usage(cli, "--tool: at most %d programs", GAL_CHAT_TOOLS_MOST);
+    for (size_t i = 0; i < n; i++) {
+        const char *given = gal_cli_nth(cli, "tool", i), *equals = strchr(given, '=');
+        if (!equals || equals == given || !equals[1])
+            return gal_cli_usage(cli, "--tool: expected NAME=PROGRAM, found %s", given);
+        char *name = gal_strdup(given);
+        if (!name) return gal_fail(&cli->diag, GAL_ENOMEM, "no memory for tools");
+        name[equals - given] = 0;
+        b->tool[b->n++] = (gal_chat_tool){ name, equals + 1 };
+        if (gal_chat_toolbox_find(b, name) != &b->tool[b->n - 1])
+            return gal_cli_usage(cli, "--tool: %s is given twice", name);
+    }
+    if (file) return read_definitions(b, cli, talk, file);
+    return b->n ? define(b, cli, talk, NULL) : GAL_OK;
+}
+
+void gal_chat_toolbox_free(gal_chat_toolbox *b) {
+    for (size_t i = 0; i < b->n; i++) gal_free(b->tool[i].name);
+    b->n = 0;
+}
+
+/* ---- running one --------------------------------------------------------------------------------------------------
+ */
+
+typedef struct child {
+    pid_t pid, group; /* 0: none, or it has ended */
+    int in, out;      /* its standard input and output; -1: closed */
+    const char *left;
+    size_t n_left; /* of its input */
+} child;
+
+static void close_end(int *fd) {
+    if (*fd >= 0) (void)close(*fd);
+    *fd = -1;
+}
+
+/* GAL_EFAIL with the reason. */
+static gal_err start(child *c, const char *program, gal_diag *diag) {
+    int in[2] = { -1, -1 }, out[2] = { -1, -1 };
+    if (pipe(in) || pipe(out) || (c->pid = fork()) < 0) {
+        const int why = errno;
+        for (int i = 0; i < 2; i++) {
+            close_end(&in[i]);
+            close_end(&out[i]);
+        }
+        return gal_fail(diag, GAL_EFAIL, "%s: %s", program, strerror(why));
+    }
+    const int ends[] = { in[0], in[1], out[0], out[1] };
+    for (size_t i = 0; i < GAL_LEN(ends); i++) (void)fcntl(ends[i], F_SETFD, FD_CLOEXEC); /* of later programs, too */
+    if (c->pid == 0) { /* between fork and exec: calls that a signal handler may make, too */
+        (void)setpgid(0, 0);
+        (void)signal(SIGPIPE, SIG_DFL);
+        (void)signal(SIGINT, SIG_DFL);
+        (void)signal(SIGTERM, SIG_DFL);
+        if (dup2(in[0], STDIN_FILENO) >= 0 && dup2(out[1], STDOUT_FILENO) >= 0)
+            (void)execlp(program, program, (char *)NULL);
+        _exit(127);
+    }
+    c->group = c->pid;
+    (void)setpgid(c->group, c->group); /* here too: whoever comes first */
+    (void)close(in[0]);
+    (void)close(out[1]);
+    c->in = in[1];
+    c->out = out[0];
+    (void)fcntl(c->in, F_SETFL, O_NONBLOCK);
+    return GAL_OK;
+}
+
+/* Feeds and reads until its output ends. GAL_EFAIL with the reason it is given up for. */
+static gal_err converse(child *c, double until_s, double timeout_s, gal_buf *result, gal_diag *diag) {
+    char some[4096];
+    while (c->out >= 0) {
+        const double left = until_s - gal_now_s();
+        if (gal_cli_interrupted()) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
+        if (left <= 0.0) return gal_fail(diag, GAL_EFAIL, "no answer within %g s", timeout_s);
+        if (!c->n_left) close_end(&c->in);
+        struct pollfd p[2] = { { .fd = c->out, .events = POLLIN }, { .fd = c->in, .events = POLLOUT } };
+        if (poll(p, c->in >= 0 ? 2 : 1, left < 0.2 ? (int)(left * 1000) + 1 : 200) <= 0) continue;
+        if (c->in >= 0 && p[1].revents) {
+            const ssize_t n = write(c->in, c->left, c->n_left);
+            if (n > 0) {
+                c->left += n;
+                c->n_left -= (size_t)n;
+            } else if (errno != EAGAIN && errno != EINTR) {
+                close_end(&c->in); /* it reads no more, which is its own affair */
+                c->n_left = 0;
+            }
+        }
+        if (!p[0].revents) continue;
+        const ssize_t n = read(c->out, some, sizeof some);
+        if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) close_end(&c->out);
+        if (n > 0) gal_buf_add(result, some, (size_t)n);
+        if (result->oom) return gal_fail(diag, GAL_ENOMEM, "no memory for a tool's result");
+        if (result->len > GAL_TOOL_BYTES)
+            return gal_fail(diag, GAL_EFAIL, "more than %d bytes of output", GAL_TOOL_BYTES);
+    }
+    return GAL_OK;
+}
+
+/* Its end, which may come long after that of its output. */
+static gal_err wait_for(child *c, double until_s, double timeout_s, gal_diag *diag) {
+    int status = 0;
+    pid_t got = 0;
+    while ((got = waitpid(c->pid, &status, WNOHANG)) == 0) {
+        if (gal_cli_interrupted()) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
+        if (gal_now_s() >= until_s) return gal_fail(diag, GAL_EFAIL, "it did not end within %g s", timeout_s);
+        (void)poll(NULL, 0, 5);
+    }
+    c->pid = 0;
+    if (got < 0) return gal_fail(diag, GAL_EFAIL, "%s", strerror(errno));
+    if (WIFSIGNALED(status)) return gal_fail(diag, GAL_EFAIL, "ended by signal %d", WTERMSIG(status));
+    if (WEXITSTATUS(status) == 127) return gal_fail(diag, GAL_EFAIL, "it could not be run (exit code 127)");
+    if (WEXITSTATUS(status)) return gal_fail(diag, GAL_EFAIL, "exit code %d", WEXITSTATUS(status));
+    return GAL_OK;
+}
+
+gal_err gal_chat_tool_run(const gal_chat_toolbox *b, const gal_chat_tool *t, const char *arguments, gal_buf *result,
+                          gal_diag *diag) {
+    child c = { .in = -1, .out = -1, .left = arguments, .n_left = strlen(arguments) };
+    const double until_s = gal_now_s() + b->timeout_s;
+    gal_diag why = { 0 };
+    gal_err err = start(&c, t->program, &why);
+    if (!err) err = converse(&c, until_s, b->timeout_s, result, &why);
+    close_end(&c.in);
+    close_end(&c.out);
+    if (!err) err = wait_for(&c, until_s, b->timeout_s, &why);
+    if (c.group > 0) (void)kill(-c.group, SIGKILL); /* given up, or what it started and left */
+    if (c.pid > 0) (void)waitpid(c.pid, NULL, 0);
+    if (err == GAL_EFAIL) {
+        gal_buf_clear(result);
+        gal_buf_puts(result, "{\"error\": ");
+        gal_buf_json(result, why.text, strlen(why.text));
+        gal_buf_putc(result, '}');
+        err = result->oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a tool's result") : GAL_OK;
+    } else if (err) {
+        (void)gal_fail(diag, err, "%s", why.text);
+    }
+    while (!err && result->len && strchr("\r\n", result->data[result->len - 1])) result->data[--result->len] = 0;
+    return err;
+}

@@ -1,0 +1,20 @@
+/* screen.h - what standard output is: a terminal with colours or not, how wide, and text that it must not obey.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_CLI_SCREEN_H
+#define GAL_CLI_SCREEN_H
+
+#include "base/err.h"
+
+#include <stdio.h>
+
+/* A terminal, NO_COLOR is not set (no-color.org) and TERM is not dumb. */
+bool gal_cli_colours(FILE *out);
+bool gal_cli_is_terminal(FILE *out);
+int gal_cli_width(FILE *out); /* columns now; 80 where nobody knows */
+
+/* Appends text for eyes: newlines and tabs stay (unless line is set), what else a terminal would obey, or would turn
+ * other text around by, is spelled \u001b, bytes that are no character <FF>. */
+typedef enum gal_safe { GAL_SAFE_TEXT, GAL_SAFE_LINE } gal_safe;
+void gal_cli_print_safe(FILE *out, gal_safe how, const char *s, size_t n);
+
+#endif
