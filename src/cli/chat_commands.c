@@ -330,7 +330,7 @@ static gal_err do_help(gal_chat_room *r, const char *text, gal_diag *diag) {
         (void)snprintf(left, sizeof left, "%s %s", COMMANDS[i].name, COMMANDS[i].value);
         gal_chat_note(&r->screen, narrow ? "%s\n    %s" : "%-18s %s", left, COMMANDS[i].help);
     }
-    gal_chat_note(&r->screen, "Several lines: paste them, end a line with \\,\nor put \"\"\" before and after.");
+    gal_chat_note(&r->screen, "Several lines: paste them, end a line\nwith \\ or put \"\"\" before and after.");
     gal_chat_note(&r->screen, "// begins a message with a slash.\nCtrl-C stops an answer.");
     return GAL_OK;
 }

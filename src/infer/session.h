@@ -2,9 +2,8 @@
  *
  * Steps are packed batches of rows of one or more sequences. A step in which every sequence brings one token
  * (decoding) is recorded the first time and replayed from then on, until the cache grows. A request that is refused
- * changes nothing; a step that fails on its way leaves its sequences as they were, or empty where a ring may have lost
- * what it held.
- * SPDX-License-Identifier: Apache-2.0 */
+ * changes nothing; a step that fails on its way leaves its sequences as they were, or empty where a ring may have
+ * lost what it held. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_INFER_SESSION_H
 #define GAL_INFER_SESSION_H
 
