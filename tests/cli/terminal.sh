@@ -38,7 +38,7 @@ answered() { # the count that stands after each answer
 say() { tm send-keys -l "$1"; tm send-keys Enter; }
 
 begin() { # ARGUMENTS
-    tm new-session -d -x 72 -y 50 "env -u NO_COLOR HOME='$dir' '$GALERNE' chat '$MODEL' --temperature 0 --context 60000 $*; echo code \$?; cat"
+    tm new-session -d -x 72 -y 50 "trap : INT; env -u NO_COLOR HOME='$dir' '$GALERNE' chat '$MODEL' --temperature 0 --context 60000 $*; echo code \$?; cat"
     wait_for '/help lists'
 }
 
