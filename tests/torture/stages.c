@@ -1,6 +1,7 @@
 /* stages.c - see stages.h. Each run() frees what it made, succeed or fail, and asserts that an output of a call that
  * failed was not touched. SPDX-License-Identifier: Apache-2.0 */
 #include "stages.h"
+#include "talk.h"
 
 #include "support/check.h"
 
@@ -705,6 +706,8 @@ static void after_tune(gal_err err, bool again) {
     if (!err || (again && born)) same_tuned();
 }
 
+static void prepare_conversation(void) { prepare_talk(folder); }
+
 /* ---- all of them -------------------------------------------------------------------------------------------------
  */
 
@@ -719,6 +722,7 @@ const stage STAGES[] = {
     { "layouts", 60, nothing, run_layouts, nothing_after },
     { "lora", 60, nothing, run_lora, nothing_after },
     { "generate", 60, prepare_speak, speak, after_speak },
+    { "talk", 60, prepare_conversation, run_talk, after_talk },
     { "measure", 60, prepare_speak, measure, after_measure },
     { "save", 60, prepare_save, run_save, after_save },
     { "convert", 120, prepare_convert, run_convert, after_convert },
