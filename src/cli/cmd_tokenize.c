@@ -320,9 +320,11 @@ static const gal_option OPTIONS[] = {
     { .name = "template",
       .kind = GAL_V_STRING,
       .value = "V7",
-      .help =
-          "which of Mistral's templates --chat follows: V1, V2, V3, V7, V11, V13 or V15; without it, what a Tekken "
-          "file says, or the end of a SentencePiece file's name (none: V1)" },
+      .help = "which template --chat follows: one of Mistral's (V1, V2, V3, V7, V11, V13 or V15), jinja (the model's "
+              "own), or "
+              "a file that ends in .jinja; without it, what a Tekken file says, or the end of a SentencePiece file's "
+              "name "
+              "(none: V1), else the model's own" },
     { .name = "show",
       .help = "with --chat: print the tokens themselves, a line for each run of one kind, in colours" },
     { .name = "train", .help = "learn a byte-fallback BPE vocabulary from the text files that are the operands" },

@@ -2,14 +2,14 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/screen.h"
 #include "cli/tokenize.h"
-#include "text/chat.h"
+#include "infer/chat_template.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* A line for each run of one kind, its tokens with a bar between them. */
-static void show(const gal_tokenizer *t, const gal_ids *ids, const gal_chat_spans *spans) {
+static void show(const gal_tokenizer *t, const gal_chat_format *f, const gal_ids *ids, const gal_chat_spans *spans) {
     static const struct {
         const char *name, *colour;
     } KINDS[] = {
@@ -34,15 +34,15 @@ static void show(const gal_tokenizer *t, const gal_ids *ids, const gal_chat_span
         }
         putchar('\n');
     }
-    printf("%zu tokens\n", ids->len);
+    printf("%zu tokens, template %s\n", ids->len, gal_chat_format_name(f));
 }
 
-static gal_err one(gal_cli *cli, const gal_tokenizer *t, int version, const gal_buf *body) {
+static gal_err one(gal_cli *cli, const gal_tokenizer *t, const gal_chat_format *f, const gal_buf *body) {
     gal_ids ids = { 0 };
     gal_chat_spans spans = { 0 };
-    gal_err err = gal_chat_encode(t, version, body->len ? body->data : "", body->len, &ids, &spans, &cli->diag);
+    gal_err err = gal_chat_format_encode(f, t, body->len ? body->data : "", body->len, &ids, &spans, &cli->diag);
     if (!err && gal_cli_given(cli, "show")) {
-        show(t, &ids, &spans);
+        show(t, f, &ids, &spans);
     } else if (!err && gal_cli_given(cli, "count")) {
         printf(cli->json ? "{\"count\": %zu}\n" : "%zu\n", ids.len);
     } else if (!err && cli->json) {
@@ -58,7 +58,7 @@ static gal_err one(gal_cli *cli, const gal_tokenizer *t, int version, const gal_
     return err;
 }
 
-static gal_err lines(gal_cli *cli, const gal_tokenizer *t, int version) {
+static gal_err lines(gal_cli *cli, const gal_tokenizer *t, const gal_chat_format *f) {
     gal_ids ids = { 0 };
     gal_chat_spans spans = { 0 };
     char *line = NULL;
@@ -70,10 +70,10 @@ static gal_err lines(gal_cli *cli, const gal_tokenizer *t, int version) {
     for (ssize_t n; !ferror(stdout) && (n = getline(&line, &room, stdin)) >= 0;) {
         gal_diag why = { 0 };
         ids.len = spans.len = 0;
-        if (gal_chat_encode(t, version, line, (size_t)n, &ids, shows ? &spans : NULL, &why))
+        if (gal_chat_format_encode(f, t, line, (size_t)n, &ids, shows ? &spans : NULL, &why))
             gal_cli_print_line_error(why.text);
         else if (shows)
-            show(t, &ids, &spans);
+            show(t, f, &ids, &spans);
         else
             gal_cli_print_line_ids(&ids);
     }
@@ -85,11 +85,9 @@ static gal_err lines(gal_cli *cli, const gal_tokenizer *t, int version) {
 }
 
 gal_err gal_cli_tokenize_chat(gal_cli *cli, const gal_tokenizer *t, const gal_buf *body) {
-    const char *name = gal_cli_string(cli, "template");
-    const int version = name ? gal_chat_template(name) : gal_chat_version(t, cli->operands[0]);
-    if (!version && !name)
-        return gal_fail(&cli->diag, GAL_EINPUT,
-                        "%s: its vocabulary has no template's tokens; say one with --template", cli->operands[0]);
-    if (!version) return gal_cli_usage(cli, "--template is V1, V2, V3, V7, V11, V13 or V15, not %s", name);
-    return body ? one(cli, t, version, body) : lines(cli, t, version);
+    gal_chat_format *f = NULL;
+    gal_err err = gal_chat_format_open(&f, t, cli->operands[0], gal_cli_string(cli, "template"), &cli->diag);
+    if (!err) err = body ? one(cli, t, f, body) : lines(cli, t, f);
+    gal_chat_format_free(f);
+    return err;
 }

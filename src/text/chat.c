@@ -514,13 +514,44 @@ static int guess(const gal_tokenizer *t) {
     return 0;
 }
 
-int gal_chat_version(const gal_tokenizer *t, const char *path) {
+/* The version of the SentencePiece file that a folder's tokenizer came from; 0: its name says none. */
+static int version_in_folder(const char *dir) {
+    char **names = NULL;
+    size_t count = 0;
+    int best = 0;
+    if (gal_list_dir(dir, &names, &count, NULL)) return 0;
+    for (size_t i = 0; i < count; i++) {
+        char name[32];
+        const char *tail = strncmp(names[i], "tokenizer.model.", 16) == 0 ? names[i] + 16 : "";
+        size_t n = 0;
+        while (tail[n] && tail[n] != 'm' && n < sizeof name - 1) n++;
+        memcpy(name, tail, n);
+        name[n] = 0;
+        best = GAL_MAX(best, gal_chat_template(name));
+    }
+    gal_free_names(names, count);
+    return best;
+}
+
+int gal_chat_guess(const gal_tokenizer *t, const char *path, bool *certain) {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
     char suffix[8] = { 0 };
-    const bool named = !t->bytes_are_text && !gal_is_dir(path) && !(dot && strcmp(dot, ".gguf") == 0);
+    const bool pieces = strcmp(t->kind, "SentencePiece BPE") == 0, folder = gal_is_dir(path);
+    const bool named = pieces && !folder && !(dot && strcmp(dot, ".gguf") == 0);
     for (size_t i = 1; dot && i < sizeof suffix && dot[i] && dot[i] != 'm'; i++) suffix[i - 1] = dot[i];
+    *certain = true;
     if (named) return GAL_MAX(gal_chat_template(suffix), 1);
-    return find_template(t->version) ? t->version : guess(t);
+    if (strcmp(t->kind, "Tekken") == 0 && find_template(t->version)) return t->version;
+    const int in_folder = pieces && folder ? version_in_folder(path) : 0;
+    if (in_folder) return in_folder;
+    const int found = guess(t);
+    *certain = found >= 13; /* the tokens of these no other version has */
+    return found ? found : find_template(t->version) && pieces ? t->version : 0;
+}
+
+int gal_chat_version(const gal_tokenizer *t, const char *path) {
+    bool certain;
+    return gal_chat_guess(t, path, &certain);
 }
 
 gal_err gal_chat_encode(const gal_tokenizer *t, int version, const char *body, size_t n, gal_ids *ids,

@@ -42,6 +42,8 @@ int gal_chat_template(const char *name);
  * SentencePiece file's name ("tokenizer.model.v3"; none: 1). For folders and containers, whose names say nothing,
  * what the vocabulary's control pieces tell; 0: nothing tells. */
 int gal_chat_version(const gal_tokenizer *t, const char *path);
+/* The same, and whether it is sure: a file's version, or control pieces that no other version has. */
+int gal_chat_guess(const gal_tokenizer *t, const char *path, bool *certain);
 
 /* Appends the ids of an OpenAI-style body of n bytes: messages, tools, reasoning_effort and what else
  * docs/chat.md lists. spans NULL: not wanted; otherwise its runs are appended too. GAL_EINPUT with the reason for

@@ -7,6 +7,7 @@
 #include "text/chat_jinja_ids.h"
 
 #include "base/mem.h"
+#include "text/hf.h"
 #include "text/internal.h"
 
 #include <stdlib.h>
@@ -93,7 +94,14 @@ typedef struct writer {
     gal_chat_spans *spans; /* NULL: not wanted */
     gal_diag *diag;
     bool after_control;
+    bool first_only; /* the vocabulary says that a space is put before the first text alone */
 } writer;
+
+static bool says_first_only(const gal_tokenizer *t) {
+    for (size_t i = 0; t->hf && i < t->hf->n_steps; i++)
+        if (t->hf->steps[i].kind == GAL__STEP_SPACES && t->hf->steps[i].scheme == GAL__FIRST) return true;
+    return false;
+}
 
 static gal_err span(writer *w, size_t at, gal_chat_kind kind) {
     gal_chat_spans *s = w->spans;
@@ -118,7 +126,7 @@ static gal_err put_text(writer *w, size_t from, size_t to) {
     const char *s = w->text->s + from;
     const size_t n = to - from, before = w->ids->len;
     if (n == 0) return GAL_OK;
-    const bool spaced = !w->after_control || s[0] != ' ';
+    const bool spaced = !w->after_control || (s[0] != ' ' && !w->first_only);
     gal_err err = gal_encode(w->t, w->scratch, s, n, spaced ? 0 : (unsigned)GAL_ENCODE_CONTINUES, w->ids, w->diag);
     size_t at = from;
     bool prefix = spaced && gal_tokenizer_adds_space(w->t);
@@ -181,7 +189,12 @@ gal_err gal__jinja_ids(const gal_tokenizer *t, const gal__jtext *text, gal_ids *
     pieces p;
     gal_ids own = { 0 };
     gal_chat_spans own_spans = { 0 };
-    writer w = { .t = t, .text = text, .ids = &own, .spans = spans ? &own_spans : NULL, .diag = diag };
+    writer w = { .t = t,
+                 .text = text,
+                 .ids = &own,
+                 .spans = spans ? &own_spans : NULL,
+                 .diag = diag,
+                 .first_only = says_first_only(t) };
     gal_err err = collect(&p, t, diag);
     if (!err) err = gal_token_scratch_new(&w.scratch, t, diag);
     if (!err) err = write_all(&w, &p);

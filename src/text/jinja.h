@@ -24,7 +24,7 @@ enum {
     GAL__JINJA_STEPS = 1000000,
     GAL__JINJA_TEXT = 1 << 24,   /* bytes of any one text, the output included */
     GAL__JINJA_MEMORY = 1 << 28, /* bytes of all values made */
-    GAL__JINJA_WORK = 1 << 29,   /* bytes copied, compared and searched */
+    GAL__JINJA_WORK = 1 << 28,   /* bytes copied, compared and searched */
     GAL__JINJA_RANGE = 100000    /* as jinja2's sandbox has it */
 };
 

@@ -282,7 +282,13 @@ static gal__jv real_numbers(gal__jinja *j, gal__jop op, double a, double b) {
 static gal__jv repeat(gal__jinja *j, gal__jv v, int64_t times) {
     gal__jout o = { 0 };
     if (v.kind == GAL__J_TEXT) {
-        for (int64_t i = 0; i < times && v.text->n && gal__j_work(j, 16); i++) gal__j_put_text(j, &o, v.text);
+        if (times > GAL__JINJA_TEXT && v.text->n) times = GAL__JINJA_TEXT + 1; /* too long in any case */
+        const size_t all = times > 0 ? (size_t)times * v.text->n : 0;
+        if (all) gal__j_put_text(j, &o, v.text);
+        while (o.n < all && !j->err) { /* what is there once more; the pool keeps it while it grows */
+            const gal__jtext part = { o.s, GAL_MIN(o.n, all - o.n), o.from, o.origin };
+            gal__j_put_text(j, &o, &part);
+        }
         return gal__j_built(j, &o);
     }
     gal__jseq *out = gal__j_new_seq(j, v.seq->kind, 0);

@@ -75,13 +75,13 @@ gal__jv gal__j_strip(gal__jinja *j, const gal__jtext *t, gal__jv chars, bool lef
     uint32_t cp = 0;
     while (left && from < to && !j->err) {
         const int m = gal_utf8_next(t->s + from, to - from, &cp);
-        looked += set ? set->n + 4 : 1;
+        looked += set ? 4 * set->n + 8 : 4;
         if (!m || !(set ? among(set, cp) : gal__j_white(cp)) || looked > GAL__JINJA_WORK) break;
         from += (size_t)m;
     }
     while (right && from < to && !j->err) {
         const size_t m = last_char(t->s + from, to - from, &cp);
-        looked += set ? set->n + 4 : 1;
+        looked += set ? 4 * set->n + 8 : 4;
         if (!(set ? among(set, cp) : gal__j_white(cp)) || looked > GAL__JINJA_WORK) break;
         to -= m;
     }
@@ -201,7 +201,7 @@ static gal__jv m_splitlines(gal__jinja *j, gal__jv s, const gal__jv *a) {
     const gal__jtext *t = s.text;
     const bool keep = gal__j_truth(a[0]);
     gal__jseq *out = gal__j_new_seq(j, GAL__S_LIST, 0);
-    if (!out || !gal__j_work(j, t->n)) return gal__j_undefined(NULL);
+    if (!out || !gal__j_work(j, 8 * t->n)) return gal__j_undefined(NULL);
     size_t from = 0;
     for (size_t i = 0; i < t->n && !j->err;) {
         const size_t m = line_end(t->s + i, t->n - i);
@@ -312,7 +312,7 @@ static gal__jv m_join(gal__jinja *j, gal__jv s, const gal__jv *a) {
 
 static gal__jv prefix(gal__jinja *j, gal__jv s, gal__jv a, bool end) {
     const gal__jtext *t = s.text, *p = text_arg(j, a, end ? "removesuffix" : "removeprefix");
-    const bool fits_it = p->n && p->n <= t->n && memcmp(t->s + (end ? t->n - p->n : 0), p->s, p->n) == 0;
+    const bool fits_it = p->n && p->n <= t->n && gal__j_work(j, p->n) && memcmp(t->s + (end ? t->n - p->n : 0), p->s, p->n) == 0;
     return fits_it ? gal__j_cut(j, t, end ? 0 : p->n, t->n - p->n) : s;
 }
 
@@ -337,8 +337,8 @@ static gal__jv m_capitalize(gal__jinja *j, gal__jv s, const gal__jv *a) {
 
 static gal__jv m_isdigit(gal__jinja *j, gal__jv s, const gal__jv *a) {
     (void)a;
-    bool all = s.text->n > 0;
-    for (size_t i = 0; i < s.text->n; i++) {
+    bool all = s.text->n > 0 && gal__j_work(j, 2 * s.text->n);
+    for (size_t i = 0; i < s.text->n && all; i++) {
         if ((uint8_t)s.text->s[i] >= 0x80) return gal__j_fail(j, "isdigit: letters beyond ASCII are not supported");
         all = all && s.text->s[i] >= '0' && s.text->s[i] <= '9';
     }

@@ -154,6 +154,7 @@ const gal__jtext *gal__j_str(gal__jinja *j, gal__jv v) {
 static void json_text(gal__jinja *j, gal__jout *o, const gal__jtext *t, bool ascii) {
     static const char FROM[] = "\"\\\n\r\t\f\b", TO[] = "\"\\nrtfb";
     size_t start = 0;
+    (void)gal__j_work(j, 2 * t->n);
     gal__j_puts(j, o, "\"");
     for (size_t i = 0; i < t->n && !j->err;) {
         const uint8_t c = (uint8_t)t->s[i];

@@ -262,7 +262,7 @@ static uint32_t hash_of(gal__jinja *j, gal__jv key) {
     switch ((int)key.kind) {
     case GAL__J_TEXT:
     case GAL__J_BIG:
-        (void)gal__j_work(j, key.text->n / 4);
+        (void)gal__j_work(j, 2 * key.text->n);
         return hash_bytes(key.text->s, key.text->n);
     case GAL__J_BOOL:
         return key.truth;

@@ -1,0 +1,218 @@
+/* chat_template.c - see chat_template.h. SPDX-License-Identifier: Apache-2.0 */
+#include "infer/chat_template.h"
+
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/util.h"
+#include "formats/gguf.h"
+#include "infer/lm.h"
+#include "text/json_tree.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { NAME_ROOM = 160, MOST_BYTES = 1 << 26 };
+
+struct gal_chat_format {
+    int version;
+    gal_buf source, tools; /* the templates; tools: the one for bodies with tools, empty: none of its own */
+    char name[NAME_ROOM];  /* what is shown */
+    char where[NAME_ROOM]; /* for messages of the template */
+};
+
+/* ---- where a model has its template -------------------------------------------------------------------------------
+ */
+
+static gal_err keep(gal_chat_format *f, gal_buf *at, const char *s, size_t n, const char *file, const char *key,
+                    gal_diag *diag) {
+    gal_buf_clear(at);
+    gal_buf_add(at, s, n);
+    if (at->oom) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for its template", file);
+    (void)snprintf(f->name, sizeof f->name, "jinja (%.100s)", key);
+    (void)snprintf(f->where, sizeof f->where, "%.150s", key);
+    return GAL_OK;
+}
+
+/* "chat_template" as a string, or a list of {"name", "template"}: "default" and "tool_use" are taken. */
+static gal_err from_json(gal_chat_format *f, const char *path, const char *file, gal_diag *diag) {
+    gal_buf text = { 0 };
+    gal__pool pool;
+    gal__value *v = NULL;
+    gal__pool_init(&pool);
+    gal_err err = gal_read_file(&text, path, MOST_BYTES, diag);
+    if (!err) err = gal__tree_read(&v, &pool, text.data ? text.data : "", text.len, true, path, diag);
+    const gal__value *t = err ? NULL : gal__member(v, "chat_template");
+    if (t && t->type == GAL__STRING) {
+        err = keep(f, &f->source, t->text.s, t->text.n, path, file, diag);
+    } else if (t && t->type == GAL__ARRAY) {
+        for (const gal__value *e = t->first; e && !err; e = e->next) {
+            const gal__value *name = gal__member(e, "name"), *source = gal__member(e, "template");
+            if (!name || name->type != GAL__STRING || !source || source->type != GAL__STRING)
+                err = gal_fail(diag, GAL_EINPUT, "%s: chat_template: expected objects with name and template", path);
+            else if (gal__is(name->text, "default"))
+                err = keep(f, &f->source, source->text.s, source->text.n, path, file, diag);
+            else if (gal__is(name->text, "tool_use"))
+                err = keep(f, &f->tools, source->text.s, source->text.n, path, file, diag);
+        }
+    } else if (t && t->type != GAL__NULL) {
+        err = gal_fail(diag, GAL_EINPUT, "%s: chat_template: expected a string or an array, found %s", path,
+                       gal__type_name(t));
+    }
+    gal__pool_free(&pool);
+    gal_buf_free(&text);
+    return err;
+}
+
+static gal_err from_folder(gal_chat_format *f, const char *dir, gal_diag *diag) {
+    static const char *const FILES[] = { "chat_template.jinja", "chat_template.json", "tokenizer_config.json" };
+    gal_buf path = { 0 };
+    gal_err err = GAL_OK;
+    for (size_t i = 0; i < GAL_LEN(FILES) && !err && !f->source.len; i++) {
+        if (!gal_path_join(&path, dir, FILES[i])) {
+            err = gal_fail(diag, GAL_ENOMEM, "no memory for a path");
+        } else if (gal_is_file(path.data) && i > 0) {
+            err = from_json(f, path.data, FILES[i], diag);
+        } else if (gal_is_file(path.data)) {
+            gal_buf text = { 0 };
+            err = gal_read_file(&text, path.data, MOST_BYTES, diag);
+            if (!err) err = keep(f, &f->source, text.data ? text.data : "", text.len, path.data, FILES[i], diag);
+            gal_buf_free(&text);
+        }
+    }
+    gal_buf_free(&path);
+    return err;
+}
+
+static gal_err from_gguf(gal_chat_format *f, const char *path, gal_diag *diag) {
+    static const char KEY[] = "tokenizer.chat_template", TOOLS[] = "tokenizer.chat_template.tool_use";
+    gal_gguf *g = NULL;
+    const char *s = NULL;
+    size_t n = 0;
+    bool found = false;
+    gal_err err = gal_gguf_open(&g, path, diag);
+    if (!err) err = gal_gguf_string(g, TOOLS, &s, &n, &found, diag);
+    if (!err && found) err = keep(f, &f->tools, s, n, path, TOOLS, diag);
+    found = false;
+    if (!err) err = gal_gguf_string(g, KEY, &s, &n, &found, diag);
+    if (!err && found) err = keep(f, &f->source, s, n, path, KEY, diag);
+    gal_gguf_close(g);
+    return err;
+}
+
+/* The folder or file that a path means, as gal_lm_load() has it: a run directory stands for its newest checkpoint. */
+static gal_err own_template(gal_chat_format *f, const char *path, gal_diag *diag) {
+    if (gal_is_gguf(path)) return from_gguf(f, path, diag);
+    if (!gal_is_dir(path)) { /* a vocabulary's file: what lies beside it is of the same model */
+        const char *slash = strrchr(path, '/');
+        gal_buf dir = { 0 };
+        gal_buf_add(&dir, slash ? path : ".", slash ? (size_t)(slash - path) + (slash == path) : 1);
+        gal_err err = dir.oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a path") : from_folder(f, dir.data, diag);
+        gal_buf_free(&dir);
+        return err;
+    }
+    gal_err err = from_folder(f, path, diag);
+    if (err || f->source.len) return err;
+    gal_buf dir = { 0 };
+    gal_tokenizer *t = NULL;
+    if (!gal_lm_load(NULL, &t, NULL, &dir, path, NULL) && dir.len && strcmp(dir.data, path) != 0)
+        err = gal_is_gguf(dir.data) ? from_gguf(f, dir.data, diag) : from_folder(f, dir.data, diag);
+    gal_tokenizer_free(t);
+    gal_buf_free(&dir);
+    return err;
+}
+
+/* ---- choosing -----------------------------------------------------------------------------------------------------
+ */
+
+static gal_err native(gal_chat_format *f, int version) {
+    f->version = version;
+    (void)snprintf(f->name, sizeof f->name, "V%d", version);
+    return GAL_OK;
+}
+
+static gal_err from_file(gal_chat_format *f, const char *path, gal_diag *diag) {
+    gal_buf text = { 0 };
+    gal_err err = gal_read_file(&text, path, MOST_BYTES, diag);
+    if (!err) err = keep(f, &f->source, text.data ? text.data : "", text.len, path, path, diag);
+    gal_buf_free(&text);
+    return err;
+}
+
+static gal_err choose(gal_chat_format *f, const gal_tokenizer *t, const char *path, const char *wanted,
+                      gal_diag *diag) {
+    const size_t n = wanted ? strlen(wanted) : 0;
+    if (n > 6 && strcmp(wanted + n - 6, ".jinja") == 0) return from_file(f, wanted, diag);
+    if (wanted && strcmp(wanted, "jinja") != 0) {
+        const int v = gal_chat_template(wanted);
+        return v ? native(f, v)
+                 : gal_fail(
+                       diag, GAL_EUSAGE,
+                       "--template is V1, V2, V3, V7, V11, V13 or V15, jinja, or a file that ends in .jinja, not "
+                       "%s",
+                       wanted);
+    }
+    bool certain = false;
+    const int guess = gal_chat_guess(t, path, &certain);
+    if (!wanted && guess && certain) return native(f, guess);
+    gal_err err = own_template(f, path, diag);
+    if (err || f->source.len) return err;
+    if (f->tools.len) { /* of tools alone */
+        f->source = f->tools;
+        f->tools = (gal_buf){ 0 };
+        return GAL_OK;
+    }
+    if (!wanted && guess) return native(f, guess);
+    if (wanted) return gal_fail(diag, GAL_EINPUT, "%s: no Jinja template here", path);
+    return gal_fail(diag, GAL_EINPUT,
+                    "%s: its vocabulary has no template's tokens and no Jinja template; say one with --template",
+                    path);
+}
+
+gal_err gal_chat_format_open(gal_chat_format **out, const gal_tokenizer *t, const char *path, const char *wanted,
+                             gal_diag *diag) {
+    gal_chat_format *f = gal_alloc(sizeof *f);
+    if (!f) return gal_fail(diag, GAL_ENOMEM, "no memory for a template");
+    gal_err err = choose(f, t, path, wanted, diag);
+    if (err) {
+        gal_chat_format_free(f);
+        return err;
+    }
+    *out = f;
+    return GAL_OK;
+}
+
+void gal_chat_format_free(gal_chat_format *f) {
+    if (!f) return;
+    gal_buf_free(&f->source);
+    gal_buf_free(&f->tools);
+    gal_free(f);
+}
+
+const char *gal_chat_format_name(const gal_chat_format *f) { return f->name; }
+int gal_chat_format_version(const gal_chat_format *f) { return f->version; }
+
+/* Whether a body has tools; one that cannot be read has none, and is refused afterwards. */
+static bool has_tools(const char *body, size_t n) {
+    gal__pool pool;
+    gal__value *v = NULL;
+    gal__pool_init(&pool);
+    gal_err err = gal__tree_read(&v, &pool, body, n, true, "body", NULL);
+    const gal__value *tools = err ? NULL : gal__member(v, "tools");
+    const bool has = tools && tools->type == GAL__ARRAY && tools->count > 0;
+    gal__pool_free(&pool);
+    return has;
+}
+
+gal_err gal_chat_format_encode(const gal_chat_format *f, const gal_tokenizer *t, const char *body, size_t n,
+                               gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
+    if (f->version) return gal_chat_encode(t, f->version, body, n, ids, spans, diag);
+    const gal_buf *source = f->tools.len && has_tools(body, n) ? &f->tools : &f->source;
+    const time_t now = (time_t)gal_unix_time_s();
+    struct tm local = { 0 };
+    (void)localtime_r(&now, &local);
+    const gal_chat_jinja how = {
+        .source = source->data ? source->data : "", .n = source->len, .name = f->where, .now = &local
+    };
+    return gal_chat_render(t, &how, body, n, ids, spans, diag);
+}
