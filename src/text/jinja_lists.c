@@ -285,7 +285,7 @@ static gal__jv pick(gal__jinja *j, const char *what, gal__jv v, const gal__jargs
     if (attribute && !a->n) return gal__j_fail(j, "%s: expected an attribute's name", what);
     const size_t skip = GAL_MIN(a->n, (size_t)attribute + 1);
     const char *name = a->n > (size_t)attribute ? named(j, a->pos[attribute], what) : NULL;
-    rest.pos += skip;
+    if (skip) rest.pos += skip;
     rest.n -= skip;
     gal__jseq *out = gal__j_new_seq(j, GAL__S_GENERATOR, 0);
     const gal__jseq *s = gal__j_truth(v) ? gal__j_iterate(j, v) : NULL;
