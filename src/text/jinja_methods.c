@@ -312,7 +312,8 @@ static gal__jv m_join(gal__jinja *j, gal__jv s, const gal__jv *a) {
 
 static gal__jv prefix(gal__jinja *j, gal__jv s, gal__jv a, bool end) {
     const gal__jtext *t = s.text, *p = text_arg(j, a, end ? "removesuffix" : "removeprefix");
-    const bool fits_it = p->n && p->n <= t->n && gal__j_work(j, p->n) && memcmp(t->s + (end ? t->n - p->n : 0), p->s, p->n) == 0;
+    const bool fits_it = p->n && p->n <= t->n && gal__j_work(j, p->n) &&
+                         memcmp(t->s + (end ? t->n - p->n : 0), p->s, p->n) == 0;
     return fits_it ? gal__j_cut(j, t, end ? 0 : p->n, t->n - p->n) : s;
 }
 
