@@ -5,6 +5,7 @@
 #include "support/test.h"
 #include "text/chat_jinja.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define GOLDEN "tests/golden/text/"
@@ -197,12 +198,68 @@ static void bodies(void **state) {
     gal_tokenizer_free(t);
 }
 
+typedef struct counted {
+    size_t calls, fail_at, held;
+} counted;
+
+static void *fail_one(void *user, void *ptr, size_t old_bytes, size_t bytes) {
+    counted *c = user;
+    if (bytes == 0) {
+        c->held -= ptr != NULL;
+        free(ptr);
+        return NULL;
+    }
+    if (++c->calls == c->fail_at) return NULL;
+    c->held += ptr == NULL;
+    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    assert_non_null(p);
+    memset(p, 0, bytes);
+    if (ptr) memcpy(p, ptr, GAL_MIN(old_bytes, bytes));
+    free(ptr);
+    return p;
+}
+
+/* Each allocation fails in turn: no memory is what is said, nothing is held, and ids are as they were. */
+static void starved(void **state) {
+    (void)state;
+    static const char SOURCE[] = "{% set ns = namespace(x=[]) %}{% macro f(y) %}{{ y | upper }}{% endmacro %}{% for "
+                                 "i in range(3000) %}{% set ns.x = "
+                                 "[i ~ 'a'] %}{% endfor %}{% for m in messages %}[INST]{{ f(m.content * 20000)[:40] "
+                                 "}}{{ m | tojson }}[/INST]{% "
+                                 "endfor %}{{ dict(a=1) | dictsort }}{{ ns.x | sort | map('trim') | list }}";
+    static const char BODY[] =
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"abc\"}, {\"role\": \"assistant\", \"content\": "
+        "\"b\", \"reasoning\": \"r\", \"prefix\": false}]}";
+    gal_err err = GAL_ENOMEM;
+    for (size_t at = 1; err; at++) {
+        counted c = { 0 };
+        gal_set_alloc_hook(fail_one, &c);
+        gal_tokenizer *t = open_one(GOLDEN "chat.json");
+        const size_t held = c.held;
+        c.calls = 0;
+        c.fail_at = at;
+        gal_ids ids = { 0 };
+        gal_chat_spans spans = { 0 };
+        gal_diag why = { 0 };
+        const gal_chat_jinja how = { .source = SOURCE, .n = sizeof SOURCE - 1 };
+        err = gal_chat_render(t, &how, BODY, sizeof BODY - 1, &ids, &spans, &why);
+        if (err && (err != GAL_ENOMEM || ids.len || spans.len)) fail_msg("allocation %zu: %s", at, why.text);
+        gal_ids_free(&ids);
+        gal_chat_spans_free(&spans);
+        assert_int_equal(c.held, held);
+        c.fail_at = 0;
+        gal_tokenizer_free(t);
+        assert_int_equal(c.held, 0);
+        gal_set_alloc_hook(NULL, NULL);
+        assert_true(at < 1000);
+        if (!err) assert_true(at > 20);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(natives),
-        cmocka_unit_test(provenance),
-        cmocka_unit_test(beginnings),
-        cmocka_unit_test(bodies),
+        cmocka_unit_test(natives), cmocka_unit_test(provenance), cmocka_unit_test(beginnings),
+        cmocka_unit_test(bodies),  cmocka_unit_test(starved),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
