@@ -86,6 +86,7 @@ gal_err gal_chat_answer(gal_chat_room *r);
 /* Lines until the end of input. */
 gal_err gal_chat_loop(gal_chat_room *r);
 /* chat_commands.c   A line that begins with a slash. *leave: it was the last. */
+const char *gal_chat_command_name(size_t i); /* NULL after the last */
 gal_err gal_chat_command(gal_chat_room *r, const char *line, bool *leave);
 /* --load and /load: the conversation of a file and, if there is one that fits, the cache beside it. */
 gal_err gal_chat_load(gal_chat_room *r, const char *path, gal_diag *diag);

@@ -335,6 +335,8 @@ static gal_err do_help(gal_chat_room *r, const char *text, gal_diag *diag) {
     return GAL_OK;
 }
 
+const char *gal_chat_command_name(size_t i) { return i < GAL_LEN(COMMANDS) ? COMMANDS[i].name : NULL; }
+
 gal_err gal_chat_command(gal_chat_room *r, const char *line, bool *leave) {
     char name[32];
     gal_diag why = { 0 };

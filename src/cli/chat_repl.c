@@ -149,7 +149,7 @@ gal_err gal_chat_answer(gal_chat_room *r) {
         take_back(r, "stopped");
     } else {
         fprintf(stderr, "galerne: %s\n", cli->diag.text);
-        take_back(r, "no answer");
+        take_back(r, err == GAL_ENOMEM ? "no answer; /set when_full drop lets the oldest messages go" : "no answer");
     }
     cli->diag = (gal_diag){ 0 };
     return GAL_OK;

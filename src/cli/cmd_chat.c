@@ -58,6 +58,7 @@ static gal_err talk(gal_chat_room *r) {
     }
     gal_buf history = { 0 };
     gal_err err = gal_lines_open(&r->lines, gal_lines_history(&history, "chat-history"), &cli->diag);
+    if (!err) gal_lines_complete(r->lines, gal_chat_command_name);
     if (!err && gal_lines_terminal(r->lines) && !cli->quiet)
         gal_chat_note(&r->screen, "%s, template %s, %lld tokens of context. /help lists commands.", cli->operands[0],
                       gal_talk_template_name(r->talk), (long long)gal_engine_context(r->lm->engine));

@@ -34,6 +34,7 @@ struct gal_lines {
     size_t room;
     gal_buf text, message;
     bool terminal, had_text;
+    const char *(*word)(size_t i); /* that Tab completes; NULL: none */
     paste *pastes;
     size_t n_pastes, pastes_cap;
     gal_buf ahead; /* bytes that were read and belong to the editor */
@@ -144,6 +145,32 @@ static int next_character(EditLine *edit, wchar_t *out) {
     }
 }
 
+/* Tab: as much of a word as all that begin so have in common. */
+static unsigned char complete(EditLine *edit, int key) {
+    const gal_lines *l = lines_of(edit);
+    const LineInfo *info = el_line(edit);
+    const size_t typed = (size_t)(info->cursor - info->buffer);
+    const char *first = NULL;
+    size_t common = 0, found = 0;
+    (void)key;
+    for (size_t i = 0; l->word && l->word(i); i++) {
+        const char *w = l->word(i);
+        if (!typed || strncmp(w, info->buffer, typed) != 0) continue;
+        if (!found++) {
+            first = w;
+            common = strlen(w);
+        }
+        while (strncmp(first, w, common) != 0) common--;
+    }
+    if (!found || common < typed) return CC_ERROR;
+    gal_buf more = { 0 };
+    gal_buf_add(&more, first + typed, common - typed);
+    if (found == 1) gal_buf_putc(&more, ' ');
+    const bool good = more.len && !more.oom && el_insertstr(edit, more.data) == 0;
+    gal_buf_free(&more);
+    return good ? CC_REFRESH : CC_ERROR;
+}
+
 static void ask_for_pastes(const gal_lines *l, bool on) {
     const char *term = getenv("TERM");
     if (l->terminal && isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0)
@@ -166,6 +193,8 @@ static void open_editor(gal_lines *l) {
     (void)el_set(l->edit, EL_EDITOR, "emacs");
     (void)el_set(l->edit, EL_HIST, history, l->history);
     (void)el_set(l->edit, EL_GETCFN, next_character);
+    (void)el_set(l->edit, EL_ADDFN, "galerne-complete", "Complete a command", complete);
+    (void)el_set(l->edit, EL_BIND, "^I", "galerne-complete", NULL);
     (void)el_source(l->edit, NULL); /* ~/.editrc, if there is one */
 }
 #endif
@@ -195,6 +224,8 @@ gal_err gal_lines_open(gal_lines **out, const char *history, gal_diag *diag) {
     *out = l;
     return GAL_OK;
 }
+
+void gal_lines_complete(gal_lines *l, const char *(*word)(size_t i)) { l->word = word; }
 
 bool gal_lines_terminal(const gal_lines *l) { return l->terminal; }
 bool gal_lines_had_text(const gal_lines *l) { return l->had_text; }

@@ -13,6 +13,8 @@ gal_err gal_lines_open(gal_lines **out, const char *history, gal_diag *diag);
  */
 const char *gal_lines_history(gal_buf *b, const char *name);
 void gal_lines_close(gal_lines *l);
+/* Words that Tab completes at the beginning of a line: word(i), NULL after the last. */
+void gal_lines_complete(gal_lines *l, const char *(*word)(size_t i));
 bool gal_lines_terminal(const gal_lines *l);
 
 /* NULL at the end of input or after Ctrl-C; without the newline; valid until the next call. The prompt is shown at a

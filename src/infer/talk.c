@@ -161,8 +161,27 @@ static gal_err replace(char **at, const char *s, gal_diag *diag) {
     return GAL_OK;
 }
 
-gal_err gal_talk_tools(gal_talk *c, const char *tools, gal_diag *diag) { return replace(&c->tools, tools, diag); }
-gal_err gal_talk_effort(gal_talk *c, const char *effort, gal_diag *diag) { return replace(&c->effort, effort, diag); }
+/* Takes the place of *at if the template takes it, with any question. */
+static gal_err try_out(gal_talk *c, char **at, const char *s, gal_diag *diag) {
+    char *copy = s ? gal_strdup(s) : NULL, *old = *at;
+    if (s && !copy) return no_memory(diag);
+    *at = copy;
+    gal_talk probe = { .lm = c->lm, .version = c->version, .tools = c->tools, .effort = c->effort };
+    gal_ids ids = { 0 };
+    gal_err err = insert_text(&probe, 0, "user", "a", 1, diag);
+    if (!err) err = gal_talk_ids(&probe, &ids, NULL, diag);
+    gal_talk_cut(&probe, 0);
+    gal_free(probe.messages);
+    gal_ids_free(&ids);
+    if (err) *at = old;
+    gal_free(err ? copy : old);
+    return err;
+}
+
+gal_err gal_talk_tools(gal_talk *c, const char *tools, gal_diag *diag) { return try_out(c, &c->tools, tools, diag); }
+gal_err gal_talk_effort(gal_talk *c, const char *effort, gal_diag *diag) {
+    return try_out(c, &c->effort, effort, diag);
+}
 const char *gal_talk_get_tools(const gal_talk *c) { return c->tools; }
 
 /* ---- reading and printing -----------------------------------------------------------------------------------------
@@ -176,6 +195,21 @@ static gal_err print_value(char **at, const gal__value *v, gal_diag *diag) {
     return err;
 }
 
+/* Without members that say nothing, which other programs write ("refusal": null, "annotations": []). */
+static void print_message(gal_buf *b, const gal__value *v, const char *role) {
+    gal_buf_puts(b, "{\"role\": ");
+    gal_buf_json(b, role, strlen(role));
+    for (const gal__value *m = v->first; m; m = m->next) {
+        const bool empty = m->type == GAL__NULL || (m->type == GAL__ARRAY && !m->count);
+        if (gal__is(m->key, "role") || (empty && !gal__is(m->key, "content"))) continue;
+        gal_buf_puts(b, ", ");
+        gal__print_string(b, m->key);
+        gal_buf_puts(b, ": ");
+        gal__tree_print(b, m);
+    }
+    gal_buf_putc(b, '}');
+}
+
 static gal_err read_messages(gal_talk *into, const gal__value *list, const char *name, gal_diag *diag) {
     size_t i = 0;
     gal_err err = GAL_OK;
@@ -184,8 +218,9 @@ static gal_err read_messages(gal_talk *into, const gal__value *list, const char 
         if (!role || role->type != GAL__STRING)
             return gal_fail(diag, GAL_EINPUT, "%s: messages[%zu]: expected an object with a role", name, i);
         gal_buf b = { 0 };
-        gal__tree_print(&b, v);
-        err = b.oom ? no_memory(diag) : insert(into, into->n, role->text.s, b.data, diag);
+        const char *name_of_role = strcmp(role->text.s, "developer") == 0 ? "system" : role->text.s;
+        print_message(&b, v, name_of_role);
+        err = b.oom ? no_memory(diag) : insert(into, into->n, name_of_role, b.data, diag);
         gal_buf_free(&b);
     }
     return err;

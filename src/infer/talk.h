@@ -39,13 +39,15 @@ void gal_talk_cut(gal_talk *c, size_t count); /* forgets all messages but the fi
 bool gal_talk_undo(gal_talk *c);
 /* Replaces the system messages at the beginning; NULL: none. */
 gal_err gal_talk_system(gal_talk *c, const char *text, size_t n, gal_diag *diag);
-/* tools: a JSON array as bodies have it, or NULL; effort: reasoning_effort, or NULL. Copied. */
+/* tools: a JSON array as bodies have it, or NULL; effort: reasoning_effort, or NULL. Copied. GAL_EINPUT for what the
+ * template refuses; nothing changes then. */
 gal_err gal_talk_tools(gal_talk *c, const char *tools, gal_diag *diag);
 gal_err gal_talk_effort(gal_talk *c, const char *effort, gal_diag *diag);
 const char *gal_talk_get_tools(const gal_talk *c); /* JSON, or NULL */
 
 /* Replaces everything by a body: an object with messages and, maybe, tools and reasoning_effort, or an array of
- * messages. On an error the conversation is as it was. name stands in messages. */
+ * messages. The role "developer" is read as system; members that are null or empty lists are passed over. On an error
+ * the conversation is as it was. name stands in messages. */
 gal_err gal_talk_read(gal_talk *c, const char *body, size_t n, const char *name, gal_diag *diag);
 /* Appends the body that gal_talk_read() reads, a message a line. */
 gal_err gal_talk_print(const gal_talk *c, gal_buf *out, gal_diag *diag);

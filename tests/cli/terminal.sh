@@ -70,7 +70,9 @@ answered
 say '/undo'
 wait_for 'taken back: Tell me'
 tm resize-window -x 40 -y 50
-say '/regenerate'
+tm send-keys -l '/reg'
+tm send-keys Tab
+tm send-keys Enter
 answered
 say '/help'
 wait_for '^Ctrl-C stops an answer'

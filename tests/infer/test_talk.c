@@ -223,6 +223,12 @@ static void bodies(void **state) {
     }
     gal_talk_answer a;
     must_say(t, NULL, "Good day to you.", &a);
+    diag = (gal_diag){ 0 };
+    assert_int_equal(gal_talk_effort(t, "often", &diag), GAL_EINPUT);
+    assert_int_equal(gal_talk_effort(t, "high", &diag), GAL_OK);
+    assert_int_equal(gal_talk_tools(t, "[{\"x\": 1}]", &diag), GAL_EINPUT);
+    assert_int_equal(gal_talk_tools(t, "[]", &diag), GAL_OK);
+    assert_null(strstr(gal_talk_get_tools(t), "x"));
     gal_talk_free(t);
     gal_lm_close(lm);
 }
