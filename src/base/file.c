@@ -99,10 +99,19 @@ gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *
     int fd = -1;
     gal_err err = open_file(&fd, path, &st, diag);
     if (err) return err;
-    char part[8192];
+    size_t need = st.st_size > 0 && (uint64_t)st.st_size < max_bytes ? (size_t)st.st_size + 2
+                                                                     : 0; /* a NUL; the end */
     for (;;) {
-        size_t room = sizeof part;
-        ssize_t n = gal_fault_move(GAL_FAULT_READ, &room) ? -1 : read(fd, part, room);
+        void *p = b->data;
+        need = GAL_MAX(need, b->len + 4096);
+        if (b->cap < need && gal_grow(&p, &b->cap, need, 1) != 0) {
+            err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for its %lld bytes", path, (long long)st.st_size);
+            break;
+        }
+        b->data = p;
+        b->data[b->len] = 0;
+        size_t room = b->cap - b->len - 1;
+        ssize_t n = gal_fault_move(GAL_FAULT_READ, &room) ? -1 : read(fd, b->data + b->len, room);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) err = gal_fail(diag, class_of(errno), "%s: cannot read: %s", path, strerror(errno));
         if (n <= 0) break;
@@ -110,11 +119,8 @@ gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *
             err = gal_fail(diag, GAL_EINPUT, "%s: more than %zu bytes, which is the limit here", path, max_bytes);
             break;
         }
-        gal_buf_add(b, part, (size_t)n);
-        if (b->oom) {
-            err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for its %lld bytes", path, (long long)st.st_size);
-            break;
-        }
+        b->len += (size_t)n;
+        b->data[b->len] = 0;
     }
     (void)close(fd);
     return err;

@@ -39,7 +39,19 @@ static void found(gal__json *j, const char *expected) {
 }
 
 static void space(gal__json *j) {
-    while (j->p < j->end && (*j->p == ' ' || *j->p == '\n' || *j->p == '\r' || *j->p == '\t')) j->p++;
+    if (j->p < j->end && (uint8_t)*j->p > ' ') return;
+    while (j->p < j->end && (*j->p == ' ' || *j->p == '\n' || *j->p == '\r' || *j->p == '\t')) {
+        j->p++;
+        uint64_t eight = 0; /* of an indent */
+        while (j->end - j->p >= 8 && memcpy(&eight, j->p, 8) && eight == 0x2020202020202020U) j->p += 8;
+    }
+}
+
+bool gal__json_exactly(gal__json *j, const char *what, size_t n) {
+    space(j);
+    if (j->err || (size_t)(j->end - j->p) < n || memcmp(j->p, what, n) != 0) return false;
+    j->p += n;
+    return true;
 }
 
 char gal__json_peek(gal__json *j) {

@@ -87,30 +87,68 @@ static void read_config(reader *r) {
     }
 }
 
-static int digit_of(char c) {
-    return c >= 'A' && c <= 'Z'   ? c - 'A'
-           : c >= 'a' && c <= 'z' ? c - 'a' + 26
-           : c >= '0' && c <= '9' ? c - '0' + 52
-           : c == '+'             ? 62
-           : c == '/'             ? 63
-                                  : -1;
-}
+/* 64: none. */
+static const uint8_t DIGIT[256] = {
+    64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64,
+    64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 62, 64, 64, 64, 63, 52, 53, 54, 55,
+    56, 57, 58, 59, 60, 61, 64, 64, 64, 64, 64, 64, 64, 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12,
+    13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 64, 64, 64, 64, 64, 64, 26, 27, 28, 29, 30, 31, 32,
+    33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 64, 64, 64, 64, 64, 64, 64,
+    64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64,
+    64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64,
+    64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64,
+    64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64,
+    64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64, 64,
+};
 
 static bool base64(gal_buf *out, const char *s, size_t n) {
+    char bytes[96];
+    size_t len = 0;
     if (n % 4 != 0 || n == 0) return false;
     for (size_t i = 0; i < n; i += 4) {
-        const bool last = i + 4 == n;
-        const int pad = last && s[i + 3] == '=' ? 1 + (s[i + 2] == '=') : 0;
-        int32_t v = 0;
-        for (int k = 0; k < 4; k++) {
-            const int d = k >= 4 - pad ? 0 : digit_of(s[i + (size_t)k]);
-            if (d < 0) return false;
-            v = v << 6 | d;
-        }
-        const char three[3] = { (char)(v >> 16), (char)(v >> 8), (char)v };
-        gal_buf_add(out, three, (size_t)(3 - pad));
+        const uint8_t *d = (const uint8_t *)s + i;
+        const uint32_t v = (uint32_t)DIGIT[d[0]] << 18 | (uint32_t)DIGIT[d[1]] << 12 | (uint32_t)DIGIT[d[2]] << 6 |
+                           DIGIT[d[3]];
+        const int pad = i + 4 == n && d[3] == '=' ? 1 + (d[2] == '=') : 0;
+        if (DIGIT[d[0]] > 63 || DIGIT[d[1]] > 63 || (DIGIT[d[2]] > 63 && pad < 2) || (DIGIT[d[3]] > 63 && !pad))
+            return false;
+        bytes[len++] = (char)(v >> 16);
+        if (pad < 2) bytes[len++] = (char)(v >> 8);
+        if (pad < 1) bytes[len++] = (char)v;
+        if (len < sizeof bytes) continue;
+        gal_buf_add(out, bytes, len);
+        len = 0;
     }
+    gal_buf_add(out, bytes, len);
     return true;
+}
+
+#define EXACTLY(j, what) gal__json_exactly(j, what, sizeof(what) - 1)
+
+/* {"rank": 7, "token_bytes": "...", "token_str": ...}, as every piece of the known files is written. false: it is
+ * written otherwise, and nothing was read. */
+static bool read_usual(reader *r, int64_t *rank, bool *has) {
+    gal__json *j = &r->j;
+    const char *from = j->p;
+    bool good = EXACTLY(j, "{") && EXACTLY(j, "\"rank\":") && gal__json_peek(j) == '0' && *j->p != '-';
+    *rank = 0;
+    if (good && *j->p == '0' && j->end - j->p > 1 && j->p[1] >= '0') good = false;
+    for (int i = 0; good && i < 10 && j->p < j->end && *j->p >= '0' && *j->p <= '9'; i++)
+        *rank = 10 * *rank + (*j->p++ - '0');
+    good = good && EXACTLY(j, ",") && EXACTLY(j, "\"token_bytes\":") && EXACTLY(j, "\"");
+    const char *s = j->p, *end = good ? memchr(s, '"', GAL_MIN((size_t)(j->end - s), (size_t)1024)) : NULL;
+    if (end) {
+        j->p = end + 1;
+        good = EXACTLY(j, ",") && EXACTLY(j, "\"token_str\":");
+        if (good) gal__json_skip(j);
+        good = good && EXACTLY(j, "}");
+    }
+    const size_t before = r->vocab.bytes.len;
+    if (good && end) *has = base64(&r->vocab.bytes, s, (size_t)(end - s));
+    if (good && end && *has) return true;
+    r->vocab.bytes.len = before;
+    if (!j->err) j->p = from;
+    return false;
 }
 
 static void read_piece(reader *r) {
@@ -119,8 +157,10 @@ static void read_piece(reader *r) {
     int64_t rank = -1;
     bool first = true, has = false;
     const size_t before = r->vocab.bytes.len;
-    if (!gal__json_enter(&r->j, '{')) return;
-    while (gal__json_member(&r->j, &first, &key, &n)) {
+    const bool usual = read_usual(r, &rank, &has);
+    if (!usual && !gal__json_enter(&r->j, '{')) return;
+    if (!usual) rank = -1;
+    while (!usual && gal__json_member(&r->j, &first, &key, &n)) {
         if (is(key, n, "rank")) {
             if (!gal__json_whole(&r->j, &rank)) return;
         } else if (is(key, n, "token_bytes")) {
