@@ -135,9 +135,19 @@ gal_err gal__encode_word(const gal_tokenizer *t, gal_token_scratch *s, const cha
     return err;
 }
 
+/* The length of a character beyond ASCII, 0 if it is none. */
+static size_t good_char(const char *s, size_t n) {
+    const uint8_t *p = (const uint8_t *)s, c = p[0];
+    uint32_t cp;
+    if (n < 4 || c >= 0xf0) return (size_t)gal_utf8_next(s, n, &cp);
+    if (c < 0xe0) return c >= 0xc2 && (p[1] & 0xc0) == 0x80 ? 2 : 0;
+    const bool bad = (p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80 || (c == 0xe0 && p[1] < 0xa0) ||
+                     (c == 0xed && p[1] >= 0xa0);
+    return bad ? 0 : 3;
+}
+
 gal_err gal__mend(gal_buf *out, const char **text, size_t *n, gal_diag *diag) {
     size_t good = 0;
-    uint32_t cp;
     for (size_t i = 0; i < *n;) {
         if (*n - i >= 8) { /* eight characters of ASCII at once */
             uint64_t eight;
@@ -147,14 +157,14 @@ gal_err gal__mend(gal_buf *out, const char **text, size_t *n, gal_diag *diag) {
                 continue;
             }
         }
-        int len = gal_utf8_next(*text + i, *n - i, &cp);
+        const size_t len = (uint8_t)(*text)[i] < 0x80 ? 1 : good_char(*text + i, *n - i);
         if (!len) {
             if (!good) gal_buf_clear(out);
             gal_buf_add(out, *text + good, i - good);
             gal_buf_puts(out, "\xef\xbf\xbd");
             good = i + 1;
         }
-        i += (size_t)(len ? len : 1);
+        i += len ? len : 1;
     }
     if (!good) return GAL_OK;
     gal_buf_add(out, *text + good, *n - good);

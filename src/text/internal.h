@@ -7,6 +7,8 @@
 #include "text/split.h"
 #include "text/tokenizer.h"
 
+#include <string.h>
+
 enum {
     GAL__MAX_PIECES = 1 << 22,     /* far above any vocabulary in use; keeps a rank within 32 bits */
     GAL__MAX_PIECE_BYTES = 8000,   /* exclusive, as in the reference library */
@@ -215,6 +217,28 @@ const gal__pair *gal__pair_find(const gal__pairs *p, int32_t left, int32_t right
 void gal__pair_add(gal__pairs *p, const gal__merge_pair *m, uint32_t rank);        /* the first of equals counts */
 bool gal__table_new(gal__table *table, size_t count);
 void gal__table_add(const gal_tokenizer *t, gal__table *table, int32_t id);
+
+/* memcmp() == 0 of few bytes, without the call. */
+static inline bool gal__same(const char *a, const char *b, size_t n) {
+    uint64_t x, y;
+    uint32_t v, w;
+    for (; n > 8; a += 8, b += 8, n -= 8) {
+        memcpy(&x, a, 8);
+        memcpy(&y, b, 8);
+        if (x != y) return false;
+    }
+    if (n < 4) {
+        for (size_t i = 0; i < n; i++)
+            if (a[i] != b[i]) return false;
+        return true;
+    }
+    memcpy(&v, a, 4);
+    memcpy(&w, b, 4);
+    if (v != w) return false;
+    memcpy(&v, a + n - 4, 4);
+    memcpy(&w, b + n - 4, 4);
+    return v == w;
+}
 
 uint32_t gal__piece_hash(const char *s, size_t n);
 int32_t gal__table_find(const gal_tokenizer *t, const gal__table *table, const char *s, size_t n);

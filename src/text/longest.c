@@ -54,7 +54,7 @@ static int32_t find(const gal__longest *l, const gal_tokenizer *t, uint64_t h, c
         if (x->tag != tag) continue;
         size_t m;
         const char *p = gal__piece(t, x->id, &m);
-        if (m == n && memcmp(p, s, n) == 0) return x->id;
+        if (m == n && gal__same(p, s, n)) return x->id;
     }
 }
 
@@ -116,6 +116,10 @@ static bool apart(const gal__longest *l, int32_t a, int32_t b) {
 /* ---- making it ---------------------------------------------------------------------------------------------------
  */
 
+static int32_t find_tiny(const gal_tokenizer *t, const char *s, size_t n) {
+    return n == 1 ? t->byte_ids[(uint8_t)s[0]] : t->two[(uint8_t)s[0] << 8 | (uint8_t)s[1]];
+}
+
 /* Finds the two pieces that joining makes a piece of, among those that were found before it; false: there are none.
  */
 static bool take_apart(gal__longest *l, const gal_tokenizer *t, int32_t id) {
@@ -125,9 +129,9 @@ static bool take_apart(gal__longest *l, const gal_tokenizer *t, int32_t id) {
     for (size_t k = 1; k < n; k++) hashes[k] = h = step(h, s[k - 1]);
     for (size_t k = n; k-- > 1;) {
         if (!(kind_of(l, hashes[k]) & PIECE)) continue;
-        const int32_t b = find_bytes(l, t, s + k, n - k);
+        const int32_t b = n - k > 2 ? find_bytes(l, t, s + k, n - k) : find_tiny(t, s + k, n - k);
         if (b < 0 || l->left[b] < 0) continue;
-        const int32_t a = find(l, t, hashes[k], s, k);
+        const int32_t a = k > 2 ? find(l, t, hashes[k], s, k) : find_tiny(t, s, k);
         if (a < 0 || l->left[a] < 0 || !apart(l, a, b)) continue;
         l->left[id] = a;
         l->right[id] = b;

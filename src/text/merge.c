@@ -155,7 +155,7 @@ gal_err gal__merge(const gal_tokenizer *t, gal_token_scratch *s, int32_t count, 
 gal__cached *gal__cache_find(gal_token_scratch *s, const char *word, size_t n, bool *hit, gal_ids *ids, gal_err *err,
                              gal_diag *diag) {
     gal__cached *c = &s->cache[gal__piece_hash(word, n) & (GAL__CACHE_SLOTS - 1)];
-    *hit = c->key_bytes == n && memcmp(c->key, word, n) == 0;
+    *hit = c->key_bytes == n && gal__same(c->key, word, n);
     if (!*hit) return c;
     void *p = ids->data;
     if (ids->cap - ids->len < GAL__CACHE_IDS &&

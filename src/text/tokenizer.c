@@ -18,7 +18,14 @@ uint32_t gal__piece_hash(const char *s, size_t n) {
         h ^= h >> 32;
     }
     v = 0;
-    for (size_t i = 0; i < n; i++) v = v << 8 | (uint8_t)s[i];
+    if (n >= 4) { /* the last four bytes overlap the first */
+        uint32_t low, high;
+        memcpy(&low, s, 4);
+        memcpy(&high, s + n - 4, 4);
+        v = (uint64_t)high << 32 | low;
+    } else {
+        for (size_t i = 0; i < n; i++) v = v << 8 | (uint8_t)s[i];
+    }
     h = (h ^ v) * 0xff51afd7ed558ccdU;
     h ^= h >> 32;
     h *= 0xc4ceb9fe1a85ec53U;
@@ -34,7 +41,7 @@ int32_t gal__table_find(const gal_tokenizer *t, const gal__table *table, const c
         if (table->slots[i].tag != h) continue;
         size_t m;
         const char *piece = gal__piece(t, id, &m);
-        if (m == n && memcmp(piece, s, n) == 0) return id;
+        if (m == n && gal__same(piece, s, n)) return id;
     }
 }
 
