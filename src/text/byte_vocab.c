@@ -32,9 +32,38 @@ static gal_err copy(gal_tokenizer *t, const gal__byte_vocab *v, const char *name
     return GAL_OK;
 }
 
-static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) {
-    if (!gal__table_new(&t->text, (size_t)t->size) || !gal__table_new(&t->reserved, (size_t)t->size))
+enum { AHEAD = 16 };
+
+static uint32_t hash_of_piece(const gal_tokenizer *t, int32_t id) {
+    size_t n;
+    const char *s = gal__piece(t, id, &n);
+    const gal__table *table = t->types[id] == GAL_PIECE_NORMAL ? &t->text : &t->reserved;
+    const uint32_t h = gal__table_hash(table, s, n);
+    gal__table_ask(table, h);
+    return h;
+}
+
+/* The lines of the table are far apart: each is asked for while those before it are on their way. */
+static gal_err fill_tables(gal_tokenizer *t, const char *name, gal_diag *diag) {
+    uint32_t hashes[AHEAD];
+    for (int32_t id = 0; id < GAL_MIN(AHEAD, t->size); id++) hashes[id] = hash_of_piece(t, id);
+    for (int32_t id = 0; id < t->size; id++) {
+        const uint32_t h = hashes[id % AHEAD];
+        gal__table *table = t->types[id] == GAL_PIECE_NORMAL ? &t->text : &t->reserved;
+        if (id + AHEAD < t->size) hashes[id % AHEAD] = hash_of_piece(t, id + AHEAD);
+        const int32_t other = gal__table_put(t, table, h, id);
+        if (other >= 0)
+            return gal_fail(diag, GAL_EINPUT, "%s: pieces %d and %d are the same bytes", name, (int)other, (int)id);
+    }
+    return GAL_OK;
+}
+
+static gal_err index_pieces(gal_tokenizer *t, bool by_steps, const char *name, gal_diag *diag) {
+    size_t texts = 0;
+    for (int32_t id = 0; id < t->size; id++) texts += t->types[id] == GAL_PIECE_NORMAL;
+    if (!gal__table_new(&t->text, texts) || !gal__table_new(&t->reserved, (size_t)t->size - texts))
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %d pieces", name, (int)t->size);
+    t->text.by_steps = by_steps;
     t->two = gal_alloc_array(1 << 16, sizeof *t->two);
     if (!t->two) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for its pairs", name);
     for (int b = 0; b < 256; b++) t->byte_ids[b] = -1;
@@ -42,23 +71,18 @@ static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) 
     for (int32_t id = 0; id < t->size; id++) {
         size_t n;
         const char *s = gal__piece(t, id, &n);
-        const bool text = t->types[id] == GAL_PIECE_NORMAL;
-        gal__table *table = text ? &t->text : &t->reserved;
         if (n == 0 || n >= GAL__MAX_PIECE_BYTES)
             return gal_fail(diag, GAL_EINPUT, "%s: piece %d has %zu bytes, expected 1 to %d", name, (int)id, n,
                             GAL__MAX_PIECE_BYTES - 1);
-        const int32_t other = gal__table_find(t, table, s, n);
-        if (other >= 0)
-            return gal_fail(diag, GAL_EINPUT, "%s: pieces %d and %d are the same bytes", name, (int)other, (int)id);
-        gal__table_add(t, table, id);
-        if (!text) continue;
+        if (t->types[id] != GAL_PIECE_NORMAL) continue;
         t->text_max = GAL_MAX(t->text_max, n);
         if (n == 1) t->byte_ids[(uint8_t)*s] = id;
         if (n == 2) t->two[(uint8_t)s[0] << 8 | (uint8_t)s[1]] = id;
     }
-    for (int b = 0; b < 256; b++)
-        if (t->byte_ids[b] < 0) return gal_fail(diag, GAL_EINPUT, "%s: no piece is the byte 0x%02X", name, b);
-    return GAL_OK;
+    gal_err err = fill_tables(t, name, diag);
+    for (int b = 0; b < 256 && !err; b++)
+        if (t->byte_ids[b] < 0) err = gal_fail(diag, GAL_EINPUT, "%s: no piece is the byte 0x%02X", name, b);
+    return err;
 }
 
 static gal_err index_merges(gal_tokenizer *t, const gal__byte_vocab *v, const char *name, gal_diag *diag) {
@@ -93,7 +117,7 @@ gal_err gal__tokenizer_from_bytes(gal_tokenizer **out, const gal__byte_vocab *v,
     t->bytes_are_text = true;
     t->whole_words = v->whole_words;
     gal_err err = copy(t, v, name, diag);
-    if (!err) err = index_pieces(t, name, diag);
+    if (!err) err = index_pieces(t, !v->merges, name, diag);
     if (!err && v->merges) err = index_merges(t, v, name, diag);
     if (!err && !v->merges) err = gal__longest_new(&t->longest, t, name, diag);
     if (!err) err = gal__split_new(&t->split, v->pattern, v->pattern_bytes, name, diag);

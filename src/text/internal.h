@@ -29,7 +29,10 @@ typedef struct gal__table {
     uint64_t *maybe; /* a bit for each hash that is there, by its upper bits: most of what is not there has none, and
                       * these bits stay in the cache */
     int shift;       /* of a hash, to its bit */
+    bool by_steps;   /* hashes are those of gal__hash_byte(), which longest.c makes byte by byte */
 } gal__table;
+enum { GAL__STEPS = 0x51ed270b };
+static inline uint64_t gal__hash_byte(uint64_t h, char c) { return (h ^ (uint8_t)c) * 0x9e3779b97f4a7c15U; }
 
 /* From two neighbours to what they join to, for vocabularies that list their merges: open addressing, at most half
  * full. */
@@ -216,7 +219,6 @@ bool gal__same_merges(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *
 const gal__pair *gal__pair_find(const gal__pairs *p, int32_t left, int32_t right); /* NULL: none */
 void gal__pair_add(gal__pairs *p, const gal__merge_pair *m, uint32_t rank);        /* the first of equals counts */
 bool gal__table_new(gal__table *table, size_t count);
-void gal__table_add(const gal_tokenizer *t, gal__table *table, int32_t id);
 
 /* memcmp() == 0 of few bytes, without the call. */
 static inline bool gal__same(const char *a, const char *b, size_t n) {
@@ -240,6 +242,23 @@ static inline bool gal__same(const char *a, const char *b, size_t n) {
     return v == w;
 }
 
+/* The piece of this hash and these bytes; -1: none. */
+static inline int32_t gal__table_at(const gal_tokenizer *t, const gal__table *table, uint32_t h, const char *s,
+                                    size_t n) {
+    for (size_t i = h & table->mask;; i = (i + 1) & table->mask) {
+        const gal__slot *x = &table->slots[i];
+        if (x->id < 0) return -1;
+        if (x->tag != h) continue;
+        size_t m;
+        const char *piece = gal__piece(t, x->id, &m);
+        if (m == n && gal__same(piece, s, n)) return x->id;
+    }
+}
+
+uint32_t gal__table_hash(const gal__table *table, const char *s, size_t n);
+void gal__table_ask(const gal__table *table, uint32_t h); /* its line of memory will be needed soon */
+/* Adds a piece of this hash; -1, or the one that is the same, which stays. */
+int32_t gal__table_put(const gal_tokenizer *t, gal__table *table, uint32_t h, int32_t id);
 uint32_t gal__piece_hash(const char *s, size_t n);
 int32_t gal__table_find(const gal_tokenizer *t, const gal__table *table, const char *s, size_t n);
 int gal__byte_of_piece(const char *s, size_t n); /* "<0x41>" -> 0x41; -1 if it is none */

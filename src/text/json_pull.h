@@ -42,9 +42,9 @@ bool gal__json_number(gal__json *j, const char **s, size_t *n, bool *whole);
 bool gal__json_truth(gal__json *j, bool *v);
 bool gal__json_null(gal__json *j); /* takes a null if one is next; no error if not */
 void gal__json_skip(gal__json *j); /* any value */
-/* Takes what comes next if it is, after spaces, exactly this; no error if not. For what most of a file looks like: the
- * caller goes back to where it was (p) and reads it as JSON where it looks otherwise. */
+/* Takes what comes next if it is, after spaces, exactly this; no error if not. For what most of a file looks like:
+ * the caller goes back to where it was (p) and reads it as JSON where it looks otherwise. */
 bool gal__json_exactly(gal__json *j, const char *what, size_t n);
-bool gal__json_end(gal__json *j);  /* nothing but space is left */
+bool gal__json_end(gal__json *j); /* nothing but space is left */
 
 #endif

@@ -16,14 +16,7 @@ enum {
     FEW = 256  /* bytes of a word whose dead ends need no memory */
 };
 
-typedef struct slot {
-    uint32_t tag;
-    int32_t id; /* -1: free */
-} slot;
-
 struct gal__longest {
-    slot *slots; /* pieces by their bytes */
-    size_t mask;
     uint8_t *kinds; /* by the upper bits of hashes: PREFIX | PIECE */
     int kinds_shift;
     int32_t *left, *right; /* by id: the two that it is made of; itself: a byte; -1: joining does not make it */
@@ -32,9 +25,6 @@ struct gal__longest {
     uint64_t *maybe; /* a bit for each hash of a join that is there */
     int maybe_shift;
 };
-
-static inline uint64_t step(uint64_t h, char c) { return (h ^ (uint8_t)c) * 0x9e3779b97f4a7c15U; }
-enum { BEGIN = 0x51ed270b };
 
 static inline unsigned kind_of(const gal__longest *l, uint64_t h) {
     const size_t i = (size_t)(h >> l->kinds_shift);
@@ -46,22 +36,14 @@ static inline void set_kind(gal__longest *l, uint64_t h, unsigned kind) {
     l->kinds[i / 4] = (uint8_t)(l->kinds[i / 4] | kind << i % 4 * 2);
 }
 
-static int32_t find(const gal__longest *l, const gal_tokenizer *t, uint64_t h, const char *s, size_t n) {
-    const uint32_t tag = (uint32_t)(h >> 32);
-    for (size_t i = tag & l->mask;; i = (i + 1) & l->mask) {
-        const slot *x = &l->slots[i];
-        if (x->id < 0) return -1;
-        if (x->tag != tag) continue;
-        size_t m;
-        const char *p = gal__piece(t, x->id, &m);
-        if (m == n && gal__same(p, s, n)) return x->id;
-    }
+static int32_t find(const gal_tokenizer *t, uint64_t h, const char *s, size_t n) {
+    return gal__table_at(t, &t->text, (uint32_t)(h >> 32), s, n);
 }
 
 static int32_t find_bytes(const gal__longest *l, const gal_tokenizer *t, const char *s, size_t n) {
-    uint64_t h = BEGIN;
-    for (size_t i = 0; i < n; i++) h = step(h, s[i]);
-    return kind_of(l, h) & PIECE ? find(l, t, h, s, n) : -1;
+    uint64_t h = GAL__STEPS;
+    for (size_t i = 0; i < n; i++) h = gal__hash_byte(h, s[i]);
+    return kind_of(l, h) & PIECE ? find(t, h, s, n) : -1;
 }
 
 static inline uint64_t key_of(int32_t left, int32_t right) {
@@ -125,13 +107,13 @@ static int32_t find_tiny(const gal_tokenizer *t, const char *s, size_t n) {
 static bool take_apart(gal__longest *l, const gal_tokenizer *t, int32_t id) {
     size_t n;
     const char *s = gal__piece(t, id, &n);
-    uint64_t h = BEGIN, hashes[LONGEST + 1];
-    for (size_t k = 1; k < n; k++) hashes[k] = h = step(h, s[k - 1]);
+    uint64_t h = GAL__STEPS, hashes[LONGEST + 1];
+    for (size_t k = 1; k < n; k++) hashes[k] = h = gal__hash_byte(h, s[k - 1]);
     for (size_t k = n; k-- > 1;) {
         if (!(kind_of(l, hashes[k]) & PIECE)) continue;
         const int32_t b = n - k > 2 ? find_bytes(l, t, s + k, n - k) : find_tiny(t, s + k, n - k);
         if (b < 0 || l->left[b] < 0) continue;
-        const int32_t a = k > 2 ? find(l, t, hashes[k], s, k) : find_tiny(t, s, k);
+        const int32_t a = k > 2 ? find(t, hashes[k], s, k) : find_tiny(t, s, k);
         if (a < 0 || l->left[a] < 0 || !apart(l, a, b)) continue;
         l->left[id] = a;
         l->right[id] = b;
@@ -157,31 +139,26 @@ static bool allocate(gal__longest *l, size_t size) {
     size_t slots = 64;
     l->kinds_shift = 64 - 10; /* 16 for each piece: its prefixes are several */
     for (; slots < 2 * size; slots *= 2) l->kinds_shift--;
-    l->mask = l->joins_mask = slots - 1;
+    l->joins_mask = slots - 1;
     l->maybe_shift = l->kinds_shift;
     const size_t kinds = (size_t)1 << (64 - l->kinds_shift);
-    l->slots = gal_alloc_array(slots, sizeof *l->slots);
     l->joins = gal_alloc_array(slots, sizeof *l->joins);
     l->kinds = gal_alloc(kinds / 4);
     l->maybe = gal_alloc(kinds / 8);
     l->left = gal_alloc_array(size, sizeof *l->left);
     l->right = gal_alloc_array(size, sizeof *l->right);
-    for (size_t i = 0; l->slots && i < slots; i++) l->slots[i].id = -1;
-    return l->slots && l->joins && l->kinds && l->maybe && l->left && l->right;
+    return l->joins && l->kinds && l->maybe && l->left && l->right;
 }
 
 static void add_piece(gal__longest *l, const gal_tokenizer *t, int32_t id) {
     size_t n;
     const char *s = gal__piece(t, id, &n);
-    uint64_t h = BEGIN;
+    uint64_t h = GAL__STEPS;
     for (size_t i = 0; i < n; i++) {
-        h = step(h, s[i]);
+        h = gal__hash_byte(h, s[i]);
         set_kind(l, h, PREFIX);
     }
     set_kind(l, h, PIECE);
-    size_t i = (h >> 32) & l->mask;
-    while (l->slots[i].id >= 0) i = (i + 1) & l->mask;
-    l->slots[i] = (slot){ (uint32_t)(h >> 32), id };
 }
 
 gal_err gal__longest_new(gal__longest **out, const gal_tokenizer *t, const char *name, gal_diag *diag) {
@@ -209,7 +186,6 @@ gal_err gal__longest_new(gal__longest **out, const gal_tokenizer *t, const char 
 
 void gal__longest_free(gal__longest *l) {
     if (!l) return;
-    gal_free(l->slots);
     gal_free(l->joins);
     gal_free(l->kinds);
     gal_free(l->maybe);
@@ -232,11 +208,11 @@ typedef struct candidates {
 } candidates;
 
 static void look(const gal__longest *l, const char *p, size_t n, candidates *c) {
-    uint64_t h = BEGIN;
+    uint64_t h = GAL__STEPS;
     c->count = 0;
     if (n > LONGEST) n = LONGEST;
     for (size_t i = 0; i < n; i++) {
-        h = step(h, p[i]);
+        h = gal__hash_byte(h, p[i]);
         const unsigned kind = kind_of(l, h);
         if (!kind) return;
         c->hash[c->count] = h;
@@ -252,7 +228,7 @@ static int32_t choose(const gal__longest *l, const gal_tokenizer *t, const char 
         *bytes = c->bytes[k];
         const size_t to = at + *bytes;
         if (dead && dead[to / 8] >> to % 8 & 1) continue;
-        const int32_t id = find(l, t, c->hash[k], p, *bytes);
+        const int32_t id = find(t, c->hash[k], p, *bytes);
         if (id >= 0 && l->left[id] >= 0 && (last < 0 || apart(l, last, id))) return id;
     }
     return -1;

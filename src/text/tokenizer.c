@@ -32,17 +32,17 @@ uint32_t gal__piece_hash(const char *s, size_t n) {
     return (uint32_t)(h >> 32);
 }
 
+uint32_t gal__table_hash(const gal__table *table, const char *s, size_t n) {
+    if (!table->by_steps) return gal__piece_hash(s, n);
+    uint64_t h = GAL__STEPS;
+    for (size_t i = 0; i < n; i++) h = gal__hash_byte(h, s[i]);
+    return (uint32_t)(h >> 32);
+}
+
 int32_t gal__table_find(const gal_tokenizer *t, const gal__table *table, const char *s, size_t n) {
-    uint32_t h = gal__piece_hash(s, n), bit = h >> table->shift;
+    const uint32_t h = gal__table_hash(table, s, n), bit = h >> table->shift;
     if (!(table->maybe[bit / 64] >> bit % 64 & 1)) return -1;
-    for (size_t i = h & table->mask;; i = (i + 1) & table->mask) {
-        int32_t id = table->slots[i].id;
-        if (id < 0) return -1;
-        if (table->slots[i].tag != h) continue;
-        size_t m;
-        const char *piece = gal__piece(t, id, &m);
-        if (m == n && gal__same(piece, s, n)) return id;
-    }
+    return gal__table_at(t, table, h, s, n);
 }
 
 bool gal__table_new(gal__table *table, size_t count) {
@@ -57,14 +57,23 @@ bool gal__table_new(gal__table *table, size_t count) {
     return true;
 }
 
-void gal__table_add(const gal_tokenizer *t, gal__table *table, int32_t id) {
-    size_t n;
+void gal__table_ask(const gal__table *table, uint32_t h) {
+    __builtin_prefetch(&table->slots[h & table->mask]);
+    __builtin_prefetch(&table->maybe[(h >> table->shift) / 64]);
+}
+
+int32_t gal__table_put(const gal_tokenizer *t, gal__table *table, uint32_t h, int32_t id) {
+    size_t n, i = h & table->mask;
     const char *s = gal__piece(t, id, &n);
-    uint32_t h = gal__piece_hash(s, n);
-    size_t i = h & table->mask;
-    while (table->slots[i].id >= 0) i = (i + 1) & table->mask;
+    for (; table->slots[i].id >= 0; i = (i + 1) & table->mask) {
+        size_t m;
+        if (table->slots[i].tag != h) continue;
+        const char *other = gal__piece(t, table->slots[i].id, &m);
+        if (m == n && gal__same(other, s, n)) return table->slots[i].id;
+    }
     table->slots[i] = (gal__slot){ id, h };
     table->maybe[(h >> table->shift) / 64] |= (uint64_t)1 << (h >> table->shift) % 64;
+    return -1;
 }
 
 int gal__byte_of_piece(const char *s, size_t n) {
@@ -137,10 +146,9 @@ static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) 
         size_t n;
         const char *s = gal__piece(t, id, &n);
         gal__table *table = from_text(t->types[id]) ? &t->text : &t->reserved;
-        int32_t other = gal__table_find(t, table, s, n);
+        int32_t other = gal__table_put(t, table, gal__table_hash(table, s, n), id);
         if (other >= 0)
             return gal_fail(diag, GAL_EINPUT, "%s: pieces %d and %d are both '%.100s'", name, (int)other, (int)id, s);
-        gal__table_add(t, table, id);
         if (from_text(t->types[id])) note_text_piece(t, id);
         if (t->types[id] == GAL_PIECE_BYTE) t->byte_ids[gal__byte_of_piece(s, n)] = id;
         if (t->types[id] != GAL_PIECE_UNKNOWN) continue;
