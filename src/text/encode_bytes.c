@@ -13,6 +13,7 @@
  * which is one look at one line of memory. */
 static int32_t joined(const gal_tokenizer *t, gal_token_scratch *s, int32_t l, int32_t r, const char *p,
                       size_t bytes) {
+    if (!s->joins) return bytes <= t->text_max ? gal__table_find(t, &t->text, p, bytes) : -1;
     const uint64_t key = ((uint64_t)(uint32_t)l << 21 | (uint32_t)r) << 22;
     uint64_t *seen = &s->joins[(key * 0x9e3779b97f4a7c15U) >> (64 - GAL__JOIN_BITS)];
     if ((*seen ^ key) >> 22 == 0 && (*seen & 0x3fffff)) return (int32_t)(*seen & 0x3fffff) - 2;

@@ -11,16 +11,20 @@ enum { SHORT = 24 };
 
 gal_err gal__no_memory(gal_diag *diag) { return gal_fail(diag, GAL_ENOMEM, "no memory for encoding"); }
 
+/* Whether joins are looked up by bytes, and two ids and a third fit 64 bits. */
+static bool remembers(const gal_tokenizer *t) {
+    return t->bytes_are_text && !t->pairs.slots && !t->longest && t->size <= 1 << 21;
+}
+
 gal_err gal_token_scratch_new(gal_token_scratch **out, const gal_tokenizer *t, gal_diag *diag) {
     gal_token_scratch *s = gal_alloc(sizeof *s);
     if (s) {
         s->owner = t;
         s->cache = gal_alloc_array(GAL__CACHE_SLOTS, sizeof *s->cache);
-        if (t->bytes_are_text && !t->pairs.slots) s->joins = gal_alloc_array(1 << GAL__JOIN_BITS, sizeof *s->joins);
+        if (remembers(t)) s->joins = gal_alloc_array(1 << GAL__JOIN_BITS, sizeof *s->joins);
         if (t->has_unused) s->unused_left = gal_alloc_array((size_t)t->size, sizeof *s->unused_left);
     }
-    if (!s || !s->cache || (t->bytes_are_text && !t->pairs.slots && !s->joins) ||
-        (t->has_unused && !s->unused_left)) {
+    if (!s || !s->cache || (remembers(t) && !s->joins) || (t->has_unused && !s->unused_left)) {
         gal_token_scratch_free(s);
         return gal_fail(diag, GAL_ENOMEM, "no memory for encoding");
     }
