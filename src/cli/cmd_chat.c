@@ -116,7 +116,9 @@ static const gal_option OPTIONS[] = {
     { .name = "template",
       .kind = GAL_V_STRING,
       .value = "NAME",
-      .help = "V1, V2, V3, V7, V11, V13 or V15; what the model says if not given" },
+      .help =
+          "V1, V2, V3, V7, V11, V13 or V15, jinja for the model's own Jinja template, or a file that ends in .jinja; "
+          "what the model says if not given" },
     { .name = "tools",
       .kind = GAL_V_FILE,
       .value = "FILE",

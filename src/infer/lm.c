@@ -188,6 +188,15 @@ static gal_err beside(gal_buf *at, const char *dir, gal_layout layout, gal_diag 
     return err || !at->oom ? err : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
 }
 
+gal_err gal_lm_vocabulary(const gal_lm *lm, gal_buf *where, gal_diag *diag) {
+    vocabularies v;
+    if (gal_is_file(lm->dir.data)) return beside(where, lm->dir.data, GAL_LAYOUT_ANY, diag);
+    gal_err err = look_for_vocabularies(&v, lm->dir.data, diag);
+    if (err || !(v.model || v.tekken || v.json)) return err ? err : beside(where, lm->dir.data, GAL_LAYOUT_ANY, diag);
+    gal_buf_puts(where, lm->dir.data);
+    return where->oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", lm->dir.data) : GAL_OK;
+}
+
 /* One try; parts that were loaded stay, also on failure. */
 static gal_err load_parts(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, const char *dir,
                           gal_layout layout, gal_diag *diag) {

@@ -21,6 +21,9 @@ struct gal_lm {
     gal_ids held;
 };
 
+/* Where the vocabulary of an open model lies: its folder or file, or those of its base where it is an adapter alone.
+ */
+gal_err gal_lm_vocabulary(const gal_lm *lm, gal_buf *where, gal_diag *diag);
 /* How many of these ids, from the first, a generation would not have to read again. */
 int64_t gal_lm_shared(const gal_lm *lm, const int32_t *ids, size_t n);
 

@@ -2,6 +2,7 @@
 #include "infer/talk.h"
 
 #include "base/mem.h"
+#include "infer/chat_template.h"
 #include "text/json_tree.h"
 
 #include <stdio.h>
@@ -13,8 +14,8 @@ typedef struct message {
 
 struct gal_talk {
     gal_lm *lm;
-    int version;
-    char name[16];
+    gal_chat_format *format;
+    int version; /* whose tokens an answer is told apart by; 0: none of the family's */
     message *messages;
     size_t n, cap;
     char *tools, *effort;
@@ -29,18 +30,20 @@ gal_err gal_talk_new(gal_talk **out, gal_lm *lm, const char *path, const char *t
     if (!lm->tokenizer)
         return gal_fail(diag, GAL_EINPUT, "%s: %s: it cannot hold a conversation", path,
                         gal_lm_no_tokenizer(why, lm->dir.data));
-    int version = template ? gal_chat_template(template) : gal_chat_version(lm->tokenizer, path);
-    if (!version && template)
-        return gal_fail(diag, GAL_EUSAGE, "the template is V1, V2, V3, V7, V11, V13 or V15, not %s", template);
-    if (!version)
-        return gal_fail(diag, GAL_EINPUT, "%s: its vocabulary has no template's tokens; say one with --template",
-                        path);
     gal_talk *c = gal_alloc(sizeof *c);
+    gal_buf where = { 0 };
     if (!c) return no_memory(diag);
     c->lm = lm;
-    c->version = version;
+    gal_err err = gal_lm_vocabulary(lm, &where, diag);
+    if (!err) err = gal_chat_format_open(&c->format, lm->tokenizer, where.data, template, diag);
+    if (!err) c->version = gal_chat_format_version(c->format);
+    if (!err && !c->version) c->version = gal_chat_version(lm->tokenizer, where.data);
+    gal_buf_free(&where);
+    if (err) {
+        gal_talk_free(c);
+        return err;
+    }
     lm->keeps = true;
-    (void)snprintf(c->name, sizeof c->name, "V%d", version);
     *out = c;
     return GAL_OK;
 }
@@ -52,10 +55,11 @@ void gal_talk_free(gal_talk *c) {
     gal_free(c->messages);
     gal_free(c->tools);
     gal_free(c->effort);
+    gal_chat_format_free(c->format);
     gal_free(c);
 }
 
-const char *gal_talk_template_name(const gal_talk *c) { return c->name; }
+const char *gal_talk_template_name(const gal_talk *c) { return gal_chat_format_name(c->format); }
 bool gal_talk_thinks(const gal_talk *c) { return c->version >= 13; }
 
 /* ---- messages -----------------------------------------------------------------------------------------------------
@@ -166,7 +170,7 @@ static gal_err try_out(gal_talk *c, char **at, const char *s, gal_diag *diag) {
     char *copy = s ? gal_strdup(s) : NULL, *old = *at;
     if (s && !copy) return no_memory(diag);
     *at = copy;
-    gal_talk probe = { .lm = c->lm, .version = c->version, .tools = c->tools, .effort = c->effort };
+    gal_talk probe = { .lm = c->lm, .format = c->format, .tools = c->tools, .effort = c->effort };
     gal_ids ids = { 0 };
     gal_err err = insert_text(&probe, 0, "user", "a", 1, diag);
     if (!err) err = gal_talk_ids(&probe, &ids, NULL, diag);
@@ -230,7 +234,7 @@ gal_err gal_talk_read(gal_talk *c, const char *body, size_t n, const char *name,
     gal__pool pool;
     gal__pool_init(&pool);
     gal__value *tree = NULL;
-    gal_talk into = { .lm = c->lm, .version = c->version };
+    gal_talk into = { .lm = c->lm, .format = c->format };
     gal_err err = gal__tree_read(&tree, &pool, body, n, true, name, diag);
     const gal__value *messages = tree, *tools = NULL, *effort = NULL;
     if (!err && tree->type == GAL__OBJECT) {
@@ -316,8 +320,9 @@ gal_err gal_talk_text(const gal_talk *c, size_t i, gal_buf *out, gal_diag *diag)
 gal_err gal_talk_ids(const gal_talk *c, gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
     gal_buf body = { 0 };
     print_body(c, &body, "", c->n && is(c, c->n - 1, "assistant"));
-    gal_err err = body.oom ? no_memory(diag)
-                           : gal_chat_encode(c->lm->tokenizer, c->version, body.data, body.len, ids, spans, diag);
+    gal_err err = body.oom
+                      ? no_memory(diag)
+                      : gal_chat_format_encode(c->format, c->lm->tokenizer, body.data, body.len, ids, spans, diag);
     gal_buf_free(&body);
     return err;
 }
