@@ -84,6 +84,17 @@ static gal_err print_json(gal_chat_room *r, const gal_talk_answer *a) {
     return err;
 }
 
+/* In the place of an answer: each line of input has one of output. */
+static void print_error(const char *why) {
+    gal_buf b = { 0 };
+    gal_buf_puts(&b, "{\"error\": ");
+    gal_buf_json(&b, why, strlen(why));
+    gal_buf_puts(&b, "}\n");
+    if (!b.oom) (void)fwrite(b.data, 1, b.len, stdout);
+    (void)fflush(stdout);
+    gal_buf_free(&b);
+}
+
 /* Says how an answer ended, where that is worth a word. */
 static void tell_end(gal_chat_room *r, const gal_talk_answer *a) {
     const gal_chat_screen *s = &r->screen;
@@ -148,6 +159,7 @@ gal_err gal_chat_answer(gal_chat_room *r) {
     if (err == GAL_EINTERRUPTED) {
         take_back(r, "stopped");
     } else {
+        if (r->screen.json) print_error(cli->diag.text);
         fprintf(stderr, "galerne: %s\n", cli->diag.text);
         take_back(r, err == GAL_ENOMEM ? "no answer; /set when_full drop lets the oldest messages go" : "no answer");
     }

@@ -178,7 +178,9 @@ const gal_command gal_cmd_chat = {
         "Answers go to standard output, all else to standard error. Without a terminal each line of standard input "
         "is "
         "a message. With --json each answer is an object on a line: message, stop, prompt_tokens, cached_tokens, "
-        "tokens, dropped_messages, context, prompt_s, generate_s, sampling, seed.\n\n"
+        "tokens, dropped_messages, context, prompt_s, generate_s, sampling, seed; a question without an answer is "
+        "one with "
+        "error.\n\n"
         "Nothing of a conversation is left out silently: --when-full says what happens when the context is full.",
     .examples = "galerne chat model.gguf --system \"Answer in French.\"\n"
                 "galerne chat model -p \"What is a ridge regression?\" --json\n"

@@ -134,8 +134,43 @@ static void holds_back(void **state) {
     gal_tokenizer_free(t);
 }
 
+/* However bytes are cut into pieces, the text is the same; and where they are no characters, too. */
+static void any_split(void **state) {
+    (void)state;
+    static const char *const PARTS[] = { "é",        "漢",   "😀",    "a",        " the",
+                                         "\xf0\x9f", "\x80", "\xff", "\xe6\xbc", "\xed\xa0\x80" };
+    gal_tokenizer *t = NULL;
+    assert_int_equal(gal_tokenizer_open(&t, "tests/golden/text/tiny-tekken.json", NULL), GAL_OK);
+    for (uint64_t i = 0; i < 3000; i++) {
+        gal_buf bytes = { 0 }, text[3] = { { 0 } };
+        for (uint64_t k = gal_rng_below(1, i, 0, 9); k > 0; k--)
+            gal_buf_puts(&bytes, PARTS[gal_rng_below(2, i, k, GAL_LEN(PARTS))]);
+        for (uint64_t way = 0; way < 3; way++) { /* the last one: a byte a piece */
+            gal_ids ids = { 0 };
+            for (size_t at = 0; at < bytes.len;) {
+                size_t n = way == 2 ? 1
+                                    : 1 + (size_t)gal_rng_below(3 + way, i, at, GAL_MIN(bytes.len - at, (size_t)5));
+                int32_t id = -1;
+                while ((id = gal_tokenizer_find(t, bytes.data + at, n)) < 0) n--; /* each byte is a piece */
+                assert_int_equal(gal_ids_add(&ids, id, NULL), GAL_OK);
+                at += n;
+            }
+            stream_all(t, NULL, ids.data, ids.len, &text[way], NULL);
+            gal_ids_free(&ids);
+        }
+        for (int way = 1; way < 3; way++) {
+            assert_int_equal(text[way].len, text[0].len);
+            if (text[0].len) assert_memory_equal(text[way].data, text[0].data, text[0].len);
+        }
+        for (int way = 0; way < 3; way++) gal_buf_free(&text[way]);
+        gal_buf_free(&bytes);
+    }
+    gal_tokenizer_free(t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(equals_batch), cmocka_unit_test(prefix_space),
-                                        cmocka_unit_test(stop_strings), cmocka_unit_test(holds_back) };
+                                        cmocka_unit_test(stop_strings), cmocka_unit_test(holds_back),
+                                        cmocka_unit_test(any_split) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
