@@ -18,6 +18,8 @@ typedef struct facts {
     const gal_tokenizer *t; /* NULL: none */
     const gal_generation *g;
     const gal_chat *chat;
+    bool beside;             /* a tokenizer.json, too, */
+    gal_difference differs;  /* and where that is another */
     const char *dir;         /* the folder or file that was read */
     bool there[GAL_LAYOUTS]; /* layouts that the folder has */
     int64_t params, context;
@@ -136,6 +138,11 @@ static void print_vocabulary(const facts *f) {
     }
     printf("tokenizer   %s, version %d, %lld pieces\n", gal_tokenizer_kind(f->t), gal_tokenizer_version(f->t),
            pieces);
+    if (f->differs.what.len)
+        printf("            tokenizer.json beside it is another, and %s rules: %s\n", gal_tokenizer_file(f->t),
+               f->differs.what.data);
+    else if (f->beside)
+        printf("            tokenizer.json beside it gives the same ids\n");
     if (pieces < rows)
         printf("            the embedding has %lld rows: ids from %lld on have no text and are never drawn\n", rows,
                pieces);
@@ -272,6 +279,21 @@ static void json_layouts(gal_buf *b, const facts *f) {
         gal_buf_puts(b, "null");
 }
 
+/* Of a folder with two vocabularies. */
+static void json_beside(gal_buf *b, const facts *f) {
+    if (!f->beside) return;
+    gal_buf_puts(b, ", ");
+    json_string(b, "rules", gal_tokenizer_file(f->t));
+    gal_buf_printf(b, ", \"beside\": {\"file\": \"tokenizer.json\", \"same\": %s",
+                   f->differs.what.len ? "false" : "true");
+    if (f->differs.what.len) {
+        if (f->differs.id >= 0) gal_buf_printf(b, ", \"id\": %d", (int)f->differs.id);
+        gal_buf_puts(b, ", ");
+        json_string(b, "difference", f->differs.what.data);
+    }
+    gal_buf_putc(b, '}');
+}
+
 static gal_err print_json(gal_cli *cli, const facts *f) {
     const gal_config *c = &f->m->config;
     gal_buf b = { 0 };
@@ -291,8 +313,10 @@ static gal_err print_json(gal_cli *cli, const facts *f) {
     if (f->t) {
         gal_buf_puts(&b, ", \"tokenizer\": {");
         json_string(&b, "kind", gal_tokenizer_kind(f->t));
-        gal_buf_printf(&b, ", \"version\": %d, \"pieces\": %d}", gal_tokenizer_version(f->t),
+        gal_buf_printf(&b, ", \"version\": %d, \"pieces\": %d", gal_tokenizer_version(f->t),
                        gal_tokenizer_size(f->t));
+        json_beside(&b, f);
+        gal_buf_putc(&b, '}');
     } else {
         gal_buf_puts(&b, ", \"tokenizer\": null");
     }
@@ -347,12 +371,14 @@ static gal_err run(gal_cli *cli) {
     if (!err) err = gal_model_check_finite(m, &cli->diag); /* reads the whole file: the verdict asks for it */
     if (!err) {
         facts f = facts_of(cli, m, t, &g, &chat, dir.data);
-        if (cli->json) {
+        if (t) err = gal_lm_vocab_beside(&f.differs, &f.beside, dir.data, t, &cli->diag);
+        if (!err && cli->json) {
             err = print_json(cli, &f);
-        } else {
+        } else if (!err) {
             print_text(&f);
             if (gal_cli_given(cli, "tensors")) print_tensors(m);
         }
+        gal_buf_free(&f.differs.what);
         gal_cli_warn(cli, m);
     }
     gal_chat_free(&chat);

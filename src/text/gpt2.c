@@ -9,23 +9,21 @@
 
 static bool prints(uint32_t b) { return (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || (b >= 174 && b <= 255); }
 
+/* The others, in order: 0 to 32, 127 to 160, 173. */
+enum { FIRST = 33, MIDDLE = 127, MIDDLES = 34, LAST = 173 };
+
 /* The byte that a character stands for, -1 if it stands for none. */
 static int byte_of(uint32_t cp) {
     if (cp < 256) return prints(cp) ? (int)cp : -1;
-    uint32_t next = 256;
-    for (uint32_t b = 0; b < 256; b++)
-        if (!prints(b) && next++ == cp) return (int)b;
-    return -1;
+    const uint32_t k = cp - 256;
+    return k < FIRST ? (int)k : k < FIRST + MIDDLES ? (int)(MIDDLE + k - FIRST) : k == FIRST + MIDDLES ? LAST : -1;
 }
 
 void gal__spell_byte(gal_buf *out, uint8_t byte) {
-    uint32_t cp = byte;
-    if (!prints(byte)) {
-        cp = 256;
-        for (uint32_t b = 0; b < byte; b++) cp += !prints(b);
-    }
+    const uint32_t b = byte;
+    const uint32_t other = b < FIRST ? b : b == LAST ? FIRST + MIDDLES : FIRST + b - MIDDLE;
     char utf8[4];
-    gal_buf_add(out, utf8, (size_t)gal_utf8_put(utf8, cp));
+    gal_buf_add(out, utf8, (size_t)gal_utf8_put(utf8, prints(b) ? b : 256 + other));
 }
 
 bool gal__unspell(gal_buf *out, const char *s, size_t n) {
@@ -33,7 +31,7 @@ bool gal__unspell(gal_buf *out, const char *s, size_t n) {
         uint32_t cp;
         const int len = gal_utf8_next(s + i, n - i, &cp), byte = len ? byte_of(cp) : -1;
         if (byte < 0) return false;
-        gal_buf_putc(out, (char)byte);
+        if (out) gal_buf_putc(out, (char)byte);
         i += (size_t)len;
     }
     return true;

@@ -115,12 +115,7 @@ static gal_err fill_holes(table *t, const gal__hf_file *f) {
 }
 
 /* Whether it could be one of the pieces, and not only a name. */
-static bool spelled(const gal__added *a) {
-    gal_buf bytes = { 0 };
-    const bool is = gal__unspell(&bytes, a->content.s, a->content.n);
-    gal_buf_free(&bytes);
-    return is;
-}
+static bool spelled(const gal__added *a) { return gal__unspell(NULL, a->content.s, a->content.n); }
 
 static gal_err make_table(table *t, const gal__hf *h, const gal__hf_file *f) {
     gal_err err = table_size(t, h, f);

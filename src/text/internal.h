@@ -207,7 +207,7 @@ void gal__settings_read(gal__json *j, gal__settings *s);
 void gal__images_read(gal__json *j, gal__images *i); /* of image, or multimodal */
 /* gpt2.c */
 void gal__spell_byte(gal_buf *out, uint8_t byte);
-bool gal__unspell(gal_buf *out, const char *s, size_t n);       /* false: not in that alphabet */
+bool gal__unspell(gal_buf *out, const char *s, size_t n); /* false: not in that alphabet; out NULL: only asked */
 const char *gal__pre_of(const char *pattern, bool whole_words); /* NULL: it has no name */
 /* tekken.c */
 gal_err gal__tekken_open(gal_tokenizer **out, const char *bytes, size_t n, const char *name, gal_diag *diag);

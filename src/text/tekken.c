@@ -74,6 +74,8 @@ static void read_config(reader *r) {
             if (!gal__json_string(&r->j, &s, &n)) return;
             gal_buf_clear(&r->pattern);
             gal_buf_add(&r->pattern, s, n);
+            if (r->pattern.oom)
+                r->j.err = gal_fail(r->j.diag, GAL_ENOMEM, "%s: no memory for its pattern", r->j.name);
         } else if (is(key, n, "version")) {
             if (!gal__json_string(&r->j, &s, &n)) return;
             (void)snprintf(r->version, sizeof r->version, "%.*s", (int)GAL_MIN(n, (size_t)VERSION_BYTES - 1), s);
@@ -172,7 +174,9 @@ static void read_piece(reader *r) {
         }
     }
     if (r->j.err) return;
-    if (rank != (int64_t)r->vocab.len)
+    if (r->vocab.bytes.oom)
+        (void)add(r, &r->vocab); /* says so */
+    else if (rank != (int64_t)r->vocab.len)
         (void)gal__json_fail(&r->j, "vocab: expected rank %zu, found %lld", r->vocab.len, (long long)rank);
     else if (!has)
         (void)gal__json_fail(&r->j, "vocab: rank %lld: expected token_bytes in base64", (long long)rank);
@@ -204,7 +208,9 @@ static void read_special(reader *r) {
         }
     }
     if (r->j.err) return;
-    if (rank != (int64_t)r->special.len)
+    if (r->special.bytes.oom)
+        (void)add(r, &r->special); /* says so */
+    else if (rank != (int64_t)r->special.len)
         (void)gal__json_fail(&r->j, "special_tokens: expected rank %zu, found %lld", r->special.len, (long long)rank);
     else if (!has)
         (void)gal__json_fail(&r->j, "special_tokens: rank %lld: expected token_str", (long long)rank);

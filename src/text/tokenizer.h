@@ -145,6 +145,14 @@ size_t gal_tokenizer_text_bytes(const gal_tokenizer *t, int32_t id);
  * difference. */
 bool gal_tokenizer_same(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what);
 
+/* difference.c   Where two vocabularies of one model, a as its makers read it, first disagree: pieces, special
+ * tokens, first and last piece, then the ids of a few texts. */
+typedef struct gal_difference {
+    int32_t id;   /* of the piece, in a where it has it; -1: of none */
+    gal_buf what; /* a sentence; empty: they agree. The caller frees it */
+} gal_difference;
+gal_err gal_tokenizer_difference(gal_difference *d, const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *diag);
+
 enum { GAL_ENCODE_BOS = 1, GAL_ENCODE_EOS = 2, GAL_ENCODE_CONTINUES = 4 };
 
 /* Appends the ids of n bytes of text, which may hold U+0000 and invalid UTF-8 (each bad byte reads as U+FFFD).

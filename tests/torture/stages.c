@@ -714,6 +714,7 @@ static void prepare_conversation(void) { prepare_talk(folder); }
 const stage STAGES[] = {
     { "config", 400, nothing, run_config, nothing_after },
     { "tokenizer", 24, nothing, run_tokenizer, nothing_after },
+    { "vocabularies", 100, nothing, stages_vocabularies, nothing_after },
     { "data", 100, nothing, run_data, nothing_after },
     { "files", 400, prepare_files, run_files, after_files },
     { "threads", 100, nothing, run_threads, nothing_after },

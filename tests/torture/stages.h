@@ -23,6 +23,7 @@ extern const size_t N_STAGES;
 /* Makes the folder, the reference files and the models that the stages begin from. */
 void stages_open(void);
 void stages_close(void);
+gal_err stages_vocabularies(gal_diag *diag); /* vocabularies.c */
 /* Why the stage that runs may succeed although something failed; NULL: nothing was said of that. */
 extern const char *stages_got_over;
 /* No temporary anywhere in the folder, and every checkpoint that can be seen is whole. removing_failed: files could
