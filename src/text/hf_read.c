@@ -70,6 +70,10 @@ static void read_merge(gal__hf_file *f, gal__json *j) {
         gal_buf_add(&f->text, s, n);
     }
     if (j->err) return;
+    if (f->text.oom) {
+        no_memory(f, j);
+        return;
+    }
     if (left == 0 || f->text.len - at < left + 2) {
         (void)gal__json_fail(j, "model.merges: merge %zu: expected two pieces", f->n_merges);
         return;

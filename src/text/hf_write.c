@@ -73,7 +73,7 @@ static void put_all_added(gal_buf *b, const gal_tokenizer *t) {
         if (t->types[id] == GAL_PIECE_NORMAL && !gal_tokenizer_matches(t, id)) continue;
         for (size_t i = 0; t->hf && i < t->hf->n_added && !a; i++)
             if (t->hf->added[i].id == id && !t->hf->added[i].special) a = &t->hf->added[i];
-        put_added(b, id, s, n, a, &first);
+        put_added(b, id, a ? a->content.s : s, a ? a->content.n : n, a, &first);
     }
     gal_buf_puts(b, "\n  ],\n");
 }
