@@ -251,6 +251,21 @@ static gal_err encode_text(const gal_tokenizer *t, gal_token_scratch *s, const c
     return err;
 }
 
+/* The same where U+2581 stands for spaces already. */
+static size_t spelled_segment(const gal_tokenizer *t, const char *text, size_t n) {
+    size_t i = 0;
+    if (!t->splits) return n;
+    while (n - i >= GAL__SPACE_BYTES && memcmp(text + i, GAL__SPACE, GAL__SPACE_BYTES) == 0) i += GAL__SPACE_BYTES;
+    while (i < n) {
+        const char *at = memchr(text + i, GAL__SPACE[0], n - i);
+        if (!at) return n;
+        i = (size_t)(at - text);
+        if (n - i >= GAL__SPACE_BYTES && memcmp(at, GAL__SPACE, GAL__SPACE_BYTES) == 0) return i;
+        i++;
+    }
+    return n;
+}
+
 gal_err gal__encode_pieces(const gal_tokenizer *t, gal_token_scratch *s, const char *word, size_t n, gal_ids *ids,
                            gal_diag *diag) {
     bool unknown = false;
@@ -258,7 +273,7 @@ gal_err gal__encode_pieces(const gal_tokenizer *t, gal_token_scratch *s, const c
     const int32_t id = t->whole_words && n <= t->text_max ? gal__table_find(t, &t->text, word, n) : -1;
     if (id >= 0) return gal_ids_add(ids, id, diag);
     while (!err && n) {
-        const size_t m = segment(t, word, n);
+        const size_t m = spelled_segment(t, word, n);
         err = encode_word(t, s, word, m, &unknown, ids, diag);
         word += m;
         n -= m;

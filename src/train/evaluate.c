@@ -22,11 +22,12 @@ gal_err gal__train_token_bytes(gal_trainer *t, gal_diag *diag) {
 /* Bytes of the batch's targets. The space before a document's first word is the tokenizer's, not the text's. */
 static int64_t bytes_of(const gal_trainer *t, const gal_step *st) {
     int64_t sum = 0;
+    const bool spaced = gal_tokenizer_adds_space(t->tok);
     int32_t bos = gal_tokenizer_bos(t->tok);
     for (int64_t i = 0; i < st->n; i++) {
         if (st->target[i] < 0) continue;
         sum += t->token_bytes[st->target[i]];
-        if (st->pos[i] != 0 || st->ids[i] != bos) continue;
+        if (!spaced || st->pos[i] != 0 || st->ids[i] != bos) continue;
         size_t n = 0;
         const char *piece = gal_tokenizer_piece(t->tok, st->target[i], &n);
         sum -= n >= 3 && memcmp(piece, "\xe2\x96\x81", 3) == 0;
