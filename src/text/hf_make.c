@@ -210,6 +210,18 @@ static bool has_prefix(const gal__hf *h) {
     return false;
 }
 
+/* Whether a space stands after something else. */
+static bool goes_on(const char *s, size_t n) {
+    bool word = false;
+    for (size_t i = 0; i < n; i++) {
+        const bool space = n - i >= GAL__SPACE_BYTES && memcmp(s + i, GAL__SPACE, GAL__SPACE_BYTES) == 0;
+        if (space && word) return true;
+        if (space) i += GAL__SPACE_BYTES - 1;
+        word = word || !space;
+    }
+    return false;
+}
+
 /* Merges by the ids of their pieces; those with a piece that no text becomes are none. */
 static gal_err add_merges(gal_tokenizer *t, const gal__hf_file *f) {
     size_t slots = 16, kept = 0;
@@ -219,6 +231,7 @@ static gal_err add_merges(gal_tokenizer *t, const gal__hf_file *f) {
     if (!t->pairs.slots) return gal_fail(f->diag, GAL_ENOMEM, "%s: no memory for %zu merges", f->name, f->n_merges);
     t->pairs.mask = slots - 1;
     t->pairs.ranks = (uint32_t)f->n_merges + 1;
+    t->splits = true; /* added tokens are found before words are joined: merges alone cross spaces */
     for (size_t i = 0; i < slots; i++) t->pairs.slots[i].left = -1;
     for (size_t i = 0; i < f->n_merges && !joined.oom; i++) {
         const gal__hf_merge *m = &f->merges[i];
@@ -239,6 +252,7 @@ static gal_err add_merges(gal_tokenizer *t, const gal__hf_file *f) {
         if (t->types[p.left] != GAL_PIECE_NORMAL || t->types[p.right] != GAL_PIECE_NORMAL ||
             t->types[p.id] != GAL_PIECE_NORMAL)
             continue;
+        t->splits = t->splits && !goes_on(joined.data, joined.len);
         if (t->scores[p.id] == 0.0F) t->scores[p.id] = -(float)++kept;
         gal__pair_add(&t->pairs, &p, (uint32_t)i);
     }
