@@ -107,6 +107,7 @@ static run *add_run(gal_reply *r, bool thinks) {
     void *p = r->runs;
     if (r->n_runs == r->runs_cap && gal_grow(&p, &r->runs_cap, r->n_runs + 1, sizeof *r->runs) != 0) return NULL;
     r->runs = p;
+    GAL_ASSERT(r->runs);
     r->runs[r->n_runs] = (run){ .thinks = thinks };
     return &r->runs[r->n_runs++];
 }

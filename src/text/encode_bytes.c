@@ -59,6 +59,7 @@ static void least_of(small *m, size_t i) {
 static gal_err join_small(const gal_tokenizer *t, gal_token_scratch *s, const char *word, size_t n, gal_ids *ids,
                           gal_diag *diag) {
     small m;
+    m.least[0] = UINT32_MAX;
     const size_t blocks = (n + EIGHT - 1) / EIGHT;
     for (size_t i = 0; i < n; i++) {
         m.id[i] = t->byte_ids[(uint8_t)word[i]];

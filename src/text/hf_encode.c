@@ -100,6 +100,7 @@ static void apply_rule(gal_buf *out, const gal__rule *r, const char *p, size_t n
 /* begin: the text is not the continuation of another. */
 static gal_err apply_rules(const gal__hf *h, gal_buf two[2], const char **p, size_t *n, bool begin, gal_diag *diag) {
     for (size_t i = 0; i < h->n_rules; i++) {
+        GAL_ASSERT(two);
         gal_buf *out = &two[i % 2];
         apply_rule(out, &h->rules[i], *p, *n, begin);
         if (out->oom) {

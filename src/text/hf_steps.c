@@ -62,7 +62,7 @@ static const gal__value *list_of(walk *w, const gal__value *v, const char *key) 
     const gal__value *m = gal__member(v, key);
     if (!m || m->type != GAL__ARRAY) refuse(w, key, "an array", m);
     if (++w->depth > 8) refuse(w, key, "sequences at most 8 deep", m);
-    return w->err ? NULL : m->first;
+    return w->err || !m ? NULL : m->first;
 }
 
 /* "pattern": {"String": s} or {"Regex": s}. */

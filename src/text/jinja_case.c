@@ -108,7 +108,8 @@ gal__jv gal__j_recase(gal__jinja *j, const gal__jtext *t, gal__jcase how) {
         const table tab = table_of(now);
         size_t n = cp < 0x80 ? change_ascii(now, t->s[i], out) : change(&tab, cp, out);
         if (now == GAL__LOWER && cp == 0x3a3 && gal__j_work(j, 64) && ends_word(t, i)) {
-            memcpy(out, "\xcf\x82", 2);
+            out[0] = (char)0xcf; /* the sigma of an end */
+            out[1] = (char)0x82;
             n = 2;
         }
         gal__j_put(j, &o, out, n, t->from ? t->from[i] : t->origin);

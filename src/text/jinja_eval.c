@@ -415,6 +415,7 @@ bool gal__j_bind(gal__jinja *j, const gal__jargs *a, const char *what, const cha
         else
             out[i] = k->value;
     }
+    GAL_ASSERT((size_t)needed <= count);
     for (size_t i = 0; i < (size_t)needed && !j->err; i++)
         if (out[i].kind == GAL__J_ABSENT)
             (void)gal__j_fail(j, "%s: argument '%.*s' is missing", what, (int)bytes[i], start[i]);

@@ -131,11 +131,13 @@ static gal__jnode *strings(gal__jparser *p) { /* neighbours are one */
 
 static gal__jnode *list(gal__jparser *p) {
     gal__jnode *n = gal__jp_node(p, GAL__N_LIST), **end = &n->list;
+    GAL_ASSERT(n);
     next(p);
     while (!gal__jp_is(p, "]") && !p->j->err) {
         if (n->list) expect(p, ",");
         if (gal__jp_is(p, "]")) break;
         *end = gal__jp_expression(p);
+        GAL_ASSERT(*end); /* never NULL: of no memory, p->none */
         if (!p->j->err) end = &(*end)->next;
     }
     if (!p->j->err) expect(p, "]");
@@ -153,6 +155,7 @@ static gal__jnode *dict(gal__jparser *p) {
         end = &(*end)->next;
         expect(p, ":");
         *end = gal__jp_expression(p);
+        GAL_ASSERT(*end); /* never NULL: of no memory, p->none */
         if (!p->j->err) end = &(*end)->next;
     }
     if (!p->j->err) expect(p, "}");
@@ -219,6 +222,7 @@ static gal__jnode *arguments(gal__jparser *p) { /* from "(" to ")" */
             if (keywords) gal__jp_fail(p, "a named argument after a named one");
             *end = gal__jp_expression(p);
         }
+        GAL_ASSERT(*end); /* never NULL: of no memory, p->none */
         if (!p->j->err) end = &(*end)->next;
     }
     if (!p->j->err) expect(p, ")");

@@ -223,7 +223,8 @@ static void json_dict(gal__jinja *j, gal__jout *o, const gal__jdict *d, const ga
     if (how->sort && d->n > 1) { /* an insertion sort, paid for as work */
         gal__jentry *sorted = gal__j_take(j, d->n, sizeof *sorted);
         bool unordered = false;
-        for (size_t i = 0; sorted && i < d->n && !j->err; i++) {
+        if (!sorted) return;
+        for (size_t i = 0; i < d->n && !j->err; i++) {
             size_t at = i;
             for (; at && gal__j_compare(j, sorted[at - 1].key, e[i].key, "<", &unordered) > 0; at--)
                 sorted[at] = sorted[at - 1];

@@ -174,9 +174,11 @@ static void read_piece(reader *r) {
         }
     }
     if (r->j.err) return;
-    if (r->vocab.bytes.oom)
+    if (r->vocab.bytes.oom) {
         (void)add(r, &r->vocab); /* says so */
-    else if (rank != (int64_t)r->vocab.len)
+        return;
+    }
+    if (rank != (int64_t)r->vocab.len)
         (void)gal__json_fail(&r->j, "vocab: expected rank %zu, found %lld", r->vocab.len, (long long)rank);
     else if (!has)
         (void)gal__json_fail(&r->j, "vocab: rank %lld: expected token_bytes in base64", (long long)rank);
@@ -208,9 +210,11 @@ static void read_special(reader *r) {
         }
     }
     if (r->j.err) return;
-    if (r->special.bytes.oom)
+    if (r->special.bytes.oom) {
         (void)add(r, &r->special); /* says so */
-    else if (rank != (int64_t)r->special.len)
+        return;
+    }
+    if (rank != (int64_t)r->special.len)
         (void)gal__json_fail(&r->j, "special_tokens: expected rank %zu, found %lld", r->special.len, (long long)rank);
     else if (!has)
         (void)gal__json_fail(&r->j, "special_tokens: rank %lld: expected token_str", (long long)rank);
