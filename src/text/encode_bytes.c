@@ -59,7 +59,6 @@ static void least_of(small *m, size_t i) {
 static gal_err join_small(const gal_tokenizer *t, gal_token_scratch *s, const char *word, size_t n, gal_ids *ids,
                           gal_diag *diag) {
     small m;
-    m.least[0] = UINT32_MAX;
     const size_t blocks = (n + EIGHT - 1) / EIGHT;
     for (size_t i = 0; i < n; i++) {
         m.id[i] = t->byte_ids[(uint8_t)word[i]];
@@ -74,11 +73,11 @@ static gal_err join_small(const gal_tokenizer *t, gal_token_scratch *s, const ch
         m.rank[n - 1] = UINT32_MAX;
     }
     for (size_t i = n; i < blocks * EIGHT; i++) m.rank[i] = UINT32_MAX;
-    for (size_t i = 0; i < n; i += EIGHT) least_of(&m, i);
+    for (size_t i = 0; i < blocks; i++) least_of(&m, i * EIGHT);
     for (;;) {
-        uint32_t best = m.least[0];
+        uint32_t best = UINT32_MAX;
         size_t block = 0;
-        for (size_t i = 1; i < blocks; i++) {
+        for (size_t i = 0; i < blocks; i++) {
             block = m.least[i] < best ? i : block;
             best = GAL_MIN(best, m.least[i]);
         }
