@@ -42,7 +42,7 @@ static const gal__template TEMPLATES[] = {
       .calls_with_content = true,
       .system_in_place = true,
       .ids_of_nine = true,
-      .sound_without_system = true,
+      .sound_without_system = GAL__AUDIOS,
       .calls = GAL__CALLS_LIST_IDS,
       .result = GAL__RESULT_ID,
       .chunk_join = "\n\n" },
@@ -55,7 +55,7 @@ static const gal__template TEMPLATES[] = {
       .system_in_place = true,
       .ids_of_nine = true,
       .ids_paired = true,
-      .sound_without_system = true, /* its encoder refuses what its validator lets through */
+      .sound_without_system = GAL__AUDIO, /* its encoder refuses that, and its validator nothing */
       .calls = GAL__CALLS_PARTS_IDS,
       .result = GAL__RESULT_ID,
       .chunk_join = "\n\n" },
@@ -160,7 +160,7 @@ static void print_string(gal_buf *b, gal__string s) {
 /* ---- chunks -------------------------------------------------------------------------------------------------------
  */
 
-enum { MOST_IDS = 1 << 26 }; /* a small body can name many images */
+enum { MOST_IDS = 1 << 26 }; /* a small body can name many images, and samples of a low rate */
 
 /* Rows of [IMG] with a break after each, after the last the end. */
 static void image(encoder *e, const gal__chunk *c) {
@@ -174,7 +174,34 @@ static void image(encoder *e, const gal__chunk *c) {
     }
 }
 
-static void chunk(encoder *e, gal_chat_kind kind, const gal__chunk *c, size_t i) {
+static void many(encoder *e, const char *name, int64_t count) {
+    if (count < 1) return;
+    control(e, name);
+    const int32_t id = find_control(e, name);
+    for (int64_t i = 1; i < count && !e->err; i++) e->err = gal_ids_add(e->ids, id, e->diag);
+}
+
+static int64_t up(int64_t a, int64_t b) { return a / b + (a % b != 0); }
+
+static void audio(encoder *e, const gal__chunk *c) {
+    const gal__sounds *how = &e->t->sounds;
+    int64_t n = 0;
+    e->err = gal__chat_audio(c, how->rate, e->pool, &n, e->diag);
+    if (e->err) return;
+    n = how->chunk ? up(n, how->chunk) * how->chunk : GAL_MAX(n, how->window);
+    n = how->pads >= 0 ? how->pads : up(n / how->hop, how->hops);
+    if (n > MOST_IDS - (int64_t)GAL_MIN(e->ids->len, (size_t)MOST_IDS)) {
+        e->err = gal_fail(e->diag, GAL_EINPUT, "%s: audio: more than %d tokens", c->where, MOST_IDS);
+    } else if (how->pads >= 0) {
+        many(e, "[STREAMING_PAD]", n);
+    } else {
+        control(e, "[BEGIN_AUDIO]");
+        if (n == 0 && !e->err && find_control(e, "[AUDIO]") < 0) control(e, "[AUDIO]"); /* says that it is missing */
+        many(e, "[AUDIO]", n);
+    }
+}
+
+static void chunk(encoder *e, gal_chat_kind kind, const gal__chunk *c) {
     if (c->kind == GAL__TEXT) {
         text(e, kind, c->text);
     } else if (c->kind == GAL__THINK && e->how->thinks) {
@@ -183,16 +210,18 @@ static void chunk(encoder *e, gal_chat_kind kind, const gal__chunk *c, size_t i)
         if (!c->open || find_control(e, "[/THINK]") < 0) control(e, "[/THINK]"); /* both there, or no thinking */
     } else if (!e->err && c->kind & GAL__IMAGES && e->t->images.patch) {
         image(e, c);
+    } else if (!e->err && c->kind & GAL__AUDIOS && e->t->sounds.rate) {
+        audio(e, c);
     } else if (!e->err) {
         const char *what = c->kind & GAL__IMAGES ? "an image, and this vocabulary says nothing of how images are cut"
                            : c->kind & GAL__AUDIOS ? "audio, and this vocabulary says nothing of how audio is cut"
                                                    : "thinking, which templates before V13 have no tokens for";
-        e->err = gal_fail(e->diag, GAL_EINPUT, "content, chunk %zu of a joined message: %s", i, what);
+        e->err = gal_fail(e->diag, GAL_EINPUT, "%s: %s", c->where, what);
     }
 }
 
 static void chunks(encoder *e, gal_chat_kind kind, const gal__content *c) {
-    for (size_t i = 0; i < c->n && !e->err; i++) chunk(e, kind, &c->chunks[i], i);
+    for (size_t i = 0; i < c->n && !e->err; i++) chunk(e, kind, &c->chunks[i]);
 }
 
 static void content(encoder *e, gal_chat_kind kind, const gal__content *c) {
@@ -478,6 +507,34 @@ static void encode(encoder *e) {
     }
 }
 
+/* ---- what is between two texts ------------------------------------------------------------------------------------
+ */
+
+/* As if it went on from something: encoded behind a sign that is two ids in the reference's vocabularies. */
+static void behind(encoder *e, gal__string s) {
+    gal_ids ids = { 0 };
+    gal_buf_puts(&e->text, "\xe2\x98\xba");
+    gal_buf_add(&e->text, s.s, s.n);
+    if (!e->err && e->text.oom) e->err = gal__chat_no_memory(e->diag);
+    if (!e->err) e->err = gal_encode(e->t, e->scratch, e->text.data, e->text.len, 0, &ids, e->diag);
+    if (ids.len > 2) span(e, GAL_CHAT_USER);
+    for (size_t i = 2; i < ids.len && !e->err; i++) e->err = gal_ids_add(e->ids, ids.data[i], e->diag);
+    gal_buf_clear(&e->text);
+    gal_ids_free(&ids);
+}
+
+static void fill(encoder *e) {
+    if (e->how->plain) {
+        e->err = gal_fail(e->diag, GAL_EINPUT, "prompt: template V%d has no filling in", e->how->version);
+        return;
+    }
+    control(e, "<s>");
+    control(e, "[SUFFIX]");
+    if (e->r->suffix.n) behind(e, e->r->suffix);
+    control(e, "[PREFIX]");
+    text(e, GAL_CHAT_USER, e->r->prompt);
+}
+
 /* ---- from outside -------------------------------------------------------------------------------------------------
  */
 
@@ -554,27 +611,51 @@ int gal_chat_version(const gal_tokenizer *t, const char *path) {
     return gal_chat_guess(t, path, &certain);
 }
 
+static gal_err no_template(int version, gal_diag *diag) {
+    return gal_fail(diag, GAL_EINPUT, "template V%d: there is V1, V2, V3, V7, V11, V13 and V15", version);
+}
+
+/* What was appended is taken back on an error. */
+static gal_err finish(encoder *e, size_t old_ids, size_t old_spans) {
+    if (e->err) {
+        e->ids->len = old_ids;
+        if (e->spans) e->spans->len = old_spans;
+    }
+    gal_token_scratch_free(e->scratch);
+    gal_buf_free(&e->text);
+    return e->err;
+}
+
 gal_err gal_chat_encode(const gal_tokenizer *t, int version, const char *body, size_t n, gal_ids *ids,
                         gal_chat_spans *spans, gal_diag *diag) {
     const gal__template *how = find_template(version);
-    if (!how) return gal_fail(diag, GAL_EINPUT, "template V%d: there is V1, V2, V3, V7, V11, V13 and V15", version);
+    if (!how) return no_template(version, diag);
     gal__pool pool;
     gal__pool_init(&pool);
     gal__request r;
     const size_t old_ids = ids->len, old_spans = spans ? spans->len : 0;
     encoder e = { .t = t, .how = how, .r = &r, .pool = &pool, .ids = ids, .spans = spans, .diag = diag };
     e.err = gal__chat_parse(&r, &pool, body, n, diag);
-    if (!e.err) e.err = gal__chat_check(&r, how, diag);
-    if (!e.err) e.err = check_settings(t, how, &r, diag);
-    if (!e.err) e.err = gal__chat_join(&r, how, &pool, &e.system, diag);
-    if (!e.err) e.err = gal_token_scratch_new(&e.scratch, t, diag);
-    if (!e.err) encode(&e);
-    if (e.err) {
-        ids->len = old_ids;
-        if (spans) spans->len = old_spans;
+    if (!r.fill) {
+        if (!e.err) e.err = gal__chat_check(&r, how, diag);
+        if (!e.err) e.err = check_settings(t, how, &r, diag);
+        if (!e.err) e.err = gal__chat_join(&r, how, &pool, &e.system, diag);
     }
-    gal_token_scratch_free(e.scratch);
-    gal_buf_free(&e.text);
+    if (!e.err) e.err = gal_token_scratch_new(&e.scratch, t, diag);
+    if (!e.err) (r.fill ? fill : encode)(&e);
+    gal_err err = finish(&e, old_ids, old_spans);
     gal__pool_free(&pool);
-    return e.err;
+    return err;
+}
+
+gal_err gal_chat_fill(const gal_tokenizer *t, int version, const char *prompt, size_t prompt_bytes,
+                      const char *suffix, size_t suffix_bytes, gal_ids *ids, gal_diag *diag) {
+    const gal__template *how = find_template(version);
+    if (!how) return no_template(version, diag);
+    const gal__request r = { .prompt = { prompt, prompt_bytes }, .suffix = { suffix, suffix_bytes } };
+    encoder e = { .t = t, .how = how, .r = &r, .ids = ids, .diag = diag };
+    const size_t old_ids = ids->len;
+    e.err = gal_token_scratch_new(&e.scratch, t, diag);
+    if (!e.err) fill(&e);
+    return finish(&e, old_ids, 0);
 }

@@ -46,9 +46,14 @@ int gal_chat_version(const gal_tokenizer *t, const char *path);
 int gal_chat_guess(const gal_tokenizer *t, const char *path, bool *certain);
 
 /* Appends the ids of an OpenAI-style body of n bytes: messages, tools, reasoning_effort and what else
- * docs/chat.md lists. spans NULL: not wanted; otherwise its runs are appended too. GAL_EINPUT with the reason for
- * what the reference rejects; ids and spans keep their old length on an error. */
+ * docs/chat.md lists; or of {"prompt", "suffix"}, as gal_chat_fill() does. spans NULL: not wanted; otherwise its runs
+ * are appended too. GAL_EINPUT with the reason for what the reference rejects; ids and spans keep their old length on
+ * an error. */
 gal_err gal_chat_encode(const gal_tokenizer *t, int version, const char *body, size_t n, gal_ids *ids,
                         gal_chat_spans *spans, gal_diag *diag);
+/* Appends the prompt that asks for what is between two texts (fill in the middle), in models that were trained for
+ * it. suffix_bytes 0: there is none. GAL_EINPUT: V1, or a vocabulary without [PREFIX] and [SUFFIX]. */
+gal_err gal_chat_fill(const gal_tokenizer *t, int version, const char *prompt, size_t prompt_bytes,
+                      const char *suffix, size_t suffix_bytes, gal_ids *ids, gal_diag *diag);
 
 #endif

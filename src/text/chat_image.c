@@ -1,46 +1,11 @@
 /* chat_image.c - how large an image is, from the first bytes of its file: that alone says how many tokens stand for
- * it. Images come inside the body (base64, data: URLs); nothing is fetched and no file is opened. PNG (W3C), JPEG
+ * it. PNG (W3C), JPEG
  * (ITU T.81), GIF, WebP (RFC 9649), BMP. SPDX-License-Identifier: Apache-2.0 */
 #include "text/chat_internal.h"
 #include "text/internal.h"
 
 #include <math.h>
 #include <string.h>
-
-/* ---- base64, as lenient as Python's: what is no digit is passed over
- * -------------------------------------------------- */
-
-static int digit(char c) {
-    return c >= 'A' && c <= 'Z'   ? c - 'A'
-           : c >= 'a' && c <= 'z' ? c - 'a' + 26
-           : c >= '0' && c <= '9' ? c - '0' + 52
-           : c == '+'             ? 62
-           : c == '/'             ? 63
-                                  : -1;
-}
-
-/* Bytes into out, which holds s.n / 4 * 3 + 3; false: not base64. */
-static bool decode(gal__string s, uint8_t *out, size_t *n) {
-    uint32_t bits = 0;
-    size_t digits = 0, pads = 0;
-    *n = 0;
-    for (size_t i = 0; i < s.n; i++) {
-        const int d = digit(s.s[i]);
-        if (s.s[i] == '=' && digits % 4 >= 2 && ++pads + digits % 4 >= 4) break;
-        if (d < 0) continue;
-        pads = 0;
-        bits = bits << 6 | (uint32_t)d;
-        if (++digits % 4 == 0) {
-            for (int k = 16; k >= 0; k -= 8) out[(*n)++] = (uint8_t)(bits >> k);
-            bits = 0;
-        }
-    }
-    if (digits % 4 == 0) return *n > 0;
-    if (digits % 4 + pads < 4) return false;
-    bits <<= 6 * (4 - digits % 4);
-    for (size_t k = 0; k + 1 < digits % 4; k++) out[(*n)++] = (uint8_t)(bits >> (16 - 8 * k));
-    return true;
-}
 
 /* ---- sizes --------------------------------------------------------------------------------------------------------
  */
@@ -102,41 +67,16 @@ static size size_of(const uint8_t *p, size_t n) {
     return (size){ 0 };
 }
 
-/* ---- from a chunk to its grid -------------------------------------------------------------------------------------
- */
-
-/* What follows "data:...;base64,"; all of it where there is no "data:". */
-static gal__string payload(gal__string s, bool bare, gal_err *err, gal_diag *diag) {
-    static const char END[] = ";base64";
-    if (s.n < 5 || memcmp(s.s, "data:", 5) != 0) {
-        if (!bare)
-            *err = gal_fail(diag, GAL_EINPUT,
-                            "an image's URL: expected data:...;base64,..., found \"%.40s\"; nothing is "
-                            "fetched",
-                            s.s);
-        return s;
-    }
-    const char *comma = memchr(s.s, ',', s.n);
-    const size_t head = comma ? (size_t)(comma - s.s) : 0, n = sizeof END - 1;
-    if (head < n || memcmp(comma - n, END, n) != 0 || head + 1 == s.n) {
-        *err = gal_fail(diag, GAL_EINPUT, "an image's URL: expected data:...;base64,..., found \"%.40s\"", s.s);
-        return s;
-    }
-    return (gal__string){ comma + 1, s.n - head - 1 };
-}
-
 gal_err gal__chat_image(const gal__chunk *c, const gal__images *how, gal__pool *pool, int *columns, int *rows,
                         gal_diag *diag) {
-    gal_err err = GAL_OK;
-    const gal__string s = payload(c->text, c->kind == GAL__IMAGE, &err, diag);
-    if (err) return err;
-    uint8_t *bytes = gal__pool_take(pool, s.n / 4 * 3 + 3);
+    const uint8_t *bytes = NULL;
     size_t n = 0;
-    if (!bytes) return gal__chat_no_memory(diag);
-    if (!decode(s, bytes, &n)) return gal_fail(diag, GAL_EINPUT, "an image: its data are not base64");
+    gal_err err = gal__chat_data(c, c->kind == GAL__IMAGE, pool, &bytes, &n, diag);
+    if (err) return err;
     const size z = size_of(bytes, n);
     if (z.w < 1 || z.h < 1 || z.w > 1 << 24 || z.h > 1 << 24)
-        return gal_fail(diag, GAL_EINPUT, "an image: expected PNG, JPEG, GIF, WebP or BMP with its size");
+        return gal_fail(diag, GAL_EINPUT, "%s: an image: expected PNG, JPEG, GIF, WebP or BMP with its size",
+                        c->where);
     double w = (double)z.w, h = (double)z.h;
     const double ratio = fmax(h / how->side, w / how->side);
     if (ratio > 1) {

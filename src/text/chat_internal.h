@@ -20,8 +20,9 @@ enum { GAL__IMAGES = GAL__IMAGE | GAL__IMAGE_URL, GAL__AUDIOS = GAL__AUDIO | GAL
 
 typedef struct gal__chunk {
     gal__chunk_kind kind;
-    gal__string text; /* of TEXT and THINK; where it comes from for the others */
-    bool open;        /* THINK without its end */
+    gal__string text;  /* of TEXT and THINK; where it comes from for the others */
+    bool open;         /* THINK without its end */
+    const char *where; /* in the body; of TEXT NULL */
 } gal__chunk;
 
 /* A string, or a list of chunks, or (text.s NULL and not a list) nothing. */
@@ -64,6 +65,8 @@ typedef struct gal__request {
     bool truncate;
     const gal__value *schema; /* of the answer; NULL: none asked for */
     bool any_json;            /* it is to be JSON of any shape */
+    bool fill;                /* no conversation: what is between these two */
+    gal__string prompt, suffix;
 } gal__request;
 
 /* What the versions do, one row each (chat.c). */
@@ -71,17 +74,17 @@ typedef struct gal__template {
     int version;
     uint8_t user, assistant, system, tool; /* kinds of chunks that they may hold */
     bool calls_with_content;               /* an assistant may say something and call tools in one message */
-    bool system_in_place;      /* system messages are messages; else one text before the first or the last user's */
-    bool ids_of_nine;          /* ids of calls are nine letters and digits */
-    bool ids_named;            /* ids of calls are something, and not "null" */
-    bool ids_paired;           /* results name calls by their ids, each once, and are put in the order of the calls */
-    bool sound_without_system; /* audio and system messages exclude each other */
-    bool settings;             /* reasoning_effort */
-    const char *chunk_join;    /* between two texts of one message */
-    bool plain;                /* the marks of turns are text like any other */
-    bool tools_first;          /* tools and settings stand before the first user's message, not before the last */
-    bool forgets;              /* calls and results before the last user's message are left out */
-    bool thinks;               /* [THINK] */
+    bool system_in_place; /* system messages are messages; else one text before the first or the last user's */
+    bool ids_of_nine;     /* ids of calls are nine letters and digits */
+    bool ids_named;       /* ids of calls are something, and not "null" */
+    bool ids_paired;      /* results name calls by their ids, each once, and are put in the order of the calls */
+    uint8_t sound_without_system; /* kinds of audio in a user's message that exclude system messages */
+    bool settings;                /* reasoning_effort */
+    const char *chunk_join;       /* between two texts of one message */
+    bool plain;                   /* the marks of turns are text like any other */
+    bool tools_first;             /* tools and settings stand before the first user's message, not before the last */
+    bool forgets;                 /* calls and results before the last user's message are left out */
+    bool thinks;                  /* [THINK] */
     enum { GAL__CALLS_NONE, GAL__CALLS_LIST, GAL__CALLS_LIST_IDS, GAL__CALLS_PARTS_IDS, GAL__CALLS_PARTS } calls;
     enum { GAL__RESULT_NONE, GAL__RESULT_LIST, GAL__RESULT_OBJECT, GAL__RESULT_ID, GAL__RESULT_TEXT } result;
 } gal__template;
@@ -93,10 +96,17 @@ gal_err gal__chat_check(const gal__request *r, const gal__template *t, gal_diag 
 /* Joins neighbours, drops system messages where the template has none (system then gets their text), puts a user's
  * message in front where one must be. */
 gal_err gal__chat_join(gal__request *r, const gal__template *t, gal__pool *p, gal__string *system, gal_diag *diag);
+/* chat_data.c   The bytes of an image or of audio, in the pool. bare: base64 may stand without "data:...". */
+gal_err gal__chat_data(const gal__chunk *c, bool bare, gal__pool *pool, const uint8_t **bytes, size_t *n,
+                       gal_diag *diag);
 /* chat_image.c   How many rows and columns of tokens an image is. */
 struct gal__images;
 gal_err gal__chat_image(const gal__chunk *c, const struct gal__images *how, gal__pool *pool, int *columns, int *rows,
                         gal_diag *diag);
+/* chat_audio.c   How many samples of audio there are at a rate, as soxr resamples it. */
+gal_err gal__chat_audio(const gal__chunk *c, int32_t rate, gal__pool *pool, int64_t *samples, gal_diag *diag);
+/* chat_flac.c   Samples of a channel; -1: the file does not hold them. */
+int64_t gal__flac_samples(const uint8_t *p, size_t n, int32_t *rate, int *channels);
 static inline gal_err gal__chat_no_memory(gal_diag *diag) {
     return gal_fail(diag, GAL_ENOMEM, "no memory for a conversation");
 }

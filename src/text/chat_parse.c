@@ -187,7 +187,12 @@ static void content(parser *p, gal__content *c, const gal__value *v, const char 
     c->chunks = take(p, m->count, sizeof *c->chunks);
     for (const gal__value *e = m->first; e && !p->err; e = e->next) {
         say(at, "%s.content[%zu]", where, c->n);
-        chunk(p, &c->chunks[c->n++], e, at);
+        gal__chunk *k = &c->chunks[c->n++];
+        chunk(p, k, e, at);
+        gal__string copy = { 0 };
+        if (p->err || k->kind == GAL__TEXT) continue;
+        if (!gal__pool_string(p->pool, &copy, at, strlen(at))) p->err = gal__chat_no_memory(p->diag);
+        k->where = copy.s;
     }
 }
 
@@ -416,12 +421,23 @@ const char gal__chat_fields[] =
     "stream stream_options n stop seed max_completion_tokens user logprobs top_logprobs logit_bias "
     "presence_penalty frequency_penalty store metadata service_tier safe_prompt prompt_mode";
 
+static gal_err fill(parser *p, gal__request *r, const gal__value *v) {
+    r->fill = true;
+    if (only(p, v, "body",
+             "prompt suffix model temperature top_p max_tokens min_tokens random_seed stream stop seed user")) {
+        r->prompt = string(p, v, "", "prompt", false);
+        r->suffix = string(p, v, "", "suffix", true);
+    }
+    return p->err;
+}
+
 gal_err gal__chat_parse(gal__request *r, gal__pool *pool, const char *body, size_t n, gal_diag *diag) {
     *r = (gal__request){ .effort = -1 };
     gal__value *v = NULL;
     gal_err err = gal__tree_read(&v, pool, body, n, true, "body", diag);
     if (err) return err;
     parser p = { .pool = pool, .diag = diag };
+    if (v->type == GAL__OBJECT && gal__member(v, "prompt") && !gal__member(v, "messages")) return fill(&p, r, v);
     if (!object(&p, v, "body") || !only(&p, v, "body", gal__chat_fields)) return p.err;
     messages(&p, r, v);
     if (!p.err) tools(&p, r, v);

@@ -126,11 +126,11 @@ static gal_err pair_by_id(const gal__request *r, gal_diag *diag) {
     return err;
 }
 
-static gal_err sound_alone(const gal__request *r, gal_diag *diag) {
+static gal_err sound_alone(const gal__request *r, unsigned kinds, gal_diag *diag) {
     bool system = false, sound = false;
     for (size_t i = 0; i < r->n; i++) {
         system = system || r->messages[i].role == GAL__SYSTEM;
-        sound = sound || (r->messages[i].role == GAL__USER && has_chunks(&r->messages[i], GAL__AUDIOS));
+        sound = sound || (r->messages[i].role == GAL__USER && has_chunks(&r->messages[i], kinds));
     }
     return system && sound
                ? gal_fail(diag, GAL_EINPUT, "messages: a system message and audio; templates before V13 take one")
@@ -187,7 +187,7 @@ static gal_err assistant(const gal__request *r, size_t i, const gal__template *t
 gal_err gal__chat_check(const gal__request *r, const gal__template *t, gal_diag *diag) {
     gal_err err = order(r, diag);
     if (!err) err = t->ids_paired ? pair_by_id(r, diag) : pair_by_number(r, diag);
-    if (!err && t->sound_without_system) err = sound_alone(r, diag);
+    if (!err && t->sound_without_system) err = sound_alone(r, t->sound_without_system, diag);
     for (size_t i = 0; i < r->n && !err; i++) {
         const gal__message *m = &r->messages[i];
         err = kinds(m, i, t, diag);

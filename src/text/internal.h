@@ -53,6 +53,14 @@ typedef struct gal__images {
 } gal__images;
 enum { GAL__IMAGE_ROW = 4096 }; /* most tokens in a row of an image */
 
+/* How audio becomes tokens: it is brought to `rate`, filled up to whole chunks (or to one window), cut into hops; one
+ * token for each `hops` of them. */
+typedef struct gal__sounds {
+    int32_t rate;                     /* samples a second; 0: the vocabulary says nothing of audio */
+    int64_t chunk, window, hop, hops; /* samples; chunk 0: no chunks */
+    int64_t pads;                     /* -1, or that many [STREAMING_PAD] however long the audio is */
+} gal__sounds;
+
 /* What a Tekken file says in model_settings_builder. */
 typedef struct gal__settings {
     bool present, efforts_known, json_schema;
@@ -79,6 +87,7 @@ struct gal_tokenizer {
     int version;
     gal__settings settings;
     gal__images images;
+    gal__sounds sounds;
     bool byte_fallback, add_dummy_prefix, remove_extra_whitespaces;
     bool each_unknown;    /* a run of unknown symbols is not one unknown id */
     bool has_unused;      /* some merge may have to be undone: the text is encoded as one segment */
@@ -205,6 +214,7 @@ gal_err gal__tokenizer_from_bytes(gal_tokenizer **out, const gal__byte_vocab *v,
 typedef struct gal__json gal__json;
 void gal__settings_read(gal__json *j, gal__settings *s);
 void gal__images_read(gal__json *j, gal__images *i); /* of image, or multimodal */
+void gal__sounds_read(gal__json *j, gal__sounds *s); /* chat_sounds.c, of audio */
 /* gpt2.c */
 void gal__spell_byte(gal_buf *out, uint8_t byte);
 bool gal__unspell(gal_buf *out, const char *s, size_t n); /* false: not in that alphabet; out NULL: only asked */

@@ -49,6 +49,7 @@ typedef struct reader {
     bool has_specials;
     gal__settings settings;
     gal__images images;
+    gal__sounds sounds;
 } reader;
 
 static gal_err add(reader *r, pieces *p) {
@@ -245,6 +246,8 @@ static void read_file(reader *r) {
             gal__settings_read(&r->j, &r->settings);
         } else if (is(key, n, "image") || is(key, n, "multimodal")) {
             gal__images_read(&r->j, &r->images);
+        } else if (is(key, n, "audio")) {
+            gal__sounds_read(&r->j, &r->sounds);
         } else if (!is(key, n, "special_tokens")) {
             gal__json_skip(&r->j);
         }
@@ -338,6 +341,7 @@ static gal_err make(reader *r, gal_tokenizer **out, int version) {
     if (!err) err = gal__tokenizer_from_bytes(out, &v, r->j.name, r->j.diag);
     if (!err) (*out)->settings = r->settings;
     if (!err) (*out)->images = r->images;
+    if (!err) (*out)->sounds = r->sounds;
     gal_free(offsets);
     gal_free(types);
     gal_buf_free(&all);

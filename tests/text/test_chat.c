@@ -53,7 +53,9 @@ static void check(const gal_tokenizer *t, int version, const char *body, size_t 
 
 static void golden(void **state) {
     (void)state;
-    gal_tokenizer *spm = open_at(GOLDEN, "chat.model"), *tekken = open_at(GOLDEN, "chat.json");
+    static const char *const NAMES[] = { "chat.model", "chat.json", "chat-audio.json" };
+    gal_tokenizer *t[GAL_LEN(NAMES)];
+    for (size_t i = 0; i < GAL_LEN(NAMES); i++) t[i] = open_at(GOLDEN, NAMES[i]);
     FILE *f = fopen(GOLDEN "chat.jsonl", "r");
     assert_non_null(f);
     static char line[1 << 16];
@@ -61,17 +63,17 @@ static void golden(void **state) {
     while (fgets(line, sizeof line, f)) {
         json_t *j = json_loads(line, 0, NULL);
         assert_non_null(j);
-        const bool is_spm = strcmp(json_string_value(json_object_get(j, "vocabulary")), "chat.model") == 0;
+        size_t i = 0;
+        while (strcmp(json_string_value(json_object_get(j, "vocabulary")), NAMES[i]) != 0) i++;
         const json_t *body = json_object_get(j, "body");
-        check(is_spm ? spm : tekken, (int)json_integer_value(json_object_get(j, "version")), json_string_value(body),
+        check(t[i], (int)json_integer_value(json_object_get(j, "version")), json_string_value(body),
               json_string_length(body), json_object_get(j, "ids"));
         json_decref(j);
         lines++;
     }
     fclose(f);
-    assert_int_equal(lines, 243);
-    gal_tokenizer_free(spm);
-    gal_tokenizer_free(tekken);
+    assert_int_equal(lines, 243 + 9 * 8 + 4 * 22);
+    for (size_t i = 0; i < GAL_LEN(NAMES); i++) gal_tokenizer_free(t[i]);
 }
 
 static void shared_templates(void **state) {
@@ -204,6 +206,11 @@ static void refused(void **state) {
 }
 
 /* Messages name the place. */
+#define SOUND(url)                                                                                                   \
+    "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"a\"}, {\"type\": "          \
+    "\"audio_url\", "                                                                                                \
+    "\"audio_url\": \"" url "\"}]}]}"
+
 static void reasons(void **state) {
     (void)state;
     static const struct {
@@ -227,14 +234,32 @@ static void reasons(void **state) {
           "\"parameters\": {\"properties\": {\"p\": {\"type\": \"strin\"}}}}}]}",
           "tools[0].function.parameters: no JSON schema (draft 7): 'type': expected the name of a type, found "
           "\"strin\"" },
+        { 7, SOUND("http://x/y.wav"),
+          "messages[0].content[1]: expected data:...;base64,..., found \"http://x/y.wav\"" },
+        { 13, SOUND("file:///etc/passwd"), "nothing is fetched, no file opened" },
+        { 13, SOUND("data:audio/wav,abc"), "messages[0].content[1]: expected data:...;base64,..." },
+        { 13, SOUND("abcde"), "messages[0].content[1]: its data are not base64" },
+        { 13, SOUND("/etc/passwd"), "messages[0].content[1]: its data are not base64" },
+        { 13, SOUND("SUQzBAAAAAAAAAAA"),
+          "messages[0].content[1]: audio: expected WAV, FLAC or AU, whole and not packed; "
+          "found an MP3 file" },
+        { 13, SOUND("T2dnUwACAAAAAAAA"), "found an Ogg file" },
+        { 13, SOUND("UklGRioAAABXQVZFZm10IBAAAAABAAIA6AMAANAHAAACABAAZGF0YQYAAAAAAAAAAAA="),
+          "messages[0].content[1]: audio: expected one channel, found 2" },
+        { 13, SOUND("UklGRioAAABXQVZFZm10IBAAAAABAAEAAQAAANAHAAABAAgAZGF0YQYAAAAAAAAAAAA="), NULL },
+        { 11, "{\"prompt\": \"a\", \"suffix\": 1}", "suffix: expected a string, found 1" },
+        { 1, "{\"prompt\": \"a\"}", "prompt: template V1 has no filling in" },
     };
-    gal_tokenizer *t = open_at(GOLDEN, "chat.json");
+    gal_tokenizer *t = open_at(GOLDEN, "chat-audio.json");
     for (size_t i = 0; i < GAL_LEN(CASES); i++) {
         gal_ids ids = { 0 };
         gal_diag why = { 0 };
-        assert_int_equal(gal_chat_encode(t, CASES[i].version, CASES[i].body, strlen(CASES[i].body), &ids, NULL, &why),
-                         GAL_EINPUT);
-        if (!strstr(why.text, CASES[i].says)) fail_msg("'%s' is not in '%s'", CASES[i].says, why.text);
+        const gal_err err = gal_chat_encode(t, CASES[i].version, CASES[i].body, strlen(CASES[i].body), &ids, NULL,
+                                            &why);
+        assert_int_equal(err, CASES[i].says ? GAL_EINPUT : GAL_OK);
+        gal_ids_free(&ids);
+        if (CASES[i].says && !strstr(why.text, CASES[i].says))
+            fail_msg("'%s' is not in '%s'", CASES[i].says, why.text);
     }
     gal_tokenizer_free(t);
 }
@@ -273,20 +298,23 @@ static void starved(void **state) {
         "\"abcdefghi\", "
         "\"content\": [{\"type\": \"text\", \"text\": \"[1, 2]\"}]}], \"tools\": [{\"function\": {\"name\": \"f\", "
         "\"parameters\": {\"required\": [\"a\", \"b\"]}}}]}";
-    static const int VERSIONS[] = { 2, 3, 15 };
+    static const char HEARD[] = SOUND("UklGRioAAABXQVZFZm10IBAAAAABAAEA6AMAANAHAAACABAAZGF0YQYAAAAAAAAAAAA=");
+    static const char FILL[] = "{\"prompt\": \"a\", \"suffix\": \"b\"}";
+    static const int VERSIONS[] = { 2, 3, 15, 13, 7 };
     for (size_t v = 0; v < GAL_LEN(VERSIONS); v++) {
         gal_err err = GAL_ENOMEM;
         for (size_t at = 1; err; at++) {
             counted c = { 0 };
             gal_set_alloc_hook(fail_one, &c);
-            gal_tokenizer *t = open_at(GOLDEN, "chat.json");
+            gal_tokenizer *t = open_at(GOLDEN, "chat-audio.json");
+            const char *body = VERSIONS[v] == 13 ? HEARD : VERSIONS[v] == 7 ? FILL : BODY;
             const size_t held = c.held;
             c.calls = 0;
             c.fail_at = at;
             gal_ids ids = { 0 };
             gal_chat_spans spans = { 0 };
             gal_diag why = { 0 };
-            err = gal_chat_encode(t, VERSIONS[v], BODY, sizeof BODY - 1, &ids, &spans, &why);
+            err = gal_chat_encode(t, VERSIONS[v], body, strlen(body), &ids, &spans, &why);
             if (err && (err != GAL_ENOMEM || ids.len))
                 fail_msg("allocation %zu of V%d: %s", at, VERSIONS[v], why.text);
             gal_ids_free(&ids);
@@ -299,6 +327,74 @@ static void starved(void **state) {
             assert_true(at < 1000);
         }
     }
+}
+
+/* What a vocabulary may say about audio. */
+static void sections(void **state) {
+    (void)state;
+    static const struct {
+        const char *from, *to, *says; /* NULL: it is taken */
+        int tokens;                   /* of three samples */
+    } CASES[] = {
+        { "\"hop_length\":5", "\"hop_length\":0", "audio_encoding_config: expected whole hop_length", 0 },
+        { "\"sampling_rate\":1000", "\"sampling_rate\":1000.5", "sampling_rate: expected a whole number", 0 },
+        { "\"sampling_rate\":1000", "\"sampling_rate\":\"x\"", "expected a number", 0 },
+        { "\"frame_rate\":50.0", "\"frame_rate\":1001", "frame_rate: expected more than 0", 0 },
+        { "\"frame_rate\":50.0", "\"frame_rate\":250.1", "a token is less than a hop_length", 0 },
+        { "\"chunk_length_s\":0.1", "\"chunk_length_s\":0.0001", "chunk_length_s: expected seconds", 0 },
+        { "\"chunk_length_s\":0.1", "\"chunk_length_s\":1e300", "chunk_length_s: expected seconds", 0 },
+        { "\"chunk_length_s\":0.1", "\"transcription_delay_ms\":20", "settings for streaming", 0 },
+        { "\"chunk_length_s\":0.1", "\"transcription_format\":\"streaming\"", "expected streaming_look_ahead_ms", 0 },
+        { "\"chunk_length_s\":0.1", "\"chunk_length_s\":null", NULL, 1 },
+        { "\"chunk_length_s\":0.1", "\"chunk_length_s\":0.2", NULL, 10 },
+    };
+    gal_buf file = { 0 };
+    assert_int_equal(gal_read_file(&file, GOLDEN "chat-audio.json", 1 << 20, NULL), GAL_OK);
+    gal_buf_putc(&file, 0);
+    for (size_t i = 0; i < GAL_LEN(CASES); i++) {
+        gal_buf other = { 0 };
+        gal_tokenizer *t = NULL;
+        gal_diag why = { 0 };
+        gal_ids ids = { 0 };
+        const char *at = strstr(file.data, CASES[i].from);
+        assert_non_null(at);
+        gal_buf_add(&other, file.data, (size_t)(at - file.data));
+        gal_buf_puts(&other, CASES[i].to);
+        gal_buf_puts(&other, at + strlen(CASES[i].from));
+        gal_err err = gal_tokenizer_open_bytes(&t, other.data, other.len, "x.json", &why);
+        assert_int_equal(err, CASES[i].says ? GAL_EINPUT : GAL_OK);
+        if (CASES[i].says && !strstr(why.text, CASES[i].says))
+            fail_msg("'%s' is not in '%s'", CASES[i].says, why.text);
+        static const char BODY[] = SOUND("UklGRioAAABXQVZFZm10IBAAAAABAAEA6AMAANAHAAACABAAZGF0YQYAAAAAAAAAAAA=");
+        if (!err) assert_int_equal(gal_chat_encode(t, 13, BODY, sizeof BODY - 1, &ids, NULL, NULL), GAL_OK);
+        if (!err) assert_int_equal(ids.len, 5 + CASES[i].tokens);
+        gal_ids_free(&ids);
+        gal_tokenizer_free(t);
+        gal_buf_free(&other);
+    }
+    gal_buf_free(&file);
+}
+
+static void filled(void **state) {
+    (void)state;
+    gal_tokenizer *t = open_at(GOLDEN, "chat.json");
+    static const char BODY[] = "{\"prompt\": \"a b\", \"suffix\": \"c\"}";
+    for (int suffix = 0; suffix < 2; suffix++) {
+        gal_ids a = { 0 }, b = { 0 };
+        assert_int_equal(gal_chat_fill(t, 7, "a b", 3, "c", (size_t)suffix, &a, NULL), GAL_OK);
+        assert_int_equal(gal_chat_encode(t, 7, suffix ? BODY : "{\"prompt\": \"a b\"}", suffix ? sizeof BODY - 1 : 17,
+                                         &b, NULL, NULL),
+                         GAL_OK);
+        assert_int_equal(a.len, b.len);
+        assert_memory_equal(a.data, b.data, a.len * sizeof *a.data);
+        gal_ids_free(&a);
+        gal_ids_free(&b);
+    }
+    gal_ids none = { 0 };
+    assert_int_equal(gal_chat_fill(t, 1, "a", 1, "", 0, &none, NULL), GAL_EINPUT);
+    assert_int_equal(gal_chat_fill(t, 4, "a", 1, "", 0, &none, NULL), GAL_EINPUT);
+    assert_int_equal(none.len, 0);
+    gal_tokenizer_free(t);
 }
 
 static void versions(void **state) {
@@ -321,7 +417,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden),   cmocka_unit_test(shared_templates), cmocka_unit_test(shared_samples),
         cmocka_unit_test(printed),  cmocka_unit_test(refused),          cmocka_unit_test(reasons),
-        cmocka_unit_test(versions), cmocka_unit_test(starved),
+        cmocka_unit_test(versions), cmocka_unit_test(starved),          cmocka_unit_test(sections),
+        cmocka_unit_test(filled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
