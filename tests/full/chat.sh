@@ -11,11 +11,12 @@ if [ ! -f ../shared/tools/make_template_vectors.py ]; then
 fi
 mkdir -p "$folder"
 python=${GAL_PEER_PYTHON:-$folder/venv/bin/python}
-if ! "$python" -c 'import mistral_common, sentencepiece' 2>/dev/null; then
-    if ! python3 -m venv "$folder/venv" || ! "$folder/venv/bin/pip" install -q 'mistral-common[sentencepiece]==1.13.1'; then
+if ! "$python" -c 'import mistral_common, sentencepiece, soundfile, soxr' 2>/dev/null; then
+    if ! python3 -m venv "$folder/venv" || ! "$folder/venv/bin/pip" install -q 'mistral-common[sentencepiece,audio]==1.13.1'; then
         echo "skipped: no Python with mistral-common, and it could not be installed"
         exit 77
     fi
     python=$folder/venv/bin/python
 fi
 "$python" "$here/peer_chat.py" "$galerne" ../shared "$folder/chat"
+"$python" "$here/peer_audio.py" "$galerne" "$folder/audio"
