@@ -8,6 +8,7 @@
 #include "fuzz.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const char *const CONTROL[] = {
     "<s>",
@@ -31,6 +32,10 @@ static const char *const CONTROL[] = {
     "[IMG_BREAK]",
     "[IMG_END]",
     "[/MODEL_SETTINGS]",
+    "[BEGIN_AUDIO]",
+    "[AUDIO]",
+    "[PREFIX]",
+    "[SUFFIX]",
 };
 
 /* All templates' control pieces, and bytes. */
@@ -55,6 +60,7 @@ static gal_tokenizer *vocabulary(void) {
     if (gal_tokenizer_from_vocab(&t, &v, "fuzz", &diag)) gal__abort("%s", diag.text);
     t->settings = (gal__settings){ .present = true, .efforts_known = true, .efforts = 1 | 1 << 4 };
     t->images = (gal__images){ .patch = 16, .side = 64 };
+    t->sounds = (gal__sounds){ .rate = 8000, .chunk = 800, .window = 400, .hop = 100, .hops = 2, .pads = -1 };
     return t;
 }
 
@@ -90,6 +96,23 @@ static void print(gal_buf *out, const char *s, size_t n) {
     gal__pool_free(&p);
 }
 
+/* The bytes themselves as a file of audio, in the body that holds them. */
+static void hear(const gal_tokenizer *t, const uint8_t *data, size_t n) {
+    static const char DIGITS[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    gal_buf b = { 0 };
+    gal_buf_puts(
+        &b, "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"input_audio\", \"input_audio\": \"");
+    for (size_t i = 0; i < n; i += 3) {
+        const size_t left = GAL_MIN(n - i, (size_t)3);
+        const unsigned v = (unsigned)data[i] << 16 | (left > 1 ? (unsigned)data[i + 1] << 8 : 0) |
+                           (left > 2 ? data[i + 2] : 0);
+        for (size_t k = 0; k < 4; k++) gal_buf_putc(&b, k > left ? '=' : DIGITS[v >> (18 - 6 * k) & 63]);
+    }
+    gal_buf_puts(&b, "\"}]}]}");
+    encode(t, 13, b.data, b.len);
+    gal_buf_free(&b);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     gal_tokenizer *t = vocabulary();
     const char *s = n ? (const char *)data : "";
@@ -101,6 +124,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n) {
     gal_buf_free(&twice);
     static const int VERSIONS[] = { 1, 2, 3, 7, 11, 13, 15 };
     for (size_t i = 0; i < GAL_LEN(VERSIONS); i++) encode(t, VERSIONS[i], s, n);
+    if (n >= 4 && (memcmp(s, "RIF", 3) == 0 || memcmp(s, "RF64", 4) == 0 || memcmp(s, "fLaC", 4) == 0 ||
+                   memcmp(s, ".snd", 4) == 0 || memcmp(s, "dns.", 4) == 0))
+        hear(t, data, n);
     gal_tokenizer_free(t);
     return 0;
 }
