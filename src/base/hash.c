@@ -114,3 +114,21 @@ uint64_t gal_hash64(const void *data, size_t n, uint64_t seed) {
     if (n) memcpy(&w, p, n);
     return stir(h ^ w);
 }
+
+uint64_t gal_hash_bulk(const void *data, size_t n, uint64_t seed) {
+    enum { LANES = 8 };
+    static const uint64_t ODD = 0x9e3779b97f4a7c15u;
+    const uint8_t *p = data;
+    uint64_t h[LANES], all = stir(seed + ODD * ((uint64_t)n + 1));
+    for (uint64_t i = 0; i < LANES; i++) h[i] = stir(all + i);
+    for (; n >= 8 * LANES; n -= 8 * LANES, p += 8 * LANES) {
+        for (size_t i = 0; i < LANES; i++) {
+            uint64_t w;
+            memcpy(&w, p + 8 * i, 8);
+            h[i] = (h[i] ^ w) * ODD; /* each step is one to one in h and in w */
+            h[i] ^= h[i] >> 29;
+        }
+    }
+    for (size_t i = 0; i < LANES; i++) all = stir(all ^ h[i]) + ODD;
+    return gal_hash64(p, n, all);
+}

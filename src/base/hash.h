@@ -18,7 +18,10 @@ void gal_sha256_end(gal_sha256 *h, uint8_t out[32]);
 void gal_sha256_of(const void *data, size_t n, uint8_t out[32]);
 void gal_hex(char *out, const uint8_t *bytes, size_t n); /* 2 n digits and a NUL */
 
-/* 64 bits for hash tables, and against accidents in files that never leave the machine. */
+/* 64 bits for hash tables. */
 uint64_t gal_hash64(const void *data, size_t n, uint64_t seed);
+/* 64 bits of much data, as fast as memory gives it: against accidents, not against people. Two runs of bytes of one
+ * length that differ in a single word always differ in it. */
+uint64_t gal_hash_bulk(const void *data, size_t n, uint64_t seed);
 
 #endif

@@ -77,7 +77,8 @@ typedef struct gal_chat_room {
     gal_chat_toolbox tools;
     struct gal_lines *lines; /* NULL: nobody is there to be asked */
     bool keeps_cache;        /* /save writes what the model remembers beside the conversation */
-    int64_t again;           /* how often an answer was asked for anew, for its seed */
+    bool again;              /* an answer is asked for that there is already: it stays if none comes */
+    int64_t refused;         /* questions without an answer so far */
 } gal_chat_room;
 
 /* The answer to the conversation as it stands, with the tools that it calls. A question that got no answer is taken
@@ -90,6 +91,8 @@ const char *gal_chat_command_name(size_t i); /* NULL after the last */
 gal_err gal_chat_command(gal_chat_room *r, const char *line, bool *leave);
 /* --load and /load: the conversation of a file and, if there is one that fits, the cache beside it. */
 gal_err gal_chat_load(gal_chat_room *r, const char *path, gal_diag *diag);
+/* GAL_EUSAGE: the file is a part of the model, or there and does not begin so. */
+gal_err gal_chat_may_write(const gal_chat_room *r, const char *path, const char *begins, gal_diag *diag);
 /* A prompt cache, if the file is there; one that does not fit is named and not used. */
 void gal_chat_recall(gal_chat_room *r, const char *path);
 

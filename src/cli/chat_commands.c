@@ -30,15 +30,30 @@ static const char *cache_name(gal_buf *b, const char *path) {
     return b->oom ? NULL : b->data;
 }
 
+/* What /save and --prompt-cache may write over: nothing, or what they wrote before (it begins with these bytes). */
+gal_err gal_chat_may_write(const gal_chat_room *r, const char *path, const char *begins, gal_diag *diag) {
+    char head[32] = { 0 };
+    if (gal_within(path, r->cli->operands[0]) || gal_same_file(path, r->cli->operands[0]))
+        return gal_fail(diag, GAL_EUSAGE, "%s: is a part of the model; choose another name", path);
+    if (!gal_exists(path)) return GAL_OK;
+    FILE *f = gal_is_file(path) ? fopen(path, "rb") : NULL;
+    const size_t n = f ? fread(head, 1, strlen(begins), f) : 0;
+    if (f) (void)fclose(f);
+    if (n == strlen(begins) && memcmp(head, begins, n) == 0) return GAL_OK;
+    return gal_fail(diag, GAL_EUSAGE, "%s: is there and was not written by this; choose another name", path);
+}
+
 static gal_err save(gal_chat_room *r, const char *path, gal_diag *diag) {
     gal_buf b = { 0 }, beside = { 0 };
     uint64_t bytes = 0;
     char size[40];
     gal_err err = gal_talk_print(r->talk, &b, diag);
+    if (!err) err = gal_chat_may_write(r, path, GAL_TALK_BEGINS, diag);
     if (!err) err = gal_write_file(path, b.data, b.len, diag);
     if (!err) gal_chat_note(&r->screen, "(saved %zu messages in %s)", gal_talk_count(r->talk), path);
     const bool keeps = r->keeps_cache && r->lm->held.len;
     if (!err && keeps && !cache_name(&beside, path)) err = gal_fail(diag, GAL_ENOMEM, "no memory for a path");
+    if (!err && keeps) err = gal_chat_may_write(r, beside.data, GAL_CACHE_BEGINS, diag);
     if (!err && keeps) err = gal_lm_save_cache(r->lm, beside.data, &bytes, diag);
     if (!err && keeps)
         gal_chat_note(&r->screen, "(what the model remembers: %s in %s)",
@@ -84,7 +99,8 @@ static gal_err do_system(gal_chat_room *r, const char *text, gal_diag *diag) {
         if (!err) gal_chat_note(&r->screen, none ? "(no system message)" : "(system message set)");
     } else if (gal_talk_count(r->talk) && strcmp(gal_talk_role(r->talk, 0), "system") == 0) {
         err = gal_talk_text(r->talk, 0, &b, diag);
-        if (!err) gal_chat_note(&r->screen, "%s", b.data ? b.data : "");
+        gal_cli_print_safe(stderr, GAL_SAFE_TEXT, b.data ? b.data : "", b.len);
+        fputc('\n', stderr);
     } else {
         gal_chat_note(&r->screen, "(no system message)");
     }
@@ -128,11 +144,22 @@ static gal_err do_regenerate(gal_chat_room *r, const char *text, gal_diag *diag)
     size_t i = gal_talk_count(r->talk);
     while (i > 0 && strcmp(gal_talk_role(r->talk, i - 1), "user") != 0) i--;
     if (!i) return gal_fail(diag, GAL_EUSAGE, "/regenerate: no question was asked yet");
-    if (i < gal_talk_count(r->talk) && r->how.generate.sampling.temperature <= 0.0)
+    r->again = i < gal_talk_count(r->talk);
+    if (r->again && r->how.generate.sampling.temperature <= 0.0)
         gal_chat_note(&r->screen, "(temperature is 0: the answer will be the same)");
-    gal_talk_cut(r->talk, i);
-    r->how.generate.sampling.seed++;
-    return gal_chat_answer(r);
+    gal_buf before = { 0 };
+    gal_err err = r->again ? gal_talk_print(r->talk, &before, diag) : GAL_OK;
+    if (!err) {
+        const int64_t refused = r->refused;
+        gal_talk_cut(r->talk, i);
+        r->how.generate.sampling.seed++;
+        err = gal_chat_answer(r);
+        if (!err && r->again && r->refused != refused)
+            err = gal_talk_read(r->talk, before.data, before.len, "the conversation", diag);
+    }
+    r->again = false;
+    gal_buf_free(&before);
+    return err;
 }
 
 static gal_err do_clear(gal_chat_room *r, const char *text, gal_diag *diag) {
@@ -228,6 +255,7 @@ static void list_settings(gal_chat_room *r) {
                   (long long)o->max_tokens);
     gal_chat_note(c, "when_full %s", WHEN_FULL[r->how.when_full]);
     gal_chat_note(c, "thinking %s", GAL_THINKING_NAMES[c->thinking]);
+    if (gal_talk_get_effort(r->talk)) gal_chat_note(c, "reasoning_effort %s", gal_talk_get_effort(r->talk));
 }
 
 static bool choose(const char *value, const char *const *names, int *out) {
@@ -351,9 +379,11 @@ gal_err gal_chat_command(gal_chat_room *r, const char *line, bool *leave) {
         gal_err err = COMMANDS[i].run(r, rest, &why);
         *leave = COMMANDS[i].run == do_exit;
         if (err && !why.text[0]) return err; /* of an answer: its message is the program's */
-        if (err) fprintf(stderr, "galerne: %s\n", why.text);
+        if (err) gal_cli_complain("galerne", why.text);
         return GAL_OK;
     }
-    fprintf(stderr, "galerne: no command is called %s; /help lists them, // begins a message with a slash\n", name);
+    (void)gal_fail(&why, GAL_EUSAGE, "no command is called %s; /help lists them, // begins a message with a slash",
+                   name);
+    gal_cli_complain("galerne", why.text);
     return GAL_OK;
 }

@@ -59,8 +59,10 @@ static gal_err all_calls(gal_chat_room *r, bool *left) {
  */
 
 static void take_back(gal_chat_room *r, const char *why) {
-    const bool undone = gal_talk_undo(r->talk);
-    gal_chat_note(&r->screen, "(%s%s)", why, undone ? "; the question was taken back" : "");
+    const char *what = "; the answer that there was stays";
+    r->refused++;
+    if (!r->again) what = gal_talk_undo(r->talk) ? "; the question was taken back" : "";
+    gal_chat_note(&r->screen, "(%s%s)", why, what);
 }
 
 /* An object a line, for programs. */
@@ -100,8 +102,9 @@ static void tell_end(gal_chat_room *r, const gal_talk_answer *a) {
     const gal_chat_screen *s = &r->screen;
     const long long context = gal_engine_context(r->lm->engine);
     if (a->dropped)
-        gal_chat_note(s, "(the context of %lld tokens was full: the oldest %zu messages were left out)", context,
-                      a->dropped);
+        gal_chat_note(s,
+                      "(the context of %lld tokens was full: the oldest %zu messages are gone from the conversation)",
+                      context, a->dropped);
     if (gal_reply_bad_call(gal_talk_last(r->talk)))
         gal_chat_note(s, "(a tool call that could not be read is shown as text)");
     if (a->result.stop == GAL_STOP_CONTEXT)
@@ -140,6 +143,12 @@ static gal_err one_answer(gal_chat_room *r, bool *more) {
     return err;
 }
 
+static size_t questions(const gal_talk *talk) {
+    size_t n = 0;
+    for (size_t i = 0; i < gal_talk_count(talk); i++) n += strcmp(gal_talk_role(talk, i), "user") == 0;
+    return n;
+}
+
 /* What a question may run into without ending the program. */
 static bool survivable(gal_err err) { return err == GAL_EINTERRUPTED || err == GAL_ENOMEM || err == GAL_EINPUT; }
 
@@ -160,8 +169,9 @@ gal_err gal_chat_answer(gal_chat_room *r) {
         take_back(r, "stopped");
     } else {
         if (r->screen.json) print_error(cli->diag.text);
-        fprintf(stderr, "galerne: %s\n", cli->diag.text);
-        take_back(r, err == GAL_ENOMEM ? "no answer; /set when_full drop lets the oldest messages go" : "no answer");
+        gal_cli_complain("galerne", cli->diag.text);
+        const bool could_drop = err == GAL_ENOMEM && r->how.when_full == GAL_FULL_STOP && questions(r->talk) > 1;
+        take_back(r, could_drop ? "no answer; /set when_full drop lets the oldest messages go" : "no answer");
     }
     cli->diag = (gal_diag){ 0 };
     return GAL_OK;
@@ -171,7 +181,7 @@ gal_err gal_chat_answer(gal_chat_room *r) {
  */
 
 static gal_err question(gal_chat_room *r, const char *text, size_t n) {
-    r->again = 0;
+    r->again = false;
     gal_err err = gal_talk_say(r->talk, "user", text, n, &r->cli->diag);
     return err ? err : gal_chat_answer(r);
 }
@@ -210,5 +220,7 @@ gal_err gal_chat_loop(gal_chat_room *r) {
         if (ferror(stdout)) break; /* a reader that has gone needs no more */
     }
     if (!err && !terminal && gal_cli_interrupted()) err = gal_fail(&r->cli->diag, GAL_EINTERRUPTED, "interrupted");
+    if (!err && !terminal && r->refused && !r->screen.json) /* with --json each of them has its line */
+        err = gal_fail(&r->cli->diag, GAL_EFAIL, "%lld of the questions got no answer", (long long)r->refused);
     return err;
 }

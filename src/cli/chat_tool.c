@@ -1,4 +1,5 @@
-/* chat_tool.c - see chat.h. Owns the processes that it starts: none outlives its call. SPDX-License-Identifier:
+/* chat_tool.c - see chat.h. Owns the processes that it starts: none outlives its call but one that leaves its
+ * process group. SPDX-License-Identifier:
  * Apache-2.0 */
 #include "cli/chat.h"
 
@@ -51,6 +52,8 @@ static gal_err define(gal_chat_toolbox *b, gal_cli *cli, gal_talk *talk, const g
     gal_buf_putc(&out, ']');
     gal_err err = out.oom ? gal_fail(&cli->diag, GAL_ENOMEM, "no memory for tools")
                           : gal_talk_tools(talk, out.data, &cli->diag);
+    if (!err && out.len > 2 && !gal_talk_uses_tools(talk))
+        err = gal_cli_usage(cli, "template %s has no tools", gal_talk_template_name(talk));
     gal_buf_free(&out);
     return err;
 }
@@ -103,6 +106,7 @@ void gal_chat_toolbox_free(gal_chat_toolbox *b) {
 
 typedef struct child {
     pid_t pid, group; /* 0: none, or it has ended */
+    int status;       /* of one that has ended */
     int in, out;      /* its standard input and output; -1: closed */
     const char *left;
     size_t n_left; /* of its input */
@@ -111,6 +115,19 @@ typedef struct child {
 static void close_end(int *fd) {
     if (*fd >= 0) (void)close(*fd);
     *fd = -1;
+}
+
+/* By its path, or by its name in PATH; never by a shell, which execvp() would ask where a script does not say what it
+ * is for. Returns only on failure. */
+static void run_program(const char *program) {
+    char path[4096], *argv[2] = { path, NULL };
+    const char *in = strchr(program, '/') ? "" : getenv("PATH");
+    for (const char *at = in ? in : "/usr/bin:/bin", *end; at; at = *end ? end + 1 : NULL) {
+        end = at + strcspn(at, ":");
+        const char *slash = end > at ? "/" : "";
+        if (snprintf(path, sizeof path, "%.*s%s%s", (int)(end - at), at, slash, program) < (int)sizeof path)
+            (void)execv(path, argv);
+    }
 }
 
 /* GAL_EFAIL with the reason. */
@@ -131,8 +148,7 @@ static gal_err start(child *c, const char *program, gal_diag *diag) {
         (void)signal(SIGPIPE, SIG_DFL);
         (void)signal(SIGINT, SIG_DFL);
         (void)signal(SIGTERM, SIG_DFL);
-        if (dup2(in[0], STDIN_FILENO) >= 0 && dup2(out[1], STDOUT_FILENO) >= 0)
-            (void)execlp(program, program, (char *)NULL);
+        if (dup2(in[0], STDIN_FILENO) >= 0 && dup2(out[1], STDOUT_FILENO) >= 0) run_program(program);
         _exit(127);
     }
     c->group = c->pid;
@@ -145,16 +161,25 @@ static gal_err start(child *c, const char *program, gal_diag *diag) {
     return GAL_OK;
 }
 
-/* Feeds and reads until its output ends. GAL_EFAIL with the reason it is given up for. */
+static bool has_ended(child *c) {
+    if (c->pid > 0 && waitpid(c->pid, &c->status, WNOHANG) == c->pid) c->pid = 0;
+    return c->pid == 0;
+}
+
+/* Feeds and reads until its output ends, or it does and nothing is left to read. GAL_EFAIL with the reason it is
+ * given up for. */
 static gal_err converse(child *c, double until_s, double timeout_s, gal_buf *result, gal_diag *diag) {
     char some[4096];
     while (c->out >= 0) {
         const double left = until_s - gal_now_s();
+        const bool ended = has_ended(c); /* before what it left is read */
         if (gal_cli_interrupted()) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
         if (left <= 0.0) return gal_fail(diag, GAL_EFAIL, "no answer within %g s", timeout_s);
         if (!c->n_left) close_end(&c->in);
         struct pollfd p[2] = { { .fd = c->out, .events = POLLIN }, { .fd = c->in, .events = POLLOUT } };
-        if (poll(p, c->in >= 0 ? 2 : 1, left < 0.2 ? (int)(left * 1000) + 1 : 200) <= 0) continue;
+        const int ready = poll(p, c->in >= 0 ? 2 : 1, ended ? 0 : 20);
+        if (ready <= 0 && ended) return GAL_OK; /* a child of its own may hold its output for ever */
+        if (ready <= 0) continue;
         if (c->in >= 0 && p[1].revents) {
             const ssize_t n = write(c->in, c->left, c->n_left);
             if (n > 0) {
@@ -178,18 +203,14 @@ static gal_err converse(child *c, double until_s, double timeout_s, gal_buf *res
 
 /* Its end, which may come long after that of its output. */
 static gal_err wait_for(child *c, double until_s, double timeout_s, gal_diag *diag) {
-    int status = 0;
-    pid_t got = 0;
-    while ((got = waitpid(c->pid, &status, WNOHANG)) == 0) {
+    while (!has_ended(c)) {
         if (gal_cli_interrupted()) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
         if (gal_now_s() >= until_s) return gal_fail(diag, GAL_EFAIL, "it did not end within %g s", timeout_s);
         (void)poll(NULL, 0, 5);
     }
-    c->pid = 0;
-    if (got < 0) return gal_fail(diag, GAL_EFAIL, "%s", strerror(errno));
-    if (WIFSIGNALED(status)) return gal_fail(diag, GAL_EFAIL, "ended by signal %d", WTERMSIG(status));
-    if (WEXITSTATUS(status) == 127) return gal_fail(diag, GAL_EFAIL, "it could not be run (exit code 127)");
-    if (WEXITSTATUS(status)) return gal_fail(diag, GAL_EFAIL, "exit code %d", WEXITSTATUS(status));
+    if (WIFSIGNALED(c->status)) return gal_fail(diag, GAL_EFAIL, "ended by signal %d", WTERMSIG(c->status));
+    if (WEXITSTATUS(c->status) == 127) return gal_fail(diag, GAL_EFAIL, "it could not be run (exit code 127)");
+    if (WEXITSTATUS(c->status)) return gal_fail(diag, GAL_EFAIL, "exit code %d", WEXITSTATUS(c->status));
     return GAL_OK;
 }
 

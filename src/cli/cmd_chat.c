@@ -76,6 +76,8 @@ static gal_err run(gal_cli *cli) {
     gal_loras loras = { 0 };
     const char *stops[GAL_CLI_STOPS];
     gal_err err = check(cli);
+    const char *cache = gal_cli_string(cli, "prompt-cache");
+    if (!err && cache) err = gal_chat_may_write(&r, cache, GAL_CACHE_BEGINS, &cli->diag);
     if (!err) err = gal_cli_lm_options(cli, &lo, &reading, &loras);
     if (!err) gal_cli_catch_interrupts();
     if (!err) err = gal_lm_open(&r.lm, cli->operands[0], &lo, &cli->diag);
@@ -87,7 +89,6 @@ static gal_err run(gal_cli *cli) {
     if (!err) err = gal_talk_new(&r.talk, r.lm, cli->operands[0], gal_cli_string(cli, "template"), &cli->diag);
     gal_chat_screen_open(&r.screen, cli);
     if (!err) err = begin(&r);
-    const char *cache = gal_cli_string(cli, "prompt-cache");
     if (!err && cache && !r.lm->held.len) gal_chat_recall(&r, cache);
     if (!err) err = talk(&r);
     if (!err && cache && r.lm->held.len) err = gal_lm_save_cache(r.lm, cache, NULL, &cli->diag);

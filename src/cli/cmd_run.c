@@ -136,7 +136,7 @@ static gal_err interactive(gal_cli *cli, gal_lm *lm, const gal_generate_options 
         if (!line[0]) continue;
         err = one_prompt(cli, lm, o, line, NULL, strlen(line));
         if (err == GAL_EINTERRUPTED || err == GAL_ENOMEM) { /* a prompt that is too long is not the end */
-            if (err == GAL_ENOMEM) fprintf(stderr, "galerne: %s\n", cli->diag.text);
+            if (err == GAL_ENOMEM) gal_cli_complain("galerne", cli->diag.text);
             err = GAL_OK;
             cli->diag = (gal_diag){ 0 };
         }

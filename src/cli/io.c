@@ -1,5 +1,6 @@
 /* io.c - see io.h. SPDX-License-Identifier: Apache-2.0 */
 #include "cli/io.h"
+#include "cli/screen.h"
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -124,8 +125,8 @@ int gal_cli_show_reading(void *user, uint64_t done, uint64_t total) {
 }
 
 void gal_cli_warn(const gal_cli *cli, const gal_model *m) {
-    for (size_t i = 0; i < m->n_warnings; i++) fprintf(stderr, "warning: %s\n", m->warnings[i]);
-    for (size_t i = 0; i < m->n_notes && !cli->quiet; i++) fprintf(stderr, "%s\n", m->notes[i]);
+    for (size_t i = 0; i < m->n_warnings; i++) gal_cli_complain("warning", m->warnings[i]);
+    for (size_t i = 0; i < m->n_notes && !cli->quiet; i++) gal_cli_complain(NULL, m->notes[i]);
 }
 
 const char *const GAL_CLI_LAYOUTS[] = { "hf", "own", "gguf", NULL };

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/maps.h"
 #include "cli/cli.h"
+#include "cli/screen.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -39,7 +40,7 @@ int main(int argc, char **argv) {
     gal_err late = finish_output(&cli.diag);
     if (err == GAL_OK) err = late;
     if (err && err != GAL_EINTERRUPTED) {
-        fprintf(stderr, "galerne: %s\n", cli.diag.text[0] ? cli.diag.text : gal_err_name(err));
+        gal_cli_complain("galerne", cli.diag.text[0] ? cli.diag.text : gal_err_name(err));
     }
     gal_cli_free(&cli);
     return gal_cli_exit_code(err);

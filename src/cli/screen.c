@@ -44,3 +44,9 @@ void gal_cli_print_safe(FILE *out, gal_safe how, const char *s, size_t n) {
         i += (size_t)len;
     }
 }
+
+void gal_cli_complain(const char *who, const char *text) {
+    if (who) fprintf(stderr, "%s: ", who);
+    gal_cli_print_safe(stderr, GAL_SAFE_LINE, text, strlen(text));
+    fputc('\n', stderr);
+}

@@ -16,5 +16,7 @@ int gal_cli_width(FILE *out); /* columns now; 80 where nobody knows */
  * other text around by, is spelled \u001b, bytes that are no character <FF>. */
 typedef enum gal_safe { GAL_SAFE_TEXT, GAL_SAFE_LINE } gal_safe;
 void gal_cli_print_safe(FILE *out, gal_safe how, const char *s, size_t n);
+/* "WHO: TEXT" as one safe line of standard error: names and texts of files stand in it. WHO NULL: the text alone. */
+void gal_cli_complain(const char *who, const char *text);
 
 #endif

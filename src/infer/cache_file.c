@@ -1,11 +1,11 @@
 /* cache_file.c - see lm.h. A file is
  *
- *   8 bytes    "GALKV 1\n"
+ *   8 bytes    "GALKV 2\n"
  *   32         fingerprint of model and options
  *   8          number of ids n, little-endian like all
  *   4 n        ids
  *   ...        for each layer and head its keys, then its values (gal_cache_run)
- *   8          gal_hash64 of all before, piece by piece
+ *   8          gal_hash_bulk of all before, piece by piece
  *
  * Everything else that it depends on (sizes, layers, types) is in the fingerprint. SPDX-License-Identifier:
  * Apache-2.0
@@ -17,7 +17,7 @@
 
 #include <string.h>
 
-static const char MAGIC[8] = { 'G', 'A', 'L', 'K', 'V', ' ', '1', '\n' };
+static const char MAGIC[8] = { 'G', 'A', 'L', 'K', 'V', ' ', '2', '\n' };
 enum { HEAD = 8 + 32 + 8 };
 
 /* The model, and how it computes: keys and values of another format or precision would not be the same. */
@@ -45,7 +45,7 @@ typedef struct writer {
 } writer;
 
 static gal_err put(writer *w, const void *bytes, size_t n) {
-    w->hash = gal_hash64(bytes, n, w->hash);
+    w->hash = gal_hash_bulk(bytes, n, w->hash);
     return gal_sink_write(w->sink, bytes, n);
 }
 
@@ -105,7 +105,7 @@ typedef struct reader {
 
 static const uint8_t *take(reader *r, size_t n) {
     const uint8_t *p = r->at;
-    r->hash = gal_hash64(p, n, r->hash);
+    r->hash = gal_hash_bulk(p, n, r->hash);
     r->at += n;
     return p;
 }

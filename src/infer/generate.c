@@ -78,7 +78,8 @@ static gal_err one_token(run *u, int32_t *id, bool *done, gal_diag *diag) {
     return GAL_OK;
 }
 
-int64_t gal_generate_shared(const gal_ids *held, const int32_t *ids, int64_t n) {
+/* Ids that the prompt and what is held have in common; the last of a prompt is always read anew. */
+static int64_t shared(const gal_ids *held, const int32_t *ids, int64_t n) {
     int64_t most = held ? GAL_MIN((int64_t)held->len, n - 1) : 0, same = 0;
     while (same < most && held->data[same] == ids[same]) same++;
     return same;
@@ -86,7 +87,7 @@ int64_t gal_generate_shared(const gal_ids *held, const int32_t *ids, int64_t n) 
 
 /* What the cache still has of a prompt; a ring may have lost what comes before the place where they part. */
 static int64_t keep(run *u, const int32_t *ids, int64_t n) {
-    int64_t same = gal_generate_shared(u->g->held, ids, n);
+    int64_t same = shared(u->g->held, ids, n);
     if (same > gal_cache_length(gal_engine_cache(u->g->engine), 0)) same = 0;
     if (!gal_engine_truncate(u->g->engine, 0, same)) {
         (void)gal_engine_truncate(u->g->engine, 0, 0);
@@ -119,6 +120,7 @@ static gal_err loop(run *u, const int32_t *ids, int64_t n, gal_diag *diag) {
     double start = gal_now_s();
     u->r.prompt_tokens = n;
     const int64_t kept = keep(u, ids, n);
+    if (u->g->kept) *u->g->kept = kept;
     gal_engine_interrupt(u->g->engine, u->g->stop, u->g->user);
     gal_err err = gal_engine_prefill(u->g->engine, 0, ids + kept, n - kept, &u->logits, diag);
     double ready = gal_now_s();

@@ -21,14 +21,13 @@ typedef struct gal_generator {
      * where they part. Text is the same, but for the rounding of sums that are cut elsewhere. NULL: nothing is kept.
      */
     gal_ids *held;
+    int64_t *kept; /* gets how many of the prompt's ids were not read again; NULL: nobody asks */
 } gal_generator;
 
 /* Ids of a prompt for a model: the tokenizer's, with its beginning of sequence in front where it has one. The one
  * place that adds one. */
 gal_err gal_prompt_encode(const gal_tokenizer *t, const char *text, size_t bytes, gal_ids *ids, gal_diag *diag);
 
-/* Ids that the prompt and what is held have in common and that stay; the last of a prompt is always read anew. */
-int64_t gal_generate_shared(const gal_ids *held, const int32_t *ids, int64_t n);
 /* Empties sequence 0 of the engine (but for what g->held allows to keep), reads the prompt into it and continues it.
  * continues: the text goes on from the prompt's, so the first piece keeps its space. */
 gal_err gal_generate(const gal_generator *g, const int32_t *ids, int64_t n, bool continues,

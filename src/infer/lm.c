@@ -389,7 +389,8 @@ static gal_err generate(gal_lm *lm, const int32_t *ids, size_t n, const gal_gene
                         .n_eos = gal_lm_eos(lm, eos),
                         .stop = lm->stop,
                         .user = lm->stop_user,
-                        .held = lm->keeps ? &lm->held : NULL };
+                        .held = lm->keeps ? &lm->held : NULL,
+                        .kept = &lm->kept };
     if (!lm->keeps) lm->held.len = 0;
     gal_diag why = { 0 };
     gal_err err = gal_generate(&g, ids, (int64_t)n, true, options, fn, user, result, &why);
@@ -397,10 +398,6 @@ static gal_err generate(gal_lm *lm, const int32_t *ids, size_t n, const gal_gene
     if (err == GAL_EFAIL && !gal_model_check_finite(lm->model, NULL) && lm->model->n_warnings)
         return gal_fail(diag, GAL_EINPUT, "%s, because of %s", why.text, lm->model->warnings[0]);
     return err ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
-}
-
-int64_t gal_lm_shared(const gal_lm *lm, const int32_t *ids, size_t n) {
-    return gal_generate_shared(lm->keeps ? &lm->held : NULL, ids, (int64_t)n);
 }
 
 gal_err gal_lm_generate_ids(gal_lm *lm, const int32_t *ids, size_t count, const gal_generate_options *options,

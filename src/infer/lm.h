@@ -19,13 +19,12 @@ struct gal_lm {
     /* Of conversations: what sequence 0 of the engine holds from one generation to the next, where `keeps` is set. */
     bool keeps;
     gal_ids held;
+    int64_t kept; /* tokens of the last prompt that were not read again */
 };
 
 /* Where the vocabulary of an open model lies: its folder or file, or those of its base where it is an adapter alone.
  */
 gal_err gal_lm_vocabulary(const gal_lm *lm, gal_buf *where, gal_diag *diag);
-/* How many of these ids, from the first, a generation would not have to read again. */
-int64_t gal_lm_shared(const gal_lm *lm, const int32_t *ids, size_t n);
 
 /* Adds adapters to a model that was loaded and not brought yet. */
 gal_err gal_lm_adapt(gal_model *m, const gal_lm_adapter *adapters, size_t n, gal_diag *diag);
@@ -59,6 +58,7 @@ int32_t gal_lm_eos(const gal_lm *lm, int32_t out[GAL_MAX_EOS]);
 /* cache_file.c   What the model remembers of a text, in a file: the ids that sequence 0 holds (lm->held), and their
  * keys and values. Written whole or not at all; for this machine, this model with its adapters and these options
  * alone. GAL_EUSAGE: nothing is held. */
+#define GAL_CACHE_BEGINS "GALKV " /* the first bytes of one, of whatever version */
 gal_err gal_lm_save_cache(const gal_lm *lm, const char *path, uint64_t *bytes, gal_diag *diag);
 /* Takes the place of what is held. GAL_EINPUT with the reason: the file is of another model, other options or a
  * longer context, damaged, or none; then nothing is held. */

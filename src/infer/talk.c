@@ -1,6 +1,7 @@
 /* talk.c - see talk.h. SPDX-License-Identifier: Apache-2.0 */
 #include "infer/talk.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "infer/chat_template.h"
 #include "text/json_tree.h"
@@ -165,21 +166,37 @@ static gal_err replace(char **at, const char *s, gal_diag *diag) {
     return GAL_OK;
 }
 
+/* The ids of a question with these tools and that effort. */
+static gal_err probe(const gal_talk *c, char *tools, char *effort, gal_ids *ids, gal_diag *diag) {
+    gal_talk p = { .lm = c->lm, .format = c->format, .tools = tools, .effort = effort };
+    gal_err err = insert_text(&p, 0, "user", "a", 1, diag);
+    if (!err) err = gal_talk_ids(&p, ids, NULL, diag);
+    gal_talk_cut(&p, 0);
+    gal_free(p.messages);
+    return err;
+}
+
 /* Takes the place of *at if the template takes it, with any question. */
 static gal_err try_out(gal_talk *c, char **at, const char *s, gal_diag *diag) {
     char *copy = s ? gal_strdup(s) : NULL, *old = *at;
     if (s && !copy) return no_memory(diag);
-    *at = copy;
-    gal_talk probe = { .lm = c->lm, .format = c->format, .tools = c->tools, .effort = c->effort };
     gal_ids ids = { 0 };
-    gal_err err = insert_text(&probe, 0, "user", "a", 1, diag);
-    if (!err) err = gal_talk_ids(&probe, &ids, NULL, diag);
-    gal_talk_cut(&probe, 0);
-    gal_free(probe.messages);
+    *at = copy;
+    gal_err err = probe(c, c->tools, c->effort, &ids, diag);
     gal_ids_free(&ids);
     if (err) *at = old;
     gal_free(err ? copy : old);
     return err;
+}
+
+bool gal_talk_uses_tools(const gal_talk *c) {
+    gal_ids with = { 0 }, without = { 0 };
+    bool same = probe(c, c->tools, NULL, &with, NULL) == GAL_OK && probe(c, NULL, NULL, &without, NULL) == GAL_OK &&
+                with.len == without.len;
+    same = same && memcmp(with.data, without.data, with.len * sizeof *with.data) == 0;
+    gal_ids_free(&with);
+    gal_ids_free(&without);
+    return !same;
 }
 
 gal_err gal_talk_tools(gal_talk *c, const char *tools, gal_diag *diag) { return try_out(c, &c->tools, tools, diag); }
@@ -187,6 +204,7 @@ gal_err gal_talk_effort(gal_talk *c, const char *effort, gal_diag *diag) {
     return try_out(c, &c->effort, effort, diag);
 }
 const char *gal_talk_get_tools(const gal_talk *c) { return c->tools; }
+const char *gal_talk_get_effort(const gal_talk *c) { return c->effort; }
 
 /* ---- reading and printing -----------------------------------------------------------------------------------------
  */
@@ -199,13 +217,56 @@ static gal_err print_value(char **at, const gal__value *v, gal_diag *diag) {
     return err;
 }
 
-/* Without members that say nothing, which other programs write ("refusal": null, "annotations": []). */
+/* Nine letters and digits, which templates V3 to V11 want an id of a call to be, made of any other id. */
+static void nine(char out[10], gal__string id) {
+    static const char LETTERS[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    uint64_t h = gal_hash64(id.s, id.n, 9);
+    for (int i = 0; i < 9; i++, h /= sizeof LETTERS - 1) out[i] = LETTERS[h % (sizeof LETTERS - 1)];
+    out[9] = 0;
+}
+
+static bool is_nine(gal__string id) {
+    bool good = id.n == 9;
+    for (size_t i = 0; good && i < id.n; i++)
+        good = (id.s[i] >= '0' && id.s[i] <= '9') || (id.s[i] >= 'a' && id.s[i] <= 'z') ||
+               (id.s[i] >= 'A' && id.s[i] <= 'Z');
+    return good;
+}
+
+/* In place, for the templates that want it. */
+static gal_err change_id(const gal_talk *c, gal__value *v, gal__pool *pool, gal_diag *diag) {
+    char id[10];
+    if (c->version < 3 || c->version > 11 || v->type != GAL__STRING || is_nine(v->text)) return GAL_OK;
+    nine(id, v->text);
+    return gal__pool_string(pool, &v->text, id, 9) ? GAL_OK : no_memory(diag);
+}
+
+static gal_err change_ids(const gal_talk *c, gal__value *v, gal__pool *pool, gal_diag *diag) {
+    gal_err err = GAL_OK;
+    for (gal__value *m = v->first; m && !err; m = m->next) {
+        if (gal__is(m->key, "tool_call_id")) err = change_id(c, m, pool, diag);
+        if (!gal__is(m->key, "tool_calls") || m->type != GAL__ARRAY) continue;
+        for (gal__value *call = m->first; call && !err; call = call->next)
+            for (gal__value *f = call->type == GAL__OBJECT ? call->first : NULL; f && !err; f = f->next)
+                if (gal__is(f->key, "id")) err = change_id(c, f, pool, diag);
+    }
+    return err;
+}
+
+/* Without members that say nothing ("refusal": null, "annotations": []), or nothing that a template has a place for
+ * (a participant's name, the reasoning of models that are not the family's). */
+static bool passed_over(const gal__value *m, const char *role) {
+    const bool empty = m->type == GAL__NULL || (m->type == GAL__ARRAY && !m->count);
+    if (gal__is(m->key, "content")) return false;
+    return empty || gal__is(m->key, "role") || gal__is(m->key, "reasoning_content") ||
+           (gal__is(m->key, "name") && strcmp(role, "tool") != 0);
+}
+
 static void print_message(gal_buf *b, const gal__value *v, const char *role) {
     gal_buf_puts(b, "{\"role\": ");
     gal_buf_json(b, role, strlen(role));
     for (const gal__value *m = v->first; m; m = m->next) {
-        const bool empty = m->type == GAL__NULL || (m->type == GAL__ARRAY && !m->count);
-        if (gal__is(m->key, "role") || (empty && !gal__is(m->key, "content"))) continue;
+        if (passed_over(m, role)) continue;
         gal_buf_puts(b, ", ");
         gal__print_string(b, m->key);
         gal_buf_puts(b, ": ");
@@ -214,17 +275,19 @@ static void print_message(gal_buf *b, const gal__value *v, const char *role) {
     gal_buf_putc(b, '}');
 }
 
-static gal_err read_messages(gal_talk *into, const gal__value *list, const char *name, gal_diag *diag) {
+static gal_err read_messages(gal_talk *into, const gal__value *list, gal__pool *pool, const char *name,
+                             gal_diag *diag) {
     size_t i = 0;
     gal_err err = GAL_OK;
-    for (const gal__value *v = list->first; v && !err; v = v->next, i++) {
+    for (gal__value *v = list->first; v && !err; v = v->next, i++) {
         const gal__value *role = v->type == GAL__OBJECT ? gal__member(v, "role") : NULL;
         if (!role || role->type != GAL__STRING)
             return gal_fail(diag, GAL_EINPUT, "%s: messages[%zu]: expected an object with a role", name, i);
         gal_buf b = { 0 };
         const char *name_of_role = strcmp(role->text.s, "developer") == 0 ? "system" : role->text.s;
+        err = change_ids(into, v, pool, diag);
         print_message(&b, v, name_of_role);
-        err = b.oom ? no_memory(diag) : insert(into, into->n, name_of_role, b.data, diag);
+        if (!err) err = b.oom ? no_memory(diag) : insert(into, into->n, name_of_role, b.data, diag);
         gal_buf_free(&b);
     }
     return err;
@@ -234,7 +297,7 @@ gal_err gal_talk_read(gal_talk *c, const char *body, size_t n, const char *name,
     gal__pool pool;
     gal__pool_init(&pool);
     gal__value *tree = NULL;
-    gal_talk into = { .lm = c->lm, .format = c->format };
+    gal_talk into = { .lm = c->lm, .format = c->format, .version = c->version };
     gal_err err = gal__tree_read(&tree, &pool, body, n, true, name, diag);
     const gal__value *messages = tree, *tools = NULL, *effort = NULL;
     if (!err && tree->type == GAL__OBJECT) {
@@ -245,7 +308,7 @@ gal_err gal_talk_read(gal_talk *c, const char *body, size_t n, const char *name,
     if (!err && (!messages || messages->type != GAL__ARRAY))
         err = gal_fail(diag, GAL_EINPUT, "%s: expected a list of messages, or an object that has one as \"messages\"",
                        name);
-    if (!err) err = read_messages(&into, messages, name, diag);
+    if (!err) err = read_messages(&into, messages, &pool, name, diag);
     if (!err && tools && tools->type != GAL__NULL) err = print_value(&into.tools, tools, diag);
     if (!err && effort && effort->type == GAL__STRING) err = replace(&into.effort, effort->text.s, diag);
     /* What the template refuses is refused now, not at the next question. */
@@ -396,8 +459,8 @@ gal_err gal_talk_ask(gal_talk *c, const gal_talk_how *how, const gal_talk_view *
         return err;
     }
     asking a = { .reply = reply, .view = view, .diag = diag };
-    answer->cached = gal_lm_shared(c->lm, ids.data, ids.len);
     err = gal_lm_generate_ids(c->lm, ids.data, ids.len, &o, on_token, &a, &answer->result, diag);
+    answer->cached = c->lm->kept;
     if (!err) err = a.err;
     if (!err) err = gal_reply_end(reply, view->text, view->user, diag);
     gal_ids_free(&ids);
@@ -407,7 +470,7 @@ gal_err gal_talk_ask(gal_talk *c, const gal_talk_how *how, const gal_talk_view *
     }
     gal_reply_free(c->last);
     c->last = reply;
-    c->used = answer->result.prompt_tokens + answer->result.tokens;
+    c->used = GAL_MIN(answer->result.prompt_tokens + answer->result.tokens, gal_engine_context(c->lm->engine));
     answer->incomplete = answer->result.stop != GAL_STOP_EOS && answer->result.stop != GAL_STOP_STRING;
     gal_buf json = { 0 };
     err = gal_reply_message(reply, &json, diag);

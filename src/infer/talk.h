@@ -44,12 +44,17 @@ gal_err gal_talk_system(gal_talk *c, const char *text, size_t n, gal_diag *diag)
 gal_err gal_talk_tools(gal_talk *c, const char *tools, gal_diag *diag);
 gal_err gal_talk_effort(gal_talk *c, const char *effort, gal_diag *diag);
 const char *gal_talk_get_tools(const gal_talk *c); /* JSON, or NULL */
+const char *gal_talk_get_effort(const gal_talk *c);
+/* Whether the template tells the model of the tools that are set. */
+bool gal_talk_uses_tools(const gal_talk *c);
 
 /* Replaces everything by a body: an object with messages and, maybe, tools and reasoning_effort, or an array of
- * messages. The role "developer" is read as system; members that are null or empty lists are passed over. On an error
+ * messages. The role "developer" is read as system, ids of calls that the template cannot hold become others,
+ * members that are null or empty lists, names of participants and reasoning_content are passed over. On an error
  * the conversation is as it was. name stands in messages. */
 gal_err gal_talk_read(gal_talk *c, const char *body, size_t n, const char *name, gal_diag *diag);
 /* Appends the body that gal_talk_read() reads, a message a line. */
+#define GAL_TALK_BEGINS "{\"messages\": [" /* its first bytes */
 gal_err gal_talk_print(const gal_talk *c, gal_buf *out, gal_diag *diag);
 
 /* ---- answers ------------------------------------------------------------------------------------------------------

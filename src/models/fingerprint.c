@@ -1,32 +1,44 @@
 /* fingerprint.c - which model this is, for files that belong to one. SPDX-License-Identifier: Apache-2.0 */
 #include "base/hash.h"
+#include "base/mem.h"
 #include "models/lora.h"
 #include "models/model.h"
 
 #include <string.h>
 
-enum { STRETCH = 4096, STRETCHES = 4 };
+enum { PIECE = 1 << 22 };
 
-/* Name, shape, format and some of a weight's bytes, evenly spread: all of them where they are few. */
+/* All of a weight's bytes; those of a far device come in pieces. */
+static gal_err hash_data(uint64_t *out, const gal_model *m, const gal_w *w, gal_diag *diag) {
+    const size_t bytes = gal_wbytes(w);
+    const bool far = m->dev && m->dev->far;
+    char *room = far ? gal_alloc(PIECE) : NULL;
+    gal_err err = far && !room ? gal_fail(diag, GAL_ENOMEM, "no memory for a piece of a weight") : GAL_OK;
+    *out = 0;
+    for (size_t at = 0; at < bytes && w->data && !err; at += PIECE) {
+        const size_t n = GAL_MIN(bytes - at, (size_t)PIECE);
+        const char *p = (const char *)w->data + at;
+        if (far) err = gal_dev_download(m->dev, room, p, n, diag);
+        if (!err) *out = gal_hash_bulk(far ? room : p, n, *out);
+    }
+    if (w->dtype == GAL_BLOCKS && w->code.scales && !err) {
+        const int64_t down = (w->dim[0] + w->code.scale_rows - 1) / w->code.scale_rows;
+        *out = gal_hash_bulk(w->code.scales, (size_t)(down * w->code.across) * sizeof(float), *out);
+    }
+    gal_free(room);
+    return err;
+}
+
+/* Name, shape, format, scales and numbers. */
 static gal_err add_weight(gal_sha256 *h, const gal_model *m, const gal_w *w, gal_diag *diag) {
-    char room[STRETCH];
     const int64_t what[] = { w->dtype, w->dtype == GAL_BLOCKS ? (int64_t)w->code.block : 0, w->ndim };
-    const size_t bytes = gal_wbytes(w), all = (size_t)STRETCH * STRETCHES;
+    uint64_t data = 0;
     gal_sha256_add(h, w->name, strlen(w->name) + 1);
     gal_sha256_add(h, what, sizeof what);
     gal_sha256_add(h, w->dim, (size_t)w->ndim * sizeof *w->dim);
-    for (size_t i = 0; i < STRETCHES && w->data; i++) {
-        const size_t from = bytes <= all ? i * STRETCH : (bytes - STRETCH) / (STRETCHES - 1) * i,
-                     n = from < bytes ? GAL_MIN(bytes - from, (size_t)STRETCH) : 0;
-        const char *p = (const char *)w->data + from;
-        if (m->dev && m->dev->far) {
-            gal_err err = n ? gal_dev_download(m->dev, room, p, n, diag) : GAL_OK;
-            if (err) return err;
-            p = room;
-        }
-        gal_sha256_add(h, p, n);
-    }
-    return GAL_OK;
+    gal_err err = hash_data(&data, m, w, diag);
+    gal_sha256_add(h, &data, sizeof data);
+    return err;
 }
 
 gal_err gal_model_fingerprint(const gal_model *m, uint8_t out[32], gal_diag *diag) {

@@ -126,8 +126,8 @@ gal_err gal_model_layouts(bool there[GAL_LAYOUTS], const char *dir, gal_diag *di
 #define GAL_FINITE_BYTES ((size_t)64 << 20)
 gal_err gal_model_check_finite(gal_model *m, gal_diag *diag);
 bool gal_all_finite(const float *x, int64_t n);
-/* fingerprint.c  SHA-256 of the configuration, of names, shapes and formats of all weights and adapters, and of some
- * of the bytes of each (16 KiB, evenly spread): enough to tell models apart, without reading all of one. */
+/* fingerprint.c  SHA-256 of the configuration, and of names, shapes, formats and all numbers of weights and adapters
+ * (by gal_hash_bulk(): as long as reading them takes). */
 gal_err gal_model_fingerprint(const gal_model *m, uint8_t out[32], gal_diag *diag);
 /* save.c    Writes config.json, generation_config.json and model.safetensors (dtype per weight as given) into an
  * existing folder. */
