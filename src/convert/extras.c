@@ -32,8 +32,7 @@ static gal_err look_for_vocabulary(const char *dir, bool *any, bool *own, gal_di
     size_t n = 0;
     gal_err err = gal_list_dir(dir, &names, &n, diag);
     for (size_t i = 0; !err && i < n; i++) {
-        const char *model = strstr(names[i], ".model");
-        if (model && (strcmp(names[i], "tokenizer.model") == 0 || strncmp(model, ".model.v", 8) == 0)) *own = true;
+        if (gal_tokenizer_file_version(names[i])) *own = true;
         if (strcmp(names[i], "tekken.json") == 0) *own = true;
         if (strcmp(names[i], "tokenizer.json") == 0) *any = true;
     }

@@ -58,7 +58,7 @@ static gal_err read_json(gal_chat *c, const char *dir, const char *name, gal_dia
     gal_buf path = { 0 };
     json_t *root = NULL;
     gal_err err = gal_path_join(&path, dir, name) ? GAL_OK : no_memory(diag);
-    if (!err && gal_exists(path.data)) err = gal__json_read(&root, path.data, MOST_BYTES, diag);
+    if (!err && gal_exists(path.data)) err = gal__json_read_reals(&root, path.data, MOST_BYTES, diag);
     if (!err && root) {
         if (c->add_bos < 0) c->add_bos = truth(root, "add_bos_token");
         if (c->add_eos < 0) c->add_eos = truth(root, "add_eos_token");

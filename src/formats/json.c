@@ -112,13 +112,14 @@ static const char *number_in(char text[]) {
     return number;
 }
 
-gal_err gal__json_parse(json_t **out, const char *bytes, size_t n, const char *path, size_t base, gal_diag *diag) {
+static gal_err parse(json_t **out, const char *bytes, size_t n, size_t flags, const char *path, size_t base,
+                     gal_diag *diag) {
     json_error_t e;
     if (too_dense(bytes, n))
         return gal_fail(diag, GAL_EINPUT,
                         "%s: byte %zu: expected the JSON of a model, found far too many values in %zu bytes", path,
                         base, n);
-    json_t *v = json_loadb(bytes, n, JSON_REJECT_DUPLICATES, &e);
+    json_t *v = json_loadb(bytes, n, JSON_REJECT_DUPLICATES | flags, &e);
     if (!v) {
         if (gal_json_no_memory(&e, bytes, n))
             return gal_fail(diag, GAL_ENOMEM, "%s: out of memory while reading JSON", path);
@@ -143,12 +144,24 @@ gal_err gal__json_parse(json_t **out, const char *bytes, size_t n, const char *p
     return GAL_OK;
 }
 
-gal_err gal__json_read(json_t **out, const char *path, size_t max_bytes, gal_diag *diag) {
+gal_err gal__json_parse(json_t **out, const char *bytes, size_t n, const char *path, size_t base, gal_diag *diag) {
+    return parse(out, bytes, n, 0, path, base, diag);
+}
+
+static gal_err read_as(json_t **out, const char *path, size_t flags, size_t max_bytes, gal_diag *diag) {
     gal_buf b = { 0 };
     gal_err err = gal_read_file(&b, path, max_bytes, diag);
-    if (!err) err = gal__json_parse(out, b.data ? b.data : "", b.len, path, 0, diag);
+    if (!err) err = parse(out, b.data ? b.data : "", b.len, flags, path, 0, diag);
     gal_buf_free(&b);
     return err;
+}
+
+gal_err gal__json_read(json_t **out, const char *path, size_t max_bytes, gal_diag *diag) {
+    return read_as(out, path, 0, max_bytes, diag);
+}
+
+gal_err gal__json_read_reals(json_t **out, const char *path, size_t max_bytes, gal_diag *diag) {
+    return read_as(out, path, JSON_DECODE_INT_AS_REAL, max_bytes, diag);
 }
 
 gal_err gal__json_print(const json_t *v, gal_buf *out, const char *path, gal_diag *diag) {

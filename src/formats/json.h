@@ -12,6 +12,8 @@
 gal_err gal__json_parse(json_t **out, const char *bytes, size_t n, const char *path, size_t base, gal_diag *diag);
 /* The object that a file of at most max_bytes holds. */
 gal_err gal__json_read(json_t **out, const char *path, size_t max_bytes, gal_diag *diag);
+/* The same with whole numbers of any size, as reals: tokenizer_config.json says 10^30 where it means no limit. */
+gal_err gal__json_read_reals(json_t **out, const char *path, size_t max_bytes, gal_diag *diag);
 /* Whether json_loadb() failed for a lack of memory, which jansson does not always say in so many words. */
 bool gal_json_no_memory(const json_error_t *e, const char *bytes, size_t n);
 /* Text from a file, fit for a one-line message: control characters become '?', long text is cut with "...". */

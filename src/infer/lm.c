@@ -49,7 +49,7 @@ static gal_err look_for_vocabularies(vocabularies *v, const char *dir, gal_diag 
     *v = (vocabularies){ 0 };
     gal_err err = gal_list_dir(dir, &names, &count, diag);
     for (size_t i = 0; !err && i < count; i++) {
-        v->model |= strncmp(names[i], "tokenizer.model", 15) == 0;
+        v->model |= gal_tokenizer_file_version(names[i]) > 0;
         v->tekken |= strcmp(names[i], "tekken.json") == 0;
         v->json |= strcmp(names[i], "tokenizer.json") == 0;
     }

@@ -146,11 +146,10 @@ static gal_err put_control(writer *w, int32_t id) {
     return err ? err : gal_ids_add(w->ids, id, w->diag);
 }
 
-/* BOS stands once at the beginning: the template's, or the one that the vocabulary asks for. */
+/* BOS stands once: the template's first, or the one that the vocabulary asks for. */
 static gal_err write_all(writer *w, const pieces *p) {
     const gal__jtext *text = w->text;
     const int32_t bos = gal_tokenizer_bos(w->t);
-    bool begins = true; /* nothing but BOS so far */
     size_t start = 0, i = 0;
     gal_err err = GAL_OK;
     if (gal_tokenizer_begins(w->t) && bos >= 0) err = put_control(w, bos);
@@ -171,11 +170,9 @@ static gal_err write_all(writer *w, const pieces *p) {
                 i++;
                 continue;
             }
-            begins = begins && i == start;
             err = put_text(w, start, i);
-            if (!err && !(begins && id == bos && has_bos)) err = put_control(w, id);
+            if (!err && !(id == bos && has_bos)) err = put_control(w, id);
             has_bos = has_bos || id == bos;
-            begins = begins && id == bos;
             i += n;
             start = i;
         }

@@ -434,6 +434,9 @@ static gal_err fill(parser *p, gal__request *r, const gal__value *v) {
 gal_err gal__chat_parse(gal__request *r, gal__pool *pool, const char *body, size_t n, gal_diag *diag) {
     *r = (gal__request){ .effort = -1 };
     gal__value *v = NULL;
+    size_t blank = 0;
+    while (blank < n && strchr(" \t\r\n", body[blank])) blank++;
+    if (blank == n) return gal_fail(diag, GAL_EINPUT, "body: empty; expected a JSON object");
     gal_err err = gal__tree_read(&v, pool, body, n, true, "body", diag);
     if (err) return err;
     parser p = { .pool = pool, .diag = diag };

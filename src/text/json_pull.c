@@ -252,7 +252,7 @@ bool gal__json_number(gal__json *j, const char **s, size_t *n, bool *whole) {
         to = j->p;
     }
     if (!to) {
-        found(j, "a number");
+        found(j, from < j->end && (*from == '-' || (*from >= '0' && *from <= '9')) ? "a number" : "a value");
         return false;
     }
     *s = from;

@@ -70,8 +70,7 @@ gal_err gal_tokenizer_open_bytes(gal_tokenizer **out, const void *bytes, size_t 
     return GAL_OK;
 }
 
-/* Version of "tokenizer.model" (1), "x.model.v7" or "x.model.v7m1" (7); 0 for other names. */
-static int version_of_name(const char *name) {
+int gal_tokenizer_file_version(const char *name) {
     const char *tail = NULL;
     for (const char *p = strstr(name, ".model"); p; p = strstr(p + 1, ".model")) tail = p + 6;
     if (!tail) return 0;
@@ -91,7 +90,7 @@ static gal_err open_folder(gal_tokenizer **out, const char *dir, gal_diag *diag)
     int version = 0;
     bool tekken = false, json = false;
     for (size_t i = 0; i < count; i++) {
-        int v = version_of_name(names[i]);
+        int v = gal_tokenizer_file_version(names[i]);
         if (v > version) {
             version = v;
             best = names[i];

@@ -36,6 +36,9 @@ void gal_ids_free(gal_ids *ids);
  * latter's folder, tokenizer_config.json and special_tokens_map.json are read, too. GAL_EINPUT if it is missing,
  * damaged or of a kind not known. */
 gal_err gal_tokenizer_open(gal_tokenizer **out, const char *path, gal_diag *diag);
+/* Of a SentencePiece file's name in a folder: 1 for "tokenizer.model", 7 for "x.model.v7" or "x.model.v7m1"; 0: no
+ * such name. */
+int gal_tokenizer_file_version(const char *name);
 /* The same from a file's bytes, which are copied; name stands in messages. */
 gal_err gal_tokenizer_open_bytes(gal_tokenizer **out, const void *bytes, size_t n, const char *name, gal_diag *diag);
 

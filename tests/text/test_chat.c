@@ -338,7 +338,7 @@ static void sections(void **state) {
     } CASES[] = {
         { "\"hop_length\":5", "\"hop_length\":0", "audio_encoding_config: expected whole hop_length", 0 },
         { "\"sampling_rate\":1000", "\"sampling_rate\":1000.5", "sampling_rate: expected a whole number", 0 },
-        { "\"sampling_rate\":1000", "\"sampling_rate\":\"x\"", "expected a number", 0 },
+        { "\"sampling_rate\":1000", "\"sampling_rate\":\"x\"", "expected a value", 0 },
         { "\"frame_rate\":50.0", "\"frame_rate\":1001", "frame_rate: expected more than 0", 0 },
         { "\"frame_rate\":50.0", "\"frame_rate\":250.1", "a token is less than a hop_length", 0 },
         { "\"chunk_length_s\":0.1", "\"chunk_length_s\":0.0001", "chunk_length_s: expected seconds", 0 },

@@ -145,6 +145,8 @@ static void beginnings(void **state) {
     gal_tokenizer *t = open_one(GOLDEN "chat.model");
     expect(t, "{{ bos_token }}a", USER("x"), "<s>|▁a");
     expect(t, "{{ bos_token }}{{ bos_token }} a", USER("x"), "<s>|▁a");
+    expect(t, "{% for i in range(2) %}{{ bos_token }}[INST]a{{ eos_token }}{% endfor %}", USER("x"),
+           "<s>|[INST]|▁a|</s>|[INST]|▁a|</s>");
     expect(t, "a", USER("x"), "<s>|▁a");
     expect(t, " a", USER("x"), "<s>|▁|▁a");
     expect(t, "", USER("x"), "<s>");
