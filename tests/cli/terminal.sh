@@ -87,8 +87,9 @@ wait_for 'remembers: '
 say '/nonsense'
 wait_for 'no command is called'
 tm send-keys -l 'half a line'
+wait_for '^> half a line' # Ctrl-C drops what was not read yet
 tm send-keys C-c
-sleep 0.3
+sleep 0.5
 tm send-keys C-c
 wait_for 'Ctrl-C again'
 tm send-keys C-c
