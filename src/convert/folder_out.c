@@ -135,15 +135,33 @@ static gal_err write_generation(const gal__job *j, const gal__extras *e, const c
     return err;
 }
 
-static gal_err write_vocabulary(const gal__extras *e, const char *dir, gal_diag *diag) {
+/* tokenizer.model is the name that others look for; by the other one Mistral's folders say the version. */
+static gal_err write_pieces(const gal__job *j, const gal_tokenizer *t, const char *dir, gal_diag *diag) {
+    char suffix[16], name[40] = "tokenizer.model";
     gal_buf path = { 0 }, bytes = { 0 };
-    if (gal_tokenizer_of_bytes(e->tokenizer)) return gal__write_tokenizer_json(e, dir, diag);
-    gal_err err = gal_tokenizer_print_spm(e->tokenizer, &bytes, diag);
-    if (!err && !gal_path_join(&path, dir, "tokenizer.model")) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
-    if (!err) err = gal_write_file(path.data, bytes.data, bytes.len, diag);
+    const bool all = gal_tokenizer_suffix(t, suffix);
+    gal_err err = gal_tokenizer_print_spm(t, &bytes, diag);
+    for (int i = 0; !err && i < 1 + (gal_tokenizer_told(t) > 0); i++) {
+        if (i) (void)snprintf(name, sizeof name, "tokenizer.model%s", suffix);
+        err = gal_path_join(&path, dir, name) ? gal_write_file(path.data, bytes.data, bytes.len, diag)
+                                              : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    }
+    if (!err && !all)
+        gal__job_note(j, GAL_GGUF_CHAT_TEKKEN " is left out: a SentencePiece file says nothing of settings, images "
+                                              "and audio");
     gal_buf_free(&path);
     gal_buf_free(&bytes);
     return err;
+}
+
+static gal_err write_vocabulary(const gal__job *j, const gal__extras *e, const char *dir, gal_diag *diag) {
+    const gal_tokenizer *t = e->tokenizer;
+    if (!gal_tokenizer_of_bytes(t)) return write_pieces(j, t, dir, diag);
+    if (gal_tokenizer_told(t))
+        gal__job_note(j, "tekken.json is not made anew: tokenizer.json has its pieces, and tokenizer_config.json, in "
+                         "galerne_chat_version and galerne_chat_tekken, what templates need; mistral-common reads "
+                         "neither");
+    return gal__write_tokenizer_json(e, dir, diag);
 }
 
 /* Null where there is no such piece. */
@@ -186,6 +204,10 @@ static gal_err write_tokenizer_config(const gal__job *j, const gal__extras *e, c
         bad |= json_object_set_new(o, "pad_token", piece(t, gal_tokenizer_pad(t))) != 0;
         bad |= json_object_set_new(o, "clean_up_tokenization_spaces", json_false()) != 0;
         if (!bytes) bad |= json_object_set_new(o, "legacy", json_true()) != 0;
+        if (bytes && gal_tokenizer_told(t))
+            bad |= json_object_set_new(o, "galerne_chat_version", json_integer(gal_tokenizer_told(t))) != 0;
+        if (bytes && gal_tokenizer_sections(t))
+            bad |= json_object_set_new(o, "galerne_chat_tekken", json_string(gal_tokenizer_sections(t))) != 0;
         bad |= json_object_set_new(o, "model_max_length", json_integer(gal_source_config(j->s)->max_positions)) != 0;
     }
     if (e->chat.n_templates) bad |= json_object_set_new(o, "chat_template", templates(e)) != 0;
@@ -228,7 +250,7 @@ static gal_err write_extras(const gal__job *j, const char *dir, gal_diag *diag) 
     gal_err err = GAL_OK;
     if (file) {
         err = gal__extras_read(&e, j, diag);
-        if (!err && e.tokenizer) err = write_vocabulary(&e, dir, diag);
+        if (!err && e.tokenizer) err = write_vocabulary(j, &e, dir, diag);
         if (!err && (e.tokenizer || e.chat.n_templates)) err = write_tokenizer_config(j, &e, dir, diag);
     } else {
         gal_generation_defaults(&e.generation);

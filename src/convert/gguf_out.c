@@ -88,6 +88,13 @@ static gal_err put_pieces(gal_gguf_writer *w, const gal_tokenizer *t, int64_t ro
     return ok ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory for a vocabulary of %zu pieces", count);
 }
 
+/* Pieces alone do not tell which template is a model's. */
+static void put_told(gal_gguf_writer *w, const gal_tokenizer *t) {
+    const char *sections = t ? gal_tokenizer_sections(t) : NULL;
+    if (t && gal_tokenizer_told(t)) gal_gguf_put_u32(w, GAL_GGUF_CHAT_VERSION, (uint32_t)gal_tokenizer_told(t));
+    if (sections) gal_gguf_put_string(w, GAL_GGUF_CHAT_TEKKEN, sections, strlen(sections));
+}
+
 static gal_err put_vocabulary(gal_gguf_writer *w, const gal__job *j, const gal__extras *e, gal_diag *diag) {
     const gal_tokenizer *t = e->tokenizer;
     const char *kind = t ? "llama" : "none";
@@ -144,6 +151,7 @@ static gal_err put_new(gal_gguf_writer *w, const gal__job *j, gal_diag *diag) {
         if (e.generation.max_new_tokens >= 0)
             gal__job_note(j, "max_new_tokens of generation_config.json is left out: no key of the file says it");
         err = put_vocabulary(w, j, &e, diag);
+        put_told(w, e.tokenizer);
     }
     if (!err) err = put_templates(w, &e, diag);
     if (!err) err = gal__copy_files(j, NULL, diag);

@@ -136,6 +136,11 @@ const char *gal_gguf_string_at(const gal_gguf_value *v, uint64_t i, size_t *n);
  * in the order of the calls, aligned to 32 bytes or to what the key general.alignment says.
  */
 
+/* Keys of our own: the version of the templates of conversations (3: V3), and the sections of tekken.json that they
+ * need, an object of JSON. */
+#define GAL_GGUF_CHAT_VERSION "galerne.chat.version"
+#define GAL_GGUF_CHAT_TEKKEN "galerne.chat.tekken"
+
 typedef struct gal_gguf_writer gal_gguf_writer;
 gal_err gal_gguf_writer_new(gal_gguf_writer **out, gal_diag *diag);
 void gal_gguf_writer_free(gal_gguf_writer *w);

@@ -171,7 +171,36 @@ static gal_err of_bytes(gal_tokenizer **out, const gal_gguf *g, const char *path
     return err;
 }
 
-static gal_err from_file(gal_tokenizer **out, const gal_gguf *g, const char *path, gal_diag *diag) {
+/* What our conversions say of templates. */
+static gal_err read_told(gal_tokenizer *t, const gal_gguf *g, const char *path, gal_diag *diag) {
+    uint64_t version = 0;
+    const char *sections = NULL;
+    size_t n = 0;
+    bool found = false;
+    gal_buf name = { 0 };
+    gal_err err = gal_gguf_uint(g, GAL_GGUF_CHAT_VERSION, &version, &found, diag);
+    if (!err && found && (version < 1 || version > 99))
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: " GAL_GGUF_CHAT_VERSION ": expected 1, 2, 3, 7, 11, 13 or 15, found %" PRIu64, path,
+                       version);
+    if (!err && found) {
+        gal_buf_printf(&name, "%s: " GAL_GGUF_CHAT_VERSION, path);
+        err = name.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", path)
+                       : gal_tokenizer_tell(t, (int)version, NULL, 0, name.data, diag);
+    }
+    found = false;
+    if (!err) err = gal_gguf_string(g, GAL_GGUF_CHAT_TEKKEN, &sections, &n, &found, diag);
+    if (!err && found) {
+        gal_buf_clear(&name);
+        gal_buf_printf(&name, "%s: " GAL_GGUF_CHAT_TEKKEN, path);
+        err = name.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", path)
+                       : gal_tokenizer_tell(t, 0, sections, n, name.data, diag);
+    }
+    gal_buf_free(&name);
+    return err;
+}
+
+static gal_err of_kind(gal_tokenizer **out, const gal_gguf *g, const char *path, gal_diag *diag) {
     const char *kind = NULL;
     size_t n = 0;
     gal_err err = gal_gguf_string(g, "tokenizer.ggml.model", &kind, &n, NULL, diag);
@@ -182,6 +211,17 @@ static gal_err from_file(gal_tokenizer **out, const gal_gguf *g, const char *pat
         diag, GAL_EINPUT,
         "%s: tokenizer.ggml.model: expected \"llama\" or \"gpt2\", found \"%.*s\", which is not supported", path,
         (int)(n < 40 ? n : 40), kind);
+}
+
+static gal_err from_file(gal_tokenizer **out, const gal_gguf *g, const char *path, gal_diag *diag) {
+    gal_tokenizer *t = NULL;
+    gal_err err = of_kind(&t, g, path, diag);
+    if (!err) err = read_told(t, g, path, diag);
+    if (err)
+        gal_tokenizer_free(t);
+    else
+        *out = t;
+    return err;
 }
 
 /* How a file says that it has no vocabulary, in two spellings. */

@@ -556,7 +556,38 @@ int gal_chat_template(const char *name) {
     return *name == 0 && find_template(v) ? v : 0;
 }
 
-/* Of a vocabulary that says no version: the newest template whose tokens it has. */
+static bool is_control(const gal_tokenizer *t, int32_t id, const char *name) {
+    size_t n;
+    const char *s = gal_tokenizer_piece(t, id, &n);
+    return gal_tokenizer_type(t, id) == GAL_PIECE_CONTROL && n == strlen(name) && memcmp(s, name, n) == 0;
+}
+
+/* Of the makers' SentencePiece vocabularies, all of one size, whose control pieces are a list without others: V7's
+ * begins with V3's, and that with V2's. 0: it is none of these; V1's has none but those that others have, too. */
+static int by_list(const gal_tokenizer *t) {
+    static const char *const LIST[] = {
+        "[INST]",         "[/INST]",         "[TOOL_CALLS]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]",
+        "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[IMG]",        "[PREFIX]",          "[MIDDLE]",
+        "[SUFFIX]",       "[IMG_BREAK]",     "[IMG_END]",    "[SYSTEM_PROMPT]",   "[/SYSTEM_PROMPT]",
+        "[TOOL_CONTENT]"
+    };
+    enum { FROM = 3, V2 = 7, V3 = 11, SIZE = 1 << 15 };
+    static const char FILL[] = "[control_";
+    int32_t id = FROM;
+    if (t->bytes_are_text || t->size != SIZE) return 0;
+    for (size_t i = 0; i < GAL_LEN(LIST) && id < t->size && is_control(t, id, LIST[i]); i++) id++;
+    const int32_t same = id - FROM;
+    for (; id < t->size; id++) {
+        size_t n;
+        const char *s = gal_tokenizer_piece(t, id, &n);
+        const gal_piece_type type = gal_tokenizer_type(t, id);
+        if (type == GAL_PIECE_USER || (type == GAL_PIECE_CONTROL && strncmp(s, FILL, sizeof FILL - 1) != 0)) return 0;
+    }
+    return same == V2 ? 2 : same == V3 ? 3 : same == (int32_t)GAL_LEN(LIST) ? 7 : 0;
+}
+
+/* Of a vocabulary that says no version: the newest template whose tokens it has. A guess, since files have had names
+ * for tokens that only later templates use. */
 static int guess(const gal_tokenizer *t) {
     static const struct {
         const char *name;
@@ -566,43 +597,26 @@ static int guess(const gal_tokenizer *t) {
     };
     for (size_t i = 0; i < GAL_LEN(SIGNS); i++) {
         int32_t id = gal_tokenizer_find(t, SIGNS[i].name, strlen(SIGNS[i].name));
-        if (id >= 0 && gal_tokenizer_type(t, id) == GAL_PIECE_CONTROL) return SIGNS[i].version;
+        if (id < 0 || gal_tokenizer_type(t, id) != GAL_PIECE_CONTROL) continue;
+        if (SIGNS[i].version == 15 && !t->settings.present) continue; /* V15 can do nothing without them */
+        return SIGNS[i].version == 3 && t->version == 2 && !t->bytes_are_text ? 2 : SIGNS[i].version;
     }
     return 0;
-}
-
-/* The version of the SentencePiece file that a folder's tokenizer came from; 0: its name says none. */
-static int version_in_folder(const char *dir) {
-    char **names = NULL;
-    size_t count = 0;
-    int best = 0;
-    if (gal_list_dir(dir, &names, &count, NULL)) return 0;
-    for (size_t i = 0; i < count; i++) {
-        char name[32];
-        const char *tail = strncmp(names[i], "tokenizer.model.", 16) == 0 ? names[i] + 16 : "";
-        size_t n = 0;
-        while (tail[n] && tail[n] != 'm' && n < sizeof name - 1) n++;
-        memcpy(name, tail, n);
-        name[n] = 0;
-        best = GAL_MAX(best, gal_chat_template(name));
-    }
-    gal_free_names(names, count);
-    return best;
 }
 
 int gal_chat_guess(const gal_tokenizer *t, const char *path, bool *certain) {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
     char suffix[8] = { 0 };
-    const bool pieces = strcmp(t->kind, "SentencePiece BPE") == 0, folder = gal_is_dir(path);
-    const bool named = pieces && !folder && !(dot && strcmp(dot, ".gguf") == 0);
+    const bool pieces = strcmp(t->kind, "SentencePiece BPE") == 0;
+    const bool named = t->of_file && !gal_is_dir(path) && !(dot && strcmp(dot, ".gguf") == 0);
     for (size_t i = 1; dot && i < sizeof suffix && dot[i] && dot[i] != 'm'; i++) suffix[i - 1] = dot[i];
     *certain = true;
+    if (t->told) return t->told;
     if (named) return GAL_MAX(gal_chat_template(suffix), 1);
-    if (strcmp(t->kind, "Tekken") == 0 && find_template(t->version)) return t->version;
-    const int in_folder = pieces && folder ? version_in_folder(path) : 0;
-    if (in_folder) return in_folder;
+    const int listed = by_list(t);
+    if (listed) return listed;
     const int found = guess(t);
-    *certain = found >= 13; /* the tokens of these no other version has */
+    *certain = found == 15; /* what it needs besides pieces no other has */
     return found ? found : find_template(t->version) && pieces ? t->version : 0;
 }
 

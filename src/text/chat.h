@@ -38,11 +38,12 @@ void gal_chat_spans_free(gal_chat_spans *s);
 
 /* "V7" and "v7" to 7; 0 for what names no template. */
 int gal_chat_template(const char *name);
-/* The template of a vocabulary that was opened from path: what Tekken's config.version says, or the suffix of a
- * SentencePiece file's name ("tokenizer.model.v3"; none: 1). For folders and containers, whose names say nothing,
- * what the vocabulary's control pieces tell; 0: nothing tells. */
+/* The template of a vocabulary that was opened from path: what its file says (gal_tokenizer_told()), or the suffix of
+ * a SentencePiece file's name ("tokenizer.model.v3"; none: 1). For folders and containers that say nothing, what the
+ * vocabulary's control pieces tell; 0: nothing tells. */
 int gal_chat_version(const gal_tokenizer *t, const char *path);
-/* The same, and whether it is sure: a file's version, or control pieces that no other version has. */
+/* The same, and whether it is sure: it is said, or the control pieces are the list of one of the makers'
+ * SentencePiece vocabularies. Else a model's own Jinja template is nearer to the truth. */
 int gal_chat_guess(const gal_tokenizer *t, const char *path, bool *certain);
 
 /* Appends the ids of an OpenAI-style body of n bytes: messages, tools, reasoning_effort and what else

@@ -107,6 +107,8 @@ typedef struct gal__hf_file {
     bool byte_level, begins, says_begin;
     gal__string first;                  /* the special token that post_processor puts first */
     gal__string bos, eos, pad, unknown; /* names in the files beside it; s NULL: not said */
+    int told;                           /* gal_tokenizer_tell(), */
+    gal__string sections;               /* of the tree; s NULL: none */
 } gal__hf_file;
 
 gal_err gal__hf_read(gal__hf_file *f, const char *bytes, size_t n);

@@ -86,11 +86,30 @@ static gal_err read_names(gal__hf *h, gal__hf_file *f, const gal__value *config)
     return err;
 }
 
+/* What convert writes where it makes a tokenizer.json of a vocabulary that says more of its templates. */
+static gal_err read_told(gal__hf_file *f, const gal__value *config) {
+    const gal__value *version = gal__member(config, "galerne_chat_version"),
+                     *sections = gal__member(config, "galerne_chat_tekken");
+    int64_t v = 0;
+    if (version && (version->type != GAL__WHOLE || !whole(&version->text, &v) || v < 1 || v > 99))
+        return gal_fail(f->diag, GAL_EINPUT,
+                        "%s: tokenizer_config.json: galerne_chat_version: expected a whole number from 1 to 15",
+                        f->name);
+    if (sections && sections->type != GAL__STRING)
+        return gal_fail(f->diag, GAL_EINPUT,
+                        "%s: tokenizer_config.json: galerne_chat_tekken: expected a string, found %s", f->name,
+                        gal__type_name(sections));
+    f->told = (int)v;
+    if (sections) f->sections = sections->text;
+    return GAL_OK;
+}
+
 static gal_err read_config(gal__hf *h, gal__hf_file *f, const gal__value *config) {
     const gal__value *more = gal__member(config, "added_tokens_decoder"),
                      *begin = gal__member(config, "add_bos_token");
     const gal__value *class = gal__member(config, "tokenizer_class");
     gal_err err = read_names(h, f, config);
+    if (!err) err = read_told(f, config);
     for (const gal__value *v = more && more->type == GAL__OBJECT ? more->first : NULL; v && !err; v = v->next) {
         int64_t id;
         if (whole(&v->key, &id))

@@ -370,6 +370,19 @@ gal_err gal__hf_match_users(gal_tokenizer *t, const char *name, gal_diag *diag) 
     return GAL_OK;
 }
 
+static gal_err tell(gal_tokenizer *t, const gal__hf_file *f) {
+    gal_buf name = { 0 };
+    gal_buf_printf(&name, "%s: tokenizer_config.json: galerne_chat_version", f->name);
+    gal_err err = name.oom ? gal_fail(f->diag, GAL_ENOMEM, "%s: no memory", f->name)
+                           : gal_tokenizer_tell(t, f->told, NULL, 0, name.data, f->diag);
+    gal_buf_clear(&name);
+    gal_buf_printf(&name, "%s: tokenizer_config.json: galerne_chat_tekken", f->name);
+    if (!err && name.oom) err = gal_fail(f->diag, GAL_ENOMEM, "%s: no memory", f->name);
+    if (!err && f->sections.s) err = gal_tokenizer_tell(t, 0, f->sections.s, f->sections.n, name.data, f->diag);
+    gal_buf_free(&name);
+    return err;
+}
+
 static gal_err make(gal_tokenizer **out, gal__hf **h, gal__hf_file *f) {
     table t = { 0 };
     gal_tokenizer *made = NULL;
@@ -384,6 +397,11 @@ static gal_err make(gal_tokenizer **out, gal__hf **h, gal__hf_file *f) {
         return err;
     }
     made->version = gal__version_by_names(made);
+    err = tell(made, f);
+    if (err) {
+        gal_tokenizer_free(made);
+        return err;
+    }
     if (!(f->byte_level ? plain_bytes(*h) : plain_pieces(*h, f, &prefix))) {
         made->hf = *h;
         made->cuts = false;

@@ -85,6 +85,9 @@ struct gal_tokenizer {
     int32_t size, unk, bos, eos, pad;
     bool no_bos; /* its prompts do not begin with bos */
     int version;
+    bool of_file;   /* it was a SentencePiece file, and no part of a container */
+    int told;       /* the version of templates that a file says, and not its pieces; 0: none does */
+    char *sections; /* what it says of the next three, an object of JSON; NULL: nothing */
     gal__settings settings;
     gal__images images;
     gal__sounds sounds;
@@ -215,6 +218,18 @@ typedef struct gal__json gal__json;
 void gal__settings_read(gal__json *j, gal__settings *s);
 void gal__images_read(gal__json *j, gal__images *i); /* of image, or multimodal */
 void gal__sounds_read(gal__json *j, gal__sounds *s); /* chat_sounds.c, of audio */
+/* chat_told.c   All three, and their text: {"image": ... without the last brace. */
+typedef struct gal__sections {
+    gal__settings settings;
+    gal__images images;
+    gal__sounds sounds;
+    gal_buf text;
+} gal__sections;
+/* The value of a member of tekken.json; false: its key is no such section's, and nothing was read. */
+bool gal__section_read(gal__json *j, gal__sections *s, const char *key, size_t n);
+gal_err gal__sections_give(gal_tokenizer *t, gal__sections *s, const char *name, gal_diag *diag);
+/* What a SentencePiece file's name says; a version that is not known is none. */
+gal_err gal__tell_by_name(gal_tokenizer *t, int version, bool images, const char *name, gal_diag *diag);
 /* gpt2.c */
 void gal__spell_byte(gal_buf *out, uint8_t byte);
 bool gal__unspell(gal_buf *out, const char *s, size_t n); /* false: not in that alphabet; out NULL: only asked */

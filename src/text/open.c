@@ -66,6 +66,7 @@ gal_err gal_tokenizer_open_bytes(gal_tokenizer **out, const void *bytes, size_t 
     gal__spm_free(&m);
     if (err) return err;
     gal_sha256_of(bytes, n, t->sha256);
+    t->of_file = true;
     *out = t;
     return GAL_OK;
 }
@@ -81,6 +82,11 @@ int gal_tokenizer_file_version(const char *name) {
     return *tail == 0 || *tail == 'm' ? v : 0;
 }
 
+/* Whether the name says the version; "tokenizer.model" may be of any. */
+static bool told(const char *name) {
+    return gal_tokenizer_file_version(name) > 0 && strcmp(name, "tokenizer.model") != 0;
+}
+
 static gal_err open_folder(gal_tokenizer **out, const char *dir, gal_diag *diag) {
     char **names = NULL;
     size_t count = 0;
@@ -90,7 +96,7 @@ static gal_err open_folder(gal_tokenizer **out, const char *dir, gal_diag *diag)
     int version = 0;
     bool tekken = false, json = false;
     for (size_t i = 0; i < count; i++) {
-        int v = gal_tokenizer_file_version(names[i]);
+        int v = 2 * gal_tokenizer_file_version(names[i]) + told(names[i]); /* of two of V1, the one that says so */
         if (v > version) {
             version = v;
             best = names[i];
@@ -148,9 +154,16 @@ gal_err gal_tokenizer_open(gal_tokenizer **out, const char *path, gal_diag *diag
     else if (!err)
         err = gal_tokenizer_open_bytes(out, b.data ? b.data : "", b.len, path, diag);
     gal_buf_free(&b);
-    const size_t n = strlen(path);
-    if (!err && !(*out)->bytes_are_text && n > 2 && strcmp(path + n - 2, "m1") == 0 && path[n - 3] >= '0' &&
-        path[n - 3] <= '9' && strstr(path, ".model.v"))
-        (*out)->images = (gal__images){ .patch = 16, .side = 1024 }; /* "x.model.v7m1": images, cut in this one way */
+    if (err || (*out)->bytes_are_text) return err;
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const size_t n = strlen(name);
+    /* "x.model.v7m1": images, cut in this one way */
+    if (told(name))
+        err = gal__tell_by_name(*out, gal_tokenizer_file_version(name), n > 2 && strcmp(name + n - 2, "m1") == 0,
+                                path, diag);
+    if (err) {
+        gal_tokenizer_free(*out);
+        *out = NULL;
+    }
     return err;
 }

@@ -47,9 +47,7 @@ typedef struct reader {
     int64_t size, specials; /* of the vocabulary with its special tokens, and these; -1: not said */
     pieces vocab, special;
     bool has_specials;
-    gal__settings settings;
-    gal__images images;
-    gal__sounds sounds;
+    gal__sections sections;
 } reader;
 
 static gal_err add(reader *r, pieces *p) {
@@ -242,13 +240,7 @@ static void read_file(reader *r) {
         } else if (is(key, n, "special_tokens") && !gal__json_null(&r->j)) {
             r->has_specials = true;
             read_list(r, read_special);
-        } else if (is(key, n, "model_settings_builder")) {
-            gal__settings_read(&r->j, &r->settings);
-        } else if (is(key, n, "image") || is(key, n, "multimodal")) {
-            gal__images_read(&r->j, &r->images);
-        } else if (is(key, n, "audio")) {
-            gal__sounds_read(&r->j, &r->sounds);
-        } else if (!is(key, n, "special_tokens")) {
+        } else if (!is(key, n, "special_tokens") && !gal__section_read(&r->j, &r->sections, key, n)) {
             gal__json_skip(&r->j);
         }
     }
@@ -338,10 +330,14 @@ static gal_err make(reader *r, gal_tokenizer **out, int version) {
                                 .eos = id_of(r, "</s>"),
                                 .pad = id_of(r, "<pad>"),
                                 .version = version };
-    if (!err) err = gal__tokenizer_from_bytes(out, &v, r->j.name, r->j.diag);
-    if (!err) (*out)->settings = r->settings;
-    if (!err) (*out)->images = r->images;
-    if (!err) (*out)->sounds = r->sounds;
+    gal_tokenizer *t = NULL;
+    if (!err) err = gal__tokenizer_from_bytes(&t, &v, r->j.name, r->j.diag);
+    if (!err) t->told = version;
+    if (!err) err = gal__sections_give(t, &r->sections, r->j.name, r->j.diag);
+    if (err)
+        gal_tokenizer_free(t);
+    else
+        *out = t;
     gal_free(offsets);
     gal_free(types);
     gal_buf_free(&all);
@@ -360,6 +356,7 @@ gal_err gal__tekken_open(gal_tokenizer **out, const char *bytes, size_t n, const
     gal_buf_free(&r.pattern);
     gal_buf_free(&r.vocab.bytes);
     gal_buf_free(&r.special.bytes);
+    gal_buf_free(&r.sections.text);
     gal_free(r.vocab.ends);
     gal_free(r.special.ends);
     return err;

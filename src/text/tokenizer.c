@@ -281,6 +281,7 @@ void gal_tokenizer_free(gal_tokenizer *t) {
     gal_free(t->ranks);
     gal_free(t->types);
     gal_free(t->unk_surface);
+    gal_free(t->sections);
     gal_free(t->text.slots);
     gal_free(t->text.maybe);
     gal_free(t->reserved.slots);

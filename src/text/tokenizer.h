@@ -84,8 +84,22 @@ int32_t gal_tokenizer_eos(const gal_tokenizer *t);
 bool gal_tokenizer_begins(const gal_tokenizer *t); /* prompts begin with bos */
 int32_t gal_tokenizer_unk(const gal_tokenizer *t);
 int32_t gal_tokenizer_pad(const gal_tokenizer *t);
-/* Mistral's vocabulary version as the control pieces tell it: 1, 2, 3 or 7. */
+/* Mistral's version of templates: what is told (below), else what the control pieces suggest. */
 int gal_tokenizer_version(const gal_tokenizer *t);
+/* chat_told.c   What files say of the templates of conversations, besides pieces: tekken.json, the suffix of a
+ * SentencePiece file's name, or what gal_tokenizer_tell() was given by a container. The version; 0: nothing says it.
+ */
+int gal_tokenizer_told(const gal_tokenizer *t);
+/* The sections of tekken.json that they need (model_settings_builder, image, audio), an object of JSON; NULL: none.
+ */
+const char *gal_tokenizer_sections(const gal_tokenizer *t);
+/* version 0, sections NULL: leaves what is there; name: of file and key, for messages. GAL_EINPUT for what is none.
+ */
+gal_err gal_tokenizer_tell(gal_tokenizer *t, int version, const char *sections, size_t n, const char *name,
+                           gal_diag *diag);
+/* ".v7", ".v7m1": the end of a SentencePiece file's name that says so. Meant for versions that are told; false: the
+ * sections say more than it does. */
+bool gal_tokenizer_suffix(const gal_tokenizer *t, char out[16]);
 /* SHA-256 of the vocabulary: of the bytes that a SentencePiece model came from, of pieces and rules for others. */
 void gal_tokenizer_sha256(const gal_tokenizer *t, uint8_t out[32]);
 /* What its file is called in a folder: "tekken.json", "tokenizer.json" or "tokenizer.model". */
