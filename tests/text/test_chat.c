@@ -397,6 +397,155 @@ static void filled(void **state) {
     gal_tokenizer_free(t);
 }
 
+/* A vocabulary as the makers' SentencePiece ones are: some control pieces, the rest filled up. */
+static gal_tokenizer *listed(size_t n_names, const char *odd, size_t count) {
+    static const char *const NAMES[] = { "<unk>",
+                                         "<s>",
+                                         "</s>",
+                                         "[INST]",
+                                         "[/INST]",
+                                         "[TOOL_CALLS]",
+                                         "[AVAILABLE_TOOLS]",
+                                         "[/AVAILABLE_TOOLS]",
+                                         "[TOOL_RESULTS]",
+                                         "[/TOOL_RESULTS]",
+                                         "[IMG]",
+                                         "[PREFIX]",
+                                         "[MIDDLE]",
+                                         "[SUFFIX]",
+                                         "[IMG_BREAK]",
+                                         "[IMG_END]",
+                                         "[SYSTEM_PROMPT]",
+                                         "[/SYSTEM_PROMPT]",
+                                         "[TOOL_CONTENT]" };
+    const char **pieces = gal_alloc_array(count, sizeof *pieces);
+    float *scores = gal_alloc_array(count, sizeof *scores);
+    uint8_t *types = gal_alloc(count);
+    char *text = gal_alloc(count * 32);
+    assert_true(pieces && scores && types && text);
+    for (size_t i = 0; i < count; i++) {
+        (void)snprintf(text + 32 * i, 32, i < 40 ? "[control_%zu]" : "p%zu", i);
+        pieces[i] = i < n_names ? NAMES[i] : i == 50 && odd ? odd : text + 32 * i;
+        types[i] = i == 0 ? GAL_PIECE_UNKNOWN : i < 40 || (i == 50 && odd) ? GAL_PIECE_CONTROL : GAL_PIECE_NORMAL;
+        scores[i] = -(float)i;
+    }
+    const gal_vocab v = { .count = count, .pieces = pieces, .scores = scores, .types = types };
+    gal_tokenizer *t = NULL;
+    gal_diag diag = { 0 };
+    if (gal_tokenizer_from_vocab(&t, &v, "listed", &diag)) fail_msg("%s", diag.text);
+    gal_free(pieces);
+    gal_free(scores);
+    gal_free(types);
+    gal_free(text);
+    return t;
+}
+
+static void lists(void **state) {
+    (void)state;
+    static const struct {
+        size_t names, count;
+        const char *odd;
+        int version;
+        bool certain;
+    } CASES[] = { { 10, 32768, NULL, 2, true },
+                  { 14, 32768, NULL, 3, true },
+                  { 19, 32768, NULL, 7, true },
+                  { 14, 32769, NULL, 3, false },
+                  { 11, 32768, NULL, 2, false },
+                  { 14, 32768, "<|im_start|>", 3, false },
+                  { 3, 32768, NULL, 1, false },
+                  { 14, 32768, "[THINK]", 13, false },
+                  { 19, 32768, "[MODEL_SETTINGS]", 7, false } };
+    for (size_t i = 0; i < GAL_LEN(CASES); i++) {
+        gal_tokenizer *t = listed(CASES[i].names, CASES[i].odd, CASES[i].count);
+        bool certain = false;
+        const int version = gal_chat_guess(t, "tests", &certain);
+        if (version != CASES[i].version || certain != CASES[i].certain) fail_msg("%zu: V%d, %d", i, version, certain);
+        assert_int_equal(gal_chat_guess(t, "model", &certain), version); /* a container of any name */
+        gal_tokenizer_free(t);
+    }
+}
+
+/* What a container says is as good as what Tekken's file does; what it says wrongly leaves all as it was. */
+static void told(void **state) {
+    (void)state;
+    static const char GOOD[] = "{\"image\": {\"image_patch_size\": 16, \"max_image_size\": 1024}, \"x\": [1]}";
+    static const struct {
+        int version;
+        const char *sections, *says;
+    } BAD[] = { { 4, NULL, "expected a template's version, 1, 2, 3, 7, 11, 13 or 15, found 4" },
+                { 1000000, NULL, "found 1000000" },
+                { -3, NULL, "found -3" },
+                { 3, "", "expected an object" },
+                { 3, "[]", "expected an object" },
+                { 3, "{\"image\": {}}", "image_patch_size 0" },
+                { 3, "{\"audio\": 7}", "expected an object" },
+                { 3, "{\"model_settings_builder\": {\"reasoning_effort\": {\"values\": [\"x\"]}}}", "no effort" },
+                { 3, "{\"x\": 1} 2", "expected" },
+                { 3, "{\"image\": {\"x\": \"\xff\", \"image_patch_size\": 1, \"max_image_size\": 1}}", "UTF-8" } };
+    gal_tokenizer *t = listed(19, "[MODEL_SETTINGS]", 32768);
+    bool certain;
+    for (size_t i = 0; i < GAL_LEN(BAD); i++) {
+        gal_diag why = { 0 };
+        const size_t n = BAD[i].sections ? strlen(BAD[i].sections) : 0;
+        assert_int_equal(gal_tokenizer_tell(t, BAD[i].version, BAD[i].sections, n, "x: key", &why), GAL_EINPUT);
+        if (!strstr(why.text, BAD[i].says) || strncmp(why.text, "x: key: ", 8) != 0) fail_msg("%zu: %s", i, why.text);
+        assert_int_equal(gal_tokenizer_told(t), 0);
+        assert_null(gal_tokenizer_sections(t));
+    }
+    char suffix[16];
+    assert_int_equal(gal_tokenizer_tell(t, 7, GOOD, sizeof GOOD - 1, "x", NULL), GAL_OK);
+    assert_string_equal(gal_tokenizer_sections(t),
+                        "{\"image\": {\"image_patch_size\": 16, \"max_image_size\": 1024}}");
+    assert_true(gal_tokenizer_suffix(t, suffix));
+    assert_string_equal(suffix, ".v7m1");
+    assert_int_equal(gal_chat_guess(t, "tests", &certain), 7);
+    assert_true(certain);
+    static const char MORE[] = "{\"model_settings_builder\": {\"json_schema\": {}}}";
+    assert_int_equal(gal_tokenizer_tell(t, 0, MORE, sizeof MORE - 1, "x", NULL), GAL_OK);
+    assert_string_equal(gal_tokenizer_sections(t), MORE); /* in place of what was said before */
+    assert_false(gal_tokenizer_suffix(t, suffix));
+    assert_int_equal(gal_tokenizer_told(t), 7);
+    gal_tokenizer_free(t);
+    t = open_at(GOLDEN, "chat-audio.json"); /* what it says, another vocabulary takes */
+    gal_tokenizer *other = open_at(GOLDEN, "chat.model");
+    const char *says = gal_tokenizer_sections(t);
+    assert_int_equal(gal_tokenizer_told(t), 15);
+    assert_int_equal(gal_tokenizer_tell(other, 15, says, strlen(says), "x", NULL), GAL_OK);
+    assert_string_equal(gal_tokenizer_sections(other), says);
+    gal_tokenizer_free(t);
+    gal_tokenizer_free(other);
+}
+
+/* Without memory nothing is told and nothing held. */
+static void told_starved(void **state) {
+    (void)state;
+    gal_err err = GAL_ENOMEM;
+    for (size_t at = 1; err; at++) {
+        counted c = { 0 };
+        gal_set_alloc_hook(fail_one, &c);
+        gal_tokenizer *t = open_at(GOLDEN, "chat-audio.json"), *other = NULL;
+        const char *says = gal_tokenizer_sections(t);
+        gal_buf bytes = { 0 };
+        assert_int_equal(gal_read_file(&bytes, GOLDEN "chat-audio.json", 1 << 20, NULL), GAL_OK);
+        const size_t held = c.held;
+        c.calls = 0;
+        c.fail_at = at;
+        err = gal_tokenizer_tell(t, 13, says, strlen(says), "x", NULL);
+        if (err) assert_int_equal(gal_tokenizer_told(t), 15);
+        if (!err) err = gal_tokenizer_open_bytes(&other, bytes.data, bytes.len, "y", NULL);
+        if (err) assert_int_equal(err, GAL_ENOMEM);
+        if (err) assert_int_equal(c.held, held);
+        c.fail_at = 0;
+        gal_buf_free(&bytes);
+        gal_tokenizer_free(other);
+        gal_tokenizer_free(t);
+        assert_int_equal(c.held, 0);
+        gal_set_alloc_hook(NULL, NULL);
+        assert_true(at < 2000);
+    }
+}
+
 static void versions(void **state) {
     (void)state;
     gal_tokenizer *spm = open_at(GOLDEN, "chat.model"), *tekken = open_at(GOLDEN, "chat.json");
@@ -415,9 +564,12 @@ static void versions(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden),   cmocka_unit_test(shared_templates), cmocka_unit_test(shared_samples),
-        cmocka_unit_test(printed),  cmocka_unit_test(refused),          cmocka_unit_test(reasons),
-        cmocka_unit_test(versions), cmocka_unit_test(starved),          cmocka_unit_test(sections),
+        cmocka_unit_test(golden),         cmocka_unit_test(shared_templates),
+        cmocka_unit_test(shared_samples), cmocka_unit_test(printed),
+        cmocka_unit_test(refused),        cmocka_unit_test(reasons),
+        cmocka_unit_test(lists),          cmocka_unit_test(told),
+        cmocka_unit_test(told_starved),   cmocka_unit_test(versions),
+        cmocka_unit_test(starved),        cmocka_unit_test(sections),
         cmocka_unit_test(filled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
