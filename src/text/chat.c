@@ -562,6 +562,14 @@ static bool is_control(const gal_tokenizer *t, int32_t id, const char *name) {
     return gal_tokenizer_type(t, id) == GAL_PIECE_CONTROL && n == strlen(name) && memcmp(s, name, n) == 0;
 }
 
+/* What the makers' SentencePiece vocabularies have besides the pieces of templates. */
+static bool is_filler(const char *s) {
+    static const char *const HEADS[] = { "[control_", "[REFERENCE_DOC_", "[REF]", "[/REF]" };
+    bool is = false;
+    for (size_t i = 0; i < GAL_LEN(HEADS); i++) is = is || strncmp(s, HEADS[i], strlen(HEADS[i])) == 0;
+    return is;
+}
+
 /* Of the makers' SentencePiece vocabularies, all of one size, whose control pieces are a list without others: V7's
  * begins with V3's, and that with V2's. 0: it is none of these; V1's has none but those that others have, too. */
 static int by_list(const gal_tokenizer *t) {
@@ -572,7 +580,6 @@ static int by_list(const gal_tokenizer *t) {
         "[TOOL_CONTENT]"
     };
     enum { FROM = 3, V2 = 7, V3 = 11, SIZE = 1 << 15 };
-    static const char FILL[] = "[control_";
     int32_t id = FROM;
     if (t->bytes_are_text || t->size != SIZE) return 0;
     for (size_t i = 0; i < GAL_LEN(LIST) && id < t->size && is_control(t, id, LIST[i]); i++) id++;
@@ -581,7 +588,7 @@ static int by_list(const gal_tokenizer *t) {
         size_t n;
         const char *s = gal_tokenizer_piece(t, id, &n);
         const gal_piece_type type = gal_tokenizer_type(t, id);
-        if (type == GAL_PIECE_USER || (type == GAL_PIECE_CONTROL && strncmp(s, FILL, sizeof FILL - 1) != 0)) return 0;
+        if ((type == GAL_PIECE_USER || type == GAL_PIECE_CONTROL) && !is_filler(s)) return 0;
     }
     return same == V2 ? 2 : same == V3 ? 3 : same == (int32_t)GAL_LEN(LIST) ? 7 : 0;
 }

@@ -451,6 +451,7 @@ static void lists(void **state) {
                   { 14, 32768, NULL, 3, true },
                   { 19, 32768, NULL, 7, true },
                   { 14, 32769, NULL, 3, false },
+                  { 14, 32768, "[REFERENCE_DOC_1]", 3, true },
                   { 11, 32768, NULL, 2, false },
                   { 14, 32768, "<|im_start|>", 3, false },
                   { 3, 32768, NULL, 1, false },
@@ -463,6 +464,35 @@ static void lists(void **state) {
         if (version != CASES[i].version || certain != CASES[i].certain) fail_msg("%zu: V%d, %d", i, version, certain);
         assert_int_equal(gal_chat_guess(t, "model", &certain), version); /* a container of any name */
         gal_tokenizer_free(t);
+    }
+}
+
+/* The makers' own are known by their pieces alone, as in a container that says nothing. */
+static void makers(void **state) {
+    (void)state;
+    static const struct {
+        const char *name;
+        int version;
+    } FILES[] = { { "mistral_instruct_tokenizer_240216.model.v2", 2 },
+                  { "mistral_instruct_tokenizer_240323.model.v3", 3 },
+                  { "mistral_instruct_tokenizer_241114.model.v7", 7 } };
+    for (size_t i = 0; i < GAL_LEN(FILES); i++) {
+        gal_buf path = { 0 }, bytes = { 0 };
+        gal_buf_printf(&path, SHARED "%s", FILES[i].name);
+        if (!gal_is_file(path.data)) {
+            gal_buf_free(&path);
+            print_message("skipped: no " SHARED "\n");
+            skip();
+        }
+        gal_tokenizer *t = NULL;
+        bool certain = false;
+        assert_int_equal(gal_read_file(&bytes, path.data, 1 << 24, NULL), GAL_OK);
+        assert_int_equal(gal_tokenizer_open_bytes(&t, bytes.data, bytes.len, "x", NULL), GAL_OK);
+        assert_int_equal(gal_chat_guess(t, "model.gguf", &certain), FILES[i].version);
+        assert_true(certain);
+        gal_tokenizer_free(t);
+        gal_buf_free(&path);
+        gal_buf_free(&bytes);
     }
 }
 
@@ -564,13 +594,11 @@ static void versions(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden),         cmocka_unit_test(shared_templates),
-        cmocka_unit_test(shared_samples), cmocka_unit_test(printed),
-        cmocka_unit_test(refused),        cmocka_unit_test(reasons),
-        cmocka_unit_test(lists),          cmocka_unit_test(told),
-        cmocka_unit_test(told_starved),   cmocka_unit_test(versions),
-        cmocka_unit_test(starved),        cmocka_unit_test(sections),
-        cmocka_unit_test(filled),
+        cmocka_unit_test(golden),       cmocka_unit_test(shared_templates), cmocka_unit_test(shared_samples),
+        cmocka_unit_test(printed),      cmocka_unit_test(refused),          cmocka_unit_test(reasons),
+        cmocka_unit_test(lists),        cmocka_unit_test(makers),           cmocka_unit_test(told),
+        cmocka_unit_test(told_starved), cmocka_unit_test(versions),         cmocka_unit_test(starved),
+        cmocka_unit_test(sections),     cmocka_unit_test(filled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
