@@ -13,8 +13,10 @@ typedef struct decoder {
     const gal_tokenizer *t;
     char bytes[4]; /* of a run of byte pieces that may still become a character */
     size_t count;
-    bool strip;   /* a leading space would be the one put before the text */
-    bool started; /* some text was given */
+    bool strip;       /* a leading space would be the one put before the text */
+    bool started;     /* some text was given */
+    bool first;       /* no token was */
+    uint32_t leading; /* spaces that the text still loses at its beginning */
 } decoder;
 
 static const char REPLACEMENT[] = "\xef\xbf\xbd";
@@ -41,10 +43,11 @@ static void give_bytes(decoder *d, bool end, gal_buf *out) {
     }
 }
 
-static void give_piece(const char *p, size_t n, gal_buf *out) {
+/* spaces: what U+2581 becomes. */
+static void give_piece(const char *p, size_t n, const char *spaces, gal_buf *out) {
     for (size_t i = 0; i < n;) {
         if (n - i >= GAL__SPACE_BYTES && memcmp(p + i, GAL__SPACE, GAL__SPACE_BYTES) == 0) {
-            gal_buf_putc(out, ' ');
+            gal_buf_puts(out, spaces);
             i += GAL__SPACE_BYTES;
         } else {
             gal_buf_putc(out, p[i++]);
@@ -52,45 +55,91 @@ static void give_piece(const char *p, size_t n, gal_buf *out) {
     }
 }
 
-static gal_err decode_id(decoder *d, int32_t id, gal_buf *out, gal_diag *diag) {
-    const gal_tokenizer *t = d->t;
-    if (id < 0 || id >= t->size)
-        return gal_fail(diag, GAL_EINPUT, "id %d is outside the vocabulary of %d pieces", (int)id, (int)t->size);
-    size_t n;
-    const char *p = gal__piece(t, id, &n);
-    if (t->types[id] == GAL_PIECE_BYTE) {
-        d->bytes[d->count++] = (char)gal__byte_of_piece(p, n);
-        give_bytes(d, false, out);
-        return GAL_OK;
-    }
-    if (t->bytes_are_text && (t->types[id] == GAL_PIECE_NORMAL || t->types[id] == GAL_PIECE_USER)) {
-        for (size_t i = 0; i < n; i++) {
-            d->bytes[d->count++] = p[i];
-            give_bytes(d, false, out);
-        }
-        return GAL_OK;
-    }
-    give_bytes(d, true, out);
-    if (d->started) d->strip = false;
-    if (t->types[id] == GAL_PIECE_CONTROL) return GAL_OK;
-    if (t->types[id] == GAL_PIECE_UNKNOWN) {
-        d->started = d->started || t->unk_surface[0];
-        gal_buf_puts(out, t->unk_surface);
-        return GAL_OK;
-    }
+/* As the file says it. */
+static void give_as_said(const decoder *d, const char *p, size_t n, gal_buf *out) {
+    const gal__decoding *how = &d->t->decoding;
+    give_piece(p, n, !how->spaces ? GAL__SPACE : how->bare && d->first ? "" : " ", out);
+}
+
+/* As SentencePiece does. */
+static void give_text(decoder *d, const char *p, size_t n, gal_buf *out) {
     bool space = n >= GAL__SPACE_BYTES && memcmp(p, GAL__SPACE, GAL__SPACE_BYTES) == 0;
     if (d->strip && space) {
         p += GAL__SPACE_BYTES;
         n -= GAL__SPACE_BYTES;
-        if (!t->remove_extra_whitespaces) d->strip = false; /* with it, all leading spaces go */
+        if (!d->t->remove_extra_whitespaces) d->strip = false; /* with it, all leading spaces go */
     }
     d->started = d->started || n > 0;
-    give_piece(p, n, out);
+    give_piece(p, n, " ", out);
+}
+
+static void give_id(decoder *d, int32_t id, gal_buf *out) {
+    const gal_tokenizer *t = d->t;
+    size_t n, m;
+    const char *p = gal__piece(t, id, &n), *changed = t->hf ? gal__hf_shown(t->hf, id, &m) : NULL;
+    const uint8_t type = t->types[id];
+    if (changed) {
+        p = changed;
+        n = m;
+    }
+    if (type == GAL_PIECE_BYTE && (!t->decoding.said || t->decoding.bytes)) {
+        d->bytes[d->count++] = (char)gal__byte_of_piece(p, n);
+        give_bytes(d, false, out);
+        d->first = false;
+        return;
+    }
+    if (t->bytes_are_text && (type == GAL_PIECE_NORMAL || type == GAL_PIECE_USER)) {
+        for (size_t i = 0; i < n; i++) {
+            d->bytes[d->count++] = p[i];
+            give_bytes(d, false, out);
+        }
+        return;
+    }
+    give_bytes(d, true, out);
+    if (d->started) d->strip = false;
+    if (type == GAL_PIECE_CONTROL) return;
+    if (type == GAL_PIECE_UNKNOWN) {
+        d->started = d->started || t->unk_surface[0];
+        gal_buf_puts(out, t->unk_surface);
+    } else if (t->decoding.said) {
+        give_as_said(d, p, n, out);
+    } else {
+        give_text(d, p, n, out);
+    }
+    d->first = d->first && type == GAL_PIECE_UNKNOWN && !t->unk_surface[0];
+}
+
+/* Takes spaces away where the text, given from place `before` on, begins. */
+static void strip(decoder *d, size_t before, gal_buf *out) {
+    size_t n = 0;
+    if (!d->leading || out->oom || out->len == before) return;
+    for (; d->leading && before + n < out->len && out->data[before + n] == ' '; n++) d->leading--;
+    if (before + n < out->len) d->leading = 0;
+    memmove(out->data + before, out->data + before + n, out->len - before - n);
+    out->len -= n;
+    out->data[out->len] = 0;
+}
+
+static gal_err decode_id(decoder *d, int32_t id, gal_buf *out, gal_diag *diag) {
+    const size_t before = out->len;
+    if (id < 0 || id >= d->t->size)
+        return gal_fail(diag, GAL_EINPUT, "id %d is outside the vocabulary of %d pieces", (int)id, (int)d->t->size);
+    give_id(d, id, out);
+    strip(d, before, out);
     return GAL_OK;
 }
 
+static void decode_end(decoder *d, gal_buf *out) {
+    const size_t before = out->len;
+    give_bytes(d, true, out);
+    strip(d, before, out);
+}
+
 static decoder decoder_new(const gal_tokenizer *t, bool keep_space) {
-    return (decoder){ .t = t, .strip = !keep_space && (t->add_dummy_prefix || t->remove_extra_whitespaces) };
+    return (decoder){ .t = t,
+                      .strip = !keep_space && (t->add_dummy_prefix || t->remove_extra_whitespaces),
+                      .first = !keep_space,
+                      .leading = keep_space ? 0 : t->decoding.strip };
 }
 
 gal_err gal_decode(const gal_tokenizer *t, const int32_t *ids, size_t n, gal_buf *out, gal_diag *diag) {
@@ -98,7 +147,7 @@ gal_err gal_decode(const gal_tokenizer *t, const int32_t *ids, size_t n, gal_buf
     size_t before = out->len;
     gal_err err = GAL_OK;
     for (size_t i = 0; i < n && !err; i++) err = decode_id(&d, ids[i], out, diag);
-    give_bytes(&d, true, out);
+    decode_end(&d, out);
     if (!err && out->oom) err = gal_fail(diag, GAL_ENOMEM, "no memory for decoded text");
     if (err && out->len > before) out->len = before;
     if (err && out->data) out->data[out->len] = 0;
@@ -192,6 +241,6 @@ gal_err gal_stream_end(gal_stream *s, const char **text, size_t *n, gal_diag *di
     if (s->stopped >= 0) return GAL_OK;
     gal_buf_drop(&s->held, s->shown);
     s->shown = 0;
-    give_bytes(&s->d, true, &s->held);
+    decode_end(&s->d, &s->held);
     return show(s, true, text, n, diag);
 }

@@ -70,6 +70,18 @@ static size_t match_user(const gal_tokenizer *t, const char *p, size_t n, int32_
     return 0;
 }
 
+/* Leaves out characters without a piece, where no id stands for such. */
+static size_t drop_unknown(const gal_tokenizer *t, char *norm, size_t n) {
+    size_t kept = 0;
+    for (size_t i = 0, m; i < n; i += m) {
+        m = char_bytes(norm[i]);
+        if (gal__table_find(t, &t->text, norm + i, m) < 0) continue;
+        memmove(norm + kept, norm + i, m);
+        kept += m;
+    }
+    return kept;
+}
+
 static gal_err cut_symbols(const gal_tokenizer *t, gal_token_scratch *s, size_t n, int32_t *count, gal_diag *diag) {
     gal_err err = gal__symbols(s, n, diag);
     if (err) return err;
@@ -143,6 +155,7 @@ static gal_err encode_segment(const gal_tokenizer *t, gal_token_scratch *s, cons
     size_t norm = 0;
     int32_t count = 0;
     gal_err err = normalise(s, text, n, &norm, diag);
+    if (!err && t->unk < 0 && !t->byte_fallback) norm = drop_unknown(t, s->norm, norm);
     if (!err) err = cut_symbols(t, s, norm, &count, diag);
     if (err || count == 0) return err;
     if (t->has_unused) memset(s->unused_left, 0, (size_t)t->size * sizeof *s->unused_left);

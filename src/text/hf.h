@@ -45,7 +45,8 @@ typedef struct gal__step {
 
 /* A token that text becomes before anything else, or, if special, that never comes out of text. */
 typedef struct gal__added {
-    gal__string content;
+    gal__string content,
+        match; /* its name, and what of the text becomes it: the same after the rules, if normalized */
     int32_t id;
     bool special, single_word, lstrip, rstrip, normalized;
 } gal__added;
@@ -67,8 +68,10 @@ typedef struct gal__hf {
     size_t n_rules, n_steps;
     gal__added *added;
     size_t n_added, added_cap;
-    bool ascending;            /* added, by id */
-    gal__finder raw, prepared; /* in the text as it is, and after the rules */
+    bool ascending;             /* added, by id */
+    gal__finder raw, prepared;  /* in the text as it is, and after the rules */
+    const gal__added **changed; /* by id: those that the rules change; the others' text is their piece */
+    size_t n_changed;
 } gal__hf;
 
 /* hf_encode.c */
@@ -99,12 +102,13 @@ typedef struct gal__hf_file {
     gal__hf_piece *vocab;
     gal__hf_merge *merges;
     size_t n_vocab, vocab_cap, n_merges, merges_cap;
-    gal_buf model, unk;     /* type, unk_token */
-    bool has_model, listed; /* `listed`: the vocabulary is an array */
+    gal_buf model, unk;              /* type, unk_token */
+    bool has_model, listed, has_unk; /* `listed`: the vocabulary is an array */
     bool byte_fallback, ignore_merges, fuse_unk, dropout, affixes;
     const gal__value *added, *normalizer, *pre_tokenizer, *post_processor, *decoder; /* NULL: none */
     /* what the steps come to */
-    bool byte_level, begins, says_begin;
+    bool byte_level, begins, says_begin, fused;
+    gal__decoding decoding;
     gal__string first;                  /* the special token that post_processor puts first */
     gal__string bos, eos, pad, unknown; /* names in the files beside it; s NULL: not said */
     int told;                           /* gal_tokenizer_tell(), */

@@ -118,8 +118,17 @@ static gal_err apply_rules(const gal__hf *h, gal_buf two[2], const char **p, siz
 
 static int by_text(const void *a, const void *b) {
     const gal__added *x = *(const gal__added *const *)a, *y = *(const gal__added *const *)b;
-    if (x->content.n != y->content.n) return x->content.n < y->content.n ? -1 : 1;
-    return memcmp(x->content.s, y->content.s, x->content.n);
+    if (x->match.n != y->match.n) return x->match.n < y->match.n ? -1 : 1;
+    return memcmp(x->match.s, y->match.s, x->match.n);
+}
+
+/* Of those that match the same text the special ones come first, then they stand as the file has them. */
+static int by_order(const void *a, const void *b) {
+    const gal__added *x = *(const gal__added *const *)a, *y = *(const gal__added *const *)b;
+    const int order = by_text(a, b);
+    if (order || x == y) return order;
+    if (x->special != y->special) return x->special ? -1 : 1;
+    return x < y ? -1 : 1;
 }
 
 static int longer(const void *a, const void *b) {
@@ -137,16 +146,46 @@ static gal_err make_finder(gal__finder *f, const gal__hf *h, bool normalized, co
     if (!f->by_text || !f->lengths) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for its added tokens", name);
     for (size_t i = 0; i < h->n_added; i++) {
         const gal__added *a = &h->added[i];
-        if (a->normalized != normalized || a->content.n == 0) continue;
-        f->first[(uint8_t)a->content.s[0]] = true;
-        f->lengths[f->count] = a->content.n;
+        if (a->normalized != normalized || a->match.n == 0) continue;
+        f->first[(uint8_t)a->match.s[0]] = true;
         f->by_text[f->count++] = a;
     }
-    qsort(f->by_text, f->count, sizeof(void *), by_text);
+    qsort(f->by_text, f->count, sizeof(void *), by_order);
+    size_t kept = 0;
+    for (size_t i = 0; i < f->count; i++)
+        if (kept == 0 || by_text(&f->by_text[kept - 1], &f->by_text[i]) != 0) f->by_text[kept++] = f->by_text[i];
+    f->count = kept;
+    for (size_t i = 0; i < kept; i++) f->lengths[i] = f->by_text[i]->match.n;
     qsort(f->lengths, f->count, sizeof *f->lengths, longer);
     for (size_t i = 0; i < f->count; i++)
         if (i == 0 || f->lengths[i] != f->lengths[i - 1]) f->lengths[f->n_lengths++] = f->lengths[i];
     return GAL_OK;
+}
+
+static int by_id(const void *a, const void *b) {
+    const gal__added *x = *(const gal__added *const *)a, *y = *(const gal__added *const *)b;
+    return x->id < y->id ? -1 : x->id > y->id;
+}
+
+static gal_err note_changed(gal__hf *h, const char *name, gal_diag *diag) {
+    for (size_t i = 0; i < h->n_added; i++) {
+        const gal__added *a = &h->added[i];
+        if (a->special || (a->match.n == a->content.n && memcmp(a->match.s, a->content.s, a->match.n) == 0)) continue;
+        if (!h->changed) h->changed = gal_alloc_array(h->n_added, sizeof *h->changed);
+        if (!h->changed) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for its added tokens", name);
+        h->changed[h->n_changed++] = a;
+    }
+    if (h->n_changed) qsort(h->changed, h->n_changed, sizeof *h->changed, by_id);
+    return GAL_OK;
+}
+
+const char *gal__hf_shown(const gal__hf *h, int32_t id, size_t *n) {
+    const gal__added key = { .id = id }, *k = &key;
+    const gal__added *const *found = h->n_changed ? bsearch(&k, h->changed, h->n_changed, sizeof *h->changed, by_id)
+                                                  : NULL;
+    if (!found) return NULL;
+    *n = (*found)->match.n;
+    return (*found)->match.s;
 }
 
 gal_err gal__hf_prepare(gal__hf *h, const char *name, gal_diag *diag) {
@@ -156,13 +195,15 @@ gal_err gal__hf_prepare(gal__hf *h, const char *name, gal_diag *diag) {
         gal__added *a = &h->added[i];
         const char *p = a->content.s;
         size_t n = a->content.n;
-        if (a->special || !a->normalized || !h->n_rules) continue; /* the others are changed as the text is */
+        a->match = a->content;
+        if (!a->normalized || !h->n_rules) continue; /* the others are changed as the text is */
         err = apply_rules(h, two, &p, &n, true, diag);
-        if (!err && !gal__pool_string(&h->pool, &a->content, p, n))
+        if (!err && !gal__pool_string(&h->pool, &a->match, p, n))
             err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for its added tokens", name);
     }
     gal_buf_free(&two[0]);
     gal_buf_free(&two[1]);
+    if (!err) err = note_changed(h, name, diag);
     if (!err) err = make_finder(&h->raw, h, false, name, diag);
     if (!err) err = make_finder(&h->prepared, h, true, name, diag);
     return err;
@@ -177,7 +218,7 @@ static const gal__added *find(const gal__finder *f, const char *p, size_t n) {
     const gal__added *k = &key;
     for (size_t i = 0; i < f->n_lengths; i++) {
         if (f->lengths[i] > n) continue;
-        key.content = (gal__string){ p, f->lengths[i] };
+        key.match = (gal__string){ p, f->lengths[i] };
         const gal__added *const *found = bsearch(&k, f->by_text, f->count, sizeof(void *), by_text);
         if (found) return *found;
     }
@@ -225,7 +266,7 @@ static bool look(parts *w, size_t *from) {
             w->scan++;
             continue;
         }
-        size_t start = w->scan, end = start + a->content.n, at;
+        size_t start = w->scan, end = start + a->match.n, at;
         w->scan = end;
         if (a->special || (a->single_word && !stands_alone(w->text, w->n, start, end))) continue;
         while (a->lstrip && start > w->at && gal_is_white(last_char(w->text, start, &at))) start = at;

@@ -14,6 +14,7 @@ void gal__hf_free(gal__hf *h) {
     gal_free(h->raw.lengths);
     gal_free(h->prepared.by_text);
     gal_free(h->prepared.lengths);
+    gal_free(h->changed);
     gal_free(h->added);
     gal__pool_free(&h->pool);
     gal_free(h);
@@ -231,7 +232,9 @@ static gal_err add_merges(gal_tokenizer *t, const gal__hf_file *f) {
     if (!t->pairs.slots) return gal_fail(f->diag, GAL_ENOMEM, "%s: no memory for %zu merges", f->name, f->n_merges);
     t->pairs.mask = slots - 1;
     t->pairs.ranks = (uint32_t)f->n_merges + 1;
-    t->splits = true; /* added tokens are found before words are joined: merges alone cross spaces */
+    /* Added tokens are found before words are joined: merges alone cross spaces, or what a character that vanished
+     * leaves side by side. */
+    t->splits = t->unk >= 0 || t->byte_fallback;
     for (size_t i = 0; i < slots; i++) t->pairs.slots[i].left = -1;
     for (size_t i = 0; i < f->n_merges && !joined.oom; i++) {
         const gal__hf_merge *m = &f->merges[i];
@@ -264,12 +267,15 @@ static gal_err add_merges(gal_tokenizer *t, const gal__hf_file *f) {
 static gal_err make_pieces(gal_tokenizer **out, const gal__hf *h, const gal__hf_file *f, table *t) {
     gal_buf names[3] = { 0 };
     const gal__string said[] = { f->bos, f->eos, f->pad };
-    const int32_t unk = id_of(t, (gal__string){ f->unk.data, f->unk.len });
+    int32_t unk = id_of(t, (gal__string){ f->unk.data, f->unk.len });
     bool prefix = false;
-    if (unk < 0)
-        return gal_fail(f->diag, GAL_EINPUT, "%s: model.unk_token: expected a piece, found \"%.40s\"", f->name,
-                        f->unk.len ? f->unk.data : "");
-    t->types[unk] = GAL_PIECE_UNKNOWN;
+    if (f->has_unk && unk < 0)
+        return gal_fail(f->diag, GAL_EINPUT, "%s: model.unk_token: expected null or a piece, found \"%.40s\"",
+                        f->name, f->unk.len ? f->unk.data : "");
+    if (!f->has_unk && f->byte_fallback) unk = named(t, f->unknown, "<unk>"); /* no text becomes it */
+    if (!f->has_unk && unk >= 0 && t->types[unk] != GAL_PIECE_CONTROL) unk = -1;
+    const bool shown = f->has_unk && t->types[unk] != GAL_PIECE_CONTROL;
+    if (unk >= 0) t->types[unk] = GAL_PIECE_UNKNOWN;
     for (int i = 0; i < 3; i++)
         if (said[i].s) gal_buf_add(&names[i], said[i].s, said[i].n);
     gal_err err = GAL_OK;
@@ -282,10 +288,12 @@ static gal_err make_pieces(gal_tokenizer **out, const gal__hf *h, const gal__hf_
                           .byte_fallback = f->byte_fallback,
                           .add_dummy_prefix = plain ? prefix : has_prefix(h),
                           .no_bos = !f->begins,
+                          .no_unknown = unk < 0,
+                          .users_apart = true,
                           .bos = names[0].data,
                           .eos = names[1].data,
                           .pad = names[2].data,
-                          .unk_surface = "" };
+                          .unk_surface = shown ? f->unk.data : "" };
     if (names[0].oom || names[1].oom || names[2].oom)
         err = gal_fail(f->diag, GAL_ENOMEM, "%s: no memory for its pieces", f->name);
     gal_tokenizer *made = NULL;
@@ -299,7 +307,7 @@ static gal_err make_pieces(gal_tokenizer **out, const gal__hf *h, const gal__hf_
     made->kind = "BPE with byte fallback";
     made->whole_words = f->ignore_merges;
     made->each_unknown = !f->fuse_unk;
-    made->user_max = 0; /* those are found before the pieces are */
+    made->decoding = f->decoding;
     *out = made;
     return GAL_OK;
 }

@@ -109,7 +109,8 @@ static void read_model(gal__hf_file *f, gal__json *j) {
         if (is(key, n, "type")) {
             read_text(j, &f->model);
         } else if (is(key, n, "unk_token")) {
-            read_text(j, &f->unk);
+            f->has_unk = !gal__json_null(j);
+            if (f->has_unk) read_text(j, &f->unk);
         } else if (is(key, n, "vocab") && !f->n_vocab) {
             read_vocab(f, j);
         } else if (is(key, n, "merges") && !f->n_merges) {

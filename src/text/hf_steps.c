@@ -223,19 +223,66 @@ static void read_pre_tokenizer(walk *w, const gal__value *v) { /* NOLINT(misc-no
 /* ---- decoder, post_processor -------------------------------------------------------------------------------------
  */
 
-/* What it does follows from the pieces; an unknown one would do something else. */
+static bool count_of(walk *w, const gal__value *v, const char *key, uint32_t most, uint32_t *out) {
+    const gal__value *m = gal__member(v, key);
+    int64_t n = -1;
+    if (m && m->type == GAL__WHOLE) (void)gal_parse_i64(m->text.s, &n);
+    if (n < 0 || n > most) refuse(w, key, most ? "0 to 255" : "0", m);
+    *out = w->err ? 0 : (uint32_t)n;
+    return !w->err;
+}
+
+/* Spaces at the ends of the whole text: no others, or text would have to wait for its end. */
+static void read_strip(walk *w, const gal__value *v) {
+    const gal__value *content = gal__member(v, "content");
+    uint32_t start, stop;
+    if (!content || !gal__is(content->text, " ")) refuse(w, "content", "a space", content);
+    if (!w->f->fused || w->f->decoding.strip) refuse(w, "type", "Strip once, after Fuse", gal__member(v, "type"));
+    if (count_of(w, v, "start", 255, &start) && count_of(w, v, "stop", 0, &stop)) w->f->decoding.strip = start;
+}
+
+static void read_spaces(walk *w, const gal__value *v, bool metaspace) {
+    gal__decoding *d = &w->f->decoding;
+    bool regex = false;
+    if (d->spaces || d->bytes || w->f->fused)
+        refuse(w, "type", "U+2581 to become spaces once, and first", gal__member(v, "type"));
+    if (metaspace) {
+        const gal__value *as = gal__member(v, "replacement"), *scheme = gal__member(v, "prepend_scheme");
+        if (!as || !gal__is(as->text, SPACE)) refuse(w, "replacement", "U+2581", as);
+        d->bare = scheme && scheme->type == GAL__STRING ? !gal__is(scheme->text, "never")
+                                                        : flag(w, v, "add_prefix_space", true);
+    } else {
+        const gal__string from = pattern_of(w, v, &regex), to = string_of(w, v, "content");
+        if (regex || !gal__is(from, SPACE)) refuse(w, "pattern", "the String U+2581", gal__member(v, "pattern"));
+        if (!w->err && !gal__is(to, " ")) refuse(w, "content", "a space", gal__member(v, "content"));
+    }
+    d->spaces = true;
+}
+
+/* What ids become; steps that would do something else are refused. */
 static void read_decoder(walk *w, const gal__value *v) { /* NOLINT(misc-no-recursion): at most 8 deep */
-    static const char *const KNOWN[] = { "ByteLevel", "Replace", "ByteFallback", "Fuse", "Strip", "Metaspace" };
     const gal__string type = type_of(w, v);
+    gal__decoding *d = &w->f->decoding;
     if (w->err) return;
+    d->said = true;
     if (gal__is(type, "Sequence")) {
         for (const gal__value *e = list_of(w, v, "decoders"); e && !w->err; e = e->next) read_decoder(w, e);
         w->depth--;
-        return;
+    } else if (gal__is(type, "Fuse")) {
+        w->f->fused = true;
+    } else if (w->f->byte_level) {
+        if (!gal__is(type, "ByteLevel") || w->f->fused)
+            refuse(w, "type", "ByteLevel, as the pre_tokenizer is", gal__member(v, "type"));
+    } else if (gal__is(type, "Replace") || gal__is(type, "Metaspace")) {
+        read_spaces(w, v, gal__is(type, "Metaspace"));
+    } else if (gal__is(type, "ByteFallback")) {
+        if (w->f->fused) refuse(w, "type", "ByteFallback before Fuse", gal__member(v, "type"));
+        d->bytes = true;
+    } else if (gal__is(type, "Strip")) {
+        read_strip(w, v);
+    } else {
+        refuse(w, "type", "Sequence, Replace, ByteFallback, Fuse, Strip or Metaspace", gal__member(v, "type"));
     }
-    for (size_t i = 0; i < GAL_LEN(KNOWN); i++)
-        if (gal__is(type, KNOWN[i])) return;
-    refuse(w, "type", "Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip or Metaspace", gal__member(v, "type"));
 }
 
 /* "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}] */

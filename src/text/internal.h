@@ -68,6 +68,13 @@ typedef struct gal__settings {
     int effort;      /* where a request says none */
 } gal__settings;
 
+/* How ids become text, where a file says it (hf_steps.c). */
+typedef struct gal__decoding {
+    bool said, spaces, bytes; /* U+2581 becomes a space; byte pieces become bytes */
+    bool bare;                /* the first token loses every U+2581 */
+    uint32_t strip;           /* spaces that the whole text loses at its beginning */
+} gal__decoding;
+
 /* hf.h */
 typedef struct gal__hf gal__hf;
 typedef struct gal__hf_work gal__hf_work;
@@ -91,7 +98,9 @@ struct gal_tokenizer {
     gal__settings settings;
     gal__images images;
     gal__sounds sounds;
+    gal__decoding decoding;
     bool byte_fallback, add_dummy_prefix, remove_extra_whitespaces;
+    bool users_apart;     /* USER pieces are not in `text` */
     bool each_unknown;    /* a run of unknown symbols is not one unknown id */
     bool has_unused;      /* some merge may have to be undone: the text is encoded as one segment */
     bool splits;          /* no piece holds a space after another character: words are encoded one by one */
@@ -176,6 +185,7 @@ gal_err gal__encode_pieces(const gal_tokenizer *t, gal_token_scratch *s, const c
 /* hf_encode.c */
 gal_err gal__encode_hf(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, unsigned flags,
                        gal_ids *ids, gal_diag *diag);
+const char *gal__hf_shown(const gal__hf *h, int32_t id, size_t *n);        /* what it decodes to; NULL: its piece */
 void gal__hf_free(gal__hf *h);                                             /* NULL is allowed */
 void gal__hf_work_free(gal__hf_work *w);                                   /* NULL is allowed */
 size_t gal__cut_bytes(const gal_tokenizer *t, const char *text, size_t n); /* gal_encode_cut() for such */

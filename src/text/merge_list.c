@@ -112,6 +112,8 @@ gal_err gal_tokenizer_by_scores(const gal_tokenizer *t, gal_diag *diag) {
     if (t->hf || t->each_unknown)
         return gal_fail(diag, GAL_EINPUT, "text is prepared or cut by steps that are not SentencePiece's");
     if (!t->pairs.slots) return GAL_OK;
+    if (t->unk < 0)
+        return gal_fail(diag, GAL_EINPUT, "no piece stands for what is unknown, as SentencePiece needs one");
     gal_err err = gal_tokenizer_merges(t, &m, diag);
     if (!err) err = compare_scores(t, &m, diag);
     gal_merges_free(&m);

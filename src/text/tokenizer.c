@@ -86,6 +86,9 @@ int gal__byte_of_piece(const char *s, size_t n) {
 static bool from_text(uint8_t type) {
     return type == GAL_PIECE_NORMAL || type == GAL_PIECE_USER || type == GAL_PIECE_UNUSED;
 }
+static bool in_text(const gal_tokenizer *t, int32_t id) {
+    return from_text(t->types[id]) && !(t->users_apart && t->types[id] == GAL_PIECE_USER);
+}
 
 /* One piece's own rules; the tables see to uniqueness. */
 static gal_err check_piece(const gal_tokenizer *t, int32_t id, const char *name, gal_diag *diag) {
@@ -134,7 +137,7 @@ static void note_text_piece(gal_tokenizer *t, int32_t id) {
     }
 }
 
-static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) {
+static gal_err index_pieces(gal_tokenizer *t, bool no_unknown, const char *name, gal_diag *diag) {
     if (!gal__table_new(&t->text, (size_t)t->size) || !gal__table_new(&t->reserved, (size_t)t->size))
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %d pieces", name, (int)t->size);
     t->unk = -1;
@@ -145,11 +148,11 @@ static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) 
         if (err) return err;
         size_t n;
         const char *s = gal__piece(t, id, &n);
-        gal__table *table = from_text(t->types[id]) ? &t->text : &t->reserved;
+        gal__table *table = in_text(t, id) ? &t->text : &t->reserved;
         int32_t other = gal__table_put(t, table, gal__table_hash(table, s, n), id);
         if (other >= 0)
             return gal_fail(diag, GAL_EINPUT, "%s: pieces %d and %d are both '%.100s'", name, (int)other, (int)id, s);
-        if (from_text(t->types[id])) note_text_piece(t, id);
+        if (in_text(t, id)) note_text_piece(t, id);
         if (t->types[id] == GAL_PIECE_BYTE) t->byte_ids[gal__byte_of_piece(s, n)] = id;
         if (t->types[id] != GAL_PIECE_UNKNOWN) continue;
         if (t->unk >= 0)
@@ -157,7 +160,7 @@ static gal_err index_pieces(gal_tokenizer *t, const char *name, gal_diag *diag) 
                             (int)id);
         t->unk = id;
     }
-    if (t->unk < 0) return gal_fail(diag, GAL_EINPUT, "%s: it has no unknown piece", name);
+    if (t->unk < 0 && !no_unknown) return gal_fail(diag, GAL_EINPUT, "%s: it has no unknown piece", name);
     for (int b = 0; t->byte_fallback && b < 256; b++)
         if (t->byte_ids[b] < 0)
             return gal_fail(
@@ -222,6 +225,7 @@ static gal_err copy_vocab(gal_tokenizer *t, const gal_vocab *v, const char *name
     t->size = (int32_t)count;
     t->byte_fallback = v->byte_fallback;
     t->add_dummy_prefix = v->add_dummy_prefix;
+    t->users_apart = v->users_apart;
     t->remove_extra_whitespaces = v->remove_extra_whitespaces;
     return GAL_OK;
 }
@@ -253,7 +257,7 @@ gal_err gal_tokenizer_from_vocab(gal_tokenizer **out, const gal_vocab *v, const 
     gal_tokenizer *t = gal_alloc(sizeof *t);
     if (!t) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for a tokenizer", name);
     gal_err err = copy_vocab(t, v, name, diag);
-    if (!err) err = index_pieces(t, name, diag);
+    if (!err) err = index_pieces(t, v->no_unknown, name, diag);
     if (!err) err = rank_pieces(t, name, diag);
     if (err) {
         gal_tokenizer_free(t);
@@ -337,8 +341,12 @@ int32_t gal_tokenizer_find(const gal_tokenizer *t, const char *piece, size_t n) 
 
 size_t gal_tokenizer_text_bytes(const gal_tokenizer *t, int32_t id) {
     GAL_ASSERT(id >= 0 && id < t->size);
-    size_t n, bytes = 0;
-    const char *s = gal__piece(t, id, &n);
+    size_t n, m, bytes = 0;
+    const char *s = gal__piece(t, id, &n), *changed = t->hf ? gal__hf_shown(t->hf, id, &m) : NULL;
+    if (changed) {
+        s = changed;
+        n = m;
+    }
     if (t->types[id] == GAL_PIECE_BYTE) return 1;
     if (!from_text(t->types[id])) return 0;
     if (t->bytes_are_text) return n;

@@ -51,6 +51,8 @@ typedef struct gal_vocab {
     const uint8_t *types; /* gal_piece_type */
     bool byte_fallback, add_dummy_prefix, remove_extra_whitespaces;
     bool no_bos;                 /* prompts of its model do not begin with bos */
+    bool no_unknown;             /* there need be no unknown piece: a character without one vanishes */
+    bool users_apart;            /* user-defined pieces are found before any are joined, and not by joining */
     const char *bos, *eos, *pad; /* control pieces; NULL: <s>, </s>, <pad> */
     const char *unk_surface;     /* what an unknown id decodes to; NULL: " \u2047 " */
 } gal_vocab;

@@ -56,15 +56,37 @@ def make(style, texts):
     return t
 
 
+# Of the vocabularies made before: added tokens that are changed as the text is and then spell a word of the vocabulary, which is how
+# transformers adds them unless told otherwise, and no token for what is unknown.
+VARIED = {"nounk": "hf-legacy.json", "vanish": "hf-metaspace.json"}
+WORDS = ["Paris", "the", "theory", "of the", AddedToken("and", single_word=True), AddedToken("é", single_word=True), AddedToken("Q", single_word=True),
+         AddedToken("▁to", normalized=False)]
+SOME = ["Paris", "in Paris", "inParis, Parisian and Paris", "the theory of the theatre", "of the", "and sand and. andand", "é café é", "Q xQ Q", "to to▁to",
+        "the\U0001f600 \U0001f600the a\u4e00\u4e8cb", "th\U0001f600e", "a \U0001f600 b", "  \U0001f600  ", " lead", "  two"]
+
+
+def vary(path, style):
+    t = Tokenizer.from_file(path)
+    t.add_tokens(WORDS)
+    j = json.loads(t.to_str())
+    j["model"]["unk_token"] = None
+    if style == "vanish":
+        j["model"].update(byte_fallback=False, fuse_unk=False)
+    return j
+
+
 def main(text, out):
     with open(text, encoding="utf-8") as f:
         novel = f.read(60000)
     learnt = [novel[i:i + 500] for i in range(0, len(novel), 500)] + 3 * MORE[:-2]  # what spells special tokens is not learnt
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "text", "tiny.jsonl"), encoding="utf-8") as f:
         texts = [json.loads(line)["text"] for line in f] + MORE
-    for style in ("bytes", "prefix", "legacy", "metaspace"):
+    for style in ("bytes", "prefix", "legacy", "metaspace", "nounk", "vanish"):
         path = os.path.join(out, "hf-%s.json" % style)
-        j = json.loads(make(style, [s for s in learnt if "\0" not in s]).to_str())
+        if style in VARIED:
+            j = vary(os.path.join(out, VARIED[style]), style)
+        else:
+            j = json.loads(make(style, [s for s in learnt if "\0" not in s]).to_str())
         if style in ("legacy", "prefix"):  # as files before 2024 have it
             j["model"]["merges"] = [" ".join(m) if isinstance(m, list) else m for m in j["model"]["merges"]]
         with open(path, "w", encoding="utf-8") as f:
@@ -73,7 +95,7 @@ def main(text, out):
         t = Tokenizer.from_file(path)
         t.encode_special_tokens = True  # text that spells a special token stays text
         with open(path + "l", "w", encoding="utf-8") as f:
-            for s in texts:
+            for s in texts + (SOME if style in VARIED else []):
                 ids = t.encode(s, add_special_tokens=False).ids
                 f.write(json.dumps(dict(text=s, ids=ids, decoded=t.decode(ids))) + "\n")
         print(path, len(texts), "texts")
