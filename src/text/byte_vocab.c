@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/util.h"
 #include "text/internal.h"
+#include "text/scan.h"
 
 #include <string.h>
 
@@ -103,6 +104,7 @@ static void hash(gal_tokenizer *t, const gal__byte_vocab *v) {
     gal_sha256_add(&h, t->bytes, t->offsets[t->size]);
     gal_sha256_add(&h, t->types, (size_t)t->size);
     gal_sha256_add(&h, v->pattern, v->pattern_bytes);
+    if (t->words_only) gal_sha256_add(&h, "only", 4);
     if (v->merges) gal_sha256_add(&h, v->merges, v->n_merges * sizeof *v->merges);
     gal_sha256_end(&h, t->sha256);
 }
@@ -116,6 +118,7 @@ gal_err gal__tokenizer_from_bytes(gal_tokenizer **out, const gal__byte_vocab *v,
     t->kind = v->kind;
     t->bytes_are_text = true;
     t->whole_words = v->whole_words;
+    t->words_only = v->words_only && !gal__scanner_of(v->pattern, v->pattern_bytes);
     gal_err err = copy(t, v, name, diag);
     if (!err) err = index_pieces(t, !v->merges, name, diag);
     if (!err && v->merges) err = index_merges(t, v, name, diag);

@@ -183,7 +183,8 @@ gal_err gal__encode_bytes(const gal_tokenizer *t, gal_token_scratch *s, const ch
         size_t bytes[GAL__WORDS];
         err = gal__splitting_next(s->words, bytes, &count, diag);
         for (int i = 0; i < count && !err; i++) {
-            err = gal__encode_word(t, s, text, bytes[i], ids, diag);
+            if (!t->words_only || !gal__splitting_gap(s->words))
+                err = gal__encode_word(t, s, text, bytes[i], ids, diag);
             text += bytes[i];
         }
     }

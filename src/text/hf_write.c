@@ -84,8 +84,9 @@ static void put_rules(gal_buf *b, const gal_tokenizer *t) {
     gal_buf_puts(b, "  \"normalizer\": null,\n  \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [\n"
                     "    {\"type\": \"Split\", \"pattern\": {\"Regex\": ");
     gal_buf_json(b, pattern, strlen(pattern));
+    gal_buf_printf(b, "}, \"behavior\": \"%s\", \"invert\": %s},\n", t->words_only ? "Removed" : "Isolated",
+                   t->words_only ? "true" : "false"); /* what is no match is removed */
     gal_buf_puts(b,
-                 "}, \"behavior\": \"Isolated\", \"invert\": false},\n"
                  "    {\"type\": \"ByteLevel\", \"add_prefix_space\": false, \"trim_offsets\": true, \"use_regex\": "
                  "false}\n  ]},\n  \"post_processor\": ");
     if (bos && !t->no_bos) {

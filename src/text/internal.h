@@ -82,6 +82,7 @@ typedef struct gal__hf_work gal__hf_work;
 struct gal_tokenizer {
     const char *kind;    /* "SentencePiece BPE" */
     bool bytes_are_text; /* pieces are bytes of text as they are, and text is cut by `split` (encode_bytes.c) */
+    bool words_only;     /* what no word covers becomes no ids, as in Tekken; the patterns known by name cover all */
     bool whole_words;    /* a word that is a piece is not put together from others */
     gal__hf *hf;         /* how text is prepared and cut; NULL: in the short way that the fields here tell */
     gal__split *split;
@@ -219,6 +220,7 @@ typedef struct gal__byte_vocab {
     const gal__merge_pair *merges; /* in order; NULL: by the ids of what is made */
     size_t n_merges;
     bool whole_words, no_bos;
+    bool words_only;            /* what the pattern does not match becomes no ids */
     int32_t unk, bos, eos, pad; /* -1: none */
     int version;
 } gal__byte_vocab;

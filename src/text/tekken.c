@@ -46,6 +46,8 @@ typedef struct reader {
     char version[VERSION_BYTES];
     int64_t size, specials; /* of the vocabulary with its special tokens, and these; -1: not said */
     pieces vocab, special;
+    int32_t *ranks; /* of the special ones in the file's order */
+    size_t ranks_cap;
     bool has_specials;
     gal__sections sections;
 } reader;
@@ -213,12 +215,20 @@ static void read_special(reader *r) {
         (void)add(r, &r->special); /* says so */
         return;
     }
-    if (rank != (int64_t)r->special.len)
-        (void)gal__json_fail(&r->j, "special_tokens: expected rank %zu, found %lld", r->special.len, (long long)rank);
-    else if (!has)
+    void *ranks = r->ranks;
+    if (rank < 0 || rank >= GAL__MAX_PIECES) {
+        (void)gal__json_fail(&r->j, "special_tokens: token %zu: expected a rank from 0 to %d, found %lld",
+                             r->special.len, GAL__MAX_PIECES - 1, (long long)rank);
+    } else if (!has) {
         (void)gal__json_fail(&r->j, "special_tokens: rank %lld: expected token_str", (long long)rank);
-    else
+    } else if (r->special.len == r->ranks_cap &&
+               gal_grow(&ranks, &r->ranks_cap, r->special.len + 1, sizeof *r->ranks) != 0) {
+        r->j.err = gal_fail(r->j.diag, GAL_ENOMEM, "%s: no memory for its special tokens", r->j.name);
+    } else {
+        r->ranks = ranks;
+        r->ranks[r->special.len] = (int32_t)rank;
         (void)add(r, &r->special);
+    }
 }
 
 static void read_list(reader *r, void (*one)(reader *)) {
@@ -276,23 +286,45 @@ static void check(reader *r, int version) {
                              r->vocab.len, (long long)(r->size - r->specials));
     else if (!r->has_specials && version > OLD)
         (void)gal__json_fail(j, "special_tokens is missing, which only files up to version %d may do", OLD);
+    else if (!r->has_specials && r->specials < (int64_t)GAL_LEN(OLD_NAMES))
+        (void)gal__json_fail(
+            j, "config.default_num_special_tokens: expected %zu or more, as special_tokens is missing, found %lld",
+            GAL_LEN(OLD_NAMES), (long long)r->specials);
     else if ((int64_t)r->special.len > r->specials)
         (void)gal__json_fail(j, "special_tokens: %zu, more than default_num_special_tokens, %lld", r->special.len,
                              (long long)r->specials);
 }
 
-static void add_special(reader *r, const char *s) {
-    gal_buf_puts(&r->special.bytes, s);
-    (void)add(r, &r->special);
-}
-
-/* Names for all special tokens: the old files' own, and <SPECIAL_n>. */
+/* Names for all special tokens, by rank: the list's, or the old files' own, and <SPECIAL_n>. */
 static void fill_specials(reader *r) {
-    for (size_t i = r->special.len; !r->j.err && (int64_t)i < r->specials; i++) {
-        char name[32];
-        (void)snprintf(name, sizeof name, "<SPECIAL_%zu>", i);
-        add_special(r, !r->has_specials && i < GAL_LEN(OLD_NAMES) ? OLD_NAMES[i] : name);
+    const size_t count = (size_t)r->specials;
+    int32_t *listed = gal_alloc_array(count + 1, sizeof *listed); /* 0: none has this rank; else its place + 1 */
+    pieces all = { 0 };
+    if (!listed) r->j.err = gal_fail(r->j.diag, GAL_ENOMEM, "%s: no memory for %zu pieces", r->j.name, count);
+    for (size_t i = 0; i < r->special.len && !r->j.err; i++) {
+        const int32_t rank = r->ranks[i];
+        if ((size_t)rank >= count)
+            (void)gal__json_fail(&r->j, "special_tokens: rank %d: expected 0 to %lld", (int)rank,
+                                 (long long)r->specials - 1);
+        else if (listed[rank])
+            (void)gal__json_fail(&r->j, "special_tokens: two of rank %d", (int)rank);
+        else
+            listed[rank] = (int32_t)i + 1;
     }
+    for (size_t i = 0; !r->j.err && i < count; i++) {
+        char name[32];
+        const size_t k = (size_t)listed[i], from = k > 1 ? r->special.ends[k - 2] : 0;
+        (void)snprintf(name, sizeof name, "<SPECIAL_%zu>", i);
+        if (k)
+            gal_buf_add(&all.bytes, r->special.bytes.data + from, r->special.ends[k - 1] - from);
+        else
+            gal_buf_puts(&all.bytes, !r->has_specials && i < GAL_LEN(OLD_NAMES) ? OLD_NAMES[i] : name);
+        (void)add(r, &all);
+    }
+    gal_free(listed);
+    gal_buf_free(&r->special.bytes);
+    gal_free(r->special.ends);
+    r->special = all;
 }
 
 static int32_t id_of(const reader *r, const char *name) {
@@ -325,6 +357,7 @@ static gal_err make(reader *r, gal_tokenizer **out, int version) {
                                 .pattern = r->pattern.data,
                                 .pattern_bytes = r->pattern.len,
                                 .whole_words = true,
+                                .words_only = true,
                                 .unk = id_of(r, "<unk>"),
                                 .bos = id_of(r, "<s>"),
                                 .eos = id_of(r, "</s>"),
@@ -359,5 +392,6 @@ gal_err gal__tekken_open(gal_tokenizer **out, const char *bytes, size_t n, const
     gal_buf_free(&r.sections.text);
     gal_free(r.vocab.ends);
     gal_free(r.special.ends);
+    gal_free(r.ranks);
     return err;
 }

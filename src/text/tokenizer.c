@@ -410,6 +410,7 @@ static bool same_rules(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag 
 
 bool gal_tokenizer_same(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what) {
     if (differ(what, "pieces of bytes", a->bytes_are_text, b->bytes_are_text) ||
+        differ(what, "dropping what no word covers", a->words_only, b->words_only) ||
         differ(what, "whole words before merges", a->whole_words, b->whole_words) || !same_pattern(a, b, what) ||
         differ(what, "one unknown id for a run", !a->each_unknown, !b->each_unknown) || !same_rules(a, b, what))
         return false;

@@ -113,7 +113,7 @@ static void write_small(gal_buf *b, const char *config, const char *more, const 
 }
 
 #define CONFIG(version)                                                                                              \
-    "\"pattern\": \"\\\\s+|\\\\S+\", \"default_vocab_size\": 260, \"default_num_special_tokens\": 4, \"version\": "  \
+    "\"pattern\": \"\\\\s+|\\\\S+\", \"default_vocab_size\": 276, \"default_num_special_tokens\": 20, \"version\": " \
     "\"" version "\""
 
 static void refused(void **state) {
@@ -122,7 +122,7 @@ static void refused(void **state) {
         const char *config, *more, *rest, *message;
     } BAD[] = {
         { CONFIG("v4"), "", "", "config.version: expected v1, v2, v3, v7, v11, v13 or v15, found \"v4\"" },
-        { "\"default_vocab_size\": 260, \"default_num_special_tokens\": 4, \"version\": \"v3\"", "", "",
+        { "\"default_vocab_size\": 276, \"default_num_special_tokens\": 20, \"version\": \"v3\"", "", "",
           "config.pattern is missing" },
         { CONFIG("v11"), "", "", "special_tokens is missing, which only files up to version 7 may do" },
         { CONFIG("v3"), ", {\"rank\": 257, \"token_bytes\": \"QQ==\"}", "", "vocab: expected rank 256, found 257" },
@@ -130,21 +130,33 @@ static void refused(void **state) {
           "vocab: rank 256: expected token_bytes in base64" },
         { CONFIG("v3"), ", {\"rank\": 256}", "", "vocab: rank 256: expected token_bytes in base64" },
         { CONFIG("v3"), ", 7", "", "line 1: expected an object, found '7]}'" },
-        { CONFIG("v3"), "", ", \"special_tokens\": [{\"rank\": 1, \"token_str\": \"x\"}]",
-          "special_tokens: expected rank 0, found 1" },
+        { CONFIG("v3"), "", ", \"special_tokens\": [{\"rank\": 20, \"token_str\": \"x\"}]",
+          "special_tokens: rank 20: expected 0 to 19" },
+        { CONFIG("v3"), "", ", \"special_tokens\": [{\"rank\": -1, \"token_str\": \"x\"}]",
+          "special_tokens: token 0: expected a rank from 0 to" },
+        { CONFIG("v3"), "",
+          ", \"special_tokens\": [{\"rank\": 1, \"token_str\": \"x\"}, {\"rank\": 1, \"token_str\": \"y\"}]",
+          "special_tokens: two of rank 1" },
+        { CONFIG("v3"), "",
+          ", \"special_tokens\": [{\"rank\": 1, \"token_str\": \"x\"}, {\"rank\": 2, \"token_str\": \"x\"}]",
+          "pieces 1 and 2 are the same bytes" },
+        { "\"pattern\": \"\\\\s\", \"default_vocab_size\": 275, \"default_num_special_tokens\": 19, \"version\": "
+          "\"v3\"",
+          "", "", "default_num_special_tokens: expected 20 or more, as special_tokens is missing, found 19" },
         { CONFIG("v3"), "", ", \"special_tokens\": [{\"rank\": 0}]", "special_tokens: rank 0: expected token_str" },
-        { "\"pattern\": \"(\", \"default_vocab_size\": 260, \"default_num_special_tokens\": 4, \"version\": \"v3\"",
+        { "\"pattern\": \"(\", \"default_vocab_size\": 276, \"default_num_special_tokens\": 20, \"version\": \"v3\"",
           "", "", "pattern: a pattern without its end" },
-        { "\"pattern\": \"a*\", \"default_vocab_size\": 260, \"default_num_special_tokens\": 4, \"version\": \"v3\"",
+        { "\"pattern\": \"a*\", \"default_vocab_size\": 276, \"default_num_special_tokens\": 20, \"version\": \"v3\"",
           "", "", "pattern: it matches an empty text" },
-        { "\"pattern\": \"\\\\w\", \"default_vocab_size\": 260, \"default_num_special_tokens\": 4, \"version\": "
+        { "\"pattern\": \"\\\\w\", \"default_vocab_size\": 276, \"default_num_special_tokens\": 20, \"version\": "
           "\"v3\"",
           "", "", "pattern: this escape is not supported, at '\\w'" },
-        { "\"pattern\": \"\\\\s\", \"default_vocab_size\": 9, \"default_num_special_tokens\": 4, \"version\": \"v3\"",
-          "", "", "config.default_vocab_size: expected 260 to" },
-        { "\"pattern\": \"\\\\s\", \"default_vocab_size\": 999, \"default_num_special_tokens\": 4, \"version\": "
+        { "\"pattern\": \"\\\\s\", \"default_vocab_size\": 9, \"default_num_special_tokens\": 20, \"version\": "
           "\"v3\"",
-          "", "", "vocab: 256 pieces; default_vocab_size and default_num_special_tokens need 995" },
+          "", "", "config.default_vocab_size: expected 276 to" },
+        { "\"pattern\": \"\\\\s\", \"default_vocab_size\": 999, \"default_num_special_tokens\": 20, \"version\": "
+          "\"v3\"",
+          "", "", "vocab: 256 pieces; default_vocab_size and default_num_special_tokens need 979" },
         { CONFIG("v3"), "", ", \"x\": [[", "line 1: expected a value, found '}'" },
     };
     gal_buf b = { 0 };
@@ -163,6 +175,74 @@ static void refused(void **state) {
         if (!strstr(diag.text, BAD[i].message)) fail_msg("case %zu: %s", i, diag.text);
     }
     gal_buf_free(&b);
+}
+
+/* The list's order tells nothing, and ranks that it leaves out have names that fill. */
+static void special_by_rank(void **state) {
+    (void)state;
+    gal_buf b = { 0 };
+    gal_tokenizer *t = NULL;
+    gal_diag diag = { 0 };
+    size_t n;
+    write_small(
+        &b, CONFIG("v13"), "",
+        ", \"special_tokens\": [{\"rank\": 7, \"token_str\": \"</s>\"}, {\"rank\": 0, \"token_str\": \"<unk>\"}, "
+        "{\"rank\": 19, \"token_str\": \"<s>\"}, {\"rank\": 1, \"token_str\": \"[INST]\"}]");
+    if (gal_tokenizer_open_bytes(&t, b.data, b.len, "small", &diag)) fail_msg("%s", diag.text);
+    assert_int_equal(gal_tokenizer_bos(t), 19);
+    assert_int_equal(gal_tokenizer_eos(t), 7);
+    assert_int_equal(gal_tokenizer_unk(t), 0);
+    assert_int_equal(gal_tokenizer_find(t, "[INST]", 6), 1);
+    assert_string_equal(gal_tokenizer_piece(t, 2, &n), "<SPECIAL_2>");
+    assert_string_equal(gal_tokenizer_piece(t, 18, &n), "<SPECIAL_18>");
+    gal_tokenizer_free(t);
+    gal_buf_free(&b);
+}
+
+static void check_small_ids(const gal_tokenizer *t, const char *text, const char *want) {
+    gal_ids ids = { 0 };
+    assert_int_equal(gal_encode(t, NULL, text, strlen(text), 0, &ids, NULL), GAL_OK);
+    assert_int_equal(ids.len, strlen(want));
+    for (size_t i = 0; i < ids.len; i++) assert_int_equal(ids.data[i], 20 + (uint8_t)want[i]);
+    assert_int_equal(gal_encode_cut(t, text, strlen(text)), 0);
+    gal_ids_free(&ids);
+}
+
+/* What the pattern does not match vanishes, as in the reference library; a tokenizer.json made of it says so, too. */
+static void only_words(void **state) {
+    (void)state;
+    static const struct {
+        const char *pattern, *text, *want;
+    } CASES[] = {
+        { ".", "a\nb", "ab" },
+        { ".", "\n\n", "" },
+        { ".", "\n0123456789abcdefghij\n\nklmno\n", "0123456789abcdefghijklmno" },
+        { "\\\\p{L}+|\\\\d", "I am, 42!  x", "Iam42x" },
+        { "\\\\p{L}+|\\\\d", "\xc3\xa9-\xe2\x82\xac-e",
+          "\xc3\xa9"
+          "e" },
+        { "\\\\p{L}+|\\\\d", " , ", "" },
+    };
+    for (size_t i = 0; i < GAL_LEN(CASES); i++) {
+        gal_buf b = { 0 }, config = { 0 }, hf = { 0 };
+        gal_tokenizer *t = NULL, *other = NULL;
+        gal_diag diag = { 0 };
+        gal_buf_printf(&config,
+                       "\"pattern\": \"%s\", \"default_vocab_size\": 276, \"default_num_special_tokens\": 20, "
+                       "\"version\": \"v3\"",
+                       CASES[i].pattern);
+        write_small(&b, config.data, "", "");
+        if (gal_tokenizer_open_bytes(&t, b.data, b.len, "small", &diag)) fail_msg("%s", diag.text);
+        check_small_ids(t, CASES[i].text, CASES[i].want);
+        assert_int_equal(gal_tokenizer_print_hf(t, &hf, &diag), GAL_OK);
+        if (gal_tokenizer_open_bytes(&other, hf.data, hf.len, "hf", &diag)) fail_msg("%s", diag.text);
+        check_small_ids(other, CASES[i].text, CASES[i].want);
+        gal_tokenizer_free(t);
+        gal_tokenizer_free(other);
+        gal_buf_free(&b);
+        gal_buf_free(&config);
+        gal_buf_free(&hf);
+    }
 }
 
 /* A file that ends anywhere is refused, and nothing is read beyond its end. */
@@ -281,10 +361,16 @@ static void json(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(golden_ids),   cmocka_unit_test(merges_of_ranks),
-                                        cmocka_unit_test(official_ids), cmocka_unit_test(refused),
-                                        cmocka_unit_test(cut_anywhere), cmocka_unit_test(bad_utf8),
-                                        cmocka_unit_test(cuts),         cmocka_unit_test(categories),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(golden_ids),
+                                        cmocka_unit_test(merges_of_ranks),
+                                        cmocka_unit_test(official_ids),
+                                        cmocka_unit_test(refused),
+                                        cmocka_unit_test(special_by_rank),
+                                        cmocka_unit_test(only_words),
+                                        cmocka_unit_test(cut_anywhere),
+                                        cmocka_unit_test(bad_utf8),
+                                        cmocka_unit_test(cuts),
+                                        cmocka_unit_test(categories),
                                         cmocka_unit_test(json) };
     return cmocka_run_group_tests_name("tekken", tests, NULL, NULL);
 }
