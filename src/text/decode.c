@@ -75,7 +75,7 @@ static void give_text(decoder *d, const char *p, size_t n, gal_buf *out) {
 
 static void give_id(decoder *d, int32_t id, gal_buf *out) {
     const gal_tokenizer *t = d->t;
-    size_t n, m;
+    size_t n, m = 0;
     const char *p = gal__piece(t, id, &n), *changed = t->hf ? gal__hf_shown(t->hf, id, &m) : NULL;
     const uint8_t type = t->types[id];
     if (changed) {

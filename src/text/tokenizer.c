@@ -341,7 +341,7 @@ int32_t gal_tokenizer_find(const gal_tokenizer *t, const char *piece, size_t n) 
 
 size_t gal_tokenizer_text_bytes(const gal_tokenizer *t, int32_t id) {
     GAL_ASSERT(id >= 0 && id < t->size);
-    size_t n, m, bytes = 0;
+    size_t n, m = 0, bytes = 0;
     const char *s = gal__piece(t, id, &n), *changed = t->hf ? gal__hf_shown(t->hf, id, &m) : NULL;
     if (changed) {
         s = changed;
