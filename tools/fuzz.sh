@@ -6,7 +6,7 @@
 set -u
 build=$1 seconds=$2
 shift 2
-[ $# -gt 0 ] || set -- safetensors config params spm yaml npy gguf imatrix chat tekken hf
+[ $# -gt 0 ] || set -- safetensors config params spm yaml npy gguf imatrix chat tekken hf jinja
 mkdir -p "$build/found"
 # A short memory for freed blocks: they count as resident.
 export ASAN_OPTIONS=quarantine_size_mb=16:malloc_context_size=8

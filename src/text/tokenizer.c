@@ -160,6 +160,13 @@ static gal_err index_pieces(gal_tokenizer *t, bool no_unknown, const char *name,
                             (int)id);
         t->unk = id;
     }
+    for (int32_t id = 0; t->users_apart && id < t->size; id++) {
+        size_t n;
+        const char *s = gal__piece(t, id, &n);
+        const int32_t other = t->types[id] == GAL_PIECE_USER ? gal__table_find(t, &t->text, s, n) : -1;
+        if (other >= 0)
+            return gal_fail(diag, GAL_EINPUT, "%s: pieces %d and %d are both '%.100s'", name, (int)other, (int)id, s);
+    }
     if (t->unk < 0 && !no_unknown) return gal_fail(diag, GAL_EINPUT, "%s: it has no unknown piece", name);
     for (int b = 0; t->byte_fallback && b < 256; b++)
         if (t->byte_ids[b] < 0)

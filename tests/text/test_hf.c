@@ -166,6 +166,9 @@ static const struct {
       "ByteLevel together with model.byte_fallback" },
     { HEAD SPACED "\"model\": {\"unk_token\": \"a\", \"vocab\": {\"a\": 0, \"b\": 1}, \"merges\": [\"b c\"]}}",
       "model.merges: merge 0, 'b c': expected two pieces that join to a piece" },
+    { HEAD SPACED
+      "\"added_tokens\": [{\"id\": 2, \"content\": \"b\"}], \"model\": {\"vocab\": {\"a\": 0, \"b\": 1}}}",
+      "pieces 1 and 2 are both 'b'" },
     { HEAD "\"model\": {\"type\": \"BPE\", ", "line 1: " },
 };
 
