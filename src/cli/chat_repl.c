@@ -196,7 +196,7 @@ gal_err gal_chat_loop(gal_chat_room *r) {
     const bool terminal = gal_lines_terminal(r->lines);
     bool leave = false, warned = false;
     gal_err err = GAL_OK;
-    while (!err && !leave) {
+    while (!err && !leave && !gal_cli_terminated()) {
         size_t n = 0;
         gal_cli_reset_interrupts();
         const char *text = gal_lines_message(r->lines, "> ", ". ", &n);
@@ -219,7 +219,8 @@ gal_err gal_chat_loop(gal_chat_room *r) {
             err = question(r, text, n);
         if (ferror(stdout)) break; /* a reader that has gone needs no more */
     }
-    if (!err && !terminal && gal_cli_interrupted()) err = gal_fail(&r->cli->diag, GAL_EINTERRUPTED, "interrupted");
+    if (!err && (!terminal || gal_cli_terminated()) && gal_cli_interrupted())
+        err = gal_fail(&r->cli->diag, GAL_EINTERRUPTED, "interrupted");
     if (!err && !terminal && r->refused && !r->screen.json) /* with --json each of them has its line */
         err = gal_fail(&r->cli->diag, GAL_EFAIL, "%lld of the questions got no answer", (long long)r->refused);
     return err;

@@ -82,7 +82,8 @@ gal_err gal_cli_usage(gal_cli *cli, const char *fmt, ...) GAL_PRINTF(2, 3);
 void gal_cli_catch_interrupts(void);
 int gal_cli_interrupted(void);       /* how many so far */
 bool gal_cli_wants_stop(void *user); /* whether there was one, for those who ask all the time; user: of no use */
-void gal_cli_reset_interrupts(void);
+bool gal_cli_terminated(void);       /* whether one was SIGTERM or SIGHUP, which end a conversation, too */
+void gal_cli_reset_interrupts(void); /* but for those */
 /* While it is on, a terminal does not show what is typed: it would stand within what is printed. What is typed is
  * kept for the next line. Ends with the program, however that ends by a signal. */
 void gal_cli_hush(bool on);

@@ -128,13 +128,14 @@ static gal_err interactive(gal_cli *cli, gal_lm *lm, const gal_generate_options 
     }
     while (!err) {
         gal_cli_reset_interrupts();
-        const char *line = gal_lines_next(lines, "> ");
+        size_t n = 0;
+        const char *line = gal_lines_next(lines, "> ", &n);
         if (!line || gal_cli_interrupted()) {
             fputc('\n', stderr);
             break;
         }
-        if (!line[0]) continue;
-        err = one_prompt(cli, lm, o, line, NULL, strlen(line));
+        if (!n) continue;
+        err = one_prompt(cli, lm, o, line, NULL, n);
         if (err == GAL_EINTERRUPTED || err == GAL_ENOMEM) { /* a prompt that is too long is not the end */
             if (err == GAL_ENOMEM) gal_cli_complain("galerne", cli->diag.text);
             err = GAL_OK;
@@ -143,6 +144,7 @@ static gal_err interactive(gal_cli *cli, gal_lm *lm, const gal_generate_options 
     }
     gal_lines_close(lines);
     gal_buf_free(&path);
+    if (!err && gal_cli_terminated()) err = gal_fail(&cli->diag, GAL_EINTERRUPTED, "interrupted");
     return err;
 }
 

@@ -17,9 +17,9 @@ void gal_lines_close(gal_lines *l);
 void gal_lines_complete(gal_lines *l, const char *(*word)(size_t i));
 bool gal_lines_terminal(const gal_lines *l);
 
-/* NULL at the end of input or after Ctrl-C; without the newline; valid until the next call. The prompt is shown at a
- * terminal only. */
-const char *gal_lines_next(gal_lines *l, const char *prompt);
+/* NULL at the end of input, after Ctrl-C and once the program is to end; n bytes, without the newline; valid until
+ * the next call. The prompt is shown at a terminal only. */
+const char *gal_lines_next(gal_lines *l, const char *prompt, size_t *n);
 /* After NULL: whether something had been typed by then. */
 bool gal_lines_had_text(const gal_lines *l);
 

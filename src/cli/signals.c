@@ -4,34 +4,26 @@
 #include "base/file.h"
 #include "base/maps.h"
 #include "cli/cli.h"
+#include "cli/tty.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
-#include <termios.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t interrupts, hushed;
-static struct termios before_hush;
-
-void gal_cli_hush(bool on) {
-    struct termios now;
-    if (on && !hushed && tcgetattr(STDIN_FILENO, &before_hush) == 0) {
-        now = before_hush;
-        now.c_lflag &= ~(tcflag_t)ECHO;
-        hushed = tcsetattr(STDIN_FILENO, TCSANOW, &now) == 0;
-    } else if (!on && hushed) {
-        (void)tcsetattr(STDIN_FILENO, TCSANOW, &before_hush);
-        hushed = 0;
-    }
-}
+static volatile sig_atomic_t interrupts, terminated;
 
 static void on_interrupt(int signal_number) {
-    (void)signal_number;
+    const int kept = errno;
+    if (signal_number != SIGINT) terminated = 1;
     if (++interrupts > 1) {
-        gal_cli_hush(false);
+        gal_tty_restore();
         gal_write_abandon();
         _exit(130);
     }
+    gal_tty_wake();
+    errno = kept;
 }
 
 void gal_cli_catch_interrupts(void) {
@@ -50,7 +42,12 @@ bool gal_cli_wants_stop(void *user) {
     return interrupts > 0;
 }
 
-void gal_cli_reset_interrupts(void) { interrupts = 0; }
+bool gal_cli_terminated(void) { return terminated != 0; }
+
+void gal_cli_reset_interrupts(void) {
+    interrupts = 0;
+    if (terminated) interrupts = 1;
+}
 
 /* ---- a map whose file shrank: nothing here may allocate, lock or print through stdio -----------------------------
  */
@@ -87,6 +84,7 @@ static void on_bus_error(int signal_number, siginfo_t *info, void *context) {
     /* Sent by somebody (no address comes with it), or the fault of no map: it ends the program as it always did, as
      * soon as this function returns. */
     if (info->si_code <= 0 || !gal_maps_find(info->si_addr, &place)) {
+        gal_tty_restore();
         (void)signal(signal_number, SIG_DFL);
         (void)raise(signal_number);
         return;
@@ -110,7 +108,7 @@ static void on_bus_error(int signal_number, siginfo_t *info, void *context) {
     add(&l, "\n");
     ssize_t done = write(STDERR_FILENO, l.text, l.n);
     (void)done;
-    gal_cli_hush(false);
+    gal_tty_restore();
     gal_write_abandon();
     if (unfinished[0]) (void)gal_remove_tree(unfinished, NULL);
     _exit(gal_cli_exit_code(GAL_EINPUT));
