@@ -340,6 +340,7 @@ static int next_character(EditLine *edit, wchar_t *out) {
             const int means = gal_tty_means(cp);
             if (means) {
                 leave(l);
+                if (means == SIGTSTP) fputs("\r\n", stderr); /* not every shell begins a line */
                 gal_tty_act(means);
                 if (means == SIGTSTP) continue;
                 errno = EINTR;
