@@ -97,9 +97,11 @@ soon last_is '> half'
 tm send-keys C-z
 soon last_is '\$'
 say 'stty -a >modes'
+soon last_is '\$'
 printf "echo un''marked" | paste
 tm send-keys Enter
-soon seen '^unmarked'
+soon last_is '\$'
+    soon seen '^\(\$ \)*unmarked'
 say fg
 soon last_is '> half'
 cooked || failed "the shell got the editor's terminal"
@@ -141,9 +143,10 @@ grep -q '"half and half"' said.json || failed "the line was lost while it was st
 kill -TERM "$(cat pid)"
 code 130
 say 'stty -a >modes'
+soon last_is '\$'
 printf "echo not''marked" | paste
 tm send-keys Enter
-soon seen '^notmarked'
+soon seen '^\(\$ \)*notmarked'
 cooked || failed "the terminal was left in the editor's mode"
 grep -q 'half' .local/state/galerne/chat-history || failed "the history was not kept"
 ! grep -q 'paste' .local/state/galerne/chat-history || failed "a mark was kept in the history"
