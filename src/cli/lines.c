@@ -392,9 +392,15 @@ static void drop_marked(History *history_of) {
     HistEvent ev;
     int got = history(history_of, &ev, H_FIRST);
     while (got == 0) {
+        union {
+            const char *as;
+            char *ours;
+        } line; /* H_DEL gives the line to its caller */
         HistEvent gone;
         const bool marked = gal_pastes_marked(ev.str);
         if (marked && history(history_of, &gone, H_DEL, ev.num) != 0) return;
+        line.as = marked ? gone.str : NULL;
+        free(line.ours); /* libedit took it from malloc() */
         got = marked ? history(history_of, &ev, H_FIRST) : history(history_of, &ev, H_NEXT);
     }
 }
@@ -417,7 +423,8 @@ static void open_editor(gal_lines *l) {
     (void)el_set(l->edit, EL_EDITOR, "emacs");
     (void)el_set(l->edit, EL_HIST, history, l->history);
     (void)el_set(l->edit, EL_GETCFN, next_character);
-    (void)el_set(l->edit, EL_ADDFN, "galerne-complete", "Complete a command", complete);
+    /* el_set() would make copies that nobody frees */
+    (void)el_wset(l->edit, EL_ADDFN, L"galerne-complete", L"Complete a command", complete);
     (void)el_set(l->edit, EL_BIND, "^I", "galerne-complete", NULL);
     (void)el_source(l->edit, NULL); /* ~/.editrc, if there is one */
     /* Bytes stay bytes: what is pasted may hold those of keys. */
