@@ -65,11 +65,15 @@ def body(r):
     return out
 
 
+BOS = "\ue000"  # told from a text that spells <s>
+
+
 def want(source, b):
+    """What transformers makes of it, with BOS once: ours leaves out those that a template repeats."""
     try:
-        return render_jinja_template(conversations=[_normalize_chat_messages(b["messages"])], tools=b.get("tools"), documents=None, chat_template=source,
-                                     add_generation_prompt=b["add_generation_prompt"], bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>",
-                                     **b.get("chat_template_kwargs", {}))[0][0]
+        return "<s>" + render_jinja_template(conversations=[_normalize_chat_messages(b["messages"])], tools=b.get("tools"), documents=None, chat_template=source,
+                                     add_generation_prompt=b["add_generation_prompt"], bos_token=BOS, eos_token="</s>", unk_token="<unk>", pad_token="<pad>",
+                                     **b.get("chat_template_kwargs", {}))[0][0].replace(BOS, "")
     except Exception:
         return None
 
@@ -85,8 +89,6 @@ for path in sorted(glob.glob("tests/golden/templates/*.jinja")):
     for b, line in zip(bodies, out.decode().splitlines(), strict=True):
         got, expected = json.loads(line), want(source, b)
         mine = b"".join(pieces[i] for i in got["ids"]).decode() if "ids" in got else None
-        if expected is not None and not expected.startswith("<s>"):
-            expected = "<s>" + expected
         done += 1
         errors += expected is None
         if mine != expected:
