@@ -270,7 +270,7 @@ static size_t spelled_segment(const gal_tokenizer *t, const char *text, size_t n
     if (!t->splits) return n;
     while (n - i >= GAL__SPACE_BYTES && memcmp(text + i, GAL__SPACE, GAL__SPACE_BYTES) == 0) i += GAL__SPACE_BYTES;
     while (i < n) {
-        const char *at = memchr(text + i, GAL__SPACE[0], n - i);
+        const char *at = memchr(text + i, (uint8_t)GAL__SPACE[0], n - i);
         if (!at) return n;
         i = (size_t)(at - text);
         if (n - i >= GAL__SPACE_BYTES && memcmp(at, GAL__SPACE, GAL__SPACE_BYTES) == 0) return i;

@@ -41,26 +41,27 @@ static gal_err train_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_doc
     return err;
 }
 
-/* The file that a path means: itself, or the first of a folder's vocabularies. */
-static gal_err read_tokenizer(gal_trainer *t, const char *path, gal_diag *diag) {
+/* Of the file that a path means: itself, or the first of a folder's vocabularies; from gets its name. */
+static gal_err read_tokenizer(gal_trainer *t, const char *path, gal_buf *from, gal_diag *diag) {
     static const char *const NAMES[] = { "tekken.json",        "tokenizer.model.v7", "tokenizer.model.v3",
                                          "tokenizer.model.v2", "tokenizer.model.v1", "tokenizer.model",
                                          "tokenizer.json" };
-    if (!gal_is_dir(path)) return gal_read_file(&t->tok_bytes, path, TOKENIZER_MAX_BYTES, diag);
-    gal_buf file = { 0 };
+    if (!gal_is_dir(path)) {
+        gal_buf_puts(from, path);
+        return gal_read_file(&t->tok_bytes, path, TOKENIZER_MAX_BYTES, diag);
+    }
     gal_err err = GAL_OK;
     bool found = false;
     for (size_t i = 0; !err && !found && i < GAL_LEN(NAMES); i++) {
-        if (!gal_path_join(&file, path, NAMES[i])) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
-        found = !err && gal_is_file(file.data);
+        if (!gal_path_join(from, path, NAMES[i])) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+        found = !err && gal_is_file(from->data);
     }
     if (found)
-        err = gal_read_file(&t->tok_bytes, file.data, TOKENIZER_MAX_BYTES, diag);
+        err = gal_read_file(&t->tok_bytes, from->data, TOKENIZER_MAX_BYTES, diag);
     else if (!err)
         err = gal_fail(diag, GAL_EINPUT,
                        "%s: expected tekken.json, tokenizer.model or tokenizer.json in this folder, found none",
                        path);
-    gal_buf_free(&file);
     return err;
 }
 
@@ -77,9 +78,9 @@ static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train
         return gal_fail(diag, GAL_EINPUT,
                         "init: %s: the vocabulary inside a GGUF file is not trained with: expected tokenizer.path",
                         g->init);
-    gal_err err = own ? train_tokenizer(t, c, n_train, diag) : read_tokenizer(t, from, diag);
-    if (!err) err = open_tokenizer(t, from, diag);
     gal_buf path = { 0 };
+    gal_err err = own ? train_tokenizer(t, c, n_train, diag) : read_tokenizer(t, from, &path, diag);
+    if (!err) err = open_tokenizer(t, path.len ? path.data : from, diag);
     if (!err && !gal_path_join(&path, t->dir, gal_tokenizer_file(t->tok)))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
     if (!err) err = gal_write_file(path.data, t->tok_bytes.data, t->tok_bytes.len, diag);
@@ -89,8 +90,11 @@ static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train
 
 static gal_err setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
     if (!t->resuming) return new_tokenizer(t, c, n_train, diag);
-    gal_err err = read_tokenizer(t, t->dir, diag);
-    return err ? err : open_tokenizer(t, t->dir, diag);
+    gal_buf file = { 0 };
+    gal_err err = read_tokenizer(t, t->dir, &file, diag);
+    if (!err) err = open_tokenizer(t, file.len ? file.data : t->dir, diag);
+    gal_buf_free(&file);
+    return err;
 }
 
 /* ---- shards ------------------------------------------------------------------------------------------------------
