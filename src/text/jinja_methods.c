@@ -525,10 +525,14 @@ static gal__jv range(gal__jinja *j, const gal__jargs *a) {
     }
     if (j->err) return gal__j_undefined(NULL);
     if (step == 0) return gal__j_fail(j, "range: a step of 0");
-    const uint64_t distance = step > 0 ? (to > from ? (uint64_t)to - (uint64_t)from : 0)
-                                       : (from > to ? (uint64_t)from - (uint64_t)to : 0);
-    const uint64_t by = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
-    GAL_ASSERT(by > 0);
+    uint64_t distance = 0, by = 1;
+    if (step > 0) {
+        by = (uint64_t)step;
+        if (to > from) distance = (uint64_t)to - (uint64_t)from;
+    } else {
+        by = 0 - (uint64_t)step;
+        if (from > to) distance = (uint64_t)from - (uint64_t)to;
+    }
     const uint64_t count = distance / by + (distance % by != 0);
     if (count > GAL__JINJA_RANGE)
         return gal__j_fail(j, "range: more than %d numbers, which the sandbox refuses", GAL__JINJA_RANGE);
