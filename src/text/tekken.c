@@ -336,8 +336,8 @@ static int32_t id_of(const reader *r, const char *name) {
 
 static gal_err make(reader *r, gal_tokenizer **out, int version) {
     const size_t count = (size_t)r->size, specials = (size_t)r->specials, used = count - specials;
-    const size_t first = specials && r->special.ends ? r->special.ends[specials - 1] : 0;
-    GAL_ASSERT(used > 0 && r->vocab.ends);
+    GAL_ASSERT(used > 0 && r->vocab.ends && (!specials || r->special.ends));
+    const size_t first = specials ? r->special.ends[specials - 1] : 0;
     size_t *offsets = gal_alloc_array(count + 1, sizeof *offsets);
     uint8_t *types = gal_alloc_array(count, sizeof *types);
     gal_buf all = { 0 };
