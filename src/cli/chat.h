@@ -11,7 +11,8 @@
  * Answers go to standard output, all else to standard error. */
 
 typedef enum gal_thinking { GAL_THINKING_SHOW, GAL_THINKING_FOLD, GAL_THINKING_HIDE } gal_thinking;
-extern const char *const GAL_THINKING_NAMES[]; /* ended by NULL */
+extern const char *const GAL_THINKING_NAMES[];  /* ended by NULL */
+extern const char *const GAL_WHEN_FULL_NAMES[]; /* by gal_when_full */
 
 typedef struct gal_chat_screen {
     bool terminal, colours; /* of standard output */

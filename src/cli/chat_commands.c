@@ -33,14 +33,14 @@ static const char *cache_name(gal_buf *b, const char *path) {
 /* What /save and --prompt-cache may write over: nothing, or what they wrote before (it begins with these bytes). */
 gal_err gal_chat_may_write(const gal_chat_room *r, const char *path, const char *begins, gal_diag *diag) {
     char head[32] = { 0 };
-    if (gal_within(path, r->cli->operands[0]) || gal_same_file(path, r->cli->operands[0]))
-        return gal_fail(diag, GAL_EUSAGE, "%s: is a part of the model; choose another name", path);
     if (!gal_exists(path)) return GAL_OK;
     FILE *f = gal_is_file(path) ? fopen(path, "rb") : NULL;
     const size_t n = f ? fread(head, 1, strlen(begins), f) : 0;
     if (f) (void)fclose(f);
     if (n == strlen(begins) && memcmp(head, begins, n) == 0) return GAL_OK;
-    return gal_fail(diag, GAL_EUSAGE, "%s: is there and was not written by this; choose another name", path);
+    return gal_fail(diag, GAL_EUSAGE, "%s: is %s; choose another name", path,
+                    gal_within(path, r->cli->operands[0]) ? "a part of the model"
+                                                          : "there and was not written by this");
 }
 
 static gal_err save(gal_chat_room *r, const char *path, gal_diag *diag) {
@@ -79,14 +79,6 @@ gal_err gal_chat_load(gal_chat_room *r, const char *path, gal_diag *diag) {
     return err;
 }
 
-/* Whether it is the model's turn. */
-static bool waits(const gal_talk *talk) {
-    const size_t n = gal_talk_count(talk);
-    if (!n) return false;
-    const char *role = gal_talk_role(talk, n - 1);
-    return strcmp(role, "user") == 0 || strcmp(role, "tool") == 0;
-}
-
 /* ---- commands -----------------------------------------------------------------------------------------------------
  */
 
@@ -118,7 +110,7 @@ static gal_err do_load(gal_chat_room *r, const char *text, gal_diag *diag) {
     gal_err err = gal_chat_load(r, text, diag);
     if (err) return err;
     gal_chat_note(&r->screen, "(%zu messages from %s)", gal_talk_count(r->talk), text);
-    return waits(r->talk) ? gal_chat_answer(r) : GAL_OK;
+    return gal_talk_waits(r->talk) ? gal_chat_answer(r) : GAL_OK;
 }
 
 static gal_err do_undo(gal_chat_room *r, const char *text, gal_diag *diag) {
@@ -239,8 +231,6 @@ static gal_err do_exit(gal_chat_room *r, const char *text, gal_diag *diag) {
 /* ---- settings -----------------------------------------------------------------------------------------------------
  */
 
-static const char *const WHEN_FULL[] = { [GAL_FULL_STOP] = "stop", [GAL_FULL_DROP] = "drop", NULL };
-
 static void list_settings(gal_chat_room *r) {
     const gal_generate_options *o = &r->how.generate;
     const gal_sampling *s = &o->sampling;
@@ -253,7 +243,7 @@ static void list_settings(gal_chat_room *r) {
     gal_chat_note(c, "seed %llu", (unsigned long long)s->seed);
     gal_chat_note(c, o->max_tokens > 0 ? "max_tokens %lld" : "max_tokens %lld (to the end of the context)",
                   (long long)o->max_tokens);
-    gal_chat_note(c, "when_full %s", WHEN_FULL[r->how.when_full]);
+    gal_chat_note(c, "when_full %s", GAL_WHEN_FULL_NAMES[r->how.when_full]);
     gal_chat_note(c, "thinking %s", GAL_THINKING_NAMES[c->thinking]);
     if (gal_talk_get_effort(r->talk)) gal_chat_note(c, "reasoning_effort %s", gal_talk_get_effort(r->talk));
 }
@@ -310,7 +300,7 @@ static gal_err do_set(gal_chat_room *r, const char *text, gal_diag *diag) {
     if (!value[0]) return gal_fail(diag, GAL_EUSAGE, "/set %s: expected a value", name);
     gal_err err = GAL_OK;
     if (strcmp(name, "when_full") == 0) {
-        if (!choose(value, WHEN_FULL, &choice))
+        if (!choose(value, GAL_WHEN_FULL_NAMES, &choice))
             return gal_fail(diag, GAL_EUSAGE, "/set when_full: expected stop or drop, found %s", value);
         r->how.when_full = (gal_when_full)choice;
     } else if (strcmp(name, "thinking") == 0) {

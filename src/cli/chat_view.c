@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+const char *const GAL_WHEN_FULL_NAMES[] = { [GAL_FULL_STOP] = "stop", [GAL_FULL_DROP] = "drop", NULL };
 const char *const GAL_THINKING_NAMES[] = { "show", "fold", "hide", NULL };
 
 static const char DIM[] = "\x1b[2m", PLAIN[] = "\x1b[0m";

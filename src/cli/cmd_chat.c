@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const WHEN_FULL[] = { "stop", "drop", NULL };
-
 /* Mistakes that can be told without loading a model. */
 static gal_err check(gal_cli *cli) {
     const char *p = gal_cli_string(cli, "prompt");
@@ -35,16 +33,12 @@ static gal_err begin(gal_chat_room *r) {
     if (!err) err = gal_chat_toolbox_open(&r->tools, cli, r->talk);
     for (int i = 0; thinking && GAL_THINKING_NAMES[i]; i++)
         if (strcmp(thinking, GAL_THINKING_NAMES[i]) == 0) r->screen.thinking = (gal_thinking)i;
-    r->how.when_full = strcmp(gal_cli_string(cli, "when-full"), "drop") == 0 ? GAL_FULL_DROP : GAL_FULL_STOP;
+    r->how.when_full = strcmp(gal_cli_string(cli, "when-full"), GAL_WHEN_FULL_NAMES[GAL_FULL_DROP]) == 0
+                           ? GAL_FULL_DROP
+                           : GAL_FULL_STOP;
     r->how.reserve = gal_cli_int(cli, "reserve");
     if (!gal_cli_given(cli, "max-tokens") && r->lm->defaults.max_new_tokens < 0) r->how.generate.max_tokens = 0;
     return err;
-}
-
-static bool waits(const gal_talk *talk) {
-    const size_t n = gal_talk_count(talk);
-    const char *role = n ? gal_talk_role(talk, n - 1) : "";
-    return strcmp(role, "user") == 0 || strcmp(role, "tool") == 0;
 }
 
 static gal_err talk(gal_chat_room *r) {
@@ -62,7 +56,7 @@ static gal_err talk(gal_chat_room *r) {
     if (!err && gal_lines_terminal(r->lines) && !cli->quiet)
         gal_chat_note(&r->screen, "%s, template %s, %lld tokens of context. /help lists commands.", cli->operands[0],
                       gal_talk_template_name(r->talk), (long long)gal_engine_context(r->lm->engine));
-    if (!err && waits(r->talk)) err = gal_chat_answer(r);
+    if (!err && gal_talk_waits(r->talk)) err = gal_chat_answer(r);
     if (!err) err = gal_chat_loop(r);
     gal_lines_close(r->lines);
     gal_buf_free(&history);
@@ -150,7 +144,7 @@ static const gal_option OPTIONS[] = {
     { .name = "when-full",
       .kind = GAL_V_CHOICE,
       .value = "HOW",
-      .choices = WHEN_FULL,
+      .choices = GAL_WHEN_FULL_NAMES,
       .fallback = "stop",
       .help = "when the context is full: stop refuses the question, drop lets the oldest messages go, and says so" },
     { .name = "reserve",

@@ -85,6 +85,12 @@ void gal_talk_cut(gal_talk *c, size_t count) {
     }
 }
 
+/* Messages [from, to). */
+typedef struct range {
+    size_t from, to;
+} range;
+static const range NOTHING = { 0, 0 };
+
 static void drop(gal_talk *c, size_t from, size_t to) {
     for (size_t i = from; i < to; i++) {
         gal_free(c->messages[i].json);
@@ -140,6 +146,8 @@ gal_err gal_talk_result(gal_talk *c, const char *call_id, const char *name, cons
 }
 
 static bool is(const gal_talk *c, size_t i, const char *role) { return strcmp(c->messages[i].role, role) == 0; }
+
+bool gal_talk_waits(const gal_talk *c) { return c->n && (is(c, c->n - 1, "user") || is(c, c->n - 1, "tool")); }
 
 bool gal_talk_undo(gal_talk *c) {
     for (size_t i = c->n; i > 0; i--) {
@@ -339,10 +347,11 @@ gal_err gal_talk_read(gal_talk *c, const char *body, size_t n, const char *name,
 
 /* ends: a conversation whose last message is the assistant's is said to go on, so that it is a body that templates
  * take. */
-static void print_body(const gal_talk *c, gal_buf *b, const char *between, bool ends) {
+static void print_body(const gal_talk *c, gal_buf *b, const char *between, bool ends, range without) {
     gal_buf_printf(b, "{\"messages\": [%s", between);
     for (size_t i = 0; i < c->n; i++) {
         const char *comma = i + 1 < c->n ? "," : "";
+        if (i >= without.from && i < without.to) continue;
         gal_buf_printf(b, "%s%s%s", c->messages[i].json, comma, between);
     }
     gal_buf_puts(b, "]");
@@ -356,7 +365,7 @@ static void print_body(const gal_talk *c, gal_buf *b, const char *between, bool 
 }
 
 gal_err gal_talk_print(const gal_talk *c, gal_buf *out, gal_diag *diag) {
-    print_body(c, out, "\n", false);
+    print_body(c, out, "\n", false, NOTHING);
     return out->oom ? no_memory(diag) : GAL_OK;
 }
 
@@ -380,9 +389,9 @@ gal_err gal_talk_text(const gal_talk *c, size_t i, gal_buf *out, gal_diag *diag)
 /* ---- answers ------------------------------------------------------------------------------------------------------
  */
 
-gal_err gal_talk_ids(const gal_talk *c, gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
+static gal_err ids_without(const gal_talk *c, range without, gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
     gal_buf body = { 0 };
-    print_body(c, &body, "", c->n && is(c, c->n - 1, "assistant"));
+    print_body(c, &body, "", c->n && is(c, c->n - 1, "assistant"), without);
     gal_err err = body.oom
                       ? no_memory(diag)
                       : gal_chat_format_encode(c->format, c->lm->tokenizer, body.data, body.len, ids, spans, diag);
@@ -390,31 +399,39 @@ gal_err gal_talk_ids(const gal_talk *c, gal_ids *ids, gal_chat_spans *spans, gal
     return err;
 }
 
-/* The oldest question and all up to the next one. */
-static bool drop_oldest(gal_talk *c, size_t *dropped) {
-    size_t first = 0;
+gal_err gal_talk_ids(const gal_talk *c, gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
+    return ids_without(c, NOTHING, ids, spans, diag);
+}
+
+/* The oldest question and all up to the next one, beside what goes already; false: that is the last. */
+static bool one_more(const gal_talk *c, range *without) {
+    const bool begun = without->to > without->from;
+    size_t first = begun ? without->from : 0;
     while (first < c->n && !is(c, first, "user")) first++;
-    size_t next = first + 1;
+    size_t next = (begun ? without->to : first) + 1; /* after a question, which may go itself */
     while (next < c->n && !is(c, next, "user")) next++;
     if (next >= c->n) return false;
-    drop(c, first, next);
-    *dropped += next - first;
+    *without = (range){ first, next };
     return true;
 }
 
-static gal_err fit(gal_talk *c, const gal_talk_how *how, gal_ids *ids, size_t *dropped, gal_diag *diag) {
+/* Ids that leave room for an answer; *without: what must go for that. Nothing goes before there is an answer. */
+static gal_err fit(const gal_talk *c, const gal_talk_how *how, gal_ids *ids, range *without, gal_diag *diag) {
     const int64_t context = gal_engine_context(c->lm->engine),
                   wanted = how->reserve > 0 ? how->reserve : GAL_MIN(context / 4, (int64_t)64),
                   reserve = GAL_MIN(GAL_MAX(wanted, (int64_t)1), context);
-    for (;;) {
+    size_t whole = 0;
+    for (*without = NOTHING;;) {
         ids->len = 0;
-        gal_err err = gal_talk_ids(c, ids, NULL, diag);
+        gal_err err = ids_without(c, *without, ids, NULL, diag);
         if (err || (int64_t)ids->len <= context - reserve) return err;
-        if (how->when_full == GAL_FULL_DROP && drop_oldest(c, dropped)) continue;
+        whole = GAL_MAX(whole, ids->len);
+        if (how->when_full == GAL_FULL_DROP && one_more(c, without)) continue;
         return gal_fail(diag, GAL_ENOMEM,
                         "the context is full: the conversation has %zu tokens, and %lld of the %lld are for it (%lld "
-                        "for an answer)",
-                        ids->len, (long long)(context - reserve), (long long)context, (long long)reserve);
+                        "for an answer)%s",
+                        whole, (long long)(context - reserve), (long long)context, (long long)reserve,
+                        how->when_full == GAL_FULL_DROP ? "; the last question alone has too many" : "");
     }
 }
 
@@ -452,7 +469,8 @@ gal_err gal_talk_ask(gal_talk *c, const gal_talk_how *how, const gal_talk_view *
         .version = c->version, .stops = o.stops, .stop_count = o.n_stops, .seed = o.sampling.seed + c->n
     };
     gal_reply *reply = NULL;
-    gal_err err = fit(c, how, &ids, &answer->dropped, diag);
+    range without;
+    gal_err err = fit(c, how, &ids, &without, diag);
     if (!err) err = gal_reply_new(&reply, c->lm->tokenizer, &ro, diag);
     if (err) {
         gal_ids_free(&ids);
@@ -468,6 +486,8 @@ gal_err gal_talk_ask(gal_talk *c, const gal_talk_how *how, const gal_talk_view *
         gal_reply_free(reply);
         return err;
     }
+    drop(c, without.from, without.to);
+    answer->dropped = without.to - without.from;
     gal_reply_free(c->last);
     c->last = reply;
     c->used = GAL_MIN(answer->result.prompt_tokens + answer->result.tokens, gal_engine_context(c->lm->engine));

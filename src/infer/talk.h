@@ -34,6 +34,8 @@ gal_err gal_talk_say(gal_talk *c, const char *role, const char *text, size_t n, 
 /* What a tool gave back. */
 gal_err gal_talk_result(gal_talk *c, const char *call_id, const char *name, const char *text, size_t n,
                         gal_diag *diag);
+/* Whether it is the model's turn: the last message is a question or a tool's result. */
+bool gal_talk_waits(const gal_talk *c);
 void gal_talk_cut(gal_talk *c, size_t count); /* forgets all messages but the first `count` */
 /* Forgets the last message of the user and what came after it; false: there is none. */
 bool gal_talk_undo(gal_talk *c);
@@ -85,8 +87,8 @@ typedef struct gal_talk_answer {
 } gal_talk_answer;
 
 /* The next answer, given to fn as it comes and appended as a message at its end; a caller's stop appends what there
- * is. on_token (may be NULL) is called after each token with how many there are. On an error no message is added
- * (those that were dropped are gone: *answer says how many). */
+ * is. on_token (may be NULL) is called after each token with how many there are. On an error the conversation
+ * is as it was: what must go to make room goes with the answer. */
 typedef struct gal_talk_view {
     gal_reply_fn text;
     void (*token)(void *user, int64_t tokens);

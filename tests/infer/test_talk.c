@@ -125,8 +125,9 @@ static void full(void **state) {
     char long_one[400];
     memset(long_one, 'a', sizeof long_one);
     assert_int_equal(gal_talk_say(t, "user", long_one, sizeof long_one, &diag), GAL_OK);
+    const size_t before = gal_talk_count(t);
     assert_int_equal(ask(t, NULL, &how, &text, &a, &diag), GAL_ENOMEM);
-    assert_true(a.dropped > 0 && gal_talk_count(t) == 2);
+    assert_true(a.dropped == 0 && gal_talk_count(t) == before); /* nothing goes for nothing */
     /* An answer ends where the context does. */
     gal_talk_cut(t, 0);
     how.generate.max_tokens = 0;
