@@ -305,6 +305,7 @@ gal_err gal_talk_read(gal_talk *c, const char *body, size_t n, const char *name,
     gal__pool pool;
     gal__pool_init(&pool);
     gal__value *tree = NULL;
+    pool.halves = true;
     gal_talk into = { .lm = c->lm, .format = c->format, .version = c->version };
     gal_err err = gal__tree_read(&tree, &pool, body, n, true, name, diag);
     const gal__value *messages = tree, *tools = NULL, *effort = NULL;

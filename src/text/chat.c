@@ -653,6 +653,7 @@ gal_err gal_chat_encode(const gal_tokenizer *t, int version, const char *body, s
     if (!how) return no_template(version, diag);
     gal__pool pool;
     gal__pool_init(&pool);
+    pool.halves = t->bytes_are_text; /* the reference makes U+FFFD of them there, and fails with SentencePiece */
     gal__request r;
     const size_t old_ids = ids->len, old_spans = spans ? spans->len : 0;
     encoder e = { .t = t, .how = how, .r = &r, .pool = &pool, .ids = ids, .spans = spans, .diag = diag };

@@ -332,7 +332,7 @@ gal_err gal__tree_read(gal__value **out, gal__pool *p, const char *s, size_t n, 
     r.j.max_depth = GAL__TREE_DEPTH;
     gal__value *v = new_value(&r);
     if (v) read_value(&r, v);
-    if (gal__json_end(&r.j) && r.half)
+    if (gal__json_end(&r.j) && r.half && !p->halves)
         refuse(&r, GAL_EINPUT, "a string with half a surrogate pair (\\ud800 to \\udfff), which is no text");
     gal_err err = r.j.err;
     gal__json_free(&r.j);

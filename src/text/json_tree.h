@@ -46,6 +46,7 @@ typedef struct gal__pool {
     char *at;
     size_t left;
     size_t values; /* made so far */
+    bool halves;   /* half a surrogate pair in a string is no error, but U+FFFD */
 } gal__pool;
 void gal__pool_init(gal__pool *p);
 void gal__pool_free(gal__pool *p);
@@ -53,7 +54,8 @@ void *gal__pool_take(gal__pool *p, size_t bytes);                               
 bool gal__pool_string(gal__pool *p, gal__string *out, const char *s, size_t n); /* a copy; false: no memory */
 
 /* *out NULL with GAL_OK: strict is false and the text is not JSON. An error stands for what is JSON and refused all
- * the same (too deep, too many values or digits, half a surrogate pair), and for GAL_ENOMEM. name stands in messages.
+ * the same (too deep, too many values or digits, half a surrogate pair unless the pool says halves), and for
+ * GAL_ENOMEM. name stands in messages.
  */
 gal_err gal__tree_read(gal__value **out, gal__pool *p, const char *s, size_t n, bool strict, const char *name,
                        gal_diag *diag);

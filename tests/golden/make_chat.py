@@ -117,6 +117,8 @@ BODIES = [
     {"messages": [user("a"), says([{"type": "thinking", "thinking": "t"}, text("b"), {"type": "thinking", "thinking": "u", "closed": False}],
                                   prefix=True)]},
     {"messages": [{"role": "system", "content": [text("s"), {"type": "thinking", "thinking": "t"}]}, user("a")]},
+    {"messages": [SYSTEM, user("a\ud800b\udc00\ud83d\ud83d\ude00")]},
+    {"messages": [user("a"), says("", tool_calls=[call("f", {"k": "\udfff"})]), result("{\"k\": \"\\ud800\"}")], "tools": TOOLS[:1]},
     {"messages": [user("a")], "reasoning_effort": "high"},
     {"messages": [user("a")], "reasoning_effort": "low"},
     {"messages": [user([text("a"), {"type": "image_url", "image_url": {"url": "data:image/png;base64," + png(5, 3)}}])]},

@@ -72,7 +72,7 @@ static void golden(void **state) {
         lines++;
     }
     fclose(f);
-    assert_int_equal(lines, 243 + 9 * 8 + 4 * 22);
+    assert_int_equal(lines, 243 + 9 * 10 + 4 * 22);
     for (size_t i = 0; i < GAL_LEN(NAMES); i++) gal_tokenizer_free(t[i]);
 }
 
