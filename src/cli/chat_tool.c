@@ -118,21 +118,23 @@ static void close_end(int *fd) {
 }
 
 /* By its path, or by its name in PATH; never by a shell, which execvp() would ask where a script does not say what it
- * is for. Returns only on failure. */
-static void run_program(const char *program) {
-    char path[4096], *argv[2] = { path, NULL };
+ * is for. */
+static bool find_program(char *path, size_t room, const char *program) {
     const char *in = strchr(program, '/') ? "" : getenv("PATH");
     for (const char *at = in ? in : "/usr/bin:/bin", *end; at; at = *end ? end + 1 : NULL) {
         end = at + strcspn(at, ":");
-        const char *slash = end > at ? "/" : "";
-        if (snprintf(path, sizeof path, "%.*s%s%s", (int)(end - at), at, slash, program) < (int)sizeof path)
-            (void)execv(path, argv);
+        const int n = snprintf(path, room, "%.*s%s%s", (int)(end - at), at, end > at ? "/" : "", program);
+        if (n > 0 && (size_t)n < room && access(path, X_OK) == 0) return true;
     }
+    return false;
 }
 
 /* GAL_EFAIL with the reason. */
 static gal_err start(child *c, const char *program, gal_diag *diag) {
     int in[2] = { -1, -1 }, out[2] = { -1, -1 };
+    char path[4096], *argv[2] = { path, NULL };
+    if (!find_program(path, sizeof path, program))
+        return gal_fail(diag, GAL_EFAIL, "%s: it is not there, or no program", program);
     if (pipe(in) || pipe(out) || (c->pid = fork()) < 0) {
         const int why = errno;
         for (int i = 0; i < 2; i++) {
@@ -143,12 +145,12 @@ static gal_err start(child *c, const char *program, gal_diag *diag) {
     }
     const int ends[] = { in[0], in[1], out[0], out[1] };
     for (size_t i = 0; i < GAL_LEN(ends); i++) (void)fcntl(ends[i], F_SETFD, FD_CLOEXEC); /* of later programs, too */
-    if (c->pid == 0) { /* between fork and exec: calls that a signal handler may make, too */
+    if (c->pid == 0) { /* between fork and exec: nothing that a signal handler may not call */
         (void)setpgid(0, 0);
         (void)signal(SIGPIPE, SIG_DFL);
         (void)signal(SIGINT, SIG_DFL);
         (void)signal(SIGTERM, SIG_DFL);
-        if (dup2(in[0], STDIN_FILENO) >= 0 && dup2(out[1], STDOUT_FILENO) >= 0) run_program(program);
+        if (dup2(in[0], STDIN_FILENO) >= 0 && dup2(out[1], STDOUT_FILENO) >= 0) (void)execv(path, argv);
         _exit(127);
     }
     c->group = c->pid;

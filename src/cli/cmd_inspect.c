@@ -175,7 +175,7 @@ static void print_sampling(const gal_generation *g) {
 /* Templates are carried, not shown: --json has their text. */
 static void print_templates(const gal_chat *c) {
     for (size_t i = 0; i < c->n_templates; i++) {
-        const gal_chat_template *t = &c->templates[i];
+        const gal_model_template *t = &c->templates[i];
         printf("%s%s%s%zu bytes", i ? ", " : "template    ", t->name ? t->name : "", t->name ? " " : "",
                strlen(t->text));
     }

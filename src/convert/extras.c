@@ -65,7 +65,7 @@ static gal_err read_folder(gal__extras *e, const gal__job *j, gal_diag *diag) {
  * those of the vocabulary. */
 static gal_err check_templates(const gal_chat *c, const char *path, gal_diag *diag) {
     for (size_t i = 0; i < c->n_templates; i++) {
-        const gal_chat_template *t = &c->templates[i];
+        const gal_model_template *t = &c->templates[i];
         char shown[GAL__SHOW];
         if (!gal_utf8_valid(t->text, strlen(t->text)))
             return gal_fail(diag, GAL_EINPUT,

@@ -175,7 +175,7 @@ static json_t *templates(const gal__extras *e) {
     if (e->chat.n_templates == 1 && !e->chat.templates[0].name) return json_string(e->chat.templates[0].text);
     json_t *list = json_array();
     for (size_t i = 0; list && i < e->chat.n_templates; i++) {
-        const gal_chat_template *t = &e->chat.templates[i];
+        const gal_model_template *t = &e->chat.templates[i];
         json_t *one = json_pack("{s:s, s:s}", "name", t->name ? t->name : "default", "template", t->text);
         if (!one || json_array_append_new(list, one)) {
             json_decref(list);

@@ -127,7 +127,7 @@ static gal_err put_templates(gal_gguf_writer *w, const gal__extras *e, gal_diag 
     size_t named = 0;
     if (!names) return gal_fail(diag, GAL_ENOMEM, "no memory for the names of %zu templates", e->chat.n_templates);
     for (size_t i = 0; i < e->chat.n_templates; i++) {
-        const gal_chat_template *t = &e->chat.templates[i];
+        const gal_model_template *t = &e->chat.templates[i];
         gal_buf_clear(&key);
         gal_buf_printf(&key, t->name ? "tokenizer.chat_template.%s" : "tokenizer.chat_template",
                        t->name ? t->name : "");

@@ -11,11 +11,13 @@ enum { MOST_BYTES = 64 << 20 };
 
 static gal_err no_memory(gal_diag *diag) { return gal_fail(diag, GAL_ENOMEM, "no memory for a chat template"); }
 
-static gal_err add_template(gal_chat *c, const char *name, const char *text, size_t n, gal_diag *diag) {
-    gal_chat_template *more = gal_realloc(c->templates, (c->n_templates + 1) * sizeof *more);
+/* from lives for ever. */
+static gal_err add_template(gal_chat *c, const char *name, const char *text, size_t n, const char *from,
+                            gal_diag *diag) {
+    gal_model_template *more = gal_realloc(c->templates, (c->n_templates + 1) * sizeof *more);
     if (!more) return no_memory(diag);
     c->templates = more;
-    gal_chat_template t = { .name = name ? gal_strdup(name) : NULL, .text = gal_strndup(text, n) };
+    gal_model_template t = { .name = name ? gal_strdup(name) : NULL, .text = gal_strndup(text, n), .from = from };
     if (!t.text || (name && !t.name)) {
         gal_free(t.name);
         gal_free(t.text);
@@ -29,8 +31,8 @@ static gal_err add_template(gal_chat *c, const char *name, const char *text, siz
  */
 
 /* "chat_template" of a JSON file: a text, or a list of {name, template}, of which "default" has no name here. */
-static gal_err read_templates(gal_chat *c, const json_t *v, const char *path, gal_diag *diag) {
-    if (json_is_string(v)) return add_template(c, NULL, json_string_value(v), json_string_length(v), diag);
+static gal_err read_templates(gal_chat *c, const json_t *v, const char *path, const char *from, gal_diag *diag) {
+    if (json_is_string(v)) return add_template(c, NULL, json_string_value(v), json_string_length(v), from, diag);
     if (!v || json_is_null(v)) return GAL_OK;
     if (!json_is_array(v))
         return gal_fail(diag, GAL_EINPUT, "%s: chat_template: expected a string or a list, found %s", path,
@@ -43,7 +45,7 @@ static gal_err read_templates(gal_chat *c, const json_t *v, const char *path, ga
             return gal_fail(diag, GAL_EINPUT, "%s: chat_template: entry %zu: expected a name and a template", path,
                             i);
         err = add_template(c, strcmp(name, "default") == 0 ? NULL : name, json_string_value(text),
-                           json_string_length(text), diag);
+                           json_string_length(text), from, diag);
     }
     return err;
 }
@@ -62,7 +64,7 @@ static gal_err read_json(gal_chat *c, const char *dir, const char *name, gal_dia
     if (!err && root) {
         if (c->add_bos < 0) c->add_bos = truth(root, "add_bos_token");
         if (c->add_eos < 0) c->add_eos = truth(root, "add_eos_token");
-        if (!c->n_templates) err = read_templates(c, json_object_get(root, "chat_template"), path.data, diag);
+        if (!c->n_templates) err = read_templates(c, json_object_get(root, "chat_template"), path.data, name, diag);
     }
     json_decref(root);
     gal_buf_free(&path);
@@ -76,7 +78,7 @@ static gal_err read_jinja(gal_chat *c, const char *dir, gal_diag *diag) {
     if (there) err = gal_read_file(&text, path.data, MOST_BYTES, diag);
     if (there && !err && text.len && memchr(text.data, 0, text.len))
         err = gal_fail(diag, GAL_EINPUT, "%s: expected text, found U+0000", path.data);
-    if (there && !err) err = add_template(c, NULL, text.len ? text.data : "", text.len, diag);
+    if (there && !err) err = add_template(c, NULL, text.len ? text.data : "", text.len, "chat_template.jinja", diag);
     gal_buf_free(&path);
     gal_buf_free(&text);
     return err;
@@ -104,7 +106,7 @@ static gal_err read_keys(gal_chat *c, const gal_gguf *g, const char *path, gal_d
         char shown[GAL__SHOW];
         if (!err && n && memchr(text, 0, n))
             err = gal_fail(diag, GAL_EINPUT, "%s: %s: expected text, found U+0000", path, gal__show(shown, v->key));
-        if (!err) err = add_template(c, *tail ? tail + 1 : NULL, text, n, diag);
+        if (!err) err = add_template(c, *tail ? tail + 1 : NULL, text, n, KEY, diag);
     }
     c->add_bos = flag(g, "tokenizer.ggml.add_bos_token", &err, diag);
     c->add_eos = flag(g, "tokenizer.ggml.add_eos_token", &err, diag);

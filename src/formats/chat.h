@@ -6,12 +6,13 @@
 
 #include "formats/gguf.h"
 
-typedef struct gal_chat_template {
+typedef struct gal_model_template {
     char *name, *text; /* name NULL: the one that is used when none is named */
-} gal_chat_template;
+    const char *from;  /* the file in its folder, or the key in its file, that it stands in */
+} gal_model_template;
 
 typedef struct gal_chat {
-    gal_chat_template *templates; /* [n_templates] */
+    gal_model_template *templates; /* [n_templates] */
     size_t n_templates;
     int add_bos, add_eos; /* 0, 1; -1: not said */
 } gal_chat;

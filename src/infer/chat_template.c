@@ -4,7 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/util.h"
-#include "formats/gguf.h"
+#include "formats/chat.h"
 #include "infer/lm.h"
 #include "text/json_tree.h"
 
@@ -24,78 +24,41 @@ struct gal_chat_format {
 /* ---- where a model has its template -------------------------------------------------------------------------------
  */
 
-static gal_err keep(gal_chat_format *f, gal_buf *at, const char *s, size_t n, const char *file, const char *key,
-                    gal_diag *diag) {
+static gal_err keep(gal_chat_format *f, gal_buf *at, const char *s, size_t n, const char *from, gal_diag *diag) {
     gal_buf_clear(at);
     gal_buf_add(at, s, n);
-    if (at->oom) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for its template", file);
-    (void)snprintf(f->name, sizeof f->name, "jinja (%.100s)", key);
-    (void)snprintf(f->where, sizeof f->where, "%.150s", key);
+    if (at->oom) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for a template", from);
+    (void)snprintf(f->name, sizeof f->name, "jinja (%.100s)", from);
+    (void)snprintf(f->where, sizeof f->where, "%.150s", from);
     return GAL_OK;
 }
 
-/* "chat_template" as a string, or a list of {"name", "template"}: "default" and "tool_use" are taken. */
-static gal_err from_json(gal_chat_format *f, const char *path, const char *file, gal_diag *diag) {
-    gal_buf text = { 0 };
-    gal__pool pool;
-    gal__value *v = NULL;
-    gal__pool_init(&pool);
-    gal_err err = gal_read_file(&text, path, MOST_BYTES, diag);
-    if (!err) err = gal__tree_read(&v, &pool, text.data ? text.data : "", text.len, true, path, diag);
-    const gal__value *t = err ? NULL : gal__member(v, "chat_template");
-    if (t && t->type == GAL__STRING) {
-        err = keep(f, &f->source, t->text.s, t->text.n, path, file, diag);
-    } else if (t && t->type == GAL__ARRAY) {
-        for (const gal__value *e = t->first; e && !err; e = e->next) {
-            const gal__value *name = gal__member(e, "name"), *source = gal__member(e, "template");
-            if (!name || name->type != GAL__STRING || !source || source->type != GAL__STRING)
-                err = gal_fail(diag, GAL_EINPUT, "%s: chat_template: expected objects with name and template", path);
-            else if (gal__is(name->text, "default"))
-                err = keep(f, &f->source, source->text.s, source->text.n, path, file, diag);
-            else if (gal__is(name->text, "tool_use"))
-                err = keep(f, &f->tools, source->text.s, source->text.n, path, file, diag);
-        }
-    } else if (t && t->type != GAL__NULL) {
-        err = gal_fail(diag, GAL_EINPUT, "%s: chat_template: expected a string or an array, found %s", path,
-                       gal__type_name(t));
+/* The one that is used when none is named, and the one for tools. */
+static gal_err take(gal_chat_format *f, const gal_chat *c, gal_diag *diag) {
+    gal_err err = GAL_OK;
+    for (size_t i = 0; i < c->n_templates && !err; i++) {
+        const gal_model_template *t = &c->templates[i];
+        const bool tools = t->name && strcmp(t->name, "tool_use") == 0;
+        if (!t->name || tools) err = keep(f, tools ? &f->tools : &f->source, t->text, strlen(t->text), t->from, diag);
     }
-    gal__pool_free(&pool);
-    gal_buf_free(&text);
     return err;
 }
 
 static gal_err from_folder(gal_chat_format *f, const char *dir, gal_diag *diag) {
-    static const char *const FILES[] = { "chat_template.jinja", "chat_template.json", "tokenizer_config.json" };
-    gal_buf path = { 0 };
-    gal_err err = GAL_OK;
-    for (size_t i = 0; i < GAL_LEN(FILES) && !err && !f->source.len; i++) {
-        if (!gal_path_join(&path, dir, FILES[i])) {
-            err = gal_fail(diag, GAL_ENOMEM, "no memory for a path");
-        } else if (gal_is_file(path.data) && i > 0) {
-            err = from_json(f, path.data, FILES[i], diag);
-        } else if (gal_is_file(path.data)) {
-            gal_buf text = { 0 };
-            err = gal_read_file(&text, path.data, MOST_BYTES, diag);
-            if (!err) err = keep(f, &f->source, text.data ? text.data : "", text.len, path.data, FILES[i], diag);
-            gal_buf_free(&text);
-        }
-    }
-    gal_buf_free(&path);
+    gal_chat c;
+    gal_err err = gal_chat_of_folder(&c, dir, diag);
+    if (!err) err = take(f, &c, diag);
+    gal_chat_free(&c);
     return err;
 }
 
 static gal_err from_gguf(gal_chat_format *f, const char *path, gal_diag *diag) {
-    static const char KEY[] = "tokenizer.chat_template", TOOLS[] = "tokenizer.chat_template.tool_use";
     gal_gguf *g = NULL;
-    const char *s = NULL;
-    size_t n = 0;
-    bool found = false;
+    gal_chat c = { 0 };
     gal_err err = gal_gguf_open(&g, path, diag);
-    if (!err) err = gal_gguf_string(g, TOOLS, &s, &n, &found, diag);
-    if (!err && found) err = keep(f, &f->tools, s, n, path, TOOLS, diag);
-    found = false;
-    if (!err) err = gal_gguf_string(g, KEY, &s, &n, &found, diag);
-    if (!err && found) err = keep(f, &f->source, s, n, path, KEY, diag);
+    if (!err) err = gal_chat_of_file(&c, g, path, diag);
+    if (!err) err = take(f, &c, diag);
+    gal_chat_free(&c);
     gal_gguf_close(g);
     return err;
 }
@@ -134,7 +97,7 @@ static gal_err native(gal_chat_format *f, int version) {
 static gal_err from_file(gal_chat_format *f, const char *path, gal_diag *diag) {
     gal_buf text = { 0 };
     gal_err err = gal_read_file(&text, path, MOST_BYTES, diag);
-    if (!err) err = keep(f, &f->source, text.data ? text.data : "", text.len, path, path, diag);
+    if (!err) err = keep(f, &f->source, text.data ? text.data : "", text.len, path, diag);
     gal_buf_free(&text);
     return err;
 }
