@@ -1,17 +1,15 @@
 /* chat_tool.c - see chat.h. Owns the processes that it starts: none outlives its call but one that leaves its
- * process group. SPDX-License-Identifier:
- * Apache-2.0 */
+ * process group. SPDX-License-Identifier: Apache-2.0 */
 #include "cli/chat.h"
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/util.h"
+#include "cli/child.h"
 #include "text/json_tree.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -104,97 +102,35 @@ void gal_chat_toolbox_free(gal_chat_toolbox *b) {
 /* ---- running one --------------------------------------------------------------------------------------------------
  */
 
-typedef struct child {
-    pid_t pid, group; /* 0: none, or it has ended */
-    int status;       /* of one that has ended */
-    int in, out;      /* its standard input and output; -1: closed */
-    const char *left;
-    size_t n_left; /* of its input */
-} child;
-
-static void close_end(int *fd) {
-    if (*fd >= 0) (void)close(*fd);
-    *fd = -1;
-}
-
-/* By its path, or by its name in PATH; never by a shell, which execvp() would ask where a script does not say what it
- * is for. */
-static bool find_program(char *path, size_t room, const char *program) {
-    const char *in = strchr(program, '/') ? "" : getenv("PATH");
-    for (const char *at = in ? in : "/usr/bin:/bin", *end; at; at = *end ? end + 1 : NULL) {
-        end = at + strcspn(at, ":");
-        const int n = snprintf(path, room, "%.*s%s%s", (int)(end - at), at, end > at ? "/" : "", program);
-        if (n > 0 && (size_t)n < room && access(path, X_OK) == 0) return true;
-    }
-    return false;
-}
-
-/* GAL_EFAIL with the reason. */
-static gal_err start(child *c, const char *program, gal_diag *diag) {
-    int in[2] = { -1, -1 }, out[2] = { -1, -1 };
-    char path[4096], *argv[2] = { path, NULL };
-    if (!find_program(path, sizeof path, program))
-        return gal_fail(diag, GAL_EFAIL, "%s: it is not there, or no program", program);
-    if (pipe(in) || pipe(out) || (c->pid = fork()) < 0) {
-        const int why = errno;
-        for (int i = 0; i < 2; i++) {
-            close_end(&in[i]);
-            close_end(&out[i]);
-        }
-        return gal_fail(diag, GAL_EFAIL, "%s: %s", program, strerror(why));
-    }
-    const int ends[] = { in[0], in[1], out[0], out[1] };
-    for (size_t i = 0; i < GAL_LEN(ends); i++) (void)fcntl(ends[i], F_SETFD, FD_CLOEXEC); /* of later programs, too */
-    if (c->pid == 0) { /* between fork and exec: nothing that a signal handler may not call */
-        (void)setpgid(0, 0);
-        (void)signal(SIGPIPE, SIG_DFL);
-        (void)signal(SIGINT, SIG_DFL);
-        (void)signal(SIGTERM, SIG_DFL);
-        if (dup2(in[0], STDIN_FILENO) >= 0 && dup2(out[1], STDOUT_FILENO) >= 0) (void)execv(path, argv);
-        _exit(127);
-    }
-    c->group = c->pid;
-    (void)setpgid(c->group, c->group); /* here too: whoever comes first */
-    (void)close(in[0]);
-    (void)close(out[1]);
-    c->in = in[1];
-    c->out = out[0];
-    (void)fcntl(c->in, F_SETFL, O_NONBLOCK);
-    return GAL_OK;
-}
-
-static bool has_ended(child *c) {
-    if (c->pid > 0 && waitpid(c->pid, &c->status, WNOHANG) == c->pid) c->pid = 0;
-    return c->pid == 0;
-}
-
-/* Feeds and reads until its output ends, or it does and nothing is left to read. GAL_EFAIL with the reason it is
- * given up for. */
-static gal_err converse(child *c, double until_s, double timeout_s, gal_buf *result, gal_diag *diag) {
+/* Feeds it a text and reads until its output ends, or it does and nothing is left to read. GAL_EFAIL with the reason
+ * it is given up for. */
+static gal_err converse(gal_child *c, const char *text, double until_s, double timeout_s, gal_buf *result,
+                        gal_diag *diag) {
     char some[4096];
+    size_t n_text = strlen(text);
     while (c->out >= 0) {
         const double left = until_s - gal_now_s();
-        const bool ended = has_ended(c); /* before what it left is read */
+        const bool ended = gal_child_ended(c); /* before what it left is read */
         if (gal_cli_interrupted()) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
         if (left <= 0.0) return gal_fail(diag, GAL_EFAIL, "no answer within %g s", timeout_s);
-        if (!c->n_left) close_end(&c->in);
+        if (!n_text) gal_child_close(&c->in);
         struct pollfd p[2] = { { .fd = c->out, .events = POLLIN }, { .fd = c->in, .events = POLLOUT } };
         const int ready = poll(p, c->in >= 0 ? 2 : 1, ended ? 0 : 20);
         if (ready <= 0 && ended) return GAL_OK; /* a child of its own may hold its output for ever */
         if (ready <= 0) continue;
         if (c->in >= 0 && p[1].revents) {
-            const ssize_t n = write(c->in, c->left, c->n_left);
+            const ssize_t n = write(c->in, text, n_text);
             if (n > 0) {
-                c->left += n;
-                c->n_left -= (size_t)n;
+                text += n;
+                n_text -= (size_t)n;
             } else if (errno != EAGAIN && errno != EINTR) {
-                close_end(&c->in); /* it reads no more, which is its own affair */
-                c->n_left = 0;
+                gal_child_close(&c->in); /* it reads no more, which is its own affair */
+                n_text = 0;
             }
         }
         if (!p[0].revents) continue;
         const ssize_t n = read(c->out, some, sizeof some);
-        if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) close_end(&c->out);
+        if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) gal_child_close(&c->out);
         if (n > 0) gal_buf_add(result, some, (size_t)n);
         if (result->oom) return gal_fail(diag, GAL_ENOMEM, "no memory for a tool's result");
         if (result->len > GAL_TOOL_BYTES)
@@ -204,8 +140,8 @@ static gal_err converse(child *c, double until_s, double timeout_s, gal_buf *res
 }
 
 /* Its end, which may come long after that of its output. */
-static gal_err wait_for(child *c, double until_s, double timeout_s, gal_diag *diag) {
-    while (!has_ended(c)) {
+static gal_err wait_for(gal_child *c, double until_s, double timeout_s, gal_diag *diag) {
+    while (!gal_child_ended(c)) {
         if (gal_cli_interrupted()) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
         if (gal_now_s() >= until_s) return gal_fail(diag, GAL_EFAIL, "it did not end within %g s", timeout_s);
         (void)poll(NULL, 0, 5);
@@ -218,16 +154,16 @@ static gal_err wait_for(child *c, double until_s, double timeout_s, gal_diag *di
 
 gal_err gal_chat_tool_run(const gal_chat_toolbox *b, const gal_chat_tool *t, const char *arguments, gal_buf *result,
                           gal_diag *diag) {
-    child c = { .in = -1, .out = -1, .left = arguments, .n_left = strlen(arguments) };
+    gal_child c = GAL_CHILD_NONE;
+    const char *const argv[] = { t->program, NULL };
     const double until_s = gal_now_s() + b->timeout_s;
     gal_diag why = { 0 };
-    gal_err err = start(&c, t->program, &why);
-    if (!err) err = converse(&c, until_s, b->timeout_s, result, &why);
-    close_end(&c.in);
-    close_end(&c.out);
+    gal_err err = gal_child_start(&c, argv, false, &why);
+    if (!err) err = converse(&c, arguments, until_s, b->timeout_s, result, &why);
+    gal_child_close(&c.in);
+    gal_child_close(&c.out);
     if (!err) err = wait_for(&c, until_s, b->timeout_s, &why);
-    if (c.group > 0) (void)kill(-c.group, SIGKILL); /* given up, or what it started and left */
-    if (c.pid > 0) (void)waitpid(c.pid, NULL, 0);
+    gal_child_end(&c); /* given up, or what it started and left */
     if (err == GAL_EFAIL) {
         gal_buf_clear(result);
         gal_buf_puts(result, "{\"error\": ");
