@@ -1,9 +1,10 @@
-/* cmd_bench.c - `galerne bench --machine`: what the machine can do at best, as a table or one JSON object.
- * SPDX-License-Identifier: Apache-2.0 */
+/* cmd_bench.c - `galerne bench`: of a model (bench_model.c), or of what the machine can do at best, as a table or one
+ * JSON object. SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
+#include "cli/bench.h"
 #include "cli/commands.h"
-#include "cli/io.h"
 #include "cli/machine.h"
+#include "cli/sampling.h"
 
 #include <string.h>
 
@@ -49,7 +50,8 @@ static gal_err measure_machine(gal_cli *cli) {
     gal_machine_figure f[GAL_MACHINE_ROOM];
     gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
     if (err) return err;
-    int most = gal_pool_threads(dev->pool), repeats = (int)gal_cli_int(cli, "repeats");
+    int most = gal_pool_threads(dev->pool), repeats = GAL_MACHINE_REPEATS;
+    if (gal_cli_given(cli, "repeats")) repeats = (int)gal_cli_int(cli, "repeats");
     gal_buf_printf(&b, "{\"level\": \"%s\", \"threads\": %d, \"repeats\": %d, \"figures\": [", dev->table.name, most,
                    repeats);
     if (!cli->json) {
@@ -73,31 +75,99 @@ static gal_err measure_machine(gal_cli *cli) {
 }
 
 static gal_err run(gal_cli *cli) {
-    if (!gal_cli_given(cli, "machine")) return gal_cli_usage(cli, "expected --machine");
-    return measure_machine(cli);
+    const bool machine = gal_cli_given(cli, "machine");
+    if (machine && cli->n_operands) return gal_cli_usage(cli, "--machine takes no MODEL");
+    if (!machine && !cli->n_operands) return gal_cli_usage(cli, "expected a MODEL or --machine");
+    return machine ? measure_machine(cli) : gal_bench_run_model(cli);
 }
+
+static const char *const FLASH[] = { "best", "on", "off", NULL };
 
 static const gal_option OPTIONS[] = {
     { .name = "machine", .help = "what the machine can do at best: reading, and dot products in f32, bf16 and int8" },
+    { .name = "prefill",
+      .kind = GAL_V_STRING,
+      .value = "N,N,..",
+      .help = "prompts of so many tokens; 32,128,512,2048 if nothing is chosen" },
+    { .name = "decode",
+      .kind = GAL_V_STRING,
+      .value = "N,N,..",
+      .help = "single tokens after so many; 0,2048,8192 if nothing is chosen" },
+    { .name = "batch",
+      .kind = GAL_V_STRING,
+      .value = "N,N,..",
+      .help = "single tokens of so many sequences at once; 1,4,16 if nothing is chosen" },
+    { .name = "start",
+      .help = "seconds from opening the model to the first token, and the memory that it takes; also if nothing is "
+              "chosen" },
+    { .name = "tokens",
+      .kind = GAL_V_INT,
+      .value = "N",
+      .help = "single tokens in each repetition",
+      .fallback = "32",
+      .min = 1,
+      .max = 1e6 },
     { .name = "repeats",
       .kind = GAL_V_INT,
       .value = "N",
-      .help = "repetitions of each measurement",
-      .fallback = "15",
+      .help = "repetitions of each measurement; 5 for a MODEL, 15 for the machine if not given",
       .min = 1,
-      .max = 64 },
+      .max = GAL_BENCH_REPEATS },
+    { .name = "limit",
+      .kind = GAL_V_FLOAT,
+      .value = "SECONDS",
+      .help = "none begins a further repetition of what has taken it so long",
+      .fallback = "60",
+      .min = 0,
+      .max = 1e6 },
+    { .name = "vs",
+      .kind = GAL_V_STRING,
+      .value = "PEER",
+      .repeat = true,
+      .help =
+          "take turns with this one on the same file: llama.cpp, through the Python package llama-cpp-python, or a "
+          "program with the options of llama-bench, and further arguments after blanks" },
+    { .name = "python",
+      .kind = GAL_V_FILE,
+      .value = "PROGRAM",
+      .help = "the Python that has the package",
+      .fallback = "python3" },
+    { .name = "vs-flash",
+      .kind = GAL_V_CHOICE,
+      .value = "HOW",
+      .choices = FLASH,
+      .fallback = "best",
+      .help = "flash attention of llama.cpp; best: what a trial before each measurement finds faster" },
+    GAL_MODEL_OPTIONS,
 };
 
 const gal_command gal_cmd_bench = {
     .name = "bench",
-    .summary = "measure the speed of this machine",
-    .operands = "",
+    .summary = "measure the speed of a model, beside other programs, or of this machine",
+    .operands = "[MODEL]",
+    .max_operands = 1,
     .text =
-        "Measures reads from memory and from the caches, and the largest number of operations that dot products "
+        "Of a MODEL: tokens a second of prompts and of single tokens, by length, depth and number of sequences; what "
+        "part that is of what the machine allows; and the same of others on the same file with as many threads, "
+        "turn by turn. A ratio above 1 is in favour of galerne. What does not fit into the model's context is left "
+        "out; where lists are given, only they are measured. A warm-up goes before and is not counted. Ids are "
+        "fixed.\n\n"
+        "The limit of single tokens: all weights that a token meets, and keys and values, are read from memory once. "
+        "That of prompts: the operations of products and attention, at the pace of dot products in the fastest type "
+        "that the weights allow, which is int8 for blocks of small integers, f32 for f16, the better of bf16 and f32 "
+        "for bf16 and FP8. Both from this run's own measurement of the machine.\n\n"
+        "With --machine: reads from memory and from the caches, and the largest number of operations that dot "
+        "products "
         "reach with the instructions of the level in use, at 1, 2, 4, ... threads up to --threads. A multiply-add "
         "counts as two operations. Medians say what to expect, the best what is possible: on a machine that does "
-        "other things too they differ.",
-    .examples = "galerne bench --machine\n"
+        "other things too they differ.\n\n"
+        "JSON keys of a MODEL: model, params, format, file_bytes, bytes_per_token, repeats, partial, machine, "
+        "engines "
+        "(name, about), cells (what, tokens, depth, batch, unit, limit, results: one for each engine, null where it "
+        "has none, with median, min, max, samples, of_limit, ratio).",
+    .examples = "galerne bench model.gguf\n"
+                "galerne bench model.gguf --prefill 512 --decode 0,4096 --vs llama.cpp --vs ./llama-bench\n"
+                "galerne bench --machine\n"
                 "galerne bench --machine --cpu avx2 --threads 1 --json",
     .options = OPTIONS,
     .n_options = GAL_LEN(OPTIONS),

@@ -65,6 +65,7 @@ within run long --ids "$ids" --max-tokens 1
 within logits long --ids "$ids" -o l.npy
 [ ! -e l.npy ] || { echo "half an array was left behind"; exit 1; }
 within perplexity long --ids ids --context 512 --no-bos
+within bench long --prefill 512
 within compare long long --ids ids --context 512 --no-bos
 
 for to in x.gguf x; do
