@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ANSWER_BYTES = 1 << 20, WAIT_MS = 100, WORDS = 32, WARM_ROWS = 128 };
+enum { ANSWER_BYTES = 1 << 20, WAIT_MS = 100, WORDS = 48, OURS = 16, WARM_ROWS = 128 };
 
 /* ---- what both do -------------------------------------------------------------------------------------------------
  */
@@ -214,7 +214,8 @@ gal_err gal_bench_llama_cpp(gal_bench_engine **out, const gal_bench_job *job, ga
 typedef struct program {
     gal_bench_engine base;
     const gal_bench_job *job;
-    char *words;             /* the command, cut at blanks */
+    const char *command;
+    char *words;             /* of it, cut at blanks */
     const char *argv[WORDS]; /* of it; then room for ours */
     size_t n_argv;
     bool depth, prompt_first; /* how it decodes at a depth: -d, or as older ones do it, -gp */
@@ -249,11 +250,9 @@ static gal_err last_sample(program *p, const gal_buf *out, double *value, gal_di
     *value = seconds_of(s) * 1e-9;
     if (!err && *value <= 0)
         err = gal_fail(diag, GAL_EFAIL, "%s: expected a list of tests with samples_ns as its output", p->base.name);
-    if (!err && !p->base.about[0]) {
-        char commit[64];
-        copy_text(commit, sizeof commit, gal__member(test, "build_commit"));
-        (void)snprintf(p->base.about, sizeof p->base.about, "%s%s%s", p->words, commit[0] ? ", build " : "", commit);
-    }
+    const gal__value *build = err ? NULL : gal__member(test, "build_commit");
+    if (build && build->type == GAL__STRING)
+        (void)snprintf(p->base.about, sizeof p->base.about, "%s, build %s", p->command, build->text.s);
     gal__pool_free(&pool);
     return err;
 }
@@ -300,22 +299,32 @@ static void program_free(gal_bench_engine *e) {
     gal_free(p);
 }
 
-/* A whole file's name, or a program and arguments. */
-static gal_err split(program *p, const char *command, gal_diag *diag) {
-    p->words = gal_strdup(command);
+/* The name before the command, or the program's; the command: a whole file's name, or a program and arguments. */
+static gal_err split(program *p, const char *given, gal_diag *diag) {
+    const char *equals = strchr(given, '=');
+    const bool named = equals > given && strcspn(given, "/ ") > (size_t)(equals - given);
+    p->command = named ? equals + 1 : given;
+    p->words = gal_strdup(p->command);
     if (!p->words) return gal_fail(diag, GAL_ENOMEM, "no memory for a benchmark");
-    const bool whole = gal_is_file(command);
+    const bool whole = gal_is_file(p->command);
     for (char *at = p->words; *at;) {
         at += whole ? 0 : strspn(at, " ");
         if (!*at) break;
-        if (p->n_argv + 16 > WORDS) return gal_fail(diag, GAL_EUSAGE, "bench: --vs: too many arguments: %s", command);
+        if (p->n_argv + OURS > WORDS)
+            return gal_fail(diag, GAL_EUSAGE, "bench: --vs: at most %d arguments: %s", WORDS - OURS, p->command);
         p->argv[p->n_argv++] = at;
         at += whole ? strlen(at) : strcspn(at, " ");
         if (*at) *at++ = 0;
     }
-    if (!p->n_argv) return gal_fail(diag, GAL_EUSAGE, "bench: --vs: expected llama.cpp or a program, found ''");
+    if (!p->n_argv)
+        return gal_fail(diag, GAL_EUSAGE, "bench: --vs: expected llama.cpp or a program, found '%s'", given);
     const char *slash = strrchr(p->argv[0], '/');
-    (void)snprintf(p->base.name, sizeof p->base.name, "%s", slash ? slash + 1 : p->argv[0]);
+    if (named)
+        (void)snprintf(p->base.name, sizeof p->base.name, "%.*s",
+                       (int)GAL_MIN((size_t)(equals - given), sizeof p->base.name - 1), given);
+    else
+        (void)snprintf(p->base.name, sizeof p->base.name, "%s", slash ? slash + 1 : p->argv[0]);
+    (void)snprintf(p->base.about, sizeof p->base.about, "%s", p->command);
     return GAL_OK;
 }
 

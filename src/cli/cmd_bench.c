@@ -126,7 +126,8 @@ static const gal_option OPTIONS[] = {
       .repeat = true,
       .help =
           "take turns with this one on the same file: llama.cpp, through the Python package llama-cpp-python, or a "
-          "program with the options of llama-bench, and further arguments after blanks" },
+          "program with the options of llama-bench and further arguments after blanks, NAME= before it if it is to "
+          "have another name" },
     { .name = "python",
       .kind = GAL_V_FILE,
       .value = "PROGRAM",
@@ -166,7 +167,7 @@ const gal_command gal_cmd_bench = {
         "(name, about), cells (what, tokens, depth, batch, unit, limit, results: one for each engine, null where it "
         "has none, with median, min, max, samples, of_limit, ratio).",
     .examples = "galerne bench model.gguf\n"
-                "galerne bench model.gguf --prefill 512 --decode 0,4096 --vs llama.cpp --vs ./llama-bench\n"
+                "galerne bench model.gguf --prefill 512 --decode 0,4096 --vs llama.cpp --vs fork=./llama-bench\n"
                 "galerne bench --machine\n"
                 "galerne bench --machine --cpu avx2 --threads 1 --json",
     .options = OPTIONS,
