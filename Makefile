@@ -13,11 +13,11 @@ SOURCES  = $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh' 2>/dev/null || find src in
 CHECKS   = includes|budgets|banned|text|headers|self|levels|symbols|install|faults
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build build-cuda demo test test-full test-aarch64 test-tsan test-valgrind fuzz bench bench-train lint format install clean
+.PHONY: help deps build build-cuda demo test test-full test-aarch64 test-tsan test-valgrind fuzz bench bench-kernels bench-train lint format install clean
 
 help: ## print this list
 	@echo "galerne: train, run and study models of the Mistral family. Targets:"
-	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /  \1|/p' Makefile | awk -F'|' '{ printf "%-13s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /  \1|/p' Makefile | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 deps: ## install what the build needs from the distribution (Debian, Ubuntu)
 	@sh tools/deps.sh
@@ -73,8 +73,12 @@ fuzz: ## libFuzzer on every parser, FUZZ_SECONDS=600 each (clang; sh tools/deps.
 	@$(QUIET) cmake --build build-fuzz -j $(JOBS) --target fuzz_targets
 	@sh tools/fuzz.sh build-fuzz "$(or $(FUZZ_SECONDS),600)" $(FUZZ)
 
-bench: build ## time the kernels on this machine
-	@sh tools/bench.sh build
+bench: build ## models beside llama.cpp and PEER=, turn by turn (PYTHON=, GENERATOR=, MODELS=, ONLY=, ARGS=; hours; python3 needed)
+	@PYTHON="$(PYTHON)" PEER="$(PEER)" GENERATOR="$(GENERATOR)" MODELS="$(MODELS)" ONLY="$(ONLY)" ARGS="$(ARGS)" \
+	  python3 tools/bench_models.py $(ARGS)
+
+bench-kernels: build ## time the kernels on this machine
+	@sh tools/bench-kernels.sh build
 
 bench-train: build ## training speed beside PyTorch, taking turns (PYTHON=, PEER=, ARGS=; python3 needed)
 	@PYTHON="$(PYTHON)" PEER="$(PEER)" python3 tools/bench_train.py $(ARGS)
