@@ -8,8 +8,9 @@
 PYTHON is a Python with llama-cpp-python, python3 if that has it; without one llama.cpp is left out. PEER is a program
 with llama-bench's options, and its arguments; several with semicolons between them. MODELS are GGUF files to measure.
 Without them models with random weights are made, one after the other, and removed again: 1b in six formats; 3b, 7b
-and mixtral-small in two. GENERATOR is a script that writes such a file (make_gguf.py OUT --shape SHAPE --type TYPE);
-without one, galerne makes them itself (`init`, `quantize`) where memory and disk have room for it.
+and mixtral-small in two. ONLY=tiny tries the whole thing on a small one. GENERATOR is a script that writes such a
+file (make_gguf.py OUT --shape SHAPE --type TYPE); without one, galerne makes them itself (`init`, `quantize`) where
+memory and disk have room for it.
 
 What was measured is kept in --folder, a file for each model, and not measured again by the next call unless the
 program, the peers or what is asked have changed, or --fresh is given. So a run that was stopped goes on where it was.
@@ -26,12 +27,14 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # layers, width, heads, kv_heads, head_size, hidden, vocabulary, experts, experts_used
 SHAPES = {
+    "tiny": (4, 256, 8, 2, 32, 768, 4096, 0, 2),
     "1b": (22, 2048, 32, 4, 64, 5632, 32000, 0, 2),
     "3b": (26, 3072, 32, 8, 128, 8192, 131072, 0, 2),
     "7b": (32, 4096, 32, 8, 128, 14336, 32768, 0, 2),
     "mixtral-small": (12, 2048, 32, 8, 64, 5632, 32000, 8, 2),
 }
-ALL = [("1b", t) for t in ("Q4_K", "Q6_K", "Q8_0", "Q4_0", "F16", "BF16")] + [
+TYPES = ("Q4_K", "Q6_K", "Q8_0", "Q4_0", "F16", "BF16")
+ALL = [("1b", t) for t in TYPES] + [
     (shape, t) for shape in ("3b", "7b", "mixtral-small") for t in ("Q4_K", "Q8_0")]
 WHOLE = ["--prefill", "32,128,512,2048", "--decode", "0,2048,8192", "--batch", "1,4,16", "--start"]
 SHORT = ["--prefill", "32,128,512", "--decode", "0", "--batch", "1,4,16", "--start"]  # of what is larger than 1b
@@ -55,7 +58,7 @@ def run(command, **how):
     return done
 
 
-# ---- models ------------------------------------------------------------------------------------------------------------
+# ---- models ---------------------------------------------------------------------------------------------------------
 
 
 def make_ourselves(o, shape, kind, path):
@@ -70,8 +73,9 @@ def make_ourselves(o, shape, kind, path):
             return f"without GENERATOR it takes {need / 1e9:.0f} GB of memory and twice that of disk"
         config = os.path.join(o.folder, f"{shape}.yaml")
         with open(config, "w", encoding="utf-8") as f:
-            f.write(f"""model: {{ vocab: {vocab}, width: {width}, layers: {layers}, heads: {heads}, kv_heads: {kv_heads},
-  head_size: {size}, hidden: {hidden}, experts: {experts}, experts_used: {used}, context: 32768, rope_theta: 1000000 }}
+            f.write(f"""model: {{ vocab: {vocab}, width: {width}, layers: {layers}, heads: {heads},
+  kv_heads: {kv_heads}, head_size: {size}, hidden: {hidden}, experts: {experts},
+  experts_used: {used}, context: 32768, rope_theta: 1000000 }}
 data: {{ text: none.txt }}
 """)
         if run([o.galerne, "init", config, "-o", folder, "--dtype", "bf16", "--quiet"]).returncode:
@@ -90,7 +94,7 @@ def make(o, shape, kind, path):
     return f"{o.generator} failed" if done.returncode else None
 
 
-# ---- measuring ---------------------------------------------------------------------------------------------------------
+# ---- measuring ------------------------------------------------------------------------------------------------------
 
 
 def digest(path):
@@ -140,7 +144,7 @@ def each(o):
         todo = [(os.path.splitext(os.path.basename(m))[0], m, None) for m in o.models]
     else:
         todo = [(f"{shape}-{kind}", os.path.join(o.folder, f"{shape}-{kind}.gguf"), (shape, kind))
-                for shape, kind in ALL]
+                for shape, kind in ALL + [("tiny", t) for t in TYPES if o.only]]
     for name, path, made in todo:
         if not wanted(o, name):
             continue
@@ -168,7 +172,7 @@ def each(o):
             yield name, report
 
 
-# ---- the table ---------------------------------------------------------------------------------------------------------
+# ---- the table ------------------------------------------------------------------------------------------------------
 
 
 def amount(cell, x):
@@ -236,13 +240,13 @@ def page(o, reports):
     return "\n".join(lines)
 
 
-# ---- options -----------------------------------------------------------------------------------------------------------
+# ---- options --------------------------------------------------------------------------------------------------------
 
 
-def has_llama(python):
+def imports(python, module):
     return shutil.which(python) and subprocess.run(
-        [python, "-c", "import llama_cpp"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        check=False).returncode == 0
+        [python, "-c", f"import {module}"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 def find(o):
@@ -253,19 +257,18 @@ def find(o):
     o.models = (env("MODELS") or "").split()
     o.peer = [p.strip() for p in (env("PEER") or "").split(";") if p.strip()]
     python = env("PYTHON") or "python3"
-    if env("PYTHON") and not has_llama(python):
+    if env("PYTHON") and not imports(python, "llama_cpp"):
         sys.exit(f"bench: PYTHON={python}: expected a Python with llama-cpp-python")
-    o.python = python if has_llama(python) else None
+    o.python = python if imports(python, "llama_cpp") else None
     if not o.python:
         log("llama.cpp is left out: PYTHON names no Python with llama-cpp-python")
     beside = os.path.join(ROOT, "..", "shared", "tools", "make_gguf.py")
     o.generator = env("GENERATOR") or (beside if os.path.exists(beside) else None)
     if env("GENERATOR") and not os.path.exists(o.generator):
         sys.exit(f"bench: GENERATOR={o.generator}: it is not there")
-    o.generator_python = next((p for p in (sys.executable, python) if subprocess.run(
-        [p, "-c", "import numpy"], stderr=subprocess.DEVNULL, check=False).returncode == 0), None)
-    if o.generator and not o.models and not o.generator_python:
-        log(f"{o.generator} needs numpy, which no Python here has: galerne makes the models itself")
+    numpy = [p for p in (sys.executable, python) if imports(p, "numpy")]
+    o.generator_python = (numpy + [sys.executable])[0]
+    if o.generator and not env("GENERATOR") and not numpy:
         o.generator = None
     for m in o.models:
         if not os.path.exists(m):
