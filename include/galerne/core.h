@@ -57,7 +57,9 @@ typedef enum gal_dtype {
     GAL_F64 = 3, /* only on the reference device, for checking gradients */
     GAL_I32 = 4,
     GAL_BLOCKS = 5, /* weights only: small integers with scales, which the weight describes */
-    GAL_DTYPES = 6
+    GAL_Q8_0 = 6,   /* cached keys and values only: GGUF's blocks of 32 numbers, 8.5 bits each */
+    GAL_Q4_0 = 7,   /* the same with 4.5 bits each */
+    GAL_DTYPES = 8
 } gal_dtype;
 
 /* "0.1.0"; never NULL. */

@@ -29,7 +29,8 @@ typedef struct gal_lm_adapter {
 typedef struct gal_lm_options {
     gal_device_options device;
     gal_dtype compute; /* activations: GAL_F32 or GAL_BF16 */
-    gal_dtype cache;   /* keys and values: GAL_F32 or GAL_BF16 */
+    gal_dtype cache;   /* keys and values: GAL_F16 (as initialised), GAL_F32, GAL_BF16; on the CPU, where a head has a
+                        * multiple of 32 numbers, GAL_Q8_0 or GAL_Q4_0 */
     int64_t context;   /* most tokens of a sequence; 0: the smaller of the model's maximum and what memory allows */
     int64_t chunk;     /* prompts are read this many tokens at a time */
     int eager;         /* 1: never record and replay steps; the results are the same bytes */

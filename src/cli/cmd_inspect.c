@@ -3,7 +3,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "cli/commands.h"
-#include "cli/io.h"
+#include "cli/sampling.h"
 #include "formats/chat.h"
 #include "infer/lm.h"
 #include "models/lora.h"
@@ -23,12 +23,13 @@ typedef struct facts {
     const char *dir;         /* the folder or file that was read */
     bool there[GAL_LAYOUTS]; /* layouts that the folder has */
     int64_t params, context;
+    gal_dtype cache_type;
     uint64_t weights, cache, activations, free_bytes;
     bool runs;
     char why[256]; /* it does not, or what to know if it does */
 } facts;
 
-static gal_dtype cache_type(const gal_cli *cli) {
+static gal_dtype compute_type(const gal_cli *cli) {
     return strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0 ? GAL_BF16 : GAL_F32;
 }
 
@@ -69,8 +70,9 @@ static facts facts_of(const gal_cli *cli, const gal_model *m, const gal_tokenize
     };
     f.context = gal_cli_int(cli, "context") ? gal_cli_int(cli, "context") : c->max_positions;
     for (size_t i = 0; i < m->n_weights; i++) f.weights += gal_wbytes(&m->weights[i]);
-    f.cache = gal_cache_bytes_for(c, cache_type(cli), 1, f.context);
-    f.activations = activation_bytes(c, cache_type(cli), GAL_MIN(f.context, PREFILL_ROWS));
+    f.cache_type = gal_cli_cache_type(cli);
+    f.cache = gal_cache_bytes_for(c, f.cache_type, 1, f.context);
+    f.activations = activation_bytes(c, compute_type(cli), GAL_MIN(f.context, PREFILL_ROWS));
     f.free_bytes = gal_memory_available();
     if (gal_is_dir(dir))
         (void)gal_model_layouts(f.there, dir, NULL); /* who cannot list it has read it all the same */
@@ -209,7 +211,7 @@ static void print_text(const facts *f) {
         printf(" (mapped)");
     else
         printf(" (%s of them mapped)", gal_cli_bytes_text(a, sizeof a, mapped));
-    printf(", keys and values %s", gal_cli_bytes_text(a, sizeof a, f->cache));
+    printf(", keys and values %s (%s)", gal_cli_bytes_text(a, sizeof a, f->cache), gal_dtype_name(f->cache_type));
     printf(", activations about %s\n", gal_cli_bytes_text(a, sizeof a, f->activations));
     printf("verdict     %s: %s\n", f->runs ? "runs" : "does not run", f->why);
 }
@@ -320,8 +322,9 @@ static gal_err print_json(gal_cli *cli, const facts *f) {
     } else {
         gal_buf_puts(&b, ", \"tokenizer\": null");
     }
-    gal_buf_printf(&b, ", \"context\": %lld, \"weights_bytes\": %llu, \"cache_bytes\": %llu", (long long)f->context,
-                   (unsigned long long)f->weights, (unsigned long long)f->cache);
+    gal_buf_printf(&b, ", \"context\": %lld, \"weights_bytes\": %llu, \"cache\": \"%s\", \"cache_bytes\": %llu",
+                   (long long)f->context, (unsigned long long)f->weights, gal_dtype_name(f->cache_type),
+                   (unsigned long long)f->cache);
     gal_buf_printf(&b, ", \"activations_bytes\": %llu, \"free_bytes\": %llu, \"runs\": %s, ",
                    (unsigned long long)f->activations, (unsigned long long)f->free_bytes, f->runs ? "true" : "false");
     json_string(&b, "why", f->why);
@@ -368,6 +371,7 @@ static gal_err run(gal_cli *cli) {
     gal_err err = gal_lm_load_as(&m, &t, &g, &dir, cli->operands[0], gal_cli_layout(cli), &cli->diag);
     if (!err) err = read_chat(&chat, dir.data, &cli->diag);
     if (err == GAL_EINPUT) print_refusal(cli);
+    if (!err) err = gal_cache_check(&m->config, NULL, gal_cli_cache_type(cli), &cli->diag);
     if (!err) err = gal_model_check_finite(m, &cli->diag); /* reads the whole file: the verdict asks for it */
     if (!err) {
         facts f = facts_of(cli, m, t, &g, &chat, dir.data);
@@ -403,7 +407,8 @@ static const gal_option OPTIONS[] = {
       .value = "TYPE",
       .choices = DTYPES,
       .fallback = "f32",
-      .help = "number format of activations, keys and values to plan for" },
+      .help = "number format of activations to plan for" },
+    GAL_CACHE_OPTION,
     { .name = "experts", .help = "show which experts the routers choose for a text, layer by layer, beside chance" },
     { .name = "text", .kind = GAL_V_FILE, .value = "FILE", .help = "the text of --experts; -: standard input" },
     { .name = "ids", .kind = GAL_V_STRING, .value = "IDS", .help = "token ids instead of a text; -: standard input" },

@@ -7,12 +7,21 @@
 #include <unistd.h>
 
 const char *const GAL_CLI_DTYPES[] = { "f32", "bf16", NULL };
+const char *const GAL_CLI_CACHES[] = { "f16", "f32", "bf16", "q8_0", "q4_0", NULL };
+
+gal_dtype gal_cli_cache_type(const gal_cli *cli) {
+    const char *name = gal_cli_string(cli, "cache");
+    for (int t = 0; t < GAL_DTYPES; t++)
+        if (strcmp(name, gal_dtype_name((gal_dtype)t)) == 0) return (gal_dtype)t;
+    return GAL_F16; /* never: the parser knows these names alone */
+}
 
 gal_err gal_cli_lm_options(gal_cli *cli, gal_lm_options *lo, gal_reading *reading, gal_loras *loras) {
     gal_lm_options_init(lo);
     lo->device = cli->device;
     lo->context = gal_cli_int(cli, "context");
-    lo->compute = lo->cache = strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0 ? GAL_BF16 : GAL_F32;
+    lo->compute = strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0 ? GAL_BF16 : GAL_F32;
+    lo->cache = gal_cli_cache_type(cli);
     lo->eager = gal_cli_given(cli, "eager");
     lo->exact = gal_cli_given(cli, "exact");
     lo->no_mmap = gal_cli_given(cli, "no-mmap");

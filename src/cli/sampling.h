@@ -57,7 +57,14 @@ enum { GAL_CLI_STOPS = 64 };
         .name = "ignore-eos", .help = "go on after the model ends its text"                                          \
     }
 
-extern const char *const GAL_CLI_DTYPES[];
+extern const char *const GAL_CLI_DTYPES[], *const GAL_CLI_CACHES[];
+#define GAL_CACHE_OPTION                                                                                             \
+    {                                                                                                                \
+        .name = "cache", .kind = GAL_V_CHOICE, .value = "TYPE", .choices = GAL_CLI_CACHES, .fallback = "f16",        \
+        .help = "number format of cached keys and values"                                                            \
+    }
+/* The type that --cache names. */
+gal_dtype gal_cli_cache_type(const gal_cli *cli);
 #define GAL_MODEL_OPTIONS                                                                                            \
     { .name = "context",                                                                                             \
       .kind = GAL_V_INT,                                                                                             \
@@ -72,11 +79,12 @@ extern const char *const GAL_CLI_DTYPES[];
           .value = "TYPE",                                                                                           \
           .choices = GAL_CLI_DTYPES,                                                                                 \
           .fallback = "f32",                                                                                         \
-          .help = "number format of activations, keys and values" },                                                 \
+          .help = "number format of activations" },                                                                  \
+        GAL_CACHE_OPTION,                                                                                            \
         { .name = "exact",                                                                                           \
           .help =                                                                                                    \
-              "weights in blocks meet activations in f32, whatever --dtype says; else these are rounded to 8 bits "  \
-              "first" },                                                                                             \
+              "weights in blocks meet activations in f32, keys and values are f32, whatever --dtype and --cache "    \
+              "say; else activations are rounded to 8 bits first" },                                                 \
         { .name = "eager", .help = "do not record and replay steps; the text is the same" },                         \
         { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },                \
         GAL_LAYOUT_OPTION, GAL_LORA_OPTION

@@ -2,6 +2,7 @@
 #include "infer/cache.h"
 
 #include "base/mem.h"
+#include "tensor/blocks.h"
 
 #include <string.h>
 
@@ -24,7 +25,7 @@ static int64_t slots_for(int64_t window, int64_t tokens) { return window > 0 ? G
 
 /* Bytes of one token in one layer's keys and values. Sizes are below 2^20 each (formats/config.h). */
 static uint64_t slot_bytes(int64_t G, int64_t K, gal_dtype dtype) {
-    return 2 * (uint64_t)G * (uint64_t)K * gal_dtype_bytes(dtype);
+    return 2 * (uint64_t)G * gal_dtype_span(dtype, K);
 }
 
 uint64_t gal_cache_bytes_for(const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t tokens) {
@@ -50,9 +51,25 @@ int64_t gal_cache_tokens_in(const gal_config *config, gal_dtype dtype, int64_t s
     return lo;
 }
 
+gal_err gal_cache_check(const gal_config *config, const gal_dev *dev, gal_dtype dtype, gal_diag *diag) {
+    GAL_ASSERT(dtype == GAL_F32 || dtype == GAL_BF16 || dtype == GAL_F16 || gal_dtype_in_blocks(dtype));
+    if (!gal_dtype_in_blocks(dtype)) return GAL_OK;
+    const int64_t block = gal_block_info_of(gal_dtype_block(dtype))->elements;
+    if (config->K % block)
+        return gal_fail(diag, GAL_EUSAGE,
+                        "keys and values in %s lie in blocks of %lld numbers; this model's heads have %lld",
+                        gal_dtype_name(dtype), (long long)block, (long long)config->K);
+    if (dev && dev->far)
+        return gal_fail(diag, GAL_EUSAGE, "%s: keys and values are f32, f16 or bf16 there, not %s", dev->name,
+                        gal_dtype_name(dtype));
+    return GAL_OK;
+}
+
 gal_err gal_cache_new(gal_cache **out, gal_dev *dev, const gal_config *config, gal_dtype dtype, int64_t sequences,
                       int64_t limit, gal_diag *diag) {
-    GAL_ASSERT((dtype == GAL_F32 || dtype == GAL_BF16) && sequences > 0 && limit > 0);
+    GAL_ASSERT(sequences > 0 && limit > 0);
+    gal_err bad = gal_cache_check(config, dev, dtype, diag);
+    if (bad) return bad;
     gal_cache *c = gal_alloc(sizeof *c);
     if (!c) return gal_fail(diag, GAL_ENOMEM, "no memory for a key-value cache");
     *c = (gal_cache){
@@ -119,7 +136,7 @@ static gal_err copy_run(gal_cache *c, void *to, const void *from, size_t bytes, 
 
 /* [sequences, G, slots, K] with more slots. A layer that grows has not wrapped, so position p stays in slot p. */
 static gal_err grow_layer(gal_cache *c, gal_kv_layer *layer, int64_t slots, gal_diag *diag) {
-    size_t row = (size_t)c->K * gal_dtype_bytes(c->dtype), heads = (size_t)c->sequences * (size_t)c->G;
+    size_t row = gal_dtype_span(c->dtype, c->K), heads = (size_t)c->sequences * (size_t)c->G;
     size_t old_run = (size_t)layer->slots * row, new_run = (size_t)slots * row;
     void *both[2] = { gal_dev_take_array(c->dev, heads, new_run), gal_dev_take_array(c->dev, heads, new_run) };
     void **old[2] = { &layer->k, &layer->v };
@@ -191,12 +208,12 @@ int64_t gal_cache_kept(const gal_cache *c, int64_t layer, int64_t sequence) {
 }
 
 size_t gal_cache_run_bytes(const gal_cache *c, int64_t layer, int64_t sequence) {
-    return (size_t)gal_cache_kept(c, layer, sequence) * (size_t)c->K * gal_dtype_bytes(c->dtype);
+    return (size_t)gal_cache_kept(c, layer, sequence) * gal_dtype_span(c->dtype, c->K);
 }
 
 static void *run_of(const gal_cache *c, gal_cache_run run) {
     const gal_kv_layer *l = &c->layer[run.layer];
-    const size_t slot = (size_t)c->K * gal_dtype_bytes(c->dtype);
+    const size_t slot = gal_dtype_span(c->dtype, c->K);
     return (char *)(run.values ? l->v : l->k) + (size_t)(run.sequence * c->G + run.head) * (size_t)l->slots * slot;
 }
 

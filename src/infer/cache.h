@@ -13,8 +13,10 @@
 
 typedef struct gal_cache gal_cache;
 
-/* limit: no sequence will ever be longer. dtype f32 or bf16. dev (NULL: plain memory) and config are borrowed. Starts
- * with room for few tokens. */
+/* Types of keys and values: f32, f16, bf16, and q8_0 and q4_0 where a head is whole blocks and dev (NULL: plain
+ * memory) is the CPU; else GAL_EUSAGE with the reason. */
+gal_err gal_cache_check(const gal_config *config, const gal_dev *dev, gal_dtype dtype, gal_diag *diag);
+/* limit: no sequence will ever be longer. dev and config are borrowed. Starts with room for few tokens. */
 gal_err gal_cache_new(gal_cache **out, gal_dev *dev, const gal_config *config, gal_dtype dtype, int64_t sequences,
                       int64_t limit, gal_diag *diag);
 void gal_cache_free(gal_cache *c);

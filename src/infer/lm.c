@@ -16,7 +16,7 @@
 enum { TRIES = 100 };
 
 void gal_lm_options_init(gal_lm_options *options) {
-    *options = (gal_lm_options){ .compute = GAL_F32, .cache = GAL_F32, .chunk = 512 };
+    *options = (gal_lm_options){ .compute = GAL_F32, .cache = GAL_F16, .chunk = 512 };
 }
 
 gal_err gal_lm_adapt(gal_model *m, const gal_lm_adapter *adapters, size_t n, gal_diag *diag) {
@@ -242,9 +242,10 @@ gal_err gal_lm_load(gal_model **model, gal_tokenizer **tokenizer, gal_generation
 static gal_err check_options(const gal_lm_options *o, gal_layout *layout, gal_diag *diag) {
     if (!gal_layout_named(layout, o->layout))
         return gal_fail(diag, GAL_EUSAGE, "layout: expected \"hf\", \"own\" or \"gguf\", found \"%.40s\"", o->layout);
-    if ((o->compute != GAL_F32 && o->compute != GAL_BF16) || (o->cache != GAL_F32 && o->cache != GAL_BF16)) {
-        return gal_fail(diag, GAL_EUSAGE, "compute and cache: expected f32 or bf16");
-    }
+    if (o->compute != GAL_F32 && o->compute != GAL_BF16)
+        return gal_fail(diag, GAL_EUSAGE, "compute: expected f32 or bf16");
+    if (o->cache != GAL_F32 && o->cache != GAL_BF16 && o->cache != GAL_F16 && !gal_dtype_in_blocks(o->cache))
+        return gal_fail(diag, GAL_EUSAGE, "cache: expected f32, f16, bf16, q8_0 or q4_0");
     if (o->context < 0 || o->chunk < 0) return gal_fail(diag, GAL_EUSAGE, "context and chunk: expected 0 or more");
     return GAL_OK;
 }

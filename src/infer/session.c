@@ -87,7 +87,8 @@ gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const
     e->model = m;
     e->sequences = o->sequences;
     e->eager = o->eager;
-    gal_err err = choose_context(e, dev, o, diag);
+    gal_err err = gal_cache_check(&m->config, dev, o->cache, diag);
+    if (!err) err = choose_context(e, dev, o, diag);
     if (!err) {
         int64_t rows = o->chunk ? o->chunk : DEFAULT_CHUNK;
         e->chunk = GAL_MAX(GAL_MIN(rows, e->context), o->sequences);

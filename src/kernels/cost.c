@@ -18,6 +18,7 @@ static const char *const NAMES[GAL_K_COUNT] = {
     [GAL_K_ROPE_TABLE] = "rope_table",
     [GAL_K_ROPE] = "rope",
     [GAL_K_ATTEND] = "attend",
+    [GAL_K_ATTEND_JOIN] = "attend_join",
     [GAL_K_ATTEND_GRAD] = "attend_grad",
     [GAL_K_KV_STORE] = "kv_store",
     [GAL_K_SWIGLU] = "swiglu",
@@ -111,7 +112,8 @@ static void attend_cost(gal_cost *c, const gal_k_attend *a) {
             int64_t end = a->pos[a->start[n]], first = 0;
             if (a->window) first = GAL_MAX(first, a->pos[n] - a->window + 1);
             cached = GAL_MAX(end - first, (int64_t)0);
-            if (n == a->start[n]) cached_bytes += (double)(cached * a->kv_heads * a->size) * 2 * size_of(a->cdt);
+            if (n == a->start[n])
+                cached_bytes += 2 * (double)(cached * a->kv_heads) * (double)gal_dtype_span(a->cdt, a->size);
         }
         pairs += (double)(own + cached);
     }
@@ -174,7 +176,8 @@ static double row_bytes(gal_kernel_id id, const void *args) {
         return (double)(a.rope->n * a.rope->size * (a.rope->heads + (a.rope->k ? a.rope->kv_heads : 0))) * 2 *
                size_of(a.rope->dt);
     case GAL_K_KV_STORE:
-        return (double)(a.kv->n * a.kv->kv_heads * a.kv->size) * 2 * (size_of(a.kv->dt) + size_of(a.kv->cdt));
+        return (double)(a.kv->n * a.kv->kv_heads) * 2 *
+               ((double)a.kv->size * size_of(a.kv->dt) + (double)gal_dtype_span(a.kv->cdt, a.kv->size));
     case GAL_K_GATHER_ROWS:
         return (double)(a.gather->n * a.gather->d) * 2 * size_of(a.gather->dt);
     case GAL_K_SOFTMAX:

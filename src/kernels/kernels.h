@@ -27,6 +27,7 @@ typedef enum gal_kernel_id {
     GAL_K_ROPE_TABLE,
     GAL_K_ROPE,
     GAL_K_ATTEND,
+    GAL_K_ATTEND_JOIN,
     GAL_K_ATTEND_GRAD,
     GAL_K_KV_STORE,
     GAL_K_SWIGLU,
@@ -220,8 +221,12 @@ typedef struct gal_k_rope {
  * key-value head h / (H / G), exact for any length. rows of this batch: j in [start[n], n] with n - j < window cached
  * keys, only if ck is not NULL: positions p in [0, pos[start[n]]) with pos[n] - p < window, of cache sequence seq[n],
  * in slot p mod slots. window 0: no limit. q o [N, H, K], k v [N, G, K], lse [N, H] or NULL: log of the sum of
- * exponentials, for the gradient. ck cv [sequences, G, slots, K] of type cdt. start[n] <= n; rows of a document are
- * consecutive and pos grows by 1. */
+ * exponentials, for the gradient. ck cv [sequences, G, slots, K] of type cdt, which may lie in blocks
+ * (gal_dtype_in_blocks) where K is whole blocks. start[n] <= n; rows of a document are consecutive and pos grows
+ * by 1. part, or NULL: room in which ATTEND may leave what it makes of pieces of the cached keys, where there are at
+ * most GAL_ATTEND_SPLIT rows; then o and lse of these rows are what ATTEND_JOIN, with the same arguments, makes of
+ * them. */
+enum { GAL_ATTEND_SPLIT = 16, GAL_ATTEND_PIECES = 16 };
 typedef struct gal_k_attend {
     void *o, *lse;
     const void *q, *k, *v;
@@ -232,6 +237,7 @@ typedef struct gal_k_attend {
     const void *ck, *cv;
     gal_dtype cdt;
     int64_t slots;
+    float *part; /* [N, H, GAL_ATTEND_PIECES, K + 2] */
 } gal_k_attend;
 
 /* dq dk dv (+)= gradients of attend without a cache. row_len divides n: no document crosses a multiple of it; chunks
@@ -247,7 +253,7 @@ typedef struct gal_k_attend_grad {
 } gal_k_attend_grad;
 
 /* Writes row n's keys and values to slot pos[n] mod slots of sequence seq[n]; of a sequence's rows only the last
- * `slots` are written. k v [N, G, K]; ck cv as in attend. */
+ * `slots` are written. k v [N, G, K]; ck cv as in attend. Blocks are those of gal_block_quantise(). */
 typedef struct gal_k_kv_store {
     void *ck, *cv;
     gal_dtype cdt;

@@ -52,6 +52,8 @@ gal_t *gal_attend(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_sp
     const gal_kv_layer *kv = st->kv ? &st->kv[layer] : NULL;
     GAL_ASSERT(!kv || !gal_taping(cx));
     gal_t *y = gal_like(cx, q), *lse = gal_taping(cx) ? gal_new2(cx, gal_stat_dtype(q->dtype), n, spec->heads) : NULL;
+    gal_t *part = kv && n <= GAL_ATTEND_SPLIT ? gal_new2(cx, GAL_F32, n * spec->heads, GAL_ATTEND_PIECES * (size + 2))
+                                              : NULL;
     if (!gal_ok(cx)) return NULL;
     gal_k_attend a = { .o = y->data,
                        .lse = lse ? lse->data : NULL,
@@ -73,8 +75,10 @@ gal_t *gal_attend(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_sp
         a.cv = kv->v;
         a.cdt = kv->dtype;
         a.slots = kv->slots;
+        a.part = part ? part->data : NULL;
     }
     gal_launch(cx, GAL_K_ATTEND, &a, sizeof a);
+    if (part) gal_launch(cx, GAL_K_ATTEND_JOIN, &a, sizeof a);
     if (kv)
         GAL_LAUNCH(cx, GAL_K_KV_STORE, gal_k_kv_store, .ck = kv->k, .cv = kv->v, .cdt = kv->dtype, .k = k->data,
                    .v = v->data, .dt = k->dtype, .pos = st->at.pos, .seq = st->at.seq, .n = n,

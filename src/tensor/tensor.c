@@ -7,15 +7,27 @@
 #include <string.h>
 
 const char *gal_dtype_name(gal_dtype dtype) {
-    static const char *const NAMES[GAL_DTYPES] = { "f32", "bf16", "f16", "f64", "i32", "blocks" };
+    static const char *const NAMES[GAL_DTYPES] = { "f32", "bf16", "f16", "f64", "i32", "blocks", "q8_0", "q4_0" };
     return (size_t)dtype < GAL_LEN(NAMES) ? NAMES[dtype] : "unknown";
 }
 
 size_t gal_dtype_bytes(gal_dtype dtype) {
-    static const uint8_t BYTES[GAL_DTYPES] = { 4, 2, 2, 8, 4, 0 };
-    GAL_ASSERT((size_t)dtype < GAL_LEN(BYTES) &&
-               dtype != GAL_BLOCKS); /* a number in a block has no size of its own */
+    static const uint8_t BYTES[GAL_DTYPES] = { 4, 2, 2, 8, 4, 0, 0, 0 };
+    GAL_ASSERT((size_t)dtype < GAL_LEN(BYTES) && BYTES[dtype]); /* a number in a block has no size of its own */
     return BYTES[dtype];
+}
+
+bool gal_dtype_in_blocks(gal_dtype dtype) { return dtype == GAL_Q8_0 || dtype == GAL_Q4_0; }
+uint32_t gal_dtype_block(gal_dtype dtype) {
+    GAL_ASSERT(gal_dtype_in_blocks(dtype));
+    return dtype == GAL_Q8_0 ? GAL_BLOCK_Q8_0 : GAL_BLOCK_Q4_0;
+}
+
+size_t gal_dtype_span(gal_dtype dtype, int64_t n) {
+    if (!gal_dtype_in_blocks(dtype)) return (size_t)n * gal_dtype_bytes(dtype);
+    const gal_block_info *b = gal_block_info_of(gal_dtype_block(dtype));
+    GAL_ASSERT(n % b->elements == 0);
+    return (size_t)n / b->elements * b->bytes;
 }
 
 gal_dtype gal_stat_dtype(gal_dtype dtype) { return dtype == GAL_F64 ? GAL_F64 : GAL_F32; }
@@ -117,6 +129,8 @@ static void widen(double *out, const void *src, gal_dtype type, int64_t at, int6
         return;
     case GAL_I32:
     case GAL_BLOCKS:
+    case GAL_Q8_0:
+    case GAL_Q4_0:
     case GAL_DTYPES:
     default:
         GAL_ASSERT(type < GAL_I32);
@@ -140,6 +154,8 @@ static void narrow(void *dst, gal_dtype type, int64_t at, const double *x, int64
         return;
     case GAL_I32:
     case GAL_BLOCKS:
+    case GAL_Q8_0:
+    case GAL_Q4_0:
     case GAL_DTYPES:
     default:
         GAL_ASSERT(type < GAL_I32);

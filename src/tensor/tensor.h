@@ -66,7 +66,11 @@ typedef struct gal_lora {
     const struct gal_lora *next; /* a further one of the same weight, added too; NULL: none */
 } gal_lora;
 
-size_t gal_dtype_bytes(gal_dtype dtype);
+size_t gal_dtype_bytes(gal_dtype dtype); /* of one number */
+/* Types of cached keys and values whose numbers lie in blocks of 32, and which of blocks.h these are. */
+bool gal_dtype_in_blocks(gal_dtype dtype);
+uint32_t gal_dtype_block(gal_dtype dtype);
+size_t gal_dtype_span(gal_dtype dtype, int64_t n); /* of n numbers, whole blocks, of any type but GAL_BLOCKS */
 /* Statistics beside activations of dtype (log-sum-exp, inverse norms, losses, weight gradients): f64 for f64, else
  * f32. */
 gal_dtype gal_stat_dtype(gal_dtype dtype);

@@ -78,6 +78,7 @@ static rows logits_of(const char *name, bool exact, double *theirs) {
     (void)snprintf(path, sizeof path, FOLDER "/%s.gguf", name);
     gal_lm_options_init(&options);
     options.exact = exact;
+    options.cache = GAL_F32; /* as those who computed what is wanted */
     CHECK_OK(gal_lm_open(&lm, path, &options, diag));
     gal_lm_get_info(lm, &info);
     const gal_npy *ids = npz_find(&z, "ids"), *want = npz_find(&z, "dequant"), *other = npz_find(&z, "llama_cpp");

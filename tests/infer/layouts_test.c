@@ -40,6 +40,7 @@ static void check_logits(const char *folder, const char *layout) {
     gal_lm_options o;
     gal_lm_options_init(&o);
     o.layout = layout;
+    o.cache = GAL_F32;
     if (!gal_is_dir(folder)) {
         print_message("skipped: %s is not here\n", folder);
         skip(); /* a fixture of others: a clone of this repository alone lacks it */

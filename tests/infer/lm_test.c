@@ -48,6 +48,7 @@ static void test_greedy(void **state) {
             gal_lm_options lo;
             gal_lm_options_init(&lo);
             lo.chunk = 5;
+            lo.cache = GAL_F32;
             lo.eager = way == 1;
             lo.device.device = way == 2 ? "far" : "cpu";
             gal_lm *lm = NULL;

@@ -60,6 +60,7 @@ static rows logits(const char *adapted, const char *model, const gal_lm_adapter 
     gal_lm_options_init(&o);
     o.adapters = a;
     o.n_adapters = n;
+    o.cache = GAL_F32;
     if (far) o.device.device = "far";
     CHECK_OK(gal_lm_open(&lm, model, &o, diag));
     rows r = { gal_alloc_array((size_t)ids->count * 131, sizeof(float)), 0 };

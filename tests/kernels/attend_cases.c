@@ -131,6 +131,18 @@ static void setup(kt *t, const int64_t *p) {
         for (int64_t h = 0; h < p[HEADS]; h++) expect_row(&s.a, n, h, o, lse);
 }
 
+/* Without room for pieces nothing was left in any: the results stay. p as above. (Pieces: attend_simd_test.c.) */
+static void setup_join(kt *t, const int64_t *p) {
+    problem s = make(t, p);
+    kt_out *o = kt_result(t, t->dt, p[ROWS] * p[HEADS] * p[SIZE], 1);
+    s.a.o = o->p;
+    kt_args(t, &s.a, sizeof s.a);
+    if (t->c->bench) return;
+    o->exact = true;
+    o->want = kt_doubles(t, o->n);
+    for (int64_t i = 0; i < o->n; i++) o->want[i] = kt_get(o->p, o->dt, i);
+}
+
 /* ---- gradient ----------------------------------------------------------------------------------------------------
  */
 
@@ -229,6 +241,21 @@ static const kt_case CASES[] = {
     { "attend 150 rows", GAL_K_ATTEND, setup, { 150, 4, 2, 64, 0, 150 }, 0, false },
     { "attend cache, long chunk, documents", GAL_K_ATTEND, setup, { 75, 4, 2, 40, 0, 29, 33, 80 }, KT_WDT, false },
     { "attend rolling cache, long chunks", GAL_K_ATTEND, setup, { 70, 2, 1, 16, 16, 40, 21, 16 }, KT_WDT, false },
+    { "attend cache, eight heads on a key",
+      GAL_K_ATTEND,
+      setup,
+      { 2, 8, 1, 64, 0, 2, 131, 140 },
+      KT_WDT | KT_SCALE,
+      false },
+    { "attend cache, four heads on a key", GAL_K_ATTEND, setup, { 1, 8, 2, 128, 0, 1, 70, 71 }, KT_WDT, false },
+    { "attend cache, a head on a key", GAL_K_ATTEND, setup, { 1, 2, 2, 96, 0, 1, 65, 65 }, KT_WDT, false },
+    { "attend rolling cache, three heads on a key",
+      GAL_K_ATTEND,
+      setup,
+      { 3, 6, 2, 32, 50, 3, 120, 50 },
+      KT_WDT,
+      false },
+    { "attend_join without pieces", GAL_K_ATTEND_JOIN, setup_join, { 2, 4, 2, 16, 0, 1, 37, 64 }, KT_WDT, false },
     { "attend_grad one row", GAL_K_ATTEND_GRAD, setup_grad, { 1, 1, 1, 4, 0, 1 }, KT_ACC, false },
     { "attend_grad 21 rows", GAL_K_ATTEND_GRAD, setup_grad, { 21, 4, 2, 16, 0, 21 }, KT_SCALE | KT_ACC, false },
     { "attend_grad 35 rows", GAL_K_ATTEND_GRAD, setup_grad, { 35, 3, 1, 26, 0, 35 }, KT_ACC, false },

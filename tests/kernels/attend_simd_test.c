@@ -1,6 +1,8 @@
 /* attend_simd_test.c - attention and its gradient of each level against ref: tails, windows, documents, caches.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/rows_support.h"
+#include "support/thin.h"
+#include "tensor/blocks.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -29,6 +31,20 @@ static const shape forward[] = {
     { 7, 1, 1, 33, 3, 7, 1, 2, 3, GAL_F32, 0 },         { 20, 8, 1, 40, 1, 4, 1, 9, 1, GAL_F32, 0 },
 };
 
+/* Caches of all types: few and many queries on a key, groups that tiles do not divide, sizes that vectors do not,
+ * rings, windows, and, from 1024 cached keys on, pieces. */
+static const shape cached[] = {
+    { 1, 8, 1, 64, 0, 1, 1, 200, 201, GAL_F32, 0 },      { 1, 4, 1, 128, 0, 1, 2, 65, 70, GAL_F32, 0 },
+    { 1, 2, 2, 32, 0, 1, 1, 64, 65, GAL_F32, 0 },        { 1, 3, 1, 96, 0, 1, 1, 17, 20, GAL_F32, 0 },
+    { 1, 12, 1, 256, 0, 1, 1, 31, 40, GAL_F32, 0 },      { 3, 10, 2, 64, 0, 3, 1, 100, 110, GAL_F32, 0 },
+    { 5, 8, 4, 160, 40, 5, 1, 90, 40, GAL_F32, 0 },      { 4, 6, 2, 64, 20, 1, 1, 70, 25, GAL_F32, 0 },
+    { 40, 8, 2, 64, 0, 40, 1, 130, 170, GAL_F32, 0 },    { 33, 4, 4, 96, 50, 11, 1, 80, 50, GAL_F32, 0 },
+    { 1, 8, 2, 64, 0, 1, 1, 1023, 1030, GAL_F32, 0 },    { 1, 8, 2, 64, 0, 1, 1, 1024, 1030, GAL_F32, 0 },
+    { 1, 2, 1, 64, 0, 1, 1, 9000, 9001, GAL_F32, 0 },    { 5, 4, 2, 32, 0, 5, 1, 1100, 1200, GAL_F32, 0 },
+    { 3, 4, 1, 64, 1500, 1, 1, 2000, 1500, GAL_F32, 0 }, { 16, 2, 1, 32, 0, 1, 1, 1010, 1060, GAL_F32, 0 },
+    { 9, 40, 1, 32, 0, 9, 1, 1100, 1110, GAL_F32, 0 }, /* more queries than a chunk takes rows of */
+};
+
 static const shape gradient[] = {
     { 1, 1, 1, 8, 0, 1, 1, 0, 0, GAL_F32, 1 },          { 67, 2, 1, 16, 0, 67, 1, 0, 0, GAL_F32, 67 },
     { 192, 2, 2, 48, 0, 96, 2, 0, 0, GAL_F32, 96 },     { 150, 4, 2, 64, 40, 150, 1, 0, 0, GAL_F32, 150 },
@@ -44,6 +60,15 @@ static int64_t cached_of(const shape *s, int64_t row) { return s->cached ? s->ca
 static double score_error(const shape *s, double scale) {
     double size = (double)s->size;
     return (size + 4) * 0x1p-24 * size * s->amplitude * s->amplitude * scale;
+}
+
+/* Whether a document's cached keys are cut. */
+static bool pieces(const shape *s) {
+    for (int64_t n = 0; n < s->n; n += s->document) {
+        int64_t keys = cached_of(s, n);
+        if ((s->window ? GAL_MIN(keys, s->window - 1) : keys) >= 1024) return true;
+    }
+    return false;
 }
 
 static void attend_case(const gal_kernel_table *t, const shape *s, gal_dtype dt) {
@@ -75,6 +100,9 @@ static void attend_case(const gal_kernel_table *t, const shape *s, gal_dtype dt)
         a.ck = rows_random(s->cdt, nc, s->amplitude);
         a.cv = rows_random(s->cdt, nc, 1.0);
     }
+    float *part = s->cached && s->n <= GAL_ATTEND_SPLIT
+                      ? rows_random(GAL_F32, s->n * s->heads * GAL_ATTEND_PIECES * (s->size + 2), 1.0)
+                      : NULL;
     void *want = rows_zeros(dt, nq), *got = rows_random(dt, nq, 1.0);
     void *want_lse = rows_zeros(GAL_F32, s->n * s->heads), *got_lse = rows_zeros(GAL_F32, s->n * s->heads);
     a.o = want;
@@ -82,17 +110,26 @@ static void attend_case(const gal_kernel_table *t, const shape *s, gal_dtype dt)
     rows_run(rows_ref(), GAL_K_ATTEND, &a);
     a.o = got;
     a.lse = got_lse;
+    a.part = part;
     rows_run(t, GAL_K_ATTEND, &a);
+    rows_run(t, GAL_K_ATTEND_JOIN, &a);
     char what[160];
-    (void)snprintf(what, sizeof what, "%s attend dt %d n %lld size %lld window %lld", t->name, (int)dt,
-                   (long long)s->n, (long long)s->size, (long long)s->window);
+    (void)snprintf(what, sizeof what, "%s attend dt %d n %lld size %lld window %lld cache %lld %s", t->name, (int)dt,
+                   (long long)s->n, (long long)s->size, (long long)s->window, (long long)s->cached,
+                   gal_dtype_name(s->cdt));
+    if (part) assert_int_equal(t->k[GAL_K_ATTEND_JOIN].chunks(&a) > 0, pieces(s));
     double keys = (double)(s->n + s->cached + 3 * documents), e = score_error(s, a.scale);
     rows_close(what, got, want, dt, nq, 2 * e + (keys + 8) * 0x1p-24, 2 * rows_eps(dt));
     rows_close(what, got_lse, want_lse, GAL_F32, s->n * s->heads, e + (keys + 8) * 0x1p-24, 0x1p-22);
     a.lse = NULL;
     a.o = rows_zeros(dt, nq);
     rows_run(t, GAL_K_ATTEND, &a);
+    rows_run(t, GAL_K_ATTEND_JOIN, &a);
     rows_close(what, a.o, got, dt, nq, 0, 0);
+    a.part = NULL; /* in one piece */
+    rows_run(t, GAL_K_ATTEND, &a);
+    rows_run(t, GAL_K_ATTEND_JOIN, &a);
+    rows_close(what, a.o, want, dt, nq, 2 * e + (keys + 8) * 0x1p-24, 2 * rows_eps(dt));
     rows_free_all();
 }
 
@@ -106,6 +143,62 @@ static void attend_matches_ref(void **state) {
             attend_case(&t[l], &forward[i], GAL_F32);
             attend_case(&t[l], &forward[i], GAL_BF16);
         }
+    }
+}
+
+static void caches_match_ref(void **state) {
+    (void)state;
+    static const gal_dtype types[] = { GAL_F32, GAL_F16, GAL_BF16, GAL_Q8_0, GAL_Q4_0 };
+    int n;
+    const gal_kernel_table *t = rows_levels(&n);
+    if (n == 0) skip();
+    for (int l = 0; l < n; l++)
+        for (size_t i = 0; i < GAL_LEN(cached) * GAL_LEN(types); i++) {
+            shape s = cached[i / GAL_LEN(types)];
+            if (thin_skip(i, 3)) continue;
+            s.cdt = types[i % GAL_LEN(types)];
+            attend_case(&t[l], &s, i % 3 == 1 ? GAL_BF16 : GAL_F32);
+        }
+}
+
+/* The reference with keys in blocks is the reference with the blocks' numbers. */
+static void blocks_are_numbers(void **state) {
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        const gal_dtype cdt = i ? GAL_Q4_0 : GAL_Q8_0;
+        enum { HEADS = 4, KV = 2, SIZE = 64, SLOTS = 40, COUNT = KV * SLOTS * SIZE };
+        int32_t *start = rows_ints(1), *pos = rows_ints(1), *seq = rows_ints(1);
+        pos[0] = 37;
+        void *ck = rows_random(cdt, COUNT, 2.0), *cv = rows_random(cdt, COUNT, 1.0);
+        float *k = rows_zeros(GAL_F32, COUNT), *v = rows_zeros(GAL_F32, COUNT);
+        gal_block_dequantise(gal_dtype_block(cdt), ck, k, COUNT);
+        gal_block_dequantise(gal_dtype_block(cdt), cv, v, COUNT);
+        gal_k_attend a = { .o = rows_zeros(GAL_F32, HEADS * SIZE),
+                           .q = rows_random(GAL_F32, HEADS * SIZE, 1.0),
+                           .k = rows_random(GAL_F32, KV * SIZE, 1.0),
+                           .v = rows_random(GAL_F32, KV * SIZE, 1.0),
+                           .dt = GAL_F32,
+                           .n = 1,
+                           .heads = HEADS,
+                           .kv_heads = KV,
+                           .size = SIZE,
+                           .scale = 0.125,
+                           .start = start,
+                           .pos = pos,
+                           .seq = seq,
+                           .ck = ck,
+                           .cv = cv,
+                           .cdt = cdt,
+                           .slots = SLOTS };
+        rows_run(rows_ref(), GAL_K_ATTEND, &a);
+        void *got = a.o;
+        a.o = rows_zeros(GAL_F32, HEADS * SIZE);
+        a.ck = k;
+        a.cv = v;
+        a.cdt = GAL_F32;
+        rows_run(rows_ref(), GAL_K_ATTEND, &a);
+        assert_memory_equal(got, a.o, HEADS * SIZE * sizeof(float));
+        rows_free_all();
     }
 }
 
@@ -222,7 +315,8 @@ static void nan_stays_in_sight(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(attend_matches_ref), cmocka_unit_test(gradient_matches_ref),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(attend_matches_ref), cmocka_unit_test(caches_match_ref),
+                                        cmocka_unit_test(blocks_are_numbers), cmocka_unit_test(gradient_matches_ref),
                                         cmocka_unit_test(nan_stays_in_sight) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -213,6 +213,8 @@ static double rounding(gal_dtype dt, double x) {
         return fabs(x) * 0x1p-52;
     case GAL_I32:
     case GAL_BLOCKS:
+    case GAL_Q8_0:
+    case GAL_Q4_0:
     case GAL_DTYPES:
     default:
         return 0;

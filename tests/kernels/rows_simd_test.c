@@ -1,12 +1,14 @@
 /* rows_simd_test.c - kernels over rows and elements of each level against ref: tails, types, magnitudes, special
  * values. SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/rows_support.h"
+#include "tensor/blocks.h"
 
 #include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -81,6 +83,55 @@ static void check_maps(const gal_kernel_table *t, gal_dtype dt, int64_t n, doubl
         gal_k_map c = { .y = rows_zeros(to, n), .a = rows_random(from, n, size), .dt = to, .adt = from, .count = n };
         COMPARE(t, GAL_K_COPY, &c, { &c.y, to, n, 0, 0 });
     }
+}
+
+/* Keys and values become the blocks of gal_block_quantise(), and no other slot is touched. */
+static void check_block_store(const gal_kernel_table *t, gal_dtype dt, gal_dtype cdt) {
+    enum { ROWS = 9, KV = 2, SIZE = 320, SLOTS = 5, COUNT = 2 * KV * SLOTS * SIZE };
+    int32_t *pos = rows_ints(ROWS), *seq = rows_ints(ROWS);
+    for (int64_t j = 0; j < ROWS; j++) {
+        seq[j] = j < 7;
+        pos[j] = (int32_t)(j < 7 ? 4 + j : j);
+    }
+    gal_k_kv_store s = { .ck = rows_random(cdt, COUNT, 1.0),
+                         .cv = rows_random(cdt, COUNT, 1.0),
+                         .cdt = cdt,
+                         .k = rows_random(dt, ROWS * KV * SIZE, 3.0),
+                         .v = rows_random(dt, ROWS * KV * SIZE, 3.0),
+                         .dt = dt,
+                         .pos = pos,
+                         .seq = seq,
+                         .n = ROWS,
+                         .kv_heads = KV,
+                         .size = SIZE,
+                         .slots = SLOTS };
+    const size_t bytes = gal_dtype_span(cdt, COUNT), row = gal_dtype_span(cdt, SIZE);
+    for (int values = 0; values < 2; values++) {
+        char *want = malloc(bytes);
+        assert_non_null(want);
+        memcpy(want, values ? s.cv : s.ck, bytes);
+        for (int64_t n = 0; n < ROWS; n++)
+            for (int64_t g = 0; g < KV; g++) {
+                float x[SIZE];
+                for (int64_t i = 0; i < SIZE; i++)
+                    x[i] = (float)rows_get(values ? s.v : s.k, dt, (n * KV + g) * SIZE + i);
+                gal_block_quantise(gal_dtype_block(cdt), x,
+                                   want + (size_t)((seq[n] * KV + g) * SLOTS + pos[n] % SLOTS) * row, SIZE);
+            }
+        rows_run(t, GAL_K_KV_STORE, &s);
+        assert_memory_equal(values ? s.cv : s.ck, want, bytes);
+        free(want);
+    }
+    rows_free_all();
+}
+
+static void stores_blocks(void **state) {
+    (void)state;
+    int n;
+    const gal_kernel_table *t = rows_levels(&n);
+    for (int l = -1; l < n; l++)
+        for (int i = 0; i < 4; i++)
+            check_block_store(l < 0 ? rows_ref() : &t[l], i % 2 ? GAL_BF16 : GAL_F32, i / 2 ? GAL_Q4_0 : GAL_Q8_0);
 }
 
 static void check_norms(const gal_kernel_table *t, gal_dtype dt, gal_dtype wdt, int64_t d, double size) {
@@ -354,6 +405,7 @@ static void optimiser_matches_ref(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(maps_match_ref), cmocka_unit_test(rows_match_ref),
-                                        cmocka_unit_test(losses_match_ref), cmocka_unit_test(optimiser_matches_ref) };
+                                        cmocka_unit_test(losses_match_ref), cmocka_unit_test(optimiser_matches_ref),
+                                        cmocka_unit_test(stores_blocks) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

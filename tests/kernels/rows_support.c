@@ -1,6 +1,8 @@
 /* rows_support.c - see rows_support.h. SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/rows_support.h"
 
+#include "tensor/blocks.h"
+
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -29,10 +31,20 @@ static double uniform(void) { /* SplitMix64, in [-1, 1) */
     return (double)((z ^ (z >> 31)) >> 11) * 0x1p-52 - 1.0;
 }
 
-void *rows_zeros(gal_dtype dt, int64_t n) { return keep(gal_dtype_bytes(dt) * (size_t)n); }
+void *rows_zeros(gal_dtype dt, int64_t n) { return keep(gal_dtype_span(dt, n)); }
+
+static void random_block(void *p, gal_dtype dt, int64_t i, double amplitude) {
+    float x[32];
+    for (size_t j = 0; j < GAL_LEN(x); j++) x[j] = (float)(amplitude * uniform());
+    gal_block_quantise(gal_dtype_block(dt), x, (char *)p + gal_dtype_span(dt, i), GAL_LEN(x));
+}
 
 void *rows_random(gal_dtype dt, int64_t n, double amplitude) {
     void *p = rows_zeros(dt, n);
+    if (gal_dtype_in_blocks(dt)) {
+        for (int64_t i = 0; i < n; i += 32) random_block(p, dt, i, amplitude);
+        return p;
+    }
     for (int64_t i = 0; i < n; i++) {
         double x = amplitude * uniform();
         gal_convert((char *)p + i * (int64_t)gal_dtype_bytes(dt), dt, &x, GAL_F64, 1);

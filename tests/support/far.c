@@ -170,7 +170,8 @@ static const shape SHAPES[GAL_K_COUNT] = {
     SHAPE(GAL_K_ROPE, 4, P(q), P(k), P(table), P(qscale)),
 #undef ARGS
 #define ARGS gal_k_attend
-    SHAPE(GAL_K_ATTEND, 10, P(o), P(lse), P(q), P(k), P(v), P(start), P(pos), P(seq), P(ck), P(cv)),
+    SHAPE(GAL_K_ATTEND, 11, P(o), P(lse), P(q), P(k), P(v), P(start), P(pos), P(seq), P(ck), P(cv), P(part)),
+    SHAPE(GAL_K_ATTEND_JOIN, 11, P(o), P(lse), P(q), P(k), P(v), P(start), P(pos), P(seq), P(ck), P(cv), P(part)),
 #undef ARGS
 #define ARGS gal_k_attend_grad
     SHAPE(GAL_K_ATTEND_GRAD, 10, P(dq), P(dk), P(dv), P(dout), P(o), P(lse), P(q), P(k), P(v), P(start)),

@@ -1,34 +1,44 @@
 /* attend_body.h - attention of a block of rows, streaming over blocks of keys with a running maximum and sum
  * (arXiv:2205.14135, section 3.1), over the vector of vec_*.h. Included by attend_*.c.
  *
- * A chunk is (rows, key-value head): the query heads of the group share the keys that a block brings in. Within a
- * chunk the order of all sums is fixed by the arguments.
- * Invariant: rows i of a run are (row, head of the group) in that order, so both ends of a row's range of keys grow
- * with i. SPDX-License-Identifier: Apache-2.0 */
+ * A chunk is (rows, key-value head, piece of the cached keys): the query heads of the group share the keys that a
+ * block brings in. Cached keys are cut where there are few rows: so many that threads want more chunks than there are
+ * heads; ATTEND_JOIN adds the pieces up in their order. Within a chunk the order of all sums is fixed by the
+ * arguments. Invariant: rows i of a run are (row, head of the group) in that order, so both ends of a row's range of
+ * keys grow with i. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_ATTEND_BODY_H
 #define GAL_KERNELS_CPU_ATTEND_BODY_H
 
 #include <math.h>
 
-enum { ATTEND_FEW = 8 }; /* queries up to which keys are not transposed */
+#include "kernels/cpu/attend_few_body.h"
+
+enum { PIECE_KEYS = 512 }; /* the shortest piece worth a chunk */
 
 typedef struct attend_run {
     const gal_k_attend *a;
     int64_t r0, rows, group, m, mp; /* rows [r0, r0 + rows), m = rows * group queries, mp padded */
-    int64_t g, ld;                  /* key-value head; padded head size */
-    float *q, *o;                   /* [mp, ld], q scaled */
-    float *s;                       /* [mp, KEY_BLOCK] scores, then probabilities */
-    float *kt, *v;                  /* [size, KEY_BLOCK], [KEY_BLOCK, ld] */
-    float *max, *sum;               /* [mp] */
+    bool few;                       /* queries: attend_few_body.h */
+    few_room room;
+    int64_t g, ld;    /* key-value head; padded head size */
+    float *q, *o;     /* [mp, ld], q scaled */
+    float *s;         /* [mp, KEY_BLOCK] scores, then probabilities */
+    float *kt, *v;    /* [size, KEY_BLOCK], [KEY_BLOCK, ld] */
+    float *max, *sum; /* [mp] */
     int64_t *lo, *hi; /* [rows]: keys of the current block that a row sees, before cutting to the block */
 } attend_run;
 
-/* A block of up to KEY_BLOCK keys and values that lie evenly spaced. */
+/* A block of up to KEY_BLOCK keys and values that lie evenly spaced, stride in numbers. */
 typedef struct attend_keys {
     const void *k, *v;
     gal_dtype dt;
     int64_t stride, n;
 } attend_keys;
+
+/* What one document's cached keys are cut into: `count` pieces of `length` from position `first` on, up to `end`. */
+typedef struct attend_pieces {
+    int64_t first, end, length, count;
+} attend_pieces;
 
 static int64_t attend_rows(const gal_k_attend *a) {
     int64_t r = 128 / (a->heads / a->kv_heads);
@@ -38,18 +48,30 @@ static int64_t attend_rows(const gal_k_attend *a) {
 static bool attend_fits(const gal_k_attend *a) {
     int64_t rows = attend_rows(a), mp = tile_pad(rows * (a->heads / a->kv_heads)), ld = v_pad(a->size);
     int64_t floats = 2 * mp * ld + mp * KEY_BLOCK + a->size * KEY_BLOCK + KEY_BLOCK * ld + 2 * mp + 4 * rows;
-    return v_act(a->dt) && (!a->ck || v_float(a->cdt)) && floats * 4 + 1024 <= GAL_SCRATCH_BYTES;
+    floats += few_room_floats(a->size);
+    bool cache = !a->ck || v_float(a->cdt) || (key_blocks(a->cdt) && a->size % NUMBERS == 0);
+    return v_act(a->dt) && cache && floats * 4 + 1024 <= GAL_SCRATCH_BYTES;
 }
 
-/* Scores of rows [i, i + 4) against the block; all keys in [0, n) are computed up to the last one that row sees. */
-static void attend_scores(attend_run *t, const attend_keys *b, int64_t i, int64_t hi) {
-    float *s = t->s + i * KEY_BLOCK;
-    const float *q = t->q + i * t->ld;
-    if (t->mp <= ATTEND_FEW) {
-        tile_dots(s, q, b->k, b->dt, b->stride, hi, t->a->size);
-    } else {
-        tile_mm(s, KEY_BLOCK, (tile_lhs){ q, t->ld, 1 }, t->kt, KEY_BLOCK, 0, t->a->size, hi, false);
-    }
+/* Of the document that row r belongs to. */
+static attend_pieces attend_cut(const gal_k_attend *a, int64_t r) {
+    if (!a->ck) return (attend_pieces){ .count = 1 };
+    int64_t start = a->start[r], end = a->pos[start], first = a->window > 0 ? GAL_MAX(0, end - a->window + 1) : 0;
+    attend_pieces p = { first, end, GAL_MAX(end - first, 1), 1 };
+    if (!a->part || a->n > GAL_ATTEND_SPLIT || end - first < 2 * PIECE_KEYS) return p;
+    int64_t length = v_ceil_div(v_ceil_div(end - first, GAL_ATTEND_PIECES), KEY_BLOCK) * KEY_BLOCK;
+    p.length = GAL_MAX(length, PIECE_KEYS);
+    p.count = v_ceil_div(end - first, p.length);
+    return p;
+}
+static int64_t attend_most_pieces(const gal_k_attend *a) {
+    int64_t most = 1;
+    for (int64_t r = 0; a->part && a->n <= GAL_ATTEND_SPLIT && r < a->n; r++)
+        most = GAL_MAX(most, attend_cut(a, r).count);
+    return most;
+}
+static float *attend_part(const gal_k_attend *a, int64_t row, int64_t head, int64_t piece) {
+    return a->part + ((row * a->heads + head) * GAL_ATTEND_PIECES + piece) * (a->size + 2);
 }
 
 /* Turns row i's scores in [lo, hi) into exp(score - max), zeros elsewhere in [0, end); scales o and sum to the new
@@ -84,27 +106,53 @@ static void attend_softmax(attend_run *t, int64_t i, int64_t lo, int64_t hi, int
     }
 }
 
+/* The block's keys turned into t->kt; its values, which are in t->v where they need a conversion. */
+static const float *attend_load(attend_run *t, const attend_keys *b) {
+    const int64_t size = t->a->size;
+    if (key_blocks(b->dt)) {
+        const int64_t stride = key_span(b->dt, b->stride);
+        key_unpack(t->v, (few_keys){ b->k, b->dt, stride, b->n, size });
+        tile_transpose(t->kt, t->v, GAL_F32, t->ld, b->n, size);
+        key_unpack(t->v, (few_keys){ b->v, b->dt, stride, b->n, size });
+        return t->v;
+    }
+    tile_transpose(t->kt, b->k, b->dt, b->stride, b->n, size);
+    if (b->dt == GAL_F32 && size == t->ld) return b->v;
+    tile_pack(t->v, b->v, b->dt, b->stride, b->n, size, 1.0F);
+    return t->v;
+}
+
+/* Rows [first, last) see some of the block. */
+static void attend_block_few(attend_run *t, const attend_keys *b, int64_t first, int64_t last) {
+    const int64_t hi = GAL_MIN(t->hi[last - 1], b->n), lo = GAL_MAX(t->lo[first], 0), size = t->a->size;
+    const few_keys k = { b->k, b->dt, key_span(b->dt, b->stride), b->n, size };
+    few_all_scores(t->s, t->q, t->ld, &t->room, &k, hi, t->mp);
+    for (int64_t j = 0; j < t->mp; j++) {
+        int64_t r = GAL_MIN(j / t->group, t->rows - 1);
+        attend_softmax(t, j, GAL_MAX(t->lo[r], 0), GAL_MIN(t->hi[r], b->n), v_pad(hi));
+    }
+    const few_keys v = { b->v, b->dt, k.stride, b->n, size };
+    few_all_values(t->o, t->ld, t->s, &v, &t->room, lo, hi, t->mp);
+}
+
 /* One block of keys: t->lo and t->hi are set. */
 static void attend_block(attend_run *t, const attend_keys *b) {
     int64_t first = 0, last = t->rows;
     while (first < last && t->hi[first] <= 0) first++;
     while (last > first && t->lo[last - 1] >= b->n) last--;
     if (first == last) return;
-    int64_t size = t->a->size;
-    const float *v = t->v;
-    int64_t ldv = t->ld;
-    if (t->mp > ATTEND_FEW) tile_transpose(t->kt, b->k, b->dt, b->stride, b->n, size);
-    if (b->dt == GAL_F32 && size == t->ld) {
-        v = (const float *)b->v;
-        ldv = b->stride;
-    } else {
-        tile_pack(t->v, b->v, b->dt, b->stride, b->n, size, 1.0F);
+    if (t->few) {
+        attend_block_few(t, b, first, last);
+        return;
     }
+    const float *v = attend_load(t, b);
+    int64_t ldv = v == t->v ? t->ld : b->stride;
     for (int64_t i = first * t->group / TILE_ROWS * TILE_ROWS; i < last * t->group; i += TILE_ROWS) {
         int64_t ra = i / t->group, rb = GAL_MIN((i + TILE_ROWS - 1) / t->group, t->rows - 1);
         int64_t hi = GAL_MIN(t->hi[rb], b->n), lo = GAL_MAX(t->lo[ra], 0);
         if (hi <= lo) continue;
-        attend_scores(t, b, i, hi);
+        tile_mm(t->s + i * KEY_BLOCK, KEY_BLOCK, (tile_lhs){ t->q + i * t->ld, t->ld, 1 }, t->kt, KEY_BLOCK, 0,
+                t->a->size, hi, false);
         for (int64_t j = i; j < i + TILE_ROWS; j++) {
             int64_t r = GAL_MIN(j / t->group, rb);
             attend_softmax(t, j, GAL_MAX(t->lo[r], 0), GAL_MIN(t->hi[r], b->n), v_pad(hi));
@@ -114,11 +162,11 @@ static void attend_block(attend_run *t, const attend_keys *b) {
     }
 }
 
-/* Cached keys of the document whose rows the run holds. */
-static void attend_cache(attend_run *t) {
+/* Cached keys in [p, end) of the document whose rows the run holds. */
+static void attend_cache(attend_run *t, int64_t p, int64_t end) {
     const gal_k_attend *a = t->a;
-    int64_t end = a->pos[a->start[t->r0]], w = a->window;
-    int64_t p = w > 0 ? GAL_MAX(0, (int64_t)a->pos[t->r0] - w + 1) : 0;
+    int64_t w = a->window;
+    if (w > 0) p = GAL_MAX(p, (int64_t)a->pos[t->r0] - w + 1);
     int64_t head = ((int64_t)a->seq[t->r0] * a->kv_heads + t->g) * a->slots;
     while (p < end) {
         int64_t slot = p % a->slots, n = GAL_MIN(GAL_MIN(end - p, KEY_BLOCK), a->slots - slot);
@@ -126,8 +174,8 @@ static void attend_cache(attend_run *t) {
             t->lo[r] = w > 0 ? (int64_t)a->pos[t->r0 + r] - w + 1 - p : 0;
             t->hi[r] = n;
         }
-        int64_t at = (head + slot) * a->size;
-        attend_keys b = { v_at(a->ck, a->cdt, at), v_at(a->cv, a->cdt, at), a->cdt, a->size, n };
+        int64_t at = key_span(a->cdt, (head + slot) * a->size);
+        attend_keys b = { (const char *)a->ck + at, (const char *)a->cv + at, a->cdt, a->size, n };
         attend_block(t, &b);
         p += n;
     }
@@ -152,9 +200,35 @@ static void attend_batch(attend_run *t) {
     }
 }
 
-static void attend_run_rows(const gal_k_attend *a, int64_t g, int64_t r0, int64_t rows, float *scratch) {
-    int64_t group = a->heads / a->kv_heads, m = rows * group, mp = tile_pad(m), ld = v_pad(a->size);
-    attend_run t = { .a = a, .r0 = r0, .rows = rows, .group = group, .m = m, .mp = mp, .g = g, .ld = ld };
+/* What the run has of its rows: the result, or its part of it. */
+static void attend_store(const attend_run *t, int64_t piece, bool whole) {
+    const gal_k_attend *a = t->a;
+    for (int64_t i = 0; i < t->m; i++) {
+        int64_t row = t->r0 + i / t->group, head = t->g * t->group + i % t->group, at = row * a->heads + head;
+        if (!whole) {
+            float *part = attend_part(a, row, head, piece);
+            part[0] = t->max[i];
+            part[1] = t->sum[i];
+            memcpy(part + 2, t->o + i * t->ld, (size_t)a->size * sizeof(float));
+            continue;
+        }
+        V inv = v_set1(1.0F / t->sum[i]);
+        for (int64_t d = 0; d < a->size; d += VL) {
+            v_put(a->o, a->dt, at * a->size + d, v_left(a->size, d), v_mul(v_load(t->o + i * t->ld + d), inv));
+        }
+        if (a->lse) ((float *)a->lse)[at] = t->max[i] + logf(t->sum[i]);
+    }
+}
+
+/* Piece `piece` of what rows of one document see; the keys of this batch belong to the last one. */
+static void attend_run_rows(const gal_k_attend *a, int64_t g, int64_t r0, int64_t rows, int64_t piece,
+                            float *scratch) {
+    const attend_pieces cut = attend_cut(a, r0);
+    if (piece >= cut.count) return;
+    const int64_t group = a->heads / a->kv_heads, m = rows * group, ld = v_pad(a->size);
+    const bool few = m <= FEW_MAX && few_takes(a->dt, a->size) && (!a->ck || few_takes(a->cdt, a->size));
+    int64_t mp = few ? few_pad(m) : tile_pad(m);
+    attend_run t = { .a = a, .r0 = r0, .rows = rows, .group = group, .m = m, .mp = mp, .few = few, .g = g, .ld = ld };
     t.q = scratch;
     t.o = t.q + mp * ld;
     t.v = t.o + mp * ld;
@@ -164,6 +238,7 @@ static void attend_run_rows(const gal_k_attend *a, int64_t g, int64_t r0, int64_
     t.hi = t.lo + rows;
     t.max = (float *)(void *)(t.hi + rows);
     t.sum = t.max + mp;
+    if (few) t.room = few_room_at(t.sum + mp, a->size);
     memset(t.q + m * ld, 0, (size_t)((mp - m) * ld) * sizeof(float));
     memset(t.o, 0, (size_t)(mp * ld) * sizeof(float));
     for (int64_t i = 0; i < mp; i++) {
@@ -174,22 +249,16 @@ static void attend_run_rows(const gal_k_attend *a, int64_t g, int64_t r0, int64_
         int64_t at = ((r0 + r) * a->heads + g * group) * a->size;
         tile_pack(t.q + r * group * ld, v_at(a->q, a->dt, at), a->dt, a->size, group, a->size, (float)a->scale);
     }
-    if (a->ck) attend_cache(&t);
-    attend_batch(&t);
-    for (int64_t i = 0; i < m; i++) {
-        int64_t row = (r0 + i / group) * a->heads + g * group + i % group;
-        V inv = v_set1(1.0F / t.sum[i]);
-        for (int64_t d = 0; d < a->size; d += VL) {
-            v_put(a->o, a->dt, row * a->size + d, v_left(a->size, d), v_mul(v_load(t.o + i * ld + d), inv));
-        }
-        if (a->lse) ((float *)a->lse)[row] = t.max[i] + logf(t.sum[i]);
-    }
+    const int64_t from = cut.first + piece * cut.length;
+    if (a->ck) attend_cache(&t, from, GAL_MIN(cut.end, from + cut.length));
+    if (piece == cut.count - 1) attend_batch(&t);
+    attend_store(&t, piece, cut.count == 1);
 }
 
 static int64_t attend_chunks(const void *args) {
     const gal_k_attend *a = args;
     if (!attend_fits(a)) return v_ref_chunks(GAL_K_ATTEND, args);
-    return v_ceil_div(a->n, attend_rows(a)) * a->kv_heads;
+    return v_ceil_div(a->n, attend_rows(a)) * a->kv_heads * attend_most_pieces(a);
 }
 
 static void attend_chunk(const void *args, int64_t chunk, void *scratch) {
@@ -199,15 +268,58 @@ static void attend_chunk(const void *args, int64_t chunk, void *scratch) {
         return;
     }
     /* The last rows have the most keys: they come first, so that no thread begins the longest piece at the end. */
-    int64_t block = attend_rows(a), blocks = v_ceil_div(a->n, block), r0 = (blocks - 1 - chunk / a->kv_heads) * block;
-    int64_t end = GAL_MIN(r0 + block, a->n), g = chunk % a->kv_heads;
+    int64_t block = attend_rows(a), blocks = v_ceil_div(a->n, block), pieces = attend_most_pieces(a);
+    int64_t g = chunk / pieces % a->kv_heads, r0 = (blocks - 1 - chunk / pieces / a->kv_heads) * block;
+    int64_t end = GAL_MIN(r0 + block, a->n);
     while (r0 < end) {
         int64_t r1 = end; /* with a cache, rows of one document at a time: others have other cached keys */
         if (a->ck) {
             for (r1 = r0 + 1; r1 < end && a->start[r1] == a->start[r0];) r1++;
         }
-        attend_run_rows(a, g, r0, r1 - r0, scratch);
+        attend_run_rows(a, g, r0, r1 - r0, chunk % pieces, scratch);
         r0 = r1;
+    }
+}
+
+/* ---- pieces joined -----------------------------------------------------------------------------------------------
+ */
+
+enum { JOIN_HEADS = 64 }; /* of a chunk: one chunk, which wakes nobody, where a few rows are decoded */
+
+static int64_t join_chunks(const void *args) {
+    const gal_k_attend *a = args;
+    return attend_fits(a) && attend_most_pieces(a) > 1 ? v_ceil_div(a->n * a->heads, JOIN_HEADS) : 0;
+}
+
+/* One head of one row: pieces in their order, each under the largest score of all. */
+static void join_head(const gal_k_attend *a, int64_t row, int64_t head, int64_t count) {
+    const float *part = attend_part(a, row, head, 0);
+    const int64_t step = a->size + 2, at = row * a->heads + head;
+    float max = -INFINITY, sum = 0.0F, weight[GAL_ATTEND_PIECES];
+    for (int64_t i = 0; i < count; i++)
+        if (isnan(part[i * step]) || part[i * step] > max) max = part[i * step];
+    for (int64_t i = 0; i < count; i++) { /* a piece of which nothing is seen: exp(-infinity) */
+        weight[i] = part[i * step + 1] > 0.0F || isnan(part[i * step + 1]) ? expf(part[i * step] - max) : 0.0F;
+        sum += weight[i] * part[i * step + 1];
+    }
+    V inv = v_set1(1.0F / sum);
+    for (int64_t d = 0; d < a->size; d += VL) {
+        V x = v_zero();
+        const int64_t m = v_left(a->size, d);
+        for (int64_t i = 0; i < count; i++)
+            x = v_fma(v_set1(weight[i]), v_get(part + i * step + 2, GAL_F32, d, m), x);
+        v_put(a->o, a->dt, at * a->size + d, m, v_mul(x, inv));
+    }
+    if (a->lse) ((float *)a->lse)[at] = max + logf(sum);
+}
+
+static void join_chunk(const void *args, int64_t chunk, void *scratch) {
+    const gal_k_attend *a = args;
+    (void)scratch;
+    int64_t end = GAL_MIN(a->n * a->heads, (chunk + 1) * JOIN_HEADS);
+    for (int64_t i = chunk * JOIN_HEADS; i < end; i++) {
+        const attend_pieces cut = attend_cut(a, i / a->heads);
+        if (cut.count > 1) join_head(a, i / a->heads, i % a->heads, cut.count);
     }
 }
 

@@ -16,5 +16,6 @@
 
 void gal__neon_attend_fill(gal_kernel_table *t) {
     t->k[GAL_K_ATTEND] = (gal_kernel){ attend_chunks, attend_chunk };
+    t->k[GAL_K_ATTEND_JOIN] = (gal_kernel){ join_chunks, join_chunk };
     t->k[GAL_K_ATTEND_GRAD] = (gal_kernel){ grad_chunks, grad_chunk };
 }

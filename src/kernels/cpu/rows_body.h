@@ -4,11 +4,14 @@
 #ifndef GAL_KERNELS_CPU_ROWS_BODY_H
 #define GAL_KERNELS_CPU_ROWS_BODY_H
 
+#include "tensor/blocks.h"
+
 #include <math.h>
 
 enum {
-    ROWS_COLS = 64, /* columns of a chunk, where columns are cut */
-    ROWS_SUM = 64   /* rows that are added up in f32 before they join the total: the error grows with the blocks */
+    STORE_PART = 256, /* numbers that become blocks at a time */
+    ROWS_COLS = 64,   /* columns of a chunk, where columns are cut */
+    ROWS_SUM = 64     /* rows that are added up in f32 before they join the total: the error grows with the blocks */
 };
 
 /* Rows of a chunk: about MAP_ITEMS elements. */
@@ -247,7 +250,22 @@ static void gather_run(const void *args, int64_t chunk, void *scratch) {
     MAP_BY_TYPE(GAL_K_GATHER_ROWS, gather_body);
 }
 
-static bool store_ours(const gal_k_kv_store *a) { return v_act(a->dt) && v_float(a->cdt); }
+static bool store_ours(const gal_k_kv_store *a) {
+    return v_act(a->dt) && (v_float(a->cdt) || gal_dtype_in_blocks(a->cdt));
+}
+/* v_convert(), whose result may lie in blocks. */
+static void store_row(void *y, gal_dtype dt, int64_t to, const void *x, gal_dtype xdt, int64_t from, int64_t n) {
+    if (v_float(dt)) {
+        v_convert(y, dt, to, x, xdt, from, n);
+        return;
+    }
+    float part[STORE_PART];
+    for (int64_t i = 0; i < n; i += STORE_PART) {
+        const int64_t some = GAL_MIN(n - i, (int64_t)STORE_PART);
+        v_convert(part, GAL_F32, 0, x, xdt, from + i, some);
+        gal_block_quantise(gal_dtype_block(dt), part, (char *)y + gal_dtype_span(dt, to + i), some);
+    }
+}
 static int64_t store_chunks(const void *args) {
     const gal_k_kv_store *a = args;
     return store_ours(a) ? rows_pieces(a->n, 2 * a->kv_heads * a->size) : v_ref_chunks(GAL_K_KV_STORE, args);
@@ -265,8 +283,8 @@ static void store_run(const void *args, int64_t chunk, void *scratch) {
         for (int64_t g = 0; g < a->kv_heads; g++) {
             int64_t from = (n * a->kv_heads + g) * a->size;
             int64_t to = ((a->seq[n] * a->kv_heads + g) * a->slots + a->pos[n] % a->slots) * a->size;
-            v_convert(a->ck, a->cdt, to, a->k, a->dt, from, a->size);
-            v_convert(a->cv, a->cdt, to, a->v, a->dt, from, a->size);
+            store_row(a->ck, a->cdt, to, a->k, a->dt, from, a->size);
+            store_row(a->cv, a->cdt, to, a->v, a->dt, from, a->size);
         }
     }
 }

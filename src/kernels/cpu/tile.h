@@ -122,34 +122,4 @@ static inline void tile_transpose(float *out, const void *src, gal_dtype dt, int
     }
 }
 
-/* scores[4][KEY_BLOCK] of four padded query rows against `rows` keys as they lie in memory: for few queries, where
- * transposing the keys would cost more than the products. */
-VINLINE void tile_dots_t(float *scores, const float *q, const void *keys, gal_dtype dt, int64_t stride, int64_t rows,
-                         int64_t size) {
-    int64_t ld = v_pad(size);
-    for (int64_t r = 0; r < rows; r++) {
-        V a = v_zero(), b = a, c = a, d = a;
-        for (int64_t i = 0; i < size; i += VL) {
-            V k = v_get(keys, dt, r * stride + i, v_left(size, i));
-            a = v_fma(v_load(q + i), k, a);
-            b = v_fma(v_load(q + ld + i), k, b);
-            c = v_fma(v_load(q + 2 * ld + i), k, c);
-            d = v_fma(v_load(q + 3 * ld + i), k, d);
-        }
-        float t[4];
-        v_hsum4(t, a, b, c, d);
-        for (int i = 0; i < 4; i++) scores[i * KEY_BLOCK + r] = t[i];
-    }
-}
-static inline void tile_dots(float *scores, const float *q, const void *keys, gal_dtype dt, int64_t stride,
-                             int64_t rows, int64_t size) {
-    if (dt == GAL_F32) {
-        tile_dots_t(scores, q, keys, GAL_F32, stride, rows, size);
-    } else if (dt == GAL_BF16) {
-        tile_dots_t(scores, q, keys, GAL_BF16, stride, rows, size);
-    } else {
-        tile_dots_t(scores, q, keys, GAL_F16, stride, rows, size);
-    }
-}
-
 #endif

@@ -6,6 +6,7 @@
 #define GAL_KERNELS_CPU_VEC_AVX2_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -94,6 +95,16 @@ VINLINE __m128i v_to_bf16(V x) {
 VINLINE V v_f16(__m128i h) { return _mm256_cvtph_ps(h); }
 VINLINE __m128i v_to_f16(V x) { return _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
+/* VL numbers of blocks of integers: int8, and the lower or upper halves of bytes less 8. */
+VINLINE V v_i8(const void *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i_u *)p)));
+}
+VINLINE V v_u4(const void *p, bool upper) {
+    __m256i x = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i_u *)p));
+    x = upper ? _mm256_srli_epi32(x, 4) : _mm256_and_si256(x, _mm256_set1_epi32(15));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(x, _mm256_set1_epi32(8)));
+}
+
 typedef __m128i V16; /* VL numbers of 16 bits */
 VINLINE V16 v_load16(const void *p, int64_t m) {
     if (m >= VL) return _mm_loadu_si128((const __m128i_u *)p);
@@ -109,6 +120,23 @@ VINLINE void v_store16(void *p, V16 x, int64_t m) {
         _mm_storeu_si128((__m128i_u *)(void *)t, x);
         memcpy(p, t, (size_t)m * sizeof t[0]);
     }
+}
+
+/* Bytes for turning: pairs of rows zipped within lanes of 16 bytes, by their lower or upper halves. */
+typedef __m256i Z;
+VINLINE Z z_load(const void *p) { return _mm256_loadu_si256((const __m256i_u *)p); }
+VINLINE Z z_lo8(Z a, Z b) { return _mm256_unpacklo_epi8(a, b); }
+VINLINE Z z_hi8(Z a, Z b) { return _mm256_unpackhi_epi8(a, b); }
+VINLINE Z z_lo16(Z a, Z b) { return _mm256_unpacklo_epi16(a, b); }
+VINLINE Z z_hi16(Z a, Z b) { return _mm256_unpackhi_epi16(a, b); }
+VINLINE Z z_lo32(Z a, Z b) { return _mm256_unpacklo_epi32(a, b); }
+VINLINE Z z_hi32(Z a, Z b) { return _mm256_unpackhi_epi32(a, b); }
+VINLINE Z z_lo64(Z a, Z b) { return _mm256_unpacklo_epi64(a, b); }
+VINLINE Z z_hi64(Z a, Z b) { return _mm256_unpackhi_epi64(a, b); }
+/* Each lane to a place of its own, `step` bytes apart. */
+VINLINE void z_scatter(char *p, int64_t step, Z x) {
+    _mm_storeu_si128((__m128i_u *)(void *)p, _mm256_castsi256_si128(x));
+    _mm_storeu_si128((__m128i_u *)(void *)(p + step), _mm256_extracti128_si256(x, 1));
 }
 
 #include "kernels/cpu/vec_x86.h"

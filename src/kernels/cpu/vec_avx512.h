@@ -4,6 +4,7 @@
 #define GAL_KERNELS_CPU_VEC_AVX512_H
 
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -79,9 +80,40 @@ VINLINE __m256i v_to_bf16(V x) {
 VINLINE V v_f16(__m256i h) { return _mm512_cvtph_ps(h); }
 VINLINE __m256i v_to_f16(V x) { return _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 
+VINLINE V v_i8(const void *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i_u *)p)));
+}
+VINLINE V v_u4(const void *p, bool upper) {
+    __m512i x = _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i_u *)p));
+    x = upper ? _mm512_srli_epi32(x, 4) : _mm512_and_si512(x, _mm512_set1_epi32(15));
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(x, _mm512_set1_epi32(8)));
+}
+
 typedef __m256i V16;
-VINLINE V16 v_load16(const void *p, int64_t m) { return _mm256_maskz_loadu_epi16(v_lanes(m), p); }
+VINLINE V16 v_load16(const void *p, int64_t m) {
+    if (m >= VL) return _mm256_loadu_si256((const __m256i_u *)p); /* what uses it may read the memory itself */
+    return _mm256_maskz_loadu_epi16(v_lanes(m), p);
+}
 VINLINE void v_store16(void *p, V16 x, int64_t m) { _mm256_mask_storeu_epi16(p, v_lanes(m), x); }
+
+/* Bytes for turning: pairs of rows zipped within lanes of 16 bytes, by their lower or upper halves. */
+typedef __m512i Z;
+VINLINE Z z_load(const void *p) { return _mm512_loadu_si512(p); }
+VINLINE Z z_lo8(Z a, Z b) { return _mm512_unpacklo_epi8(a, b); }
+VINLINE Z z_hi8(Z a, Z b) { return _mm512_unpackhi_epi8(a, b); }
+VINLINE Z z_lo16(Z a, Z b) { return _mm512_unpacklo_epi16(a, b); }
+VINLINE Z z_hi16(Z a, Z b) { return _mm512_unpackhi_epi16(a, b); }
+VINLINE Z z_lo32(Z a, Z b) { return _mm512_unpacklo_epi32(a, b); }
+VINLINE Z z_hi32(Z a, Z b) { return _mm512_unpackhi_epi32(a, b); }
+VINLINE Z z_lo64(Z a, Z b) { return _mm512_unpacklo_epi64(a, b); }
+VINLINE Z z_hi64(Z a, Z b) { return _mm512_unpackhi_epi64(a, b); }
+/* Each lane to a place of its own, `step` bytes apart. */
+VINLINE void z_scatter(char *p, int64_t step, Z x) {
+    _mm_storeu_si128((__m128i_u *)(void *)p, _mm512_castsi512_si128(x));
+    _mm_storeu_si128((__m128i_u *)(void *)(p + step), _mm512_extracti32x4_epi32(x, 1));
+    _mm_storeu_si128((__m128i_u *)(void *)(p + 2 * step), _mm512_extracti32x4_epi32(x, 2));
+    _mm_storeu_si128((__m128i_u *)(void *)(p + 3 * step), _mm512_extracti32x4_epi32(x, 3));
+}
 
 #include "kernels/cpu/vec_x86.h"
 

@@ -6,6 +6,7 @@
 #define GAL_KERNELS_CPU_VEC_NEON_H
 
 #include <arm_neon.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -143,6 +144,42 @@ VINLINE void v_store16(void *p, V16 x, int64_t m) {
         vst1q_u16(t, x);
         memcpy(p, t, (size_t)m * sizeof t[0]);
     }
+}
+
+VINLINE V v_of_i16(int16x8_t x) {
+    return (V){ vcvtq_f32_s32(vmovl_s16(vget_low_s16(x))), vcvtq_f32_s32(vmovl_high_s16(x)) };
+}
+VINLINE V v_i8(const void *p) { return v_of_i16(vmovl_s8(vld1_s8(p))); }
+VINLINE V v_u4(const void *p, bool upper) {
+    uint8x8_t x = vld1_u8(p);
+    x = upper ? vshr_n_u8(x, 4) : vand_u8(x, vdup_n_u8(15));
+    return v_of_i16(vmovl_s8(vsub_s8(vreinterpret_s8_u8(x), vdup_n_s8(8))));
+}
+VINLINE V v_f16_all(const void *p) {
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return v_f16(vdupq_n_u16(h));
+}
+VINLINE void v_fetch(const void *p) { __builtin_prefetch(p); }
+
+/* Bytes for turning: pairs of rows zipped, by their lower or upper halves. */
+typedef uint8x16_t Z;
+VINLINE Z z_load(const void *p) { return vld1q_u8(p); }
+VINLINE Z z_lo8(Z a, Z b) { return vzip1q_u8(a, b); }
+VINLINE Z z_hi8(Z a, Z b) { return vzip2q_u8(a, b); }
+#define Z_ZIP(f, bits, a, b)                                                                                         \
+    vreinterpretq_u8_u##bits(f##_u##bits(vreinterpretq_u##bits##_u8(a), vreinterpretq_u##bits##_u8(b)))
+VINLINE Z z_lo16(Z a, Z b) { return Z_ZIP(vzip1q, 16, a, b); }
+VINLINE Z z_hi16(Z a, Z b) { return Z_ZIP(vzip2q, 16, a, b); }
+VINLINE Z z_lo32(Z a, Z b) { return Z_ZIP(vzip1q, 32, a, b); }
+VINLINE Z z_hi32(Z a, Z b) { return Z_ZIP(vzip2q, 32, a, b); }
+VINLINE Z z_lo64(Z a, Z b) { return Z_ZIP(vzip1q, 64, a, b); }
+VINLINE Z z_hi64(Z a, Z b) { return Z_ZIP(vzip2q, 64, a, b); }
+#undef Z_ZIP
+/* Each lane of 16 bytes to a place of its own: there is one. */
+VINLINE void z_scatter(char *p, int64_t step, Z x) {
+    (void)step;
+    vst1q_u8((uint8_t *)p, x);
 }
 
 typedef V V8;

@@ -3,6 +3,15 @@
 #ifndef GAL_KERNELS_CPU_VEC_X86_H
 #define GAL_KERNELS_CPU_VEC_X86_H
 
+/* The f16 at p in all lanes. */
+VINLINE V v_f16_all(const void *p) {
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return v_set1(_cvtsh_ss(h));
+}
+/* A hint, into the second cache: p may lie anywhere. */
+VINLINE void v_fetch(const void *p) { _mm_prefetch((const char *)p, _MM_HINT_T1); }
+
 typedef __m256 V8; /* 8 floats, whatever VL is */
 VINLINE V8 v8_zero(void) { return _mm256_setzero_ps(); }
 VINLINE V8 v8_load(const float *p) { return _mm256_loadu_ps(p); }

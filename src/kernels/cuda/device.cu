@@ -134,6 +134,8 @@ static gal_err dispatch(gal_cuda *c, gal_kernel_id id, const void *args, gal_dia
         return gal__cuda_gemm(c, args, diag);
     case GAL_K_ATTEND:
         return gal__cuda_attend(c, args, diag);
+    case GAL_K_ATTEND_JOIN: /* attend leaves nothing in pieces here */
+        return GAL_OK;
     case GAL_K_ATTEND_GRAD:
         return gal__cuda_attend_grad(c, args, diag);
     case GAL_K_SWIGLU:

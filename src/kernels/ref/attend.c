@@ -66,6 +66,17 @@ static void attend_run(const void *args, int64_t chunk, void *scratch) {
     for (int64_t n = r.from; n < r.to; n++) attend_row(a, n, chunk % a->heads, q, o);
 }
 
+/* Nothing was left in pieces. */
+static int64_t join_chunks(const void *args) {
+    (void)args;
+    return 0;
+}
+static void join_run(const void *args, int64_t chunk, void *scratch) {
+    (void)args;
+    (void)chunk;
+    (void)scratch;
+}
+
 static int64_t attend_grad_chunks(const void *args) {
     const gal_k_attend_grad *a = args;
     return a->n / a->row_len * a->kv_heads;
@@ -140,5 +151,6 @@ static void attend_grad_run(const void *args, int64_t chunk, void *scratch) {
 
 void gal__ref_fill_attend(gal_kernel_table *t) {
     t->k[GAL_K_ATTEND] = (gal_kernel){ attend_chunks, attend_run };
+    t->k[GAL_K_ATTEND_JOIN] = (gal_kernel){ join_chunks, join_run };
     t->k[GAL_K_ATTEND_GRAD] = (gal_kernel){ attend_grad_chunks, attend_grad_run };
 }

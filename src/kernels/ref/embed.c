@@ -76,6 +76,20 @@ static int64_t kv_store_chunks(const void *args) {
     return gal__ref_pieces(((const gal_k_kv_store *)args)->n, GAL_REF_ROWS);
 }
 
+/* copy_row(), whose result may lie in blocks. */
+static void store_row(void *y, gal_dtype dt, int64_t to, const void *x, gal_dtype xdt, int64_t from, int64_t n) {
+    if (!gal_dtype_in_blocks(dt)) {
+        copy_row(y, dt, to, x, xdt, from, n);
+        return;
+    }
+    float part[GAL_REF_PART];
+    for (int64_t i = 0; i < n; i += GAL_REF_PART) {
+        const int64_t some = GAL_MIN(n - i, (int64_t)GAL_REF_PART);
+        gal_convert(part, GAL_F32, (const char *)x + gal_dtype_span(xdt, from + i), xdt, some);
+        gal_block_quantise(gal_dtype_block(dt), part, (char *)y + gal_dtype_span(dt, to + i), some);
+    }
+}
+
 static void kv_store_run(const void *args, int64_t chunk, void *scratch) {
     (void)scratch;
     const gal_k_kv_store *s = args;
@@ -86,8 +100,8 @@ static void kv_store_run(const void *args, int64_t chunk, void *scratch) {
         for (int64_t g = 0; g < s->kv_heads; g++) {
             int64_t from = (n * s->kv_heads + g) * s->size;
             int64_t to = ((s->seq[n] * s->kv_heads + g) * s->slots + s->pos[n] % s->slots) * s->size;
-            copy_row(s->ck, s->cdt, to, s->k, s->dt, from, s->size);
-            copy_row(s->cv, s->cdt, to, s->v, s->dt, from, s->size);
+            store_row(s->ck, s->cdt, to, s->k, s->dt, from, s->size);
+            store_row(s->cv, s->cdt, to, s->v, s->dt, from, s->size);
         }
     }
 }

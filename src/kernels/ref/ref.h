@@ -36,6 +36,8 @@ static inline double gal__ref_get(const void *p, gal_dtype dt, int64_t i) {
         return (double)gal_f16_to_f32(((const uint16_t *)p)[i]);
     case GAL_F64:
         return ((const double *)p)[i];
+    case GAL_Q8_0:
+    case GAL_Q4_0: /* only in rows (row.c) */
     case GAL_I32:
     case GAL_BLOCKS:
     case GAL_DTYPES:
@@ -61,6 +63,8 @@ static inline void gal__ref_put(void *p, gal_dtype dt, int64_t i, double x) {
         return;
     case GAL_I32:
     case GAL_BLOCKS:
+    case GAL_Q8_0:
+    case GAL_Q4_0:
     case GAL_DTYPES:
     default:
         GAL_ASSERT(dt < GAL_I32);
@@ -77,7 +81,8 @@ void gal__ref_store(void *p, gal_dtype dt, int64_t at, const double *x, int64_t 
 void gal__ref_store_or_add(void *p, gal_dtype dt, int64_t at, double *x, int64_t n, bool accumulate);
 /* Each x rounded to dt. */
 void gal__ref_round(double *x, gal_dtype dt, int64_t n);
-/* sum_i a[i] p[at + i], in order; y[i] += a p[at + i]. */
+/* sum_i a[i] p[at + i], in order; y[i] += a p[at + i]. p may lie in blocks (gal_dtype_in_blocks), at beginning one.
+ */
 double gal__ref_dot(const double *a, const void *p, gal_dtype dt, int64_t at, int64_t n);
 void gal__ref_axpy(double *y, double a, const void *p, gal_dtype dt, int64_t at, int64_t n);
 

@@ -1,10 +1,16 @@
 /* row.c - rows of any float format to doubles and back: the choice of format is made once a row, not once a number.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/ref/ref.h"
+#include "tensor/blocks.h"
+
+enum { BLOCK = 32 }; /* numbers in one, of all types that lie in blocks */
 
 /* Element `at` of an array; never written through. */
-static const void *at_of(const void *p, gal_dtype dt, int64_t at) {
-    return (const char *)p + at * (int64_t)gal_dtype_bytes(dt);
+static const void *at_of(const void *p, gal_dtype dt, int64_t at) { return (const char *)p + gal_dtype_span(dt, at); }
+
+/* Numbers [i, i + BLOCK) of a row in blocks. */
+static void block_of(float out[BLOCK], const void *row, gal_dtype dt, int64_t i) {
+    gal_block_dequantise(gal_dtype_block(dt), at_of(row, dt, i), out, BLOCK);
 }
 
 void gal__ref_load(double *out, const void *p, gal_dtype dt, int64_t at, int64_t n) {
@@ -52,6 +58,12 @@ double gal__ref_dot(const double *a, const void *p, gal_dtype dt, int64_t at, in
         for (int64_t i = 0; i < n; i++) sum += a[i] * (double)((const float *)row)[i];
     } else if (dt == GAL_BF16) {
         for (int64_t i = 0; i < n; i++) sum += a[i] * (double)gal_bf16_to_f32(((const uint16_t *)row)[i]);
+    } else if (gal_dtype_in_blocks(dt)) {
+        float x[BLOCK];
+        for (int64_t i = 0; i < n; i++) {
+            if (i % BLOCK == 0) block_of(x, row, dt, i);
+            sum += a[i] * (double)x[i % BLOCK];
+        }
     } else {
         for (int64_t i = 0; i < n; i++) sum += a[i] * gal__ref_get(row, dt, i);
     }
@@ -64,6 +76,12 @@ void gal__ref_axpy(double *y, double a, const void *p, gal_dtype dt, int64_t at,
         for (int64_t i = 0; i < n; i++) y[i] += a * (double)((const float *)row)[i];
     } else if (dt == GAL_BF16) {
         for (int64_t i = 0; i < n; i++) y[i] += a * (double)gal_bf16_to_f32(((const uint16_t *)row)[i]);
+    } else if (gal_dtype_in_blocks(dt)) {
+        float x[BLOCK];
+        for (int64_t i = 0; i < n; i++) {
+            if (i % BLOCK == 0) block_of(x, row, dt, i);
+            y[i] += a * (double)x[i % BLOCK];
+        }
     } else {
         for (int64_t i = 0; i < n; i++) y[i] += a * gal__ref_get(row, dt, i);
     }
