@@ -233,6 +233,9 @@ def page(o, reports):
         f"{span(reports, 'bf16_flops', 1e-9)} (bf16) and {span(reports, 'int8_ops', 1e-9)} (int8) Gop/s.",
         "",
     ]
+    busy = [name for name, r in reports if r["machine"]["unsteady"] > 0.25]
+    if busy:
+        lines += [f"The machine did other things too while these were measured: {', '.join(busy)}.", ""]
     lines += [f"- {e['name']}: {e['about']}" for e in first["engines"]]
     ratios = "".join(f"; ratio to {p}" for p in peers)
     lines += ["", f"Tokens a second, medians of up to {o.repeats} turns (part of the machine's limit{ratios}; above 1 "

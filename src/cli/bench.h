@@ -101,8 +101,8 @@ typedef struct gal_bench_report {
     gal_bench_run run[GAL_BENCH_CELLS][GAL_BENCH_ENGINES];
     const char *level;
     double best[GAL_PEAK_COUNT]; /* of the machine; 0: not measured */
-    gal_machine_figure figure[GAL_PEAK_COUNT];
-    bool stopped; /* before all cells were done */
+    double unsteady;             /* how far its own figures lay apart in this run, as a part of the least */
+    bool stopped;                /* before all cells were done */
     int repeats;
 } gal_bench_report;
 

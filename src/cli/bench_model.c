@@ -161,22 +161,27 @@ static gal_err measure_cell(gal_bench_report *r, size_t i, double limit_s) {
     return err;
 }
 
-/* The larger of the medians so far: what else the machine did meanwhile made it slower, never faster. */
+static bool on_cpu(const gal_cli *cli) { return !cli->device.device || strcmp(cli->device.device, "cpu") == 0; }
+
+/* Keeps the larger of the medians: what else the machine did meanwhile made it slower, never faster. */
+static void take_figure(gal_bench_report *r, const gal_machine_figure *f) {
+    double *best = &r->best[f->id], high = GAL_MAX(*best, f->best),
+           low = *best > 0 ? GAL_MIN(*best, f->median) : f->median;
+    if (low > 0) r->unsteady = GAL_MAX(r->unsteady, high / low - 1.0);
+    *best = GAL_MAX(*best, f->median);
+}
+
 static gal_err measure_peaks(gal_bench_report *r) {
     gal_machine_figure f[GAL_MACHINE_ROOM];
     gal_dev *dev = NULL;
     gal_cli *cli = r->job->cli;
     size_t n = 0;
-    if (cli->device.device && strcmp(cli->device.device, "cpu") != 0) return GAL_OK; /* a GPU's limits are others */
+    if (!on_cpu(cli)) return GAL_OK; /* a GPU's limits are others */
     gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
     if (!err)
         err = gal_machine_measure(f, &n, &dev->table, r->job->threads, GAL_MIN(r->repeats, GAL_MACHINE_REPEATS),
                                   false, &cli->diag);
-    for (size_t i = 0; i < n; i++)
-        if (f[i].median > r->best[f[i].id]) {
-            r->best[f[i].id] = f[i].median;
-            r->figure[f[i].id] = f[i];
-        }
+    for (size_t i = 0; i < n; i++) take_figure(r, &f[i]);
     gal_dev_close(dev);
     return err;
 }
@@ -226,12 +231,15 @@ static gal_err check(gal_cli *cli, const gal_bench_model *m) {
     return GAL_OK;
 }
 
-/* The level and how many threads; the threads themselves end again, for what begins in a new process. */
+/* The level and how many threads; the threads themselves end again, for what begins in a new process. A GPU is not
+ * opened here: a forked process could not use it any more. */
 static gal_err ask_device(gal_cli *cli, char level[80], int *threads) {
     gal_dev *dev = NULL;
-    gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
+    gal_device_options o = cli->device;
+    o.device = NULL;
+    gal_err err = gal_dev_open(&dev, &o, &cli->diag);
     if (err) return err;
-    (void)snprintf(level, 80, "%s", dev->name);
+    (void)snprintf(level, 80, "%s", on_cpu(cli) ? dev->name : cli->device.device);
     *threads = gal_pool_threads(dev->pool);
     gal_dev_close(dev);
     return GAL_OK;

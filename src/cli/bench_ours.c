@@ -96,6 +96,7 @@ static gal_err memory(const gal_bench_job *job, const gal_lm_options *lo, const 
 static _Noreturn void be_new(const gal_bench_job *job, const gal_bench_cell *c, int out) {
     said s = { 0 };
     gal_lm_options lo = *job->lo;
+    gal_child_follow();
     lo.progress = NULL;
     lo.context = c->kind == GAL_BENCH_MEMORY ? c->n : lo.context;
     s.err = c->kind == GAL_BENCH_MEMORY ? memory(job, &lo, c, &s.value, &s.diag) : start(job, &lo, &s.value, &s.diag);

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ANSWER_BYTES = 1 << 20, WAIT_MS = 100, WORDS = 48, OURS = 16, WARM_ROWS = 128 };
+enum { ANSWER_BYTES = 1 << 20, WAIT_MS = 100, WORDS = 48, OURS = 16, WARM_ROWS = 128, GONE_TRIES = 10 };
 
 /* ---- what both do -------------------------------------------------------------------------------------------------
  */
@@ -26,9 +26,10 @@ static const char *last_words(gal_buf *errors) {
 }
 
 static gal_err gone(const char *name, gal_child *c, gal_buf *errors, gal_diag *diag) {
-    while (gal_child_read(c, &(gal_buf){ 0 }, errors, 0)) {
-        if (c->err < 0) break;
-    }
+    gal_buf rest = { 0 };
+    for (int i = 0; i < GONE_TRIES && c->err >= 0 && gal_child_read(c, &rest, errors, WAIT_MS); i++)
+        gal_buf_clear(&rest);
+    gal_buf_free(&rest);
     gal_child_end(c);
     const char *said = last_words(errors), *colon = said[0] ? ": " : "";
     if (WIFSIGNALED(c->status))

@@ -6,7 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-enum { WIDE = 336 }; /* any double in %.3f */
+#define UNSTEADY 0.25 /* more than that is said */
+enum { WIDE = 336 };  /* any double in %.3f */
 
 typedef struct summary {
     double median, low, high; /* in the unit that is shown: tokens a second, seconds, bytes */
@@ -108,6 +109,9 @@ void gal_bench_print(const gal_bench_report *r) {
                r->best[GAL_PEAK_I8] * 1e-9);
     putchar('\n');
     for (size_t e = 1; e < r->n_engines; e++) printf("against  %s: %s\n", r->engine[e]->name, r->engine[e]->about);
+    if (r->unsteady > UNSTEADY)
+        printf("unsteady the machine's own figures lie up to %.0f %% apart: it did other things too\n",
+               100.0 * r->unsteady);
     if (r->stopped) puts("partial  interrupted: of what was measured so far");
     printf("\n%-24s %10s %8s %9s", "tokens/s", "galerne", "spread", "of limit");
     for (size_t e = 1; e < r->n_engines; e++) printf(" %14.14s %7s", r->engine[e]->name, "ratio");
@@ -134,7 +138,7 @@ static void json_machine(gal_buf *b, const gal_bench_report *r) {
         else
             gal_buf_printf(b, ", \"%s\": null", names[t]);
     }
-    gal_buf_puts(b, "}");
+    gal_buf_printf(b, ", \"unsteady\": %.3g}", r->unsteady);
 }
 
 static void json_run(gal_buf *b, const gal_bench_cell *c, const gal_bench_run *run, const summary *ours,

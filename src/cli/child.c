@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,8 +34,15 @@ static bool find_program(char *path, size_t room, const char *program) {
     return false;
 }
 
+void gal_child_follow(void) {
+#ifdef __linux__
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a program that it then becomes keeps this */
+#endif
+}
+
 /* The child's side: it does not come back. */
 static _Noreturn void become(const char *path, const char *const *argv, int in, int out, int err) {
+    gal_child_follow();
     (void)setpgid(0, 0);
     (void)signal(SIGPIPE, SIG_DFL);
     (void)signal(SIGINT, SIG_DFL);

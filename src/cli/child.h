@@ -19,6 +19,8 @@ typedef struct gal_child {
 
 /* argv ends with NULL; argv[0] is a path, or a name in PATH. GAL_EFAIL with the reason, which begins with argv[0]. */
 gal_err gal_child_start(gal_child *c, const char *const *argv, bool own_errors, gal_diag *diag);
+/* From a process that was forked: it ends when the one that it came from does, however that ends. */
+void gal_child_follow(void);
 void gal_child_close(int *fd); /* leaves -1 */
 bool gal_child_ended(gal_child *c);
 /* What it said last of its standard error is kept up to a few KiB. One look at its pipes, waiting at most wait_ms:
