@@ -22,7 +22,7 @@ static double shown(const gal_bench_cell *c, double value) {
 
 static bool summarise(const gal_bench_cell *c, const gal_bench_run *run, summary *s) {
     double x[GAL_BENCH_REPEATS];
-    if (!run->turns) return false;
+    if (run->turns <= 0) return false;
     for (int i = 0; i < run->turns; i++) {
         const double v = shown(c, run->value[i]);
         int at = i;

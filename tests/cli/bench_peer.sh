@@ -9,7 +9,9 @@ run=
 trap '[ -z "$run" ] || kill -9 $run 2>/dev/null || true; rm -rf "$dir"' EXIT
 cd "$dir"
 
-FAKE_BAD=hang "$GALERNE" bench "$model" --threads 2 --prefill 8 --vs llama.cpp --python "$peers/python" >out 2>err &
+# What was measured by then is told, and that it is a part.
+FAKE_BAD=hang "$GALERNE" bench "$model" --threads 2 --start --prefill 8 --vs llama.cpp --python "$peers/python" \
+    --json >out 2>err &
 run=$!
 for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     [ -s hanging ] || sleep 0.5
@@ -19,8 +21,9 @@ kill -INT $run
 code=0
 wait $run || code=$?
 run=
-[ $code = 130 ] || { echo "code $code, expected 130"; cat err; exit 1; }
-[ ! -s out ] && [ ! -s err ] || { echo "expected no words:"; cat out err; exit 1; }
+[ $code = 130 ] && [ ! -s err ] || { echo "code $code, expected 130 and no words"; cat err; exit 1; }
+grep -q '"partial": true, .*"cells": \[{"what": "start", .*{"what": "memory", [^{]*{[^{]*{[^{]*$' out ||
+    { echo "expected start and memory"; cat out; exit 1; }
 ! kill -0 "$(cat hanging)" 2>/dev/null || { echo "the peer is still there"; exit 1; }
 
 command -v python3 >/dev/null || { echo "skipped: the text for a Python, for there is no python3"; exit 77; }
@@ -42,6 +45,8 @@ bench --prefill 20,100 --decode 0,30,10 --batch 4,2 --start >out
 cat out
 grep -q '^against  llama.cpp: llama-cpp-python 0.0.2, no CPU$' out
 [ "$(grep -c ' [0-9.]* *[0-9.]*$' out)" = 9 ] || { echo "expected 9 rows with a ratio"; exit 1; }
+bench --prefill 20 --decode 3 --start --json >out
+python3 -c 'import json, sys; r = json.load(sys.stdin); assert len(r["cells"]) == 4 and len(r["engines"]) == 2, r' <out
 rate() { # ARGUMENTS: tokens a second of the peer in the only cell
     bench "$@" --json | sed 's/.*"results": \[{[^}]*}, {"median": \([0-9]*\).*/\1/'
 }
