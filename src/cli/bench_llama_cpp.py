@@ -5,15 +5,15 @@ galerne holds this text and starts `python3 -c TEXT`. One JSON object a line on 
 for each; the first line comes unasked: {"version": ..., "system": ...}, or {"missing": WHY} and the end.
 
   {"do": "open", "model": PATH, "vocab": V, "threads": T, "chunk": 512, "longest": N, "flash": "best"|"on"|"off"}
-  {"do": "prepare", "kind": "prefill"|"decode", "n": N, "depth": D, "batch": B}      not counted -> {"flash": true}
+  {"do": "prepare", "kind": "prefill"|"decode", "n": N, "depth": D, "batch": B}      not counted -> {"flash": true, ...}
   {"do": "measure", ...the same}                                                     -> {"value": SECONDS}
   {"do": "start", "n": 16}             opens the model, too, up to the first token   -> {"value": SECONDS}
   {"do": "memory", "n": 4096}          with a context of so many                     -> {"value": BYTES}
 
 What an engine is given to be at its best: as many threads for prompts as for single tokens, prompts in pieces of 512
 rows, logits of the last token of a prompt alone, a cache in f16, weights repacked as the library likes, flash
-attention on or off by what is faster here ("best": tried before a cell, at a depth of at most 2048). Each sequence of
-a batch has a cache of its own. Times are those of the library's calls: batches are made before.
+attention on or off by what is faster here ("best": tried before a cell, at a depth of at most 2048), and so for a
+batch whether its sequences share one cache. Times are those of the library's calls: batches are made before.
 """
 import ctypes
 import json
@@ -72,12 +72,14 @@ class Batch:
 
 
 class Context:
-    def __init__(self, flash, sequences, longest):
+    def __init__(self, flash, sequences, longest, shared=False):
         p = L.llama_context_default_params()
         p.n_ctx = (longest + 255) // 256 * 256 * sequences
         p.n_batch = p.n_ubatch = how["chunk"]
         p.n_seq_max = sequences
         p.n_threads = p.n_threads_batch = how["threads"]
+        if hasattr(p, "kv_unified"):
+            p.kv_unified = shared
         if hasattr(p, "flash_attn_type"):
             p.flash_attn_type = 1 if flash else 0
         else:
@@ -146,8 +148,8 @@ class Context:
 
 how = {}  # of "open"
 opened = []  # the model
-contexts = {}  # by flash; of one number of sequences at a time
-chosen = {}  # flash by cell
+contexts = {}  # by setting: (flash attention, sequences share a cache); of one number of sequences at a time
+chosen = {}  # setting by cell
 
 
 def model():
@@ -161,40 +163,45 @@ def model():
     return opened[0]
 
 
-def context(flash, r):
+def context(setting, r):
     if contexts and next(iter(contexts.values())).sequences != r["batch"]:
         for c in contexts.values():
             c.free()
         contexts.clear()
-    if flash not in contexts:
-        contexts[flash] = Context(flash, r["batch"], how["longest"] if r["batch"] == 1 else r["n"])
-    return contexts[flash]
+    if setting not in contexts:
+        longest = how["longest"] if r["batch"] == 1 else r["n"]
+        contexts[setting] = Context(setting[0], r["batch"], longest, setting[1])
+    return contexts[setting]
 
 
-def trial(flash, r):
+def trial(setting, r):
     """Seconds of a small part of a cell: the best of a few."""
-    c = context(flash, r)
+    c = context(setting, r)
     small = dict(r, n=min(r["n"], 512 if r["kind"] == "prefill" else 16), depth=min(r["depth"], 2048))
     c.measure(dict(small, n=min(small["n"], 32 if r["kind"] == "prefill" else 2)))
     return min(c.measure(small) for _ in range(1 if small["n"] > 128 else 2))
 
 
+def key(r):
+    return r["kind"], min(r["n"], 512), min(r["depth"], 2048), r["batch"]
+
+
 def prepare(r):
-    key = (r["kind"], min(r["n"], 512), min(r["depth"], 2048), r["batch"])
-    if how["flash"] != "best":
-        chosen[key] = how["flash"] == "on"
-        trial(chosen[key], r)
-    elif key not in chosen:
-        chosen[key] = trial(True, r) <= trial(False, r)
-    c = context(chosen[key], r)
+    k = key(r)
+    if k not in chosen:
+        settings = [(flash, shared) for flash in (True, False) for shared in (False, True)
+                    if how["flash"] in ("best", "on" if flash else "off") and (r["batch"] > 1 or not shared)]
+        chosen[k] = min(settings, key=lambda setting: trial(setting, r))
+    c = context(chosen[k], r)
     if r["kind"] == "decode":
         c.decode(r["depth"], min(r["n"], 2))
-    return {"flash": chosen[key]}
+    else:
+        c.measure(dict(r, n=min(r["n"], 32)))
+    return {"flash": chosen[k][0], "shared": chosen[k][1]}
 
 
 def measure(r):
-    key = (r["kind"], min(r["n"], 512), min(r["depth"], 2048), r["batch"])
-    c = context(chosen[key], r)
+    c = context(chosen[key(r)], r)
     if r["kind"] == "decode":
         c.go_to(r["depth"])
     return {"value": c.measure(r)}

@@ -203,7 +203,9 @@ static bool apart(const gal_bench_cell *c) { return c->kind == GAL_BENCH_START |
 
 static gal_err prepare(gal_bench_engine *e, const gal_bench_cell *c, bool *can, gal_diag *diag) {
     ours *o = (ours *)e;
+    double first;
     *can = true;
+    if (c->kind == GAL_BENCH_START) return in_new_process(o->job, c, &first, diag); /* the file is in memory then */
     if (apart(c)) return GAL_OK;
     gal_err err = o->lm ? GAL_OK : open_model(o, diag);
     const int64_t context = c->batch == 1 ? o->job->longest : c->n;

@@ -153,17 +153,6 @@ static void request(llama *p, const char *what, const gal_bench_cell *c) {
 
 static bool apart(const gal_bench_cell *c) { return c->kind == GAL_BENCH_START || c->kind == GAL_BENCH_MEMORY; }
 
-static gal_err llama_prepare(gal_bench_engine *e, const gal_bench_cell *c, bool *can, gal_diag *diag) {
-    llama *p = (llama *)e;
-    gal__value *v;
-    *can = true;
-    if (apart(c)) return GAL_OK;
-    gal_err err = p->opened ? GAL_OK : open_in(p, &p->child, diag);
-    p->opened = true;
-    request(p, "prepare", c);
-    return err ? err : ask(p, &p->child, &v, diag);
-}
-
 static gal_err llama_measure(gal_bench_engine *e, const gal_bench_cell *c, double *value, gal_diag *diag) {
     llama *p = (llama *)e;
     gal_child fresh = GAL_CHILD_NONE, *who = apart(c) ? &fresh : &p->child;
@@ -180,6 +169,19 @@ static gal_err llama_measure(gal_bench_engine *e, const gal_bench_cell *c, doubl
         err = gal_fail(diag, GAL_EFAIL, "%s: expected a value as its answer", p->base.name);
     gal_child_end(&fresh);
     return err;
+}
+
+static gal_err llama_prepare(gal_bench_engine *e, const gal_bench_cell *c, bool *can, gal_diag *diag) {
+    llama *p = (llama *)e;
+    gal__value *v;
+    double first;
+    *can = true;
+    if (c->kind == GAL_BENCH_START) return llama_measure(e, c, &first, diag);
+    if (apart(c)) return GAL_OK;
+    gal_err err = p->opened ? GAL_OK : open_in(p, &p->child, diag);
+    p->opened = true;
+    request(p, "prepare", c);
+    return err ? err : ask(p, &p->child, &v, diag);
 }
 
 static void llama_free(gal_bench_engine *e) {

@@ -11,6 +11,7 @@ llama_log_callback = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctype
 class Params:
     n_ctx = n_batch = n_ubatch = n_seq_max = n_threads = n_threads_batch = n_gpu_layers = 99
     flash_attn_type = -1
+    kv_unified = None
 
 
 class _Batch:
@@ -23,6 +24,7 @@ class _Batch:
 class _Context:
     def __init__(self, p):
         assert p.n_ctx % (256 * p.n_seq_max) == 0 and p.n_threads == p.n_threads_batch == 2
+        assert p.kv_unified in ((True, False) if p.n_seq_max > 1 else (False,))
         assert p.n_batch == p.n_ubatch == 512 and p.flash_attn_type in (0, 1)
         self.p = p
         self.room = p.n_ctx // p.n_seq_max
