@@ -1,74 +1,35 @@
-/* cgroup.c - reads /proc/meminfo, the processor mask and the limits of cgroups, versions 1 and 2.
+/* cgroup.c - reads /proc/meminfo and the limits of cgroups, versions 1 and 2.
  * Refuses to guess: a file that is absent or odd means "no limit". Allocates nothing, so that it can be asked
  * when memory is short. SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE /* sched_getaffinity: POSIX has no call for the processors of this process */
 #include "base/cgroup.h"
 
-#include "base/err.h"
-#include "base/fault.h"
+#include "base/sysfile.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { TEXT = 8192 };
-
-/* The beginning of a small file as a string; false if it cannot be read. */
-static bool read_text(char text[TEXT], const char *path) {
-    int fd = gal_fault(GAL_FAULT_HINT) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return false;
-    size_t len = 0;
-    while (len < TEXT - 1) {
-        size_t room = TEXT - 1 - len;
-        ssize_t n = gal_fault_move(GAL_FAULT_HINT, &room) ? -1 : read(fd, text + len, room);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) break;
-        len += (size_t)n;
-    }
-    text[len] = 0;
-    (void)close(fd);
-    return len > 0;
+/* A whole file that is one number. */
+static uint64_t number_in(const char *root, const char *dir, const char *name, uint64_t fallback) {
+    char text[GAL__SYS_TEXT];
+    return gal__sys_text(text, root, "%s/%s", dir, name) ? gal__sys_number(text, fallback) : fallback;
 }
 
-/* The number after `key` at the start of a line; fallback if there is none. */
-static uint64_t number_after(const char *text, const char *key, uint64_t fallback) {
-    size_t k = strlen(key);
-    for (const char *line = text; line; line = strchr(line, '\n')) {
-        if (*line == '\n') line++;
-        if (strncmp(line, key, k) != 0) continue;
-        const char *s = line + k + strspn(line + k, " \t:");
-        if (*s < '0' || *s > '9') return fallback;
-        return strtoull(s, NULL, 10);
-    }
-    return fallback;
-}
-
-/* A whole file that is one number ("max" and the like: fallback). */
-static uint64_t number_in(const char *dir, const char *name, uint64_t fallback) {
-    char path[PATH_MAX], text[TEXT];
-    int n = snprintf(path, sizeof path, "%s/%s", dir, name);
-    if (n < 0 || n >= (int)sizeof path || !read_text(text, path)) return fallback;
-    return text[0] >= '0' && text[0] <= '9' ? strtoull(text, NULL, 10) : fallback;
-}
-
-/* Calls see(dir, version, user) for this process's group of a controller and for every group above it. Inside a
+/* Calls see(root, dir, version, user) for this process's group of a controller and for every group above it. Inside a
  * container the path of /proc/self/cgroup may name a folder of the host that is not visible; the root of the mount
  * is then the container's own group, and it is always visited last. */
-typedef void (*see_fn)(const char *dir, int version, void *user);
+typedef void (*see_fn)(const char *root, const char *dir, int version, void *user);
 
-static void visit_up(const char *mount, const char *group, int version, see_fn see, void *user) {
+static void visit_up(const char *root, const char *mount, const char *group, int version, see_fn see, void *user) {
     char path[PATH_MAX];
     int n = snprintf(path, sizeof path, "%s%s", mount, group);
     if (n < 0 || n >= (int)sizeof path) return;
     size_t len = (size_t)n, base = strlen(mount);
     for (;;) {
         while (len > base && path[len - 1] == '/') path[--len] = 0;
-        see(path, version, user);
+        see(root, path, version, user);
         if (len <= base) return;
         while (len > base && path[len - 1] != '/') path[--len] = 0;
     }
@@ -85,9 +46,9 @@ static bool has_word(const char *list, const char *end, const char *word) {
     return false;
 }
 
-static void visit_groups(const char *controller, see_fn see, void *user) {
-    char text[TEXT], mount[64];
-    if (!read_text(text, "/proc/self/cgroup")) return;
+static void visit_groups(const char *root, const char *controller, see_fn see, void *user) {
+    char text[GAL__SYS_TEXT], mount[64];
+    if (!gal__sys_text(text, root, "proc/self/cgroup")) return;
     char *next = NULL;
     for (char *line = text; line && *line; line = next) {
         next = strchr(line, '\n');
@@ -96,29 +57,28 @@ static void visit_groups(const char *controller, see_fn see, void *user) {
         char *group = list ? strchr(list + 1, ':') : NULL;
         if (!group) continue;
         if (group == list + 1) {
-            visit_up("/sys/fs/cgroup", group + 1, 2, see, user);
+            visit_up(root, "sys/fs/cgroup", group + 1, 2, see, user);
         } else if (has_word(list + 1, group, controller)) {
-            (void)snprintf(mount, sizeof mount, "/sys/fs/cgroup/%s", controller);
-            visit_up(mount, group + 1, 1, see, user);
+            (void)snprintf(mount, sizeof mount, "sys/fs/cgroup/%s", controller);
+            visit_up(root, mount, group + 1, 1, see, user);
         }
     }
 }
 
-static void see_memory(const char *dir, int version, void *user) {
+static void see_memory(const char *root, const char *dir, int version, void *user) {
     static const struct {
         const char *limit, *usage, *inactive, *active;
     } NAME[2] = { { "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file", "total_active_file" },
                   { "memory.max", "memory.current", "inactive_file", "active_file" } };
     const char *limit_name = NAME[version - 1].limit;
-    uint64_t limit = number_in(dir, limit_name, UINT64_MAX);
-    uint64_t usage = number_in(dir, NAME[version - 1].usage, UINT64_MAX);
+    uint64_t limit = number_in(root, dir, limit_name, UINT64_MAX);
+    uint64_t usage = number_in(root, dir, NAME[version - 1].usage, UINT64_MAX);
     if (limit == UINT64_MAX || usage == UINT64_MAX) return;
-    char path[PATH_MAX], text[TEXT];
-    int n = snprintf(path, sizeof path, "%s/memory.stat", dir);
-    if (n > 0 && n < (int)sizeof path && read_text(text, path)) {
+    char text[GAL__SYS_TEXT];
+    if (gal__sys_text(text, root, "%s/memory.stat", dir)) {
         /* Pages of files count as usage but are given back under pressure. */
-        uint64_t cache = number_after(text, NAME[version - 1].inactive, 0);
-        cache += number_after(text, NAME[version - 1].active, 0);
+        uint64_t cache = gal__sys_after(text, NAME[version - 1].inactive, 0);
+        cache += gal__sys_after(text, NAME[version - 1].active, 0);
         usage -= GAL_MIN(cache, usage);
     }
     uint64_t left = limit > usage ? limit - usage : 0;
@@ -128,33 +88,32 @@ static void see_memory(const char *dir, int version, void *user) {
 
 uint64_t gal__memory_left(void) {
     uint64_t least = UINT64_MAX;
-    char text[TEXT];
-    if (read_text(text, "/proc/meminfo")) {
-        uint64_t kib = number_after(text, "MemAvailable:", UINT64_MAX);
+    char text[GAL__SYS_TEXT];
+    if (gal__sys_text(text, "", "proc/meminfo")) {
+        uint64_t kib = gal__sys_after(text, "MemAvailable:", UINT64_MAX);
         if (kib <= UINT64_MAX / 1024) least = kib * 1024;
     }
     if (least == UINT64_MAX) {
         long pages = sysconf(_SC_AVPHYS_PAGES), size = sysconf(_SC_PAGESIZE);
         if (pages > 0 && size > 0) least = (uint64_t)pages * (uint64_t)size;
     }
-    visit_groups("memory", see_memory, &least);
+    visit_groups("", "memory", see_memory, &least);
     return least;
 }
 
 uint64_t gal__read_bytes(void) {
-    char text[TEXT];
-    return read_text(text, "/proc/self/io") ? number_after(text, "read_bytes:", 0) : 0;
+    char text[GAL__SYS_TEXT];
+    return gal__sys_text(text, "", "proc/self/io") ? gal__sys_after(text, "read_bytes:", 0) : 0;
 }
 
-static void see_quota(const char *dir, int version, void *user) {
+static void see_quota(const char *root, const char *dir, int version, void *user) {
     uint64_t quota = UINT64_MAX, period = 0;
     if (version == 1) {
-        quota = number_in(dir, "cpu.cfs_quota_us", UINT64_MAX); /* -1 without a limit */
-        period = number_in(dir, "cpu.cfs_period_us", 0);
+        quota = number_in(root, dir, "cpu.cfs_quota_us", UINT64_MAX); /* -1 without a limit */
+        period = number_in(root, dir, "cpu.cfs_period_us", 0);
     } else {
-        char path[PATH_MAX], text[TEXT];
-        int n = snprintf(path, sizeof path, "%s/cpu.max", dir);
-        if (n < 0 || n >= (int)sizeof path || !read_text(text, path)) return;
+        char text[GAL__SYS_TEXT];
+        if (!gal__sys_text(text, root, "%s/cpu.max", dir)) return;
         if (text[0] < '0' || text[0] > '9') return; /* "max 100000" */
         char *end;
         quota = strtoull(text, &end, 10);
@@ -166,14 +125,8 @@ static void see_quota(const char *dir, int version, void *user) {
     if (whole < (uint64_t)*least) *least = whole > 0 ? (int)whole : 1;
 }
 
-int gal__processors(void) {
-    int count = 0;
-    cpu_set_t mask;
-    if (sched_getaffinity(0, sizeof mask, &mask) == 0) count = CPU_COUNT(&mask);
-    if (count <= 0) { /* more processors than the mask has room for */
-        long online = sysconf(_SC_NPROCESSORS_ONLN);
-        count = online > 0 && online < INT_MAX ? (int)online : 1;
-    }
-    visit_groups("cpu", see_quota, &count);
-    return count;
+int gal__quota(const char *root) {
+    int least = INT_MAX;
+    visit_groups(root, "cpu", see_quota, &least);
+    return least;
 }

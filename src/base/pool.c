@@ -1,52 +1,61 @@
 /* pool.c - see pool.h. Owns the threads; refuses to give any meaning to which thread runs which chunk.
  *
- * One protocol for everything. `phase` counts jobs that were handed to the threads. A worker waits until phase is
- * no longer what it saw last, takes chunks from `next` until there are none, and arrives. Whoever arrives last goes
- * on alone (advance): it runs jobs of a single chunk by itself, then hands out the next larger job by raising phase,
- * or sets `done`.
+ * One protocol for everything. `ticket` is the number of the job at hand and its next chunk in one word: whoever adds
+ * 1 to it and finds that chunk below the job's size owns the chunk. A job is over when its chunks are, whoever did
+ * them. The thread that ends the last one goes on alone (advance): it runs jobs of a single chunk by itself, then
+ * hands out the next larger job under the next number, or sets `done`.
  *
- * Invariant: run, args, chunks and the list change only while every other thread has arrived and waits for the next
- * phase. So phase cannot move twice past a slow thread, and plain fields need no lock.
+ * So nobody waits for a thread that owns no chunk: one that sleeps, wakes up late, or was taken off its processor by
+ * the kernel finds the job of the moment when it comes back, whichever that is.
+ *
+ * Invariant: run, args and the list change only while no chunk of the job at hand is owned or left to own, and only
+ * the owner of a chunk, or who advances, reads them. `size` repeats the job's number, so that a ticket of an earlier
+ * job is never taken for a chunk of a later one.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/pool.h"
 
-#include "base/cgroup.h"
 #include "base/fault.h"
 #include "base/mem.h"
+#include "base/topology.h"
 #include "base/util.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
-/* A pause is 40 to 140 cycles: idle threads give up after about 0.1 ms, the gap between two ops of a small model.
- * Threads that wait for each other inside a run yield instead, because processors may be shared with others. */
-enum { SPINS_IDLE = 3000, SPINS_BUSY = 1000 };
+/* How long a thread looks for work before it sleeps: longer than the gap between two ops of a small model, and than a
+ * chunk of decoding; waking up costs about as much. Where there are more threads than processors, whoever spins keeps
+ * the one off that is waited for. */
+#define SPIN_S 100e-6
+#define SPIN_CROWDED_S 5e-6
+enum { SPINS_A_LOOK = 16 }; /* between two looks at the clock */
 
 typedef struct worker {
     gal_pool *pool;
     pthread_t thread;
     void *scratch;
+    uint32_t seen; /* the last job in which nothing was left to take */
 } worker;
 
 struct gal_pool {
-    int threads; /* with the caller, whose scratch is worker[0]'s */
+    int threads; /* with the caller, which is worker[0] */
+    double spin_s;
     /* What is being run; see the invariant. */
     gal_chunk_fn run;
     const void *args;
-    int64_t chunks;
     const gal_job *job, *job_end;
-    /* Each on its own cache line: all threads write next and arrived, all read phase. */
-    _Alignas(64) _Atomic int64_t next;
-    _Alignas(64) atomic_int arrived;
-    _Alignas(64) _Atomic uint64_t phase;
-    atomic_bool done, busy, stop;
-    atomic_int sleepers;
+    bool busy; /* the caller's alone: a list is being run */
+    /* Each on its own cache line: all threads write ticket and left, all read ticket. */
+    _Alignas(64) _Atomic uint64_t ticket; /* job << 32 | next chunk */
+    _Alignas(64) _Atomic uint64_t size;   /* job << 32 | chunks */
+    _Alignas(64) _Atomic int64_t left;    /* chunks that are not done */
+    _Alignas(64) atomic_bool done, stop;
+    atomic_bool caller_sleeps;
+    atomic_int sleepers; /* without the caller */
     pthread_mutex_t lock;
-    pthread_cond_t wake;
+    pthread_cond_t wake, over; /* of the workers, of the caller */
     worker worker[];
 };
 
@@ -58,20 +67,34 @@ static void pause_cpu(void) {
 #endif
 }
 
-static void hand_out(gal_pool *p) {
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->arrived, 0, memory_order_relaxed);
-    /* Sequentially consistent with sleepers, here and in wait_for_work: either this thread sees the sleeper or the
-     * sleeper sees the new phase. */
-    atomic_fetch_add(&p->phase, 1);
-    if (atomic_load(&p->sleepers) > 0) {
-        pthread_mutex_lock(&p->lock);
+static uint32_t job_now(const gal_pool *p) { return (uint32_t)(atomic_load(&p->ticket) >> 32); }
+
+/* Wakes as many as n chunks are worth. Sequentially consistent with what sleepers do: either this thread sees the
+ * sleeper, or the sleeper sees what was written before. */
+static void wake_for(gal_pool *p, int64_t n) {
+    int asleep = atomic_load(&p->sleepers);
+    int64_t need = n - (p->threads - asleep); /* those who are awake take one each */
+    bool caller = atomic_load(&p->caller_sleeps);
+    if (!caller && (!asleep || need <= 0)) return;
+    pthread_mutex_lock(&p->lock);
+    if (caller) pthread_cond_signal(&p->over);
+    if (need >= asleep)
         pthread_cond_broadcast(&p->wake);
-        pthread_mutex_unlock(&p->lock);
-    }
+    else
+        for (int64_t i = 0; i < need; i++) pthread_cond_signal(&p->wake);
+    pthread_mutex_unlock(&p->lock);
 }
 
-/* Goes on with the list while every other thread waits. */
+static void hand_out(gal_pool *p, int64_t n) {
+    GAL_ASSERT(n <= INT32_MAX);
+    const uint64_t job = (uint64_t)(job_now(p) + 1) << 32;
+    atomic_store_explicit(&p->left, n, memory_order_relaxed);
+    atomic_store_explicit(&p->size, job | (uint64_t)n, memory_order_relaxed);
+    atomic_store(&p->ticket, job);
+    wake_for(p, n);
+}
+
+/* Goes on with the list while no chunk is owned. */
 static void advance(gal_pool *p, void *scratch) {
     while (p->job < p->job_end) {
         const gal_job *j = p->job++;
@@ -80,85 +103,91 @@ static void advance(gal_pool *p, void *scratch) {
         if (n <= 1) continue;
         p->run = j->run;
         p->args = j->args;
-        p->chunks = n;
-        hand_out(p);
+        hand_out(p, n);
         return;
     }
-    atomic_store_explicit(&p->busy, false, memory_order_relaxed);
-    atomic_store_explicit(&p->done, true, memory_order_release);
+    atomic_store(&p->done, true);
+    wake_for(p, 0);
 }
 
-/* Takes part in the job at hand and arrives. */
-static void take_part(gal_pool *p, void *scratch) {
+/* Takes chunks until there are none to take. */
+static void take_part(gal_pool *p, worker *w) {
+    int64_t did = 0;
     for (;;) {
-        int64_t i = atomic_fetch_add_explicit(&p->next, 1, memory_order_relaxed);
-        if (i >= p->chunks) break;
-        p->run(p->args, i, scratch);
+        const uint64_t ticket = atomic_fetch_add_explicit(&p->ticket, 1, memory_order_acquire);
+        const uint64_t size = atomic_load_explicit(&p->size, memory_order_relaxed);
+        const uint32_t job = (uint32_t)(ticket >> 32), chunk = (uint32_t)ticket;
+        if (job == (uint32_t)(size >> 32) && chunk < (uint32_t)size) {
+            p->run(p->args, chunk, w->scratch);
+            did++;
+            continue;
+        }
+        w->seen = job;
+        if (!did || atomic_fetch_sub_explicit(&p->left, did, memory_order_acq_rel) != did) return;
+        did = 0;
+        advance(p, w->scratch);
     }
-    if (atomic_fetch_add_explicit(&p->arrived, 1, memory_order_acq_rel) == p->threads - 1) advance(p, scratch);
 }
 
-static void wait_for_work(gal_pool *p, uint64_t seen) {
-    for (int spins = 0;; spins++) {
-        if (atomic_load_explicit(&p->phase, memory_order_acquire) != seen) return;
-        bool busy = atomic_load_explicit(&p->busy, memory_order_relaxed);
-        if (busy && spins >= SPINS_BUSY) {
-            (void)sched_yield();
-            spins = SPINS_BUSY;
-        } else if (spins >= SPINS_IDLE) {
-            break;
-        } else {
+/* Something is there to be done; or, for the caller, all is; or, for a worker, no more will come: it may have seen
+ * the last ticket already. */
+static bool may_go(const gal_pool *p, const worker *w) {
+    return job_now(p) != w->seen || atomic_load(w == p->worker ? &p->done : &p->stop);
+}
+
+static void wait_for_work(gal_pool *p, const worker *w) {
+    const double begin_s = gal_now_s();
+    do {
+        for (int i = 0; i < SPINS_A_LOOK; i++) {
+            if (may_go(p, w)) return;
             pause_cpu();
         }
-    }
+    } while (gal_now_s() - begin_s < p->spin_s);
     pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->sleepers, 1);
-    while (atomic_load(&p->phase) == seen) pthread_cond_wait(&p->wake, &p->lock);
-    atomic_fetch_sub(&p->sleepers, 1);
+    if (w == p->worker) {
+        atomic_store(&p->caller_sleeps, true);
+        while (!may_go(p, w)) pthread_cond_wait(&p->over, &p->lock);
+        atomic_store(&p->caller_sleeps, false);
+    } else {
+        atomic_fetch_add(&p->sleepers, 1);
+        while (!may_go(p, w)) pthread_cond_wait(&p->wake, &p->lock);
+        atomic_fetch_sub(&p->sleepers, 1);
+    }
     pthread_mutex_unlock(&p->lock);
 }
 
 static void *work(void *arg) {
-    const worker *w = arg;
+    worker *w = arg;
     gal_pool *p = w->pool;
-    for (uint64_t seen = 0;; seen++) {
-        wait_for_work(p, seen);
+    for (;;) {
+        wait_for_work(p, w);
         if (atomic_load_explicit(&p->stop, memory_order_relaxed)) return NULL;
-        take_part(p, w->scratch);
+        take_part(p, w);
     }
 }
 
 void gal_pool_run_list(gal_pool *p, const gal_job *jobs, size_t count) {
-    void *scratch = p->worker[0].scratch;
+    worker *w = p->worker;
     if (count == 0) return;
     if (p->threads == 1) {
         for (size_t j = 0; j < count; j++) {
             int64_t n = jobs[j].chunks(jobs[j].args);
-            for (int64_t i = 0; i < n; i++) jobs[j].run(jobs[j].args, i, scratch);
+            for (int64_t i = 0; i < n; i++) jobs[j].run(jobs[j].args, i, w->scratch);
         }
         return;
     }
-    GAL_ASSERT(!atomic_load_explicit(&p->busy, memory_order_relaxed)); /* one job at a time */
+    GAL_ASSERT(!p->busy); /* one list at a time */
+    p->busy = true;
     p->job = jobs;
     p->job_end = jobs + count;
     atomic_store_explicit(&p->done, false, memory_order_relaxed);
-    atomic_store_explicit(&p->busy, true, memory_order_relaxed);
-    uint64_t seen = atomic_load_explicit(&p->phase, memory_order_relaxed);
-    advance(p, scratch);
-    for (int spins = 0;;) {
-        /* done first: once it is set, phase cannot move before this thread starts another run. */
-        if (atomic_load_explicit(&p->done, memory_order_acquire)) return;
-        if (atomic_load_explicit(&p->phase, memory_order_acquire) != seen) {
-            seen++;
-            take_part(p, scratch);
-            spins = 0;
-        } else if (spins < SPINS_BUSY) {
-            spins++;
-            pause_cpu();
-        } else {
-            (void)sched_yield();
-        }
+    advance(p, w->scratch);
+    /* Once done is set, no other thread hands anything out. */
+    while (!atomic_load(&p->done)) {
+        take_part(p, w);
+        if (!atomic_load(&p->done)) wait_for_work(p, w);
     }
+    p->busy = false;
 }
 
 /* gal_pool_run is a list of one job, whose count is known already. */
@@ -211,14 +240,32 @@ void gal_pool_run_timed(gal_pool *p, gal_chunk_fn run, const void *args, int64_t
 
 int gal_pool_threads(const gal_pool *p) { return p->threads; }
 
+uint32_t gal_pool_handed_out(const gal_pool *p) { return job_now(p); }
+
+/* The lock and the conditions, of which the first `made` exist. */
+static void end_locks(gal_pool *p, int made) {
+    if (made > 2) (void)pthread_cond_destroy(&p->over);
+    if (made > 1) (void)pthread_cond_destroy(&p->wake);
+    if (made > 0) (void)pthread_mutex_destroy(&p->lock);
+}
+
+static bool make_locks(gal_pool *p) {
+    int made = 0;
+    if (pthread_mutex_init(&p->lock, NULL) == 0) made = 1;
+    if (made == 1 && pthread_cond_init(&p->wake, NULL) == 0) made = 2;
+    if (made == 2 && pthread_cond_init(&p->over, NULL) == 0) made = 3;
+    if (made < 3) end_locks(p, made);
+    return made == 3;
+}
+
 /* Ends the first `started` threads (the caller's own among them) and frees everything. */
 static void tear_down(gal_pool *p, int started) {
     atomic_store_explicit(&p->stop, true, memory_order_relaxed);
-    hand_out(p);
+    hand_out(p, 0);
+    wake_for(p, p->threads); /* all of them */
     for (int i = 1; i < started; i++) (void)pthread_join(p->worker[i].thread, NULL);
     for (int i = 0; i < p->threads; i++) gal_free(p->worker[i].scratch);
-    (void)pthread_cond_destroy(&p->wake);
-    (void)pthread_mutex_destroy(&p->lock);
+    end_locks(p, 3);
     gal_free(p);
 }
 
@@ -245,19 +292,21 @@ static int start_workers(gal_pool *p, int *why) {
     return started;
 }
 
+static int threads_to_begin_with(void) {
+    gal_topology t;
+    gal_topology_read(&t, "");
+    return GAL_MIN(t.threads, GAL_MAX_THREADS);
+}
+
 gal_err gal_pool_new(gal_pool **out, int threads, gal_diag *diag) {
     if (threads < 0 || threads > GAL_MAX_THREADS)
         return gal_fail(diag, GAL_EUSAGE, "threads: expected 0 to %d, found %d", GAL_MAX_THREADS, threads);
-    if (threads == 0) threads = GAL_MIN(gal__processors(), GAL_MAX_THREADS);
+    if (threads == 0) threads = threads_to_begin_with();
     gal_pool *p = gal_alloc(sizeof *p + (size_t)threads * sizeof(worker));
     if (!p) return gal_fail(diag, GAL_ENOMEM, "no memory for a pool of %d threads", threads);
     p->threads = threads;
-    if (pthread_mutex_init(&p->lock, NULL) != 0) {
-        gal_free(p);
-        return gal_fail(diag, GAL_ENOMEM, "no memory for a pool of %d threads", threads);
-    }
-    if (pthread_cond_init(&p->wake, NULL) != 0) {
-        (void)pthread_mutex_destroy(&p->lock);
+    p->spin_s = threads > gal_topology_usable("") ? SPIN_CROWDED_S : SPIN_S;
+    if (!make_locks(p)) {
         gal_free(p);
         return gal_fail(diag, GAL_ENOMEM, "no memory for a pool of %d threads", threads);
     }

@@ -29,7 +29,7 @@ typedef struct gal_busy {
     double begin_s, end_s, busy_s;
 } gal_busy;
 
-/* threads 0: as many processors as this process may use. On GAL_ENOMEM nothing is held. */
+/* threads 0: gal_topology.threads. On GAL_ENOMEM nothing is held. */
 gal_err gal_pool_new(gal_pool **out, int threads, gal_diag *diag);
 void gal_pool_free(gal_pool *p);
 int gal_pool_threads(const gal_pool *p);
@@ -39,5 +39,8 @@ void gal_pool_run(gal_pool *p, gal_chunk_fn run, const void *args, int64_t chunk
 void gal_pool_run_timed(gal_pool *p, gal_chunk_fn run, const void *args, int64_t chunks, gal_busy *busy);
 /* Runs the jobs in order, each after the one before it is whole, with one wake-up of the threads. */
 void gal_pool_run_list(gal_pool *p, const gal_job *jobs, size_t count);
+/* Jobs of more than one chunk so far, each of which is a barrier: all later jobs wait for it. Modulo 2^32; for tests
+ * and measurements, asked by the thread that submits. */
+uint32_t gal_pool_handed_out(const gal_pool *p);
 
 #endif

@@ -2,12 +2,16 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "base/pool.h"
+#include "base/util.h"
 #include "support/test.h"
 
 #include <math.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static void each_chunk_once(const void *args, int64_t i, void *scratch) {
     atomic_int *const *hits = args;
@@ -143,6 +147,138 @@ static void counts_are_asked_when_reached(void **state) {
     }
 }
 
+/* A worker that is taken off its processor while it owns nothing: a handler keeps it until it is let go. */
+static pthread_t helper;
+static atomic_bool held, let_go;
+
+static void nap(long us) { (void)nanosleep(&(struct timespec){ .tv_nsec = us * 1000 }, NULL); }
+
+static void hold(int number) {
+    (void)number;
+    atomic_store(&held, true);
+    for (int i = 0; i < 10000 && !atomic_load(&let_go); i++) nap(1000);
+}
+
+static atomic_int arrivals;
+static void meet_run(const void *args, int64_t i, void *scratch) {
+    (void)scratch, (void)i;
+    /* Each of two threads takes one chunk and waits for the other. */
+    if (!pthread_equal(pthread_self(), *(const pthread_t *)args)) helper = pthread_self();
+    atomic_fetch_add(&arrivals, 1);
+    while (atomic_load(&arrivals) < 2) nap(100);
+}
+
+static void nobody_waits_for_an_absent_thread(void **state) {
+    (void)state;
+    gal_pool *p = NULL;
+    pthread_t self = pthread_self();
+    struct sigaction how = { .sa_handler = hold }, before;
+    assert_int_equal(gal_pool_new(&p, 2, NULL), GAL_OK);
+    gal_pool_run(p, meet_run, &self, 2);
+    assert_int_equal(sigaction(SIGFPE, &how, &before), 0); /* one that workers do not block */
+    assert_int_equal(pthread_kill(helper, SIGFPE), 0);
+    while (!atomic_load(&held)) nap(100);
+    static atomic_int hits[1000];
+    atomic_int *h = hits;
+    for (int round = 1; round <= 3; round++) {
+        gal_pool_run(p, each_chunk_once, &h, 1000);
+        for (int i = 0; i < 1000; i++) assert_int_equal(atomic_load(&hits[i]), round);
+    }
+    assert_false(atomic_load(&let_go));
+    atomic_store(&let_go, true);
+    for (int i = 0; i < 100; i++) gal_pool_run(p, each_chunk_once, &h, 1000); /* it comes back into whatever runs */
+    for (int i = 0; i < 1000; i++) assert_int_equal(atomic_load(&hits[i]), 103);
+    gal_pool_free(p);
+    assert_int_equal(sigaction(SIGFPE, &before, NULL), 0);
+}
+
+/* Fast and slow processors: one of four threads needs ten times as long for a chunk. */
+enum { UNEVEN = 60, CHUNK_US = 2000, SLOWER = 10 };
+static void *_Atomic slow_one;
+static void uneven_run(const void *args, int64_t i, void *scratch) {
+    (void)args, (void)i;
+    void *none = NULL;
+    bool slow = atomic_compare_exchange_strong(&slow_one, &none, scratch) || none == scratch;
+    for (int k = 0; k < (slow ? SLOWER : 1); k++) nap(CHUNK_US);
+}
+
+static void a_slow_thread_gets_less_to_do(void **state) {
+    (void)state;
+    gal_pool *p = NULL;
+    gal_busy busy[4];
+    assert_int_equal(gal_pool_new(&p, 4, NULL), GAL_OK);
+    /* Dealt out evenly the slow one's 15 chunks would last 150 times a chunk; taken as they come, all end after about
+     * 60 / 3.1 = 20, and a slow chunk may end last: 30. Other work on the machine may disturb a round. */
+    bool good = false;
+    for (int round = 0; round < 10 && !good; round++) {
+        atomic_store(&slow_one, NULL);
+        double begin = gal_now_s();
+        gal_pool_run_timed(p, uneven_run, NULL, UNEVEN, busy);
+        double took = gal_now_s() - begin;
+        int64_t all = 0, least = UNEVEN;
+        for (int t = 0; t < 4; t++) {
+            all += busy[t].chunks;
+            least = GAL_MIN(least, busy[t].chunks);
+        }
+        assert_int_equal(all, UNEVEN);
+        good = least <= 5 && took < 75e-6 * CHUNK_US;
+    }
+    assert_true(good);
+    gal_pool_free(p);
+}
+
+static void jobs_of_one_chunk_are_not_handed_out(void **state) {
+    (void)state;
+    static link links[6];
+    static uint64_t data[2][WIDTH];
+    gal_job jobs[6];
+    static const int CHUNKS[] = { 1, 4, 1, 1, 2, 1 };
+    for (int j = 0; j < 6; j++) {
+        links[j] = (link){ data[j % 2], data[1 - j % 2], CHUNKS[j], j };
+        jobs[j] = (gal_job){ link_run, link_chunks, &links[j] };
+    }
+    gal_pool *p = NULL;
+    assert_int_equal(gal_pool_new(&p, 3, NULL), GAL_OK);
+    uint32_t before = gal_pool_handed_out(p);
+    gal_pool_run_list(p, jobs, 6);
+    assert_int_equal(gal_pool_handed_out(p) - before, 2);
+    gal_pool_run(p, link_run, &links[0], 1);
+    assert_int_equal(gal_pool_handed_out(p) - before, 2);
+    gal_pool_run(p, link_run, &links[1], 4);
+    assert_int_equal(gal_pool_handed_out(p) - before, 3);
+    gal_pool_free(p);
+}
+
+/* Threads that fell asleep between lists, and more of them than processors. */
+static void sleepers_come_back(void **state) {
+    (void)state;
+    static atomic_int hits[1000];
+    atomic_int *h = hits;
+    for (int i = 0; i < 1000; i++) atomic_store(&hits[i], 0);
+    gal_pool *p = NULL;
+    assert_int_equal(gal_pool_new(&p, 16, NULL), GAL_OK);
+    for (int round = 1; round <= 200; round++) {
+        if (round % 4 == 0) nap(1000);
+        gal_pool_run(p, each_chunk_once, &h, round % 3 ? 1000 : 3);
+    }
+    for (int i = 0; i < 1000; i++) assert_int_equal(atomic_load(&hits[i]), i < 3 ? 200 : 134);
+    gal_pool_free(p);
+}
+
+/* The end comes while threads are looking for work, asleep, or on their way to either. */
+static void pools_end(void **state) {
+    (void)state;
+    static atomic_int hits[1000];
+    atomic_int *h = hits;
+    for (int i = 0; i < 2000; i++) {
+        gal_pool *p = NULL;
+        assert_int_equal(gal_pool_new(&p, 2 + i % 3, NULL), GAL_OK);
+        for (int k = 0; k < i % 4; k++) gal_pool_run(p, each_chunk_once, &h, 3);
+        if (i % 16 == 0) nap(300);
+        gal_pool_free(p);
+    }
+}
+
 static void *fail_after(void *user, void *ptr, size_t old_bytes, size_t bytes) {
     int *left = user;
     (void)old_bytes;
@@ -181,8 +317,15 @@ static void no_memory_is_reported(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_chunk_runs_once),       cmocka_unit_test(threads_do_not_change_results),
-        cmocka_unit_test(jobs_of_a_list_run_in_order), cmocka_unit_test(counts_are_asked_when_reached),
+        cmocka_unit_test(every_chunk_runs_once),
+        cmocka_unit_test(threads_do_not_change_results),
+        cmocka_unit_test(jobs_of_a_list_run_in_order),
+        cmocka_unit_test(counts_are_asked_when_reached),
+        cmocka_unit_test(nobody_waits_for_an_absent_thread),
+        cmocka_unit_test(a_slow_thread_gets_less_to_do),
+        cmocka_unit_test(jobs_of_one_chunk_are_not_handed_out),
+        cmocka_unit_test(sleepers_come_back),
+        cmocka_unit_test(pools_end),
         cmocka_unit_test(no_memory_is_reported),
     };
     return cmocka_run_group_tests_name("base/pool", tests, NULL, NULL);
