@@ -71,11 +71,18 @@ GAL_API const char *gal_err_name(gal_err err);
 /* "f32", "bf16", ...; never NULL. */
 GAL_API const char *gal_dtype_name(gal_dtype dtype);
 
-/* What computes. Results depend on the device and the level, never on the threads. Zero it before filling it in. */
+/* What computes. Results depend on the device and the level, never on the threads. Zero it before filling it in.
+ *
+ * numa is for machines whose memory is in several nodes; where there is one it does nothing. "auto" spreads the
+ * threads over the nodes and takes memory from all of them in turn; "one" keeps both on one node while that has
+ * memory. The thread that opens the device computes too: it is bound as the others are until it closes the device. */
 typedef struct gal_device_options {
-    const char *cpu;    /* "ref", "avx2", "avx512", "neon", or NULL: the best that this processor has */
-    int threads;        /* 0: as many as the processor offers to this process */
+    const char *cpu; /* "ref", "avx2", "avx512", "neon", or NULL: the best that this processor has */
+    /* 0: one for each core that this process may use (of fast and slow ones the fast ones), and no more than a
+     * container's limit on its time allows */
+    int threads;
     const char *device; /* "cpu", or NULL: the same; "cuda" or "cuda:N": the GPU of that number */
+    const char *numa;   /* "auto", or NULL: the same; "one" */
 } gal_device_options;
 
 #ifdef __cplusplus

@@ -16,7 +16,7 @@
 
 #include "base/fault.h"
 #include "base/mem.h"
-#include "base/topology.h"
+#include "base/numa.h"
 #include "base/util.h"
 
 #include <errno.h>
@@ -41,12 +41,15 @@ typedef struct worker {
 
 struct gal_pool {
     int threads; /* with the caller, which is worker[0] */
+    int started; /* fewer if a pool could not be made whole */
     double spin_s;
     /* What is being run; see the invariant. */
     gal_chunk_fn run;
     const void *args;
     const gal_job *job, *job_end;
-    bool busy; /* the caller's alone: a list is being run */
+    bool busy;               /* the caller's alone: a list is being run */
+    gal_numa_before *before; /* of the thread that made the pool; NULL: nothing was placed */
+    pthread_t maker;
     /* Each on its own cache line: all threads write ticket and left, all read ticket. */
     _Alignas(64) _Atomic uint64_t ticket; /* job << 32 | next chunk */
     _Alignas(64) _Atomic uint64_t size;   /* job << 32 | chunks */
@@ -258,19 +261,17 @@ static bool make_locks(gal_pool *p) {
     return made == 3;
 }
 
-/* Ends the first `started` threads (the caller's own among them) and frees everything. */
-static void tear_down(gal_pool *p, int started) {
+void gal_pool_free(gal_pool *p) {
+    if (!p) return;
     atomic_store_explicit(&p->stop, true, memory_order_relaxed);
     hand_out(p, 0);
     wake_for(p, p->threads); /* all of them */
-    for (int i = 1; i < started; i++) (void)pthread_join(p->worker[i].thread, NULL);
+    for (int i = 1; i < p->started; i++) (void)pthread_join(p->worker[i].thread, NULL);
     for (int i = 0; i < p->threads; i++) gal_free(p->worker[i].scratch);
+    if (p->before && pthread_equal(p->maker, pthread_self())) gal_numa_leave(p->before);
+    gal_free(p->before);
     end_locks(p, 3);
     gal_free(p);
-}
-
-void gal_pool_free(gal_pool *p) {
-    if (p) tear_down(p, p->threads);
 }
 
 /* Starts the workers with every signal blocked that comes from outside: those belong to the caller's thread. What an
@@ -292,39 +293,58 @@ static int start_workers(gal_pool *p, int *why) {
     return started;
 }
 
-static int threads_to_begin_with(void) {
-    gal_topology t;
-    gal_topology_read(&t, "");
-    return GAL_MIN(t.threads, GAL_MAX_THREADS);
+static void place(gal_pool *p, const gal_topology *t, int started) {
+    for (int i = 1; p->before && i < started; i++)
+        gal_numa_bind(p->worker[i].thread, &t->node[gal_numa_node_of(t, i, p->threads)].cpus);
 }
 
-gal_err gal_pool_new(gal_pool **out, int threads, gal_diag *diag) {
+static gal_err make(gal_pool *p, const gal_topology *t, bool placed, gal_diag *diag) {
+    if (placed) {
+        p->before = gal_alloc(sizeof *p->before);
+        if (!p->before) return gal_fail(diag, GAL_ENOMEM, "no memory for a pool of %d threads", p->threads);
+        p->maker = pthread_self();
+        gal_numa_enter(p->before, t, p->threads);
+    }
+    for (int i = 0; i < p->threads; i++) {
+        worker *w = &p->worker[i];
+        w->pool = p;
+        w->scratch = gal_alloc(GAL_SCRATCH_BYTES);
+        if (!w->scratch)
+            return gal_fail(diag, GAL_ENOMEM, "no memory for the scratch of %d threads, %d bytes each", p->threads,
+                            (int)GAL_SCRATCH_BYTES);
+    }
+    int why = 0;
+    p->started = start_workers(p, &why);
+    place(p, t, p->started);
+    if (p->started < p->threads)
+        return gal_fail(diag, GAL_ENOMEM, "cannot start thread %d of %d: %s", p->started + 1, p->threads,
+                        strerror(why));
+    return GAL_OK;
+}
+
+gal_err gal_pool_new_on(gal_pool **out, int threads, const gal_topology *t, bool placed, gal_diag *diag) {
     if (threads < 0 || threads > GAL_MAX_THREADS)
         return gal_fail(diag, GAL_EUSAGE, "threads: expected 0 to %d, found %d", GAL_MAX_THREADS, threads);
-    if (threads == 0) threads = threads_to_begin_with();
+    if (threads == 0) threads = GAL_MIN(t->threads, GAL_MAX_THREADS);
     gal_pool *p = gal_alloc(sizeof *p + (size_t)threads * sizeof(worker));
     if (!p) return gal_fail(diag, GAL_ENOMEM, "no memory for a pool of %d threads", threads);
     p->threads = threads;
-    p->spin_s = threads > gal_topology_usable("") ? SPIN_CROWDED_S : SPIN_S;
+    p->started = 1;
+    p->spin_s = threads > GAL_MIN(t->processors, t->quota) ? SPIN_CROWDED_S : SPIN_S;
     if (!make_locks(p)) {
         gal_free(p);
         return gal_fail(diag, GAL_ENOMEM, "no memory for a pool of %d threads", threads);
     }
-    for (int i = 0; i < threads; i++) {
-        worker *w = &p->worker[i];
-        w->pool = p;
-        w->scratch = gal_alloc(GAL_SCRATCH_BYTES);
-        if (!w->scratch) {
-            tear_down(p, 1);
-            return gal_fail(diag, GAL_ENOMEM, "no memory for the scratch of %d threads, %d bytes each", threads,
-                            (int)GAL_SCRATCH_BYTES);
-        }
-    }
-    int why = 0, started = start_workers(p, &why);
-    if (started < threads) {
-        tear_down(p, started);
-        return gal_fail(diag, GAL_ENOMEM, "cannot start thread %d of %d: %s", started + 1, threads, strerror(why));
-    }
-    *out = p;
-    return GAL_OK;
+    gal_err err = make(p, t, placed, diag);
+    if (err)
+        gal_pool_free(p);
+    else
+        *out = p;
+    return err;
+}
+
+gal_err gal_pool_new(gal_pool **out, int threads, gal_diag *diag) {
+    gal_topology t;
+    gal_topology_read(&t, "");
+    return gal_pool_new_on(out, threads, &t, threads != 1 && gal_numa_narrow(&t, GAL_NUMA_AUTO), diag);
 }

@@ -7,6 +7,7 @@
 #define GAL_BASE_POOL_H
 
 #include "base/err.h"
+#include "base/topology.h"
 
 typedef struct gal_pool gal_pool;
 
@@ -29,8 +30,11 @@ typedef struct gal_busy {
     double begin_s, end_s, busy_s;
 } gal_busy;
 
-/* threads 0: gal_topology.threads. On GAL_ENOMEM nothing is held. */
+/* On the machine, as GAL_NUMA_AUTO says (numa.h). threads 0: gal_topology.threads. On GAL_ENOMEM nothing is held. */
 gal_err gal_pool_new(gal_pool **out, int threads, gal_diag *diag);
+/* On this topology. placed: each thread is bound to a node of it, the caller's until it frees the pool, and memory
+ * that they ask for comes from these nodes. */
+gal_err gal_pool_new_on(gal_pool **out, int threads, const gal_topology *t, bool placed, gal_diag *diag);
 void gal_pool_free(gal_pool *p);
 int gal_pool_threads(const gal_pool *p);
 /* Returns when all chunks are done. */

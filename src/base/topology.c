@@ -96,12 +96,6 @@ static void find_usable(gal_cpus *out, const char *root) {
     for (int i = 0; i < GAL_MIN(GAL_MAX(n, 1), GAL_MAX_CPUS); i++) gal_cpus_put(out, i);
 }
 
-int gal_topology_usable(const char *root) {
-    gal_cpus usable;
-    find_usable(&usable, root);
-    return GAL_MIN(gal_cpus_count(&usable), gal__quota(root));
-}
-
 static uint64_t capacity_of(const char *root, int cpu, uint64_t fallback) {
     char text[GAL__SYS_TEXT];
     return gal__sys_text(text, root, "sys/devices/system/cpu/cpu%d/cpu_capacity", cpu)
@@ -161,7 +155,7 @@ static uint64_t free_bytes_of(const char *meminfo) {
 }
 
 /* False: a node without any of these cores. */
-static bool read_node(gal_node *n, int id, const gal_topology *t, const gal_cpus *cores, const char *root) {
+static bool read_node(gal_memory_node *n, int id, const gal_topology *t, const gal_cpus *cores, const char *root) {
     char text[GAL__SYS_TEXT];
     if (!gal__sys_text(text, root, "sys/devices/system/node/node%d/cpulist", id) || !gal_cpus_parse(&n->cpus, text))
         return false;
@@ -191,7 +185,7 @@ static void read_nodes(gal_topology *t, const gal_cpus *cores, const char *root)
     }
     if (covered == t->cores) return;
     t->nodes = 1; /* nothing is known, or what is known does not fit together */
-    t->node[0] = (gal_node){ .cores = t->cores, .cpus = t->usable };
+    t->node[0] = (gal_memory_node){ .cores = t->cores, .cpus = t->usable };
 }
 
 void gal_topology_read(gal_topology *out, const char *root) {

@@ -21,12 +21,12 @@ int gal_cpus_count(const gal_cpus *s);
 bool gal_cpus_parse(gal_cpus *out, const char *text);
 
 /* Memory and the processors that are near to it. */
-typedef struct gal_node {
+typedef struct gal_memory_node {
     int id;        /* the kernel's */
     int cores;     /* as gal_topology.cores, of this node */
     gal_cpus cpus; /* usable ones */
     uint64_t free_bytes;
-} gal_node;
+} gal_memory_node;
 
 typedef struct gal_topology {
     gal_cpus usable; /* in this thread's mask, and running */
@@ -37,11 +37,9 @@ typedef struct gal_topology {
     int cores;
     int threads; /* to begin with: the smaller of cores and quota */
     int nodes;   /* with usable processors and allowed memory; 1 where nothing is known of nodes */
-    gal_node node[GAL_MAX_NODES];
+    gal_memory_node node[GAL_MAX_NODES];
 } gal_topology;
 
 void gal_topology_read(gal_topology *out, const char *root);
-/* The smaller of processors and quota alone, without looking at each processor. */
-int gal_topology_usable(const char *root);
 
 #endif

@@ -4,6 +4,7 @@
 #include "core/dev.h"
 
 #include "base/mem.h"
+#include "base/numa.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -123,10 +124,24 @@ static gal_err open_device(gal_dev *dev, const gal_device_options *options, gal_
     return gal__dev_cuda(dev, index, diag);
 }
 
+/* The threads, on the machine or on what is left of it. */
+static gal_err open_pool(gal_dev *dev, const gal_device_options *options, gal_diag *diag) {
+    const char *numa = options && options->numa ? options->numa : "auto";
+    const bool one = strcmp(numa, "one") == 0;
+    if (!one && strcmp(numa, "auto") != 0)
+        return gal_fail(diag, GAL_EUSAGE, "numa: expected auto or one, found '%s'", numa);
+    const int threads = options ? options->threads : 0;
+    if (!one) return gal_pool_new(&dev->pool, threads, diag);
+    gal_topology t;
+    gal_topology_read(&t, "");
+    const bool placed = gal_numa_narrow(&t, GAL_NUMA_ONE);
+    return gal_pool_new_on(&dev->pool, threads, &t, placed, diag);
+}
+
 gal_err gal_dev_open(gal_dev **out, const gal_device_options *options, gal_diag *diag) {
     gal_dev *dev = gal_alloc(sizeof *dev);
     if (!dev) return gal_fail(diag, GAL_ENOMEM, "no memory for a device");
-    gal_err err = gal_pool_new(&dev->pool, options ? options->threads : 0, diag);
+    gal_err err = open_pool(dev, options, diag);
     if (!err) err = open_device(dev, options, diag);
     if (err) {
         gal_dev_close(dev);
