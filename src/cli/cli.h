@@ -31,8 +31,11 @@ typedef struct gal_option {
     const char *fallback;       /* value when the option is absent, as text; NULL: none */
     double min, max;            /* INT and FLOAT, inclusive; both 0: any */
     const char *const *choices; /* CHOICE: ended by NULL */
+    const char *word;           /* INT: a word that may stand for GAL_CLI_AUTO; NULL: none */
     bool repeat;                /* may be given several times; otherwise the last one counts */
 } gal_option;
+
+enum { GAL_CLI_AUTO = -1 };
 
 typedef struct gal_cli gal_cli;
 
@@ -53,7 +56,7 @@ struct gal_cli {
     const gal_command *command;
     int n_operands;
     const char *const *operands;
-    gal_device_options device; /* --device, --cpu, --threads */
+    gal_device_options device; /* --device, --cpu, --threads, --numa */
     bool json, quiet;
     gal_diag diag;
     struct gal_given *given; /* options in the order of the command line; see the accessors */

@@ -3,6 +3,7 @@
  * 130, a second one leaves at once. SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/numa.h"
 #include "base/util.h"
 #include "cli/commands.h"
 #include "cli/io.h"
@@ -83,7 +84,8 @@ static gal_err write_samples(watch *w, const char *checkpoint, int64_t step, gal
     gal_lm_options_init(&lo);
     lo.device = (gal_device_options){ .cpu = c->device.cpu[0] ? c->device.cpu : NULL,
                                       .threads = (int)c->device.threads,
-                                      .device = c->device.name };
+                                      .device = c->device.name,
+                                      .numa = c->device.numa == GAL_NUMA_ONE ? "one" : "auto" };
     gal_err err = gal_lm_open(&lm, checkpoint, &lo, diag);
     if (!err) {
         gal_generate_options_init(&go, lm);
@@ -187,7 +189,7 @@ static gal_err default_run(gal_buf *out, const char *config, gal_diag *diag) {
     return out->oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a path") : GAL_OK;
 }
 
-/* Assignments in their order; --device, --cpu and --threads count as the last ones. */
+/* Assignments in their order; --device, --cpu, --threads and --numa count as the last ones. */
 static gal_err load_config(gal_cli *cli, const char *path, gal_train_config *c) {
     gal_err err = gal_train_config_load(c, path, NULL, 0, &cli->diag);
     if (err) return err;
@@ -204,6 +206,8 @@ static gal_err load_config(gal_cli *cli, const char *path, gal_train_config *c) 
         err = set.oom ? GAL_ENOMEM : gal_settings_set(&GAL_TRAIN_SETTINGS, c, set.data, &cli->diag);
     }
     if (cli->device.threads > 0) c->device.threads = cli->device.threads;
+    if (gal_cli_given(cli, "numa"))
+        c->device.numa = strcmp(cli->device.numa, "one") == 0 ? GAL_NUMA_ONE : GAL_NUMA_AUTO;
     if (!err) err = gal_train_config_check(c, path, &cli->diag);
     gal_buf_free(&set);
     if (err) gal_train_config_free(c);

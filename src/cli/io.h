@@ -77,4 +77,8 @@ size_t gal_cli_lora_inputs(const gal_loras *l, gal_input *inputs, size_t n);
 /* What a model's files gave rise to: warnings always, notes (of tensors that nobody asked for) unless --quiet. */
 void gal_cli_warn(const gal_cli *cli, const gal_model *m);
 
+/* auto_threads.c   Puts a number into cli->device.threads where it is GAL_CLI_AUTO: bench MODEL tries and remembers
+ * the best, other commands ask what is remembered, and otherwise it is 0. */
+gal_err gal_cli_auto_threads(gal_cli *cli);
+
 #endif

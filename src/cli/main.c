@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/maps.h"
 #include "cli/cli.h"
+#include "cli/io.h"
 #include "cli/screen.h"
 
 #include <errno.h>
@@ -32,7 +33,8 @@ int main(int argc, char **argv) {
     gal_cli cli = { 0 };
     gal_err err = gal_cli_parse(&cli, argc - 1, argv + 1);
     if (err == GAL_OK && cli.command) {
-        err = cli.command->run(&cli);
+        err = gal_cli_auto_threads(&cli);
+        if (err == GAL_OK) err = cli.command->run(&cli);
         if (err == GAL_OK) err = gal_maps_check(&cli.diag);
     } else if (err == GAL_OK) {
         gal_cli_print_commands(stdout);

@@ -17,6 +17,7 @@ typedef struct gal_given {
     double f;
 } gal_given;
 
+static const char *const NUMA[] = { "auto", "one", NULL };
 static const char *const CPU_LEVELS[] = { "ref", "avx2", "avx512", "neon", NULL };
 
 const gal_option GAL_GLOBAL_OPTIONS[] = {
@@ -35,7 +36,17 @@ const gal_option GAL_GLOBAL_OPTIONS[] = {
       .min = 0,
       .max = 1024,
       .fallback = "0",
-      .help = "threads to compute with; 0: one for each processor. Results do not depend on it" },
+      .word = "auto",
+      .help =
+          "threads to compute with; 0: one for each fast core, within a container's limit; auto: what bench MODEL "
+          "--threads auto found to be best. Results do not depend on it" },
+    { .name = "numa",
+      .kind = GAL_V_CHOICE,
+      .value = "HOW",
+      .choices = NUMA,
+      .fallback = "auto",
+      .help =
+          "of a machine with several memory nodes: auto spreads threads and memory over all, one keeps to a node" },
     { .name = "json", .help = "print one machine-readable object (or one a line) on standard output" },
     { .name = "quiet", .help = "no progress and no statistics on standard error" },
     { .name = "help", .letter = 'h', .help = "explain the command" },
@@ -163,6 +174,10 @@ static bool in_range(const gal_option *o, double x) { return !(o->min < o->max) 
 static gal_err parse_number(gal_cli *cli, gal_given *g) {
     const gal_option *o = g->option;
     bool whole = o->kind == GAL_V_INT;
+    if (o->word && strcmp(o->word, g->text) == 0) {
+        g->i = GAL_CLI_AUTO;
+        return GAL_OK;
+    }
     char *end = NULL;
     errno = 0;
     if (whole) {
@@ -173,7 +188,8 @@ static gal_err parse_number(gal_cli *cli, gal_given *g) {
     }
     bool space = g->text[0] == ' ' || (g->text[0] >= '\t' && g->text[0] <= '\r');
     if (end == g->text || *end || errno || space || !isfinite(g->f)) {
-        return gal_cli_usage(cli, "--%s: expected %s, found '%.80s'", o->name, whole ? "a whole number" : "a number",
+        return gal_cli_usage(cli, "--%s: expected %s%s%s, found '%.80s'", o->name,
+                             whole ? "a whole number" : "a number", o->word ? " or " : "", o->word ? o->word : "",
                              g->text);
     }
     if (!in_range(o, g->f)) {
@@ -293,6 +309,7 @@ gal_err gal_cli_parse(gal_cli *cli, int argc, char **argv) {
     cli->device.device = gal_cli_string(cli, "device");
     cli->device.cpu = gal_cli_string(cli, "cpu");
     cli->device.threads = (int)gal_cli_int(cli, "threads");
+    cli->device.numa = gal_cli_string(cli, "numa");
     return check_operands(cli);
 }
 

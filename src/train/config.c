@@ -92,7 +92,10 @@ static const gal_setting ROWS[] = {
 
     TEXT("device.name", GAL_S_STRING, device.name, "cpu", "cpu, cuda, or cuda:N for the GPU of that number"),
     TEXT("device.cpu", GAL_S_STRING, device.cpu, "", "ref, avx2, avx512 or neon; empty: the best of this processor"),
-    INT("device.threads", device.threads, "0", 0, 4096, "threads; 0: one a processor. Results do not depend on it"),
+    INT("device.threads", device.threads, "0", 0, 4096,
+        "threads; 0: one for each fast core, within a container's limit. Results do not depend on it"),
+    CHOICE("device.numa", device.numa, "auto", "auto one",
+           "of several memory nodes: all, or one for threads and memory"),
     TEXT("sample.prompts", GAL_S_STRINGS, sample.prompts, NULL, "texts continued after each evaluation"),
     INT("sample.tokens", sample.tokens, "64", 1, 1 << 20, "tokens of each continuation"),
     FLOAT("sample.temperature", sample.temperature, "0.8", 0, 100, "of the continuations; 0: the likeliest token"),

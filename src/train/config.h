@@ -54,6 +54,7 @@ typedef struct gal_train_config {
     struct {
         char *name, *cpu;
         int64_t threads;
+        int numa; /* gal_numa */
     } device;
     struct {
         gal_strings prompts;

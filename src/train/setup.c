@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/numa.h"
 #include "text/bpe_train.h"
 
 #include <stdlib.h>
@@ -270,7 +271,8 @@ gal_err gal__train_setup_device(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *g = t->config;
     gal_device_options d = { .cpu = g->device.cpu[0] ? g->device.cpu : NULL,
                              .threads = (int)g->device.threads,
-                             .device = g->device.name };
+                             .device = g->device.name,
+                             .numa = g->device.numa == GAL_NUMA_ONE ? "one" : "auto" };
     gal_err err = gal_dev_open(&t->dev, &d, diag);
     if (!err) t->dev->watch = t->watch;
     return err;

@@ -370,6 +370,12 @@ static void test_kinds_of_device(void **state) {
     for (size_t i = 0; i < GAL_LEN(WRONG); i++)
         assert_int_equal(gal_dev_open(&dev, &(gal_device_options){ .device = WRONG[i] }, &d), GAL_EUSAGE);
     assert_non_null(strstr(d.text, "cpu, cuda or cuda:N"));
+    d = (gal_diag){ 0 };
+    assert_int_equal(gal_dev_open(&dev, &(gal_device_options){ .numa = "two" }, &d), GAL_EUSAGE);
+    assert_string_equal(d.text, "numa: expected auto or one, found 'two'");
+    assert_int_equal(gal_dev_open(&dev, &(gal_device_options){ .numa = "one", .threads = 2 }, NULL), GAL_OK);
+    gal_dev_close(dev);
+    dev = NULL;
     gal_err err = gal_dev_open(&dev, &(gal_device_options){ .device = "cuda:99" }, &(gal_diag){ 0 });
     assert_int_equal(err, GAL_EDEVICE);
     assert_int_equal(gal_dev_open(&dev, &(gal_device_options){ .device = "cpu", .threads = 1 }, NULL), GAL_OK);
