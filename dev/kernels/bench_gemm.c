@@ -108,12 +108,12 @@ static void open_libraries(void) {
 
 static void run_ours(const shape *s, gal_dtype dt) {
     gal_k_gemm g = { .count = s->count, .threads = bench.threads };
-    gal_mat a = { bench.a, dt, s->ta ? 1 : s->k, s->ta ? s->m : 1, NULL };
-    gal_mat b = { bench.b, dt, s->tb ? 1 : s->n, s->tb ? s->k : 1, NULL };
+    gal_mat a = { bench.a, dt, s->ta ? 1 : s->k, s->ta ? s->m : 1, NULL, NULL };
+    gal_mat b = { bench.b, dt, s->tb ? 1 : s->n, s->tb ? s->k : 1, NULL, NULL };
     gal_dtype out = s->ta ? GAL_F32 : dt; /* gradients of weights are f32 */
     for (int i = 0; i < s->count; i++) {
         char *c = (char *)bench.c + (size_t)(i * s->m * s->n) * gal_dtype_bytes(out);
-        g.p[i] = (gal_gemm){ s->m, s->n, s->k, a, b, { c, out, s->n, 1, NULL }, NULL, dt, s->ta };
+        g.p[i] = (gal_gemm){ s->m, s->n, s->k, a, b, { c, out, s->n, 1, NULL, NULL }, NULL, dt, s->ta };
     }
     const gal_kernel *k = &bench.table.k[GAL_K_GEMM];
     gal_pool_run(bench.pool, k->run, &g, k->chunks(&g));

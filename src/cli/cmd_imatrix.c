@@ -44,7 +44,7 @@ gal_err gal_cli_calibrate(gal_cli *cli, gal_imatrix *out, gal_dev *dev, const ch
     watch w = { .cli = cli, .began_s = gal_now_s() };
     gal_calibrate_options o = { .chunk = chunk, .progress = show, .user = &w };
     gal_reading reading = { .cli = cli };
-    gal_lm_options lo = { .progress = gal_cli_show_reading, .user = &reading };
+    gal_lm_options lo = { .progress = gal_cli_show_reading, .user = &reading, .exact = 1 };
     gal_err err = dev->far ? gal_cli_usage(cli, "only the processor can watch a model: --device cpu") : GAL_OK;
     if (!err) err = gal_lm_load_as(&m, &t, NULL, &dir, model, layout, &cli->diag);
     if (!err) err = gal_cli_text_ids(cli, &ids, &o.bos, text, t, model, NULL);

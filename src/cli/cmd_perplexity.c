@@ -79,6 +79,7 @@ static gal_err run(gal_cli *cli) {
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
     gal_reading reading = { .cli = cli };
     gal_lm_options lo = { .no_mmap = gal_cli_given(cli, "no-mmap"),
+                          .exact = gal_cli_given(cli, "exact"),
                           .progress = gal_cli_show_reading,
                           .user = &reading };
     if (!err) err = gal_lm_bring(m, dev, &lo, &cli->diag);

@@ -25,7 +25,7 @@ static gal_err measure(gal_comparison *c, gal_cli *cli, const char *out, const g
         err = gal_fail(&cli->diag, GAL_EINPUT, "%s: no tokenizer here; give --ids FILE instead of a text",
                        dir[0].data);
     if (!err) err = gal_dev_open(&dev, &cli->device, &cli->diag);
-    const gal_lm_options lo = { .chunk = 0 };
+    const gal_lm_options lo = { .exact = 1 };
     for (int i = 0; !err && i < 2; i++) err = gal_lm_bring(m[i], dev, &lo, &cli->diag);
     /* Of weights alone: activations are not rounded. */
     const gal_eval_options o = { .compute = GAL_F32, .exact = true };

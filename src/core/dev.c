@@ -18,6 +18,11 @@ static bool has_f16c(void) {
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
 static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
+/* The compilers' tables of names lack it in gcc 12. */
+static bool has_avx_vnni(void) {
+    unsigned a, b, c, d;
+    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
+}
 static bool has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
@@ -30,6 +35,7 @@ static bool has_fast_avx512_bf16(void) {
 }
 #else
 static bool has_avx2(void) { return false; }
+static bool has_avx_vnni(void) { return false; }
 static bool has_avx512(void) { return false; }
 static bool has_avx512_vnni(void) { return false; }
 static bool has_fast_avx512_bf16(void) { return false; }
@@ -39,6 +45,11 @@ static bool has_neon(void) { return true; }
 #else
 static bool has_neon(void) { return false; }
 #endif
+
+static void fill_avx2(gal_kernel_table *table) {
+    gal_avx2_fill(table);
+    if (has_avx_vnni()) gal_avx_vnni_fill(table);
+}
 
 static void fill_avx512(gal_kernel_table *table) {
     gal_avx512_fill(table);
@@ -52,7 +63,7 @@ static const struct {
     bool (*present)(void);
     void (*fill)(gal_kernel_table *table);
 } LEVELS[] = { { "ref", NULL, gal_ref_fill },
-               { "avx2", has_avx2, gal_avx2_fill },
+               { "avx2", has_avx2, fill_avx2 },
                { "avx512", has_avx512, fill_avx512 },
                { "neon", has_neon, gal_neon_fill } };
 

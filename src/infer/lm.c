@@ -35,7 +35,9 @@ gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, 
     gal_bring how = { .read = o.no_mmap != 0, .pool = dev->pool, .progress = on_progress, .user = &o };
     bool fits = gal_model_mapped_bytes(m) <= gal_memory_available();
     gal_err err = how.read || fits ? gal_model_bring(m, &how, diag) : GAL_OK;
-    return err || !dev->far ? err : gal_model_to_device(m, dev, diag);
+    if (err) return err;
+    if (dev->far) return gal_model_to_device(m, dev, diag);
+    return o.exact ? GAL_OK : gal_model_pack(m, dev, on_progress, &o, diag);
 }
 
 /* What a folder has in the way of vocabularies, by its files' names; whether one is good is for opening it to say. */

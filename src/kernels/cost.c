@@ -10,6 +10,7 @@ static const char *const NAMES[GAL_K_COUNT] = {
     [GAL_K_GEMM] = "gemm",
     [GAL_K_QUANTISE] = "quantise",
     [GAL_K_GEMM_I8] = "gemm_i8",
+    [GAL_K_PACK] = "pack",
     [GAL_K_EMBED] = "embed",
     [GAL_K_EMBED_GRAD] = "embed_grad",
     [GAL_K_RMS_NORM] = "rms_norm",

@@ -9,9 +9,10 @@ static gal_k_gemm product(const gal_k_experts *a, int i, const gal_mat *w, int64
     gal_k_gemm g = { .count = 1, .threads = a->threads, .p = { a->p[i] } };
     gal_gemm *p = g.p;
     bool m = rows_are_m(p);
-    p->a.p = (char *)p->a.p + (a->integers ? (int64_t)gal_i8_row_bytes(p->k)
-                                           : (m ? p->a.rs : p->a.cs) * (int64_t)gal_dtype_bytes(p->a.dt)) *
-                                  first;
+    if (a->integers)
+        p->a.cs = first;
+    else
+        p->a.p = (char *)p->a.p + (m ? p->a.rs : p->a.cs) * (int64_t)gal_dtype_bytes(p->a.dt) * first;
     if (m) {
         p->m = rows;
         p->b = *w;

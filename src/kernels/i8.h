@@ -5,23 +5,48 @@
 #define GAL_KERNELS_I8_H
 
 #include "kernels/kernels.h"
+#include "tensor/pack.h"
 
 #include <math.h>
 #include <string.h>
 
-/* The parts of row n. */
-typedef struct gal__i8_row {
-    int8_t *q;
-    float *scale, *sum;
-} gal__i8_row;
-static inline gal__i8_row gal__i8_row_at(const void *base, int64_t n, int64_t d) {
-    char *p = (char *)(uintptr_t)base + (size_t)n * gal_i8_row_bytes(d);
-    float *scale = (float *)(void *)(p + d);
-    return (gal__i8_row){ (int8_t *)p, scale, scale + d / GAL_I8_BLOCK };
+/* Where the parts of a row of c columns begin, in bytes. */
+static inline int64_t gal__i8_scale_at(int64_t c) { return c; }
+static inline int64_t gal__i8_sum_at(int64_t c) { return c + c / GAL_I8_BLOCK * 4; }
+static inline int64_t gal__i8_bias_at(int64_t c) { return c + 2 * (c / GAL_I8_BLOCK * 4); }
+static inline int64_t gal__i8_sum16_at(int64_t c) { return c + 3 * (c / GAL_I8_BLOCK * 4); }
+static inline int64_t gal__i8_bias16_at(int64_t c) { return gal__i8_sum16_at(c) + c / GAL_I8_HALF * 4; }
+
+/* Columns of unit u, and row n of it, of `rows` rows with d columns. */
+static inline int64_t gal__i8_cols(int64_t d, int64_t u) {
+    const int64_t left = d - u * GAL_I8_UNIT;
+    return left < GAL_I8_UNIT ? left : GAL_I8_UNIT;
+}
+static inline char *gal__i8_at(const void *base, int64_t rows, int64_t d, int64_t u, int64_t n) {
+    return (char *)(uintptr_t)base + (size_t)(u * rows) * gal_i8_row_bytes(GAL_I8_UNIT) +
+           (size_t)n * gal_i8_row_bytes(gal__i8_cols(d, u));
 }
 
-/* x[GAL_I8_BLOCK] -> q, scale, sum[2]. */
-static inline void gal__i8_block(const float *x, int8_t *q, float *scale, float *sum) {
+/* The parts of one row of a unit. */
+typedef struct gal__i8_row {
+    int8_t *q;
+    float *scale, *sum, *sum16;
+    int32_t *bias, *bias16;
+} gal__i8_row;
+static inline gal__i8_row gal__i8_row_at(const void *base, int64_t rows, int64_t d, int64_t u, int64_t n) {
+    char *p = gal__i8_at(base, rows, d, u, n);
+    const int64_t c = gal__i8_cols(d, u);
+    return (gal__i8_row){ .q = (int8_t *)p,
+                          .scale = (float *)(void *)(p + gal__i8_scale_at(c)),
+                          .sum = (float *)(void *)(p + gal__i8_sum_at(c)),
+                          .sum16 = (float *)(void *)(p + gal__i8_sum16_at(c)),
+                          .bias = (int32_t *)(void *)(p + gal__i8_bias_at(c)),
+                          .bias16 = (int32_t *)(void *)(p + gal__i8_bias16_at(c)) };
+}
+
+/* x[GAL_I8_BLOCK] -> block b of a row. */
+static inline void gal__i8_block(const float *x, const gal__i8_row *row, int64_t b) {
+    int8_t *q = row->q + b * GAL_I8_BLOCK;
     enum { INFINITE = 0x7f800000, SIGN = 0x7fffffff, MAGIC = 0x4b400000 }; /* MAGIC: 1.5 * 2^23, where steps are 1 */
     int32_t bits[GAL_I8_BLOCK], most = 0;
     memcpy(bits, x, sizeof bits);
@@ -38,26 +63,42 @@ static inline void gal__i8_block(const float *x, int8_t *q, float *scale, float 
         memcpy(&bits[i], &v, sizeof v);
         q[i] = (int8_t)(bits[i] - MAGIC);
     }
-    *scale = finite ? d : NAN;
+    int32_t total[2] = { 0 };
+    for (int h = 0; h < 2; h++)
+        for (int i = 0; i < GAL_I8_HALF; i++) total[h] += q[GAL_I8_HALF * h + i];
+    const float scale = finite ? d : NAN;
+    row->scale[b] = scale;
+    row->sum[b] = scale * (float)(total[0] + total[1]);
+    row->bias[b] = -GAL_I8_OFFSET * (total[0] + total[1]);
     for (int h = 0; h < 2; h++) {
-        int32_t total = 0;
-        for (int i = 0; i < GAL_I8_SUM; i++) total += q[GAL_I8_SUM * h + i];
-        sum[h] = *scale * (float)total;
+        row->sum16[2 * b + h] = scale * (float)total[h];
+        row->bias16[2 * b + h] = -GAL_I8_OFFSET * total[h];
     }
 }
 
 /* Block b of row n of x, which is x[GAL_I8_BLOCK], into the one or two rows it becomes. */
 static inline void gal__i8_put(const gal_k_quantise *a, int64_t n, int64_t b, float *x) {
-    const int64_t rows = a->twice ? 2 : 1;
+    enum { EACH = GAL_I8_UNIT / GAL_I8_BLOCK };
+    const int64_t rows = a->twice ? 2 : 1, u = b / EACH;
     for (int64_t r = 0; r < rows; r++) {
-        const gal__i8_row row = gal__i8_row_at(a->q, rows * n + r, a->d);
-        int8_t *q = row.q + b * GAL_I8_BLOCK;
-        gal__i8_block(x, q, row.scale + b, row.sum + 2 * b);
-        for (int i = 0; i < GAL_I8_BLOCK; i++) x[i] -= row.scale[b] * (float)q[i];
+        const gal__i8_row row = gal__i8_row_at(a->q, rows * a->n, a->d, u, rows * n + r);
+        gal__i8_block(x, &row, b % EACH);
+        for (int i = 0; i < GAL_I8_BLOCK; i++)
+            x[i] -= row.scale[b % EACH] * (float)row.q[b % EACH * GAL_I8_BLOCK + i];
     }
 }
 
-/* Chunks of a launch: some rows, none too short to be worth a thread. */
+/* Chunks of PACK: some groups of rows, enough of them to be worth a thread. */
+static inline int64_t gal__pack_groups(const gal_k_pack *a) {
+    const int64_t groups = (1 << 20) / ((int64_t)gal_pack_group_bytes(a->block, a->cols) + 1);
+    return groups > 1 ? groups : 1;
+}
+static inline int64_t gal__pack_chunks(const gal_k_pack *a) {
+    const int64_t each = gal__pack_groups(a), all = (a->rows + GAL_PACK_ROWS - 1) / GAL_PACK_ROWS;
+    return (all + each - 1) / each;
+}
+
+/* Chunks of QUANTISE: some rows, none too short to be worth a thread. */
 static inline int64_t gal__i8_rows(const gal_k_quantise *a) {
     int64_t rows = 8192 / (a->d > 0 ? a->d : 1);
     return rows > 1 ? rows : 1;

@@ -19,6 +19,7 @@ typedef enum gal_kernel_id {
     GAL_K_GEMM,
     GAL_K_QUANTISE,
     GAL_K_GEMM_I8,
+    GAL_K_PACK,
     GAL_K_EMBED,
     GAL_K_EMBED_GRAD,
     GAL_K_RMS_NORM,
@@ -93,6 +94,7 @@ typedef struct gal_kernel_table {
 
 void gal_ref_fill(gal_kernel_table *t);
 void gal_avx2_fill(gal_kernel_table *t);        /* empty bodies where the compiler has no such target */
+void gal_avx_vnni_fill(gal_kernel_table *t);    /* on top of avx2, where the processor has it */
 void gal_avx512_fill(gal_kernel_table *t);      /* AVX-512 F, BW, DQ, VL */
 void gal_avx512_vnni_fill(gal_kernel_table *t); /* on top of avx512, where the processor has it */
 void gal_avx512_bf16_fill(gal_kernel_table *t); /* on top of avx512, where the processor has it */
@@ -105,6 +107,7 @@ typedef struct gal_mat {
     gal_dtype dt;
     int64_t rs, cs;
     const gal_code *code; /* where dt is GAL_BLOCKS */
+    const void *packed;   /* the same numbers as tensor/pack.h has them, or NULL. GEMM_I8 alone reads it */
 } gal_mat;
 
 /* C[m, n] = sum_k A[m, k] B[k, n]  (+ add[m, n], same type and strides as C)  (+ C if accumulate).
@@ -126,15 +129,20 @@ typedef struct gal_k_gemm {
     gal_gemm p[GAL_GEMM_MAX];
 } gal_k_gemm;
 
-/* Activations as small integers. x [n, d] becomes n rows of gal_i8_row_bytes(d), d a multiple of GAL_I8_BLOCK:
- *   int8 q[d]; f32 scale[d / 32]; f32 sum[d / 16]     32 neighbours of a row share a scale
- *   scale = max |x| / 127, q = x (127 / max |x|) to the nearest, halves to even; sum = scale (q[0] + .. + q[15])
- * all in f32, the same bytes at every level. Numbers below GAL_I8_LEAST in size are 0 where nothing larger is beside
- * them; where one is not finite the scale is NaN, and so is every product with it.
- * twice: row n is followed by one like it of what is left, x - scale q, so 2 n rows in all; together nearly x. */
-enum { GAL_I8_BLOCK = 32, GAL_I8_SUM = 16 };
+/* Activations as small integers. x [n, d], d a multiple of GAL_I8_BLOCK, is cut into units of GAL_I8_UNIT columns
+ * (the last one may have fewer); of each unit all rows follow one another, and a row of c columns is int8 q[c] f32
+ * scale[c / 32], sum[c / 32]; int32 bias[c / 32]     of 32 neighbours of the row f32 sum16[c / 16]; int32 bias16[c /
+ * 16]                of 16 scale = max |x| / 127, q = x (127 / max |x|) to the nearest, halves to even; bias = -128
+ * (q[0] + ..), sum = scale (q[0] + ..) floats in f32, the same bytes at every level. What is not q or scale is what
+ * products with weights need that have a minimum or an offset. Numbers below GAL_I8_LEAST in size are 0 where nothing
+ * larger is beside them; where one is not finite the scale is NaN, and so is every product with it. twice: row n is
+ * followed by one like it of what is left, x - scale q, so 2 n rows in all; together nearly x. */
+enum { GAL_I8_BLOCK = 32, GAL_I8_HALF = 16, GAL_I8_UNIT = 256, GAL_I8_OFFSET = 128 };
 #define GAL_I8_LEAST 1e-30f
-static inline size_t gal_i8_row_bytes(int64_t d) { return (size_t)(d + d / GAL_I8_BLOCK * 4 + d / GAL_I8_SUM * 4); }
+/* Bytes of one row. */
+static inline size_t gal_i8_row_bytes(int64_t d) {
+    return (size_t)(d + 3 * (d / GAL_I8_BLOCK * 4) + 2 * (d / GAL_I8_HALF * 4));
+}
 typedef struct gal_k_quantise {
     void *q;
     const void *x;
@@ -143,9 +151,18 @@ typedef struct gal_k_quantise {
     bool twice;
 } gal_k_quantise;
 
-/* GAL_K_GEMM_I8: gal_k_gemm where a.p points to what QUANTISE made of x [m, k] (other fields of a say nothing), b is
- * in blocks (not FP8) with b.rs = 1, and c.cs = 1; no accumulate. Products of the integers are exact, what blocks
- * and rows are scaled with is applied in f32. twice: a row of C is the sum of both rows' products. */
+/* GAL_K_GEMM_I8: gal_k_gemm where a.p points to what QUANTISE made, of a.rs rows in all (with twice 2 for each of x),
+ * and a.cs is the first of them that is multiplied; b is in blocks (not FP8) with b.rs = 1, and c.cs = 1; no
+ * accumulate. Products of the integers are exact, what blocks and rows are scaled with is applied in f32. twice: a
+ * row of C is the sum of both rows' products. */
+
+/* A weight [rows, cols] in blocks, as tensor/pack.h rearranges it. The format is one that gal_pieces_of() knows. */
+typedef struct gal_k_pack {
+    void *packed;
+    const void *weight;
+    uint32_t block;
+    int64_t rows, cols;
+} gal_k_pack;
 
 /* y[n, :] = table[ids[n], :]. table [V, D] of type wdt, y [N, D]. ids are checked by the caller. */
 typedef struct gal_k_embed {

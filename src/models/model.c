@@ -47,6 +47,7 @@ void gal_model_free(gal_model *m) {
     for (size_t i = 0; i < m->n_weights; i++) {
         gal_w *w = &m->weights[i];
         if (w->owned) gal_dev_give(m->dev, w->data);
+        gal_free(w->packed);
         gal_free(w->name);
         gal_free(w->code.scales);
     }
@@ -159,6 +160,8 @@ gal_err gal_model_own(gal_model *m, gal_diag *diag) {
             return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %lld weights", w->name, (long long)gal_wcount(w));
         gal_wread(w, 0, gal_wcount(w) / w->dim[w->ndim - 1], copy);
         if (w->owned) gal_free(w->data);
+        gal_free(w->packed);
+        w->packed = NULL;
         w->data = copy;
         w->dtype = GAL_F32;
         w->owned = true;

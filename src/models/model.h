@@ -88,6 +88,12 @@ gal_err gal_model_to_device(gal_model *m, gal_dev *dev, gal_diag *diag);
 /* Whether kernels of dev can read the weights. */
 bool gal_model_is_on(const gal_model *m, const gal_dev *dev);
 
+/* pack.c    Rearranges weights in blocks for the products of dev, a processor, in memory of the model's own; once is
+ * enough, and what memory has no room for stays as it is. GAL_EINTERRUPTED where progress (NULL: nobody looks) says
+ * so; the model is whole all the same. */
+gal_err gal_model_pack(gal_model *m, gal_dev *dev, bool (*progress)(void *user, uint64_t done, uint64_t total),
+                       void *user, gal_diag *diag);
+
 /* rope_spec.c: angles and query scale of a config, in the numbers that transformers computes. out->inv_freq is the
  * caller's: gal_rope_spec_free(). Half-split pairs (the Hugging Face layout of weights). */
 gal_err gal_rope_spec_of(gal_rope_spec *out, const gal_config *c, gal_diag *diag);
@@ -105,7 +111,7 @@ gal_err gal_model_load(gal_model **out, const char *path, gal_diag *diag); /* an
 /* Whether the GGUF file would load: its configuration, its tensors and their shapes, as loading does and with its
  * messages; nothing is copied, no number is read. */
 gal_err gal_model_check_gguf(const char *path, gal_diag *diag);
-/* Bytes of the weights that lie in mapped files. */
+/* Bytes of the weights that lie in mapped files and are used there. */
 uint64_t gal_model_mapped_bytes(const gal_model *m);
 /* Adds "file" "what" to m->notes, up to a fixed number. */
 gal_err gal_model_add_note(gal_model *m, const char *file, const char *what, gal_diag *diag);

@@ -8,11 +8,11 @@
 #define GAL_LAUNCH(cx, id, type, ...) gal_launch(cx, id, &(type){ __VA_ARGS__ }, sizeof(type))
 
 /* A row-major matrix; transposed: the same memory with rows and columns exchanged. */
-static inline gal_mat gal__mat(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, cols, 1, NULL }; }
-static inline gal_mat gal__mat_t(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, 1, cols, NULL }; }
+static inline gal_mat gal__mat(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, cols, 1, NULL, NULL }; }
+static inline gal_mat gal__mat_t(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, 1, cols, NULL, NULL }; }
 /* A weight [out, in]. */
-static inline gal_mat gal__wmat(const gal_w *w) { return (gal_mat){ w->data, w->dtype, w->dim[1], 1, &w->code }; }
-static inline gal_mat gal__wmat_t(const gal_w *w) { return (gal_mat){ w->data, w->dtype, 1, w->dim[1], &w->code }; }
+static inline gal_mat gal__wmat(const gal_w *w) { return (gal_mat){ w->data, w->dtype, w->dim[1], 1, &w->code, NULL }; }
+static inline gal_mat gal__wmat_t(const gal_w *w) { return (gal_mat){ w->data, w->dtype, 1, w->dim[1], &w->code, w->packed }; }
 
 /* Launches the products, if there are any. */
 void gal__products(gal_ctx *cx, gal_k_gemm *g);
@@ -22,6 +22,8 @@ void gal__project(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y,
 /* Whether it does so for w; what QUANTISE makes of x, in the step's memory. */
 bool gal__takes_integers(const gal_ctx *cx, const gal_w *w);
 void *gal__integers(gal_ctx *cx, const gal_t *x, bool twice); /* kernels.h, gal_k_quantise */
+/* Makes q, of x with so many rows, what a product multiplies. */
+void gal__take_integers(gal_gemm *g, void *q, int64_t rows, bool twice);
 /* lora.c   y[i] += scale (x A^T) B^T for each adapter of w[i], and its gradient: of A, of B, and through it of x. */
 void gal__adapt(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y, int count);
 void gal__adapt_grad(gal_ctx *cx, gal_t *x, const gal_w *w, void *dy, gal_dtype dy_dt);

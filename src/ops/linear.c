@@ -67,6 +67,10 @@ void *gal__integers(gal_ctx *cx, const gal_t *x, bool twice) {
     return q->data;
 }
 
+void gal__take_integers(gal_gemm *g, void *q, int64_t rows, bool twice) {
+    g->a = (gal_mat){ .p = q, .rs = twice ? 2 * rows : rows };
+}
+
 void gal__project(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y, const gal_t *add, int count) {
     gal_k_gemm floats = { 0 }, integers = { 0 };
     for (int i = 0; i < count; i++) {
@@ -78,7 +82,7 @@ void gal__project(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y,
     integers.twice = gal_quantised(cx) == GAL_INTEGERS_TWICE;
     void *q = integers.count ? gal__integers(cx, x, integers.twice) : NULL;
     if (q) {
-        for (int i = 0; i < integers.count; i++) integers.p[i].a.p = q;
+        for (int i = 0; i < integers.count; i++) gal__take_integers(&integers.p[i], q, gal_rows(x), integers.twice);
         integers.threads = gal_pool_threads(gal_ctx_dev(cx)->pool);
         gal_launch(cx, GAL_K_GEMM_I8, &integers, sizeof integers);
     }
@@ -156,7 +160,7 @@ typedef struct matmul_saved {
     bool transpose_b;
 } matmul_saved;
 
-static gal_mat flip(gal_mat m) { return (gal_mat){ m.p, m.dt, m.cs, m.rs, NULL }; }
+static gal_mat flip(gal_mat m) { return (gal_mat){ m.p, m.dt, m.cs, m.rs, NULL, NULL }; }
 
 static void matmul_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
     const matmul_saved *s = saved;

@@ -71,7 +71,7 @@ static void project_as(gal_ctx *cx, const moe_saved *s, const gal_t *x, gal_w *c
         }
     }
     void *q = any && integers ? gal__integers(cx, x, false) : NULL;
-    for (int i = 0; q && i < count; i++) a->p[i].a.p = q;
+    for (int i = 0; q && i < count; i++) gal__take_integers(&a->p[i], q, gal_rows(x), false);
     if (any && (q || !integers)) launch_grouped(cx, a);
 }
 

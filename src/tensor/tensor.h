@@ -48,6 +48,8 @@ typedef struct gal_w {
     int ndim;
     int64_t dim[GAL_MAX_DIMS];
     void *data;       /* [dim...]; in a mapped file (read-only) or owned by the model */
+    void *packed;     /* its blocks as tensor/pack.h has them, beside data, for products alone; NULL: not packed. The
+                         model's */
     const char *file; /* where it was loaded from, for messages; borrowed; NULL: nowhere */
     bool owned;
     int64_t rotary; /* head size where rows are rotary pairs, which stand as the layout has them; else 0 */

@@ -173,9 +173,54 @@ static void ids_of_the_vocabulary_inside(void **state) {
     gal_buf_free(&dir);
 }
 
+/* Logits of 40 ids, three rows at a time and the last ones one by one, with the weights as they lie in the file or
+ * packed; NULL: this processor lacks the level. */
+enum { PACK_IDS = 40, PACK_THREES = 27 };
+static float *logits_packed(gal_model *m, const char *level, bool packed) {
+    gal_dev *dev = NULL;
+    gal_engine *e = NULL;
+    const gal_device_options device = { .cpu = level, .threads = 2 };
+    const gal_engine_options options = { .compute = GAL_F32, .cache = GAL_F32, .sequences = 1 };
+    const int64_t V = m->config.V;
+    if (gal_dev_open(&dev, &device, NULL)) return NULL;
+    if (packed) CHECK_OK(gal_model_pack(m, dev, NULL, NULL, diag));
+    size_t count = 0;
+    for (size_t i = 0; i < m->n_weights; i++) count += m->weights[i].packed != NULL;
+    assert_int_equal(count > 0, packed && strcmp(level, "ref") != 0);
+    CHECK_OK(gal_engine_new(&e, dev, m, &options, diag));
+    float *out = gal_alloc_array((size_t)(PACK_IDS * V), sizeof *out);
+    assert_non_null(out);
+    for (int32_t i = 0; i < PACK_IDS;) {
+        const int32_t ids[3] = { i % (int32_t)V, (i + 1) * 7 % (int32_t)V, (i + 2) * 5 % (int32_t)V };
+        const gal_slice s = { 0, ids, i < PACK_THREES ? 3 : 1 };
+        const float *x = NULL;
+        CHECK_OK(gal_engine_step(e, &s, 1, true, &x, diag));
+        memcpy(out + i * V, x, (size_t)(s.n * V) * sizeof *out);
+        i += (int32_t)s.n;
+    }
+    gal_engine_free(e);
+    gal_dev_close(dev);
+    return out;
+}
+
+static void packed_weights_give_the_same_bytes(void **state) {
+    static const char *const LEVELS[] = { "ref", "avx2", "avx512", "neon" };
+    (void)state;
+    for (size_t i = 0; i < GAL_LEN(LEVELS); i++) {
+        gal_model *m = NULL;
+        CHECK_OK(gal_model_load(&m, "tests/golden/gguf-mixed", diag));
+        float *a = logits_packed(m, LEVELS[i], false), *b = logits_packed(m, LEVELS[i], true);
+        if (a) assert_memory_equal(a, b, PACK_IDS * (size_t)m->config.V * sizeof *a);
+        gal_free(a);
+        gal_free(b);
+        gal_model_free(m);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(exact_logits_of_every_kind),
                                         cmocka_unit_test(distance_of_every_kind),
+                                        cmocka_unit_test(packed_weights_give_the_same_bytes),
                                         cmocka_unit_test(ids_of_the_vocabulary_inside) };
     return cmocka_run_group_tests_name("gguf models", tests, NULL, NULL);
 }

@@ -2,12 +2,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/i8.h"
 #include "kernels/kernel_test.h"
-#include "tensor/blocks.h"
+#include "tensor/pack.h"
 
 #include <math.h>
 
 /* p: m, n, k, block, layout (0: y = x w^T; 1: dx = dy w, blocks along n), add, how many products, compute in bf16 */
-enum { M, N, K, BLOCK, LAYOUT, ADD, COUNT, BF16, TWICE = LAYOUT }; /* integers have one layout */
+enum { M, N, K, BLOCK, LAYOUT, ADD, COUNT, BF16, TWICE = LAYOUT, PACKED = BF16 }; /* integers have one layout */
 enum { F8 = GAL_BLOCK_F8_E4M3 };
 
 typedef struct weight {
@@ -76,10 +76,10 @@ static void setup(kt *t, const int64_t *p) {
         *g = (gal_gemm){ .m = m, .n = n, .k = k, .accumulate = t->accumulate };
         g->compute = p[BF16] ? GAL_BF16 : GAL_F32;
         weight w = random_weight(t, (uint32_t)p[BLOCK], p[LAYOUT] ? k : n, p[LAYOUT] ? n : k);
-        g->a = (gal_mat){ kt_in(t, t->dt, m * k, t->scale), t->dt, k, 1, NULL };
-        g->b = (gal_mat){ w.data, GAL_BLOCKS, p[LAYOUT] ? n : 1, p[LAYOUT] ? 1 : k, keep(t, &w.code) };
+        g->a = (gal_mat){ kt_in(t, t->dt, m * k, t->scale), t->dt, k, 1, NULL, NULL };
+        g->b = (gal_mat){ w.data, GAL_BLOCKS, p[LAYOUT] ? n : 1, p[LAYOUT] ? 1 : k, keep(t, &w.code), NULL };
         kt_out *o = kt_result(t, t->dt, m * n, t->scale);
-        g->c = (gal_mat){ o->p, t->dt, n, 1, NULL };
+        g->c = (gal_mat){ o->p, t->dt, n, 1, NULL, NULL };
         if (p[ADD] == 1) g->add = kt_in(t, t->dt, o->n, t->scale);
         if (!t->c->bench) expect(t, g, w.wide, o);
         t->flops += 2.0 * (double)m * (double)n * (double)k;
@@ -133,14 +133,20 @@ static void expect_twice(kt *t, const gal_gemm *g, const void *x, const float *w
         }
 }
 
+/* Number (i, k) of what QUANTISE made. */
+static double integer_at(const gal_gemm *g, int64_t i, int64_t k) {
+    const gal__i8_row a = gal__i8_row_at(g->a.p, g->a.rs, g->k, k / GAL_I8_UNIT, i);
+    const int64_t c = k % GAL_I8_UNIT;
+    return (double)a.q[c] * (double)a.scale[c / GAL_I8_BLOCK];
+}
+
 static void expect_i8(kt *t, const gal_gemm *g, const float *wide, kt_out *o) {
     o->want = kt_doubles(t, o->n);
     for (int64_t i = 0; i < g->m; i++) {
-        const gal__i8_row a = gal__i8_row_at(g->a.p, i, g->k);
         for (int64_t j = 0; j < g->n; j++) {
             double sum = 0, size = 0, largest = 0, add = g->add ? kt_get(g->add, g->c.dt, i * g->n + j) : 0;
             for (int64_t k = 0; k < g->k; k++) {
-                double w = (double)wide[j * g->k + k], x = (double)a.q[k] * (double)a.scale[k / GAL_I8_BLOCK];
+                double w = (double)wide[j * g->k + k], x = integer_at(g, i, k);
                 sum += x * w;
                 size += fabs(x);
                 largest = fmax(largest, fabs(w));
@@ -152,6 +158,12 @@ static void expect_i8(kt *t, const gal_gemm *g, const float *wide, kt_out *o) {
     }
 }
 
+static void *packed(kt *t, const weight *w, int64_t rows, int64_t cols) {
+    void *p = kt_in(t, GAL_F32, (int64_t)(gal_pack_bytes(w->code.block, rows, cols) + 3) / 4, 1);
+    gal_pack(w->code.block, w->data, rows, cols, 0, (rows + GAL_PACK_ROWS - 1) / GAL_PACK_ROWS, p);
+    return p;
+}
+
 static void setup_i8(kt *t, const int64_t *p) {
     gal_k_gemm args = { .count = (int)GAL_MAX(1, p[COUNT]), .twice = p[TWICE] != 0 };
     void *x, *q = quantised(t, p[M], p[K], &x, args.twice);
@@ -160,10 +172,10 @@ static void setup_i8(kt *t, const int64_t *p) {
         gal_gemm *g = &args.p[i];
         *g = (gal_gemm){ .m = m, .n = n, .k = k, .compute = t->dt };
         weight w = random_weight(t, (uint32_t)p[BLOCK], n, k);
-        g->a.p = q;
-        g->b = (gal_mat){ w.data, GAL_BLOCKS, 1, k, keep(t, &w.code) };
+        g->a = (gal_mat){ .p = q, .rs = args.twice ? 2 * m : m };
+        g->b = (gal_mat){ w.data, GAL_BLOCKS, 1, k, keep(t, &w.code), p[PACKED] ? packed(t, &w, n, k) : NULL };
         kt_out *o = kt_result(t, t->dt, m * n, t->scale);
-        g->c = (gal_mat){ o->p, t->dt, n, 1, NULL };
+        g->c = (gal_mat){ o->p, t->dt, n, 1, NULL, NULL };
         if (p[ADD] == 1) g->add = kt_in(t, t->dt, o->n, t->scale);
         if (!t->c->bench && args.twice) expect_twice(t, g, x, w.wide, o);
         if (!t->c->bench && !args.twice) expect_i8(t, g, w.wide, o);
@@ -171,6 +183,15 @@ static void setup_i8(kt *t, const int64_t *p) {
         t->bytes += (double)gal_code_bytes(&w.code, n * k);
     }
     kt_args(t, &args, sizeof args);
+}
+
+/* p: rows, cols, block. The bytes of PACK's definition. */
+static void setup_pack(kt *t, const int64_t *p) {
+    const weight w = random_weight(t, (uint32_t)p[2], p[0], p[1]);
+    kt_out *o = kt_result(t, GAL_F32, (int64_t)gal_pack_bytes((uint32_t)p[2], p[0], p[1]) / 4, 1);
+    o->exact = true;
+    t->bytes = (double)gal_code_bytes(&w.code, p[0] * p[1]);
+    KT_ARGS(t, gal_k_pack, o->p, w.data, (uint32_t)p[2], p[0], p[1]);
 }
 
 /* p: rows, d, block */
@@ -196,9 +217,34 @@ static void setup_embed(kt *t, const int64_t *p) {
           0,                                                                                                              \
           false },                                                                                                        \
         { "gemm_i8 1x2048x2048 twice " #NAME, GAL_K_GEMM_I8, setup_i8, { 1, 2048, 2048, GAL_BLOCK_##NAME, 1 }, 0, true }, \
+        { "pack 37x768 " #NAME, GAL_K_PACK, setup_pack, { 37, 768, GAL_BLOCK_##NAME }, KT_F32, false },                   \
+        { "pack 2048x2048 " #NAME, GAL_K_PACK, setup_pack, { 2048, 2048, GAL_BLOCK_##NAME }, KT_F32, true },              \
         { "embed 3x512 " #NAME, GAL_K_EMBED, setup_embed, { 3, 512, GAL_BLOCK_##NAME }, 0, false },                       \
         { "gemm_i8 1x2048x2048 " #NAME, GAL_K_GEMM_I8, setup_i8, { 1, 2048, 2048, GAL_BLOCK_##NAME }, 0, true },          \
-        { "gemm_i8 128x2048x2048 " #NAME, GAL_K_GEMM_I8, setup_i8, { 128, 2048, 2048, GAL_BLOCK_##NAME }, 0, true },      \
+        { "gemm_i8 13x67x768 packed " #NAME,                                                                              \
+          GAL_K_GEMM_I8,                                                                                                  \
+          setup_i8,                                                                                                       \
+          { 13, 67, 768, GAL_BLOCK_##NAME, 0, 1, 1, 1 },                                                                  \
+          0,                                                                                                              \
+          false },                                                                                                        \
+        { "gemm_i8 1x2048x2048 packed " #NAME,                                                                            \
+          GAL_K_GEMM_I8,                                                                                                  \
+          setup_i8,                                                                                                       \
+          { 1, 2048, 2048, GAL_BLOCK_##NAME, 0, 0, 1, 1 },                                                                \
+          0,                                                                                                              \
+          true },                                                                                                         \
+        { "gemm_i8 16x2048x2048 packed " #NAME,                                                                           \
+          GAL_K_GEMM_I8,                                                                                                  \
+          setup_i8,                                                                                                       \
+          { 16, 2048, 2048, GAL_BLOCK_##NAME, 0, 0, 1, 1 },                                                               \
+          0,                                                                                                              \
+          true },                                                                                                         \
+        { "gemm_i8 512x2048x2048 packed " #NAME,                                                                          \
+          GAL_K_GEMM_I8,                                                                                                  \
+          setup_i8,                                                                                                       \
+          { 512, 2048, 2048, GAL_BLOCK_##NAME, 0, 0, 1, 1 },                                                              \
+          0,                                                                                                              \
+          true },                                                                                                         \
         { "gemm 1x2048x2048 " #NAME, GAL_K_GEMM, setup, { 1, 2048, 2048, GAL_BLOCK_##NAME }, KT_F32, true }, {            \
         "gemm 128x2048x2048 " #NAME, GAL_K_GEMM, setup, { 128, 2048, 2048, GAL_BLOCK_##NAME }, KT_F32, true               \
     }
@@ -227,6 +273,13 @@ static const kt_case CASES[] = {
     { "gemm 128x2048x2048 F8", GAL_K_GEMM, setup, { 128, 2048, 2048, F8 }, KT_F32, true },
     { "embed 3x50 F8", GAL_K_EMBED, setup_embed, { 3, 50, F8 }, 0, false },
     { "gemm_i8 33x17x96 Q4_0", GAL_K_GEMM_I8, setup_i8, { 33, 17, 96, GAL_BLOCK_Q4_0, 0, 1 }, KT_SCALE, false },
+    { "gemm_i8 33x37x96 Q4_0 packed",
+      GAL_K_GEMM_I8,
+      setup_i8,
+      { 33, 37, 96, GAL_BLOCK_Q4_0, 0, 1, 1, 1 },
+      KT_SCALE,
+      false },
+    { "pack 18x352 Q5_0", GAL_K_PACK, setup_pack, { 18, 352, GAL_BLOCK_Q5_0 }, KT_F32, false },
     { "quantise 1x32", GAL_K_QUANTISE, setup_quantise, { 1, 32 }, KT_SCALE, false },
     { "quantise 7x352", GAL_K_QUANTISE, setup_quantise, { 7, 352 }, KT_SCALE, false },
     { "quantise 7x352 twice", GAL_K_QUANTISE, setup_quantise, { 7, 352, 2 }, KT_SCALE, false },

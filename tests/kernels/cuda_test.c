@@ -152,9 +152,13 @@ static bool try_product(gal_cuda *c, const product *p) {
     unsigned char *got[3] = { malloc(bytes), malloc(bytes), malloc(bytes) };
     gal_k_gemm k = { .count = 1 };
     k.p[0] = (gal_gemm){ .m = p->m, .n = p->n, .k = p->k, .compute = p->compute, .accumulate = p->accumulate };
-    k.p[0].a = (gal_mat){ on_gpu(c, a, na, p->a), p->a, p->a_columns ? 1 : p->k, p->a_columns ? p->m : 1, NULL };
-    k.p[0].b = (gal_mat){ on_gpu(c, b, nb, p->b), p->b, p->b_columns ? 1 : p->n, p->b_columns ? p->k : 1, NULL };
-    k.p[0].c = (gal_mat){ on_gpu(c, before, nc, p->c), p->c, p->n, 1, NULL };
+    k.p[0].a = (gal_mat){
+        on_gpu(c, a, na, p->a), p->a, p->a_columns ? 1 : p->k, p->a_columns ? p->m : 1, NULL, NULL
+    };
+    k.p[0].b = (gal_mat){
+        on_gpu(c, b, nb, p->b), p->b, p->b_columns ? 1 : p->n, p->b_columns ? p->k : 1, NULL, NULL
+    };
+    k.p[0].c = (gal_mat){ on_gpu(c, before, nc, p->c), p->c, p->n, 1, NULL, NULL };
     gal_cuda_graph *g = NULL;
     gal_err err = gal_cuda_capture_begin(c, &diag); /* first of all: nothing has chosen an algorithm yet */
     if (!err) {

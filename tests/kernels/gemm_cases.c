@@ -41,10 +41,10 @@ static void setup(kt *t, const int64_t *p) {
         gal_gemm *g = &args.p[i];
         *g = (gal_gemm){ .m = m, .n = n, .k = k, .accumulate = t->accumulate };
         g->compute = p[BF16] ? GAL_BF16 : GAL_F32;
-        g->a = (gal_mat){ kt_in(t, t->dt, m * k, t->scale), t->dt, at ? 1 : k, at ? m : 1, NULL };
-        g->b = (gal_mat){ kt_in(t, t->wdt, n * k, 0.1), t->wdt, bt ? 1 : n, bt ? k : 1, NULL };
+        g->a = (gal_mat){ kt_in(t, t->dt, m * k, t->scale), t->dt, at ? 1 : k, at ? m : 1, NULL, NULL };
+        g->b = (gal_mat){ kt_in(t, t->wdt, n * k, 0.1), t->wdt, bt ? 1 : n, bt ? k : 1, NULL, NULL };
         kt_out *o = kt_result(t, t->dt, m > 0 ? (m - 1) * cs + n : 0, t->scale);
-        g->c = (gal_mat){ o->p, t->dt, cs, 1, NULL };
+        g->c = (gal_mat){ o->p, t->dt, cs, 1, NULL, NULL };
         if (p[ADD] == 1) g->add = kt_in(t, t->dt, o->n, t->scale);
         if (p[ADD] == 2) g->add = o->p;
         if (!t->c->bench) expect(t, g, o);
@@ -59,10 +59,10 @@ static void setup_grad(kt *t, const int64_t *p) {
     gal_gemm *g = &args.p[0];
     *g = (gal_gemm){ .m = p[M], .n = p[N], .k = p[K], .accumulate = t->accumulate };
     g->compute = p[BF16] ? GAL_BF16 : GAL_F32;
-    g->a = (gal_mat){ kt_in(t, t->dt, p[M] * p[K], t->scale), t->dt, 1, p[M], NULL };
-    g->b = (gal_mat){ kt_in(t, t->dt, p[K] * p[N], t->scale), t->dt, p[N], 1, NULL };
+    g->a = (gal_mat){ kt_in(t, t->dt, p[M] * p[K], t->scale), t->dt, 1, p[M], NULL, NULL };
+    g->b = (gal_mat){ kt_in(t, t->dt, p[K] * p[N], t->scale), t->dt, p[N], 1, NULL, NULL };
     kt_out *o = kt_result(t, GAL_F32, p[M] * p[N], t->scale);
-    g->c = (gal_mat){ o->p, GAL_F32, p[N], 1, NULL };
+    g->c = (gal_mat){ o->p, GAL_F32, p[N], 1, NULL, NULL };
     if (!t->c->bench) expect(t, g, o);
     t->flops = 2.0 * (double)p[M] * (double)p[N] * (double)p[K];
     kt_args(t, &args, sizeof args);

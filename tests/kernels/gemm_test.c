@@ -63,9 +63,9 @@ typedef struct block {
 enum layout { BY_ROW, BY_COL, LOOSE };
 
 static block block_new(int64_t rows, int64_t cols, gal_dtype dt, enum layout layout, int64_t gap) {
-    block b = { .m = { NULL, dt, cols + gap, 1, NULL }, .rows = rows, .cols = cols };
-    if (layout == BY_COL) b.m = (gal_mat){ NULL, dt, 1, rows + gap, NULL };
-    if (layout == LOOSE) b.m = (gal_mat){ NULL, dt, 2 * cols + gap, 2, NULL };
+    block b = { .m = { NULL, dt, cols + gap, 1, NULL, NULL }, .rows = rows, .cols = cols };
+    if (layout == BY_COL) b.m = (gal_mat){ NULL, dt, 1, rows + gap, NULL, NULL };
+    if (layout == LOOSE) b.m = (gal_mat){ NULL, dt, 2 * cols + gap, 2, NULL, NULL };
     int64_t count = rows > 0 && cols > 0 ? (rows - 1) * b.m.rs + (cols - 1) * b.m.cs + 1 : 0;
     b.bytes = (size_t)count * gal_dtype_bytes(dt);
     b.m.p = malloc(b.bytes ? b.bytes : 1);

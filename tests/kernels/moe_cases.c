@@ -122,20 +122,20 @@ static void setup_experts_of(kt *t, const int64_t *p, bool integers) {
     kt_out *y = kt_result(t, t->dt, rows * p[OUT], t->scale);
     a.offset = s.offset;
     a.p[0] = (gal_gemm){ .n = p[OUT], .k = p[IN], .compute = t->dt };
-    a.p[0].c = (gal_mat){ y->p, t->dt, p[OUT], 1, NULL };
+    a.p[0].c = (gal_mat){ y->p, t->dt, p[OUT], 1, NULL, NULL };
     if (integers) {
         q = kt_in(t, GAL_F32, rows * (int64_t)gal_i8_row_bytes(p[IN]) / 4, 1);
         const gal_k_quantise made = { q, x, t->dt, rows, p[IN], false };
         kt_run_ref(GAL_K_QUANTISE, &made);
     }
-    a.p[0].a = (gal_mat){ integers ? q : x, t->dt, p[IN], 1, NULL };
+    a.p[0].a = (gal_mat){ integers ? q : x, t->dt, integers ? rows : p[IN], integers ? 0 : 1, NULL, NULL };
     for (int64_t e = 0; e < p[E]; e++) {
         float *w = kt_in(t, GAL_F32, p[OUT] * p[IN], 0.1);
-        a.w[e] = (gal_mat){ w, GAL_F32, 1, p[IN], NULL };
+        a.w[e] = (gal_mat){ w, GAL_F32, 1, p[IN], NULL, NULL };
         if (integers) {
             void *blocks = kt_in(t, GAL_F32, (int64_t)(gal_code_bytes(&Q8, p[OUT] * p[IN]) + 3) / 4, 1);
             gal_block_quantise(GAL_BLOCK_Q8_0, w, blocks, p[OUT] * p[IN]);
-            a.w[e] = (gal_mat){ blocks, GAL_BLOCKS, 1, p[IN], &Q8 };
+            a.w[e] = (gal_mat){ blocks, GAL_BLOCKS, 1, p[IN], &Q8, NULL };
         }
         for (int64_t r = s.offset[e]; r < s.offset[e + 1]; r++)
             for (int64_t j = 0; j < p[OUT]; j++) {

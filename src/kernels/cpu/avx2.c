@@ -5,6 +5,7 @@
 void gal_avx2_fill(gal_kernel_table *t) {
 #ifdef GAL_CPU_X86
     gal__avx2_gemm_fill(t);
+    gal__avx2_i8_fill(t);
     gal__avx2_rows_fill(t);
     gal__avx2_peaks_fill(t);
 #else

@@ -5,6 +5,7 @@
 void gal_avx512_fill(gal_kernel_table *t) {
 #ifdef GAL_CPU_X86
     gal__avx512_gemm_fill(t);
+    gal__avx512_i8_fill(t);
     gal__avx512_rows_fill(t);
     gal__avx512_peaks_fill(t);
 #else

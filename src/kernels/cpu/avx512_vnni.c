@@ -4,6 +4,7 @@
 
 void gal_avx512_vnni_fill(gal_kernel_table *t) {
 #ifdef GAL_CPU_X86
+    gal__avx512_vnni_i8_fill(t);
     gal__avx512_vnni_peaks_fill(t);
 #else
     (void)t;

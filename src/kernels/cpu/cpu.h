@@ -15,6 +15,13 @@ void gal__avx512_gemm_fill(gal_kernel_table *t);
 void gal__avx512_bf16_gemm_fill(gal_kernel_table *t);
 void gal__neon_gemm_fill(gal_kernel_table *t);
 
+/* i8_*.c: GAL_K_QUANTISE, GAL_K_GEMM_I8, GAL_K_EXPERTS_I8. */
+void gal__avx2_i8_fill(gal_kernel_table *t);
+void gal__avx_vnni_i8_fill(gal_kernel_table *t);
+void gal__avx512_i8_fill(gal_kernel_table *t);
+void gal__avx512_vnni_i8_fill(gal_kernel_table *t);
+void gal__neon_i8_fill(gal_kernel_table *t);
+
 /* rows_*.c: all kernels that walk rows or elements (norm, rope, embed, maps, attend, loss, optimiser). */
 void gal__avx2_rows_fill(gal_kernel_table *t);
 void gal__avx512_rows_fill(gal_kernel_table *t);

@@ -27,7 +27,7 @@ static gal_kernel ref_kernel(void) {
     return t.k[GAL_K_GEMM];
 }
 
-static gal_mat turned(const gal_mat *m) { return (gal_mat){ m->p, m->dt, m->cs, m->rs, m->code }; }
+static gal_mat turned(const gal_mat *m) { return (gal_mat){ m->p, m->dt, m->cs, m->rs, m->code, NULL }; }
 
 /* Columns of C become contiguous wherever rows were: C^T = B^T A^T. */
 static gal_gemm with_dense_rows(const gal_gemm *g) {

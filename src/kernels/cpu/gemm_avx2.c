@@ -94,24 +94,6 @@ GAL__INLINE F unit_n(const void *p0, const void *p1, gal_dtype dt, int64_t n, bo
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
-enum { ROWS_A = 4, COLS_W = 2 };
-typedef struct I {
-    __m256i first, second; /* 16 each */
-} I;
-GAL__INLINE F f_neg(F x) { return _mm256_sub_ps(_mm256_setzero_ps(), x); }
-GAL__INLINE I i_load(const int8_t *p) {
-    return (I){ _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p)),
-                _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(p + 16))) };
-}
-GAL__INLINE F i_mac(F acc, I w, I a, const float *s, F d, const bool halves) {
-    __m256i x = _mm256_madd_epi16(w.first, a.first), y = _mm256_madd_epi16(w.second, a.second);
-    F scale = _mm256_mul_ps(d, f_set1(s[0]));
-    if (!halves) return f_fma(_mm256_cvtepi32_ps(_mm256_add_epi32(x, y)), scale, acc);
-    acc = f_fma(_mm256_cvtepi32_ps(x), scale, acc);
-    return f_fma(_mm256_cvtepi32_ps(y), _mm256_mul_ps(d, f_set1(s[1])), acc);
-}
-#include "kernels/cpu/i8_body.h"
-
 static const gal__gemm_level level = { NR, NT, 4, 4, tile, few_rows };
 
 static int64_t chunks(const void *args) { return gal__gemm_chunks(args, &level); }
@@ -121,6 +103,5 @@ static const gal_kernel gemm = { chunks, run };
 GAL__EXPERTS_OF(experts, gemm)
 void gal__avx2_gemm_fill(gal_kernel_table *t) {
     t->k[GAL_K_GEMM] = gemm;
-    i8_fill(t);
     t->k[GAL_K_EXPERTS] = (gal_kernel){ experts_chunks, experts_run };
 }

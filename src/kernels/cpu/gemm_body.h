@@ -191,7 +191,7 @@ static void pack_b_blocks(float *dst, const gal_mat *b, const gal__tile *t, cons
         const int64_t n = min64(cols - j, NR);
         float *panel = dst + j / NR * room;
         if (b->rs == 1) {
-            const gal_mat w = { wide, GAL_F32, 1, KC * UNIT, NULL };
+            const gal_mat w = { wide, GAL_F32, 1, KC * UNIT, NULL, NULL };
             for (int64_t c = 0; c < n; c++)
                 unpack(b->code, b->p, b->cs, t->j0 + j + c, kb->k0, kb->n, wide + c * KC * UNIT);
             for (int64_t h = 0; h < NR; h += VW)
@@ -266,7 +266,7 @@ static void pack_unit(const part *p, int64_t unit) {
         return;
     }
 #if B_STAYS
-    const gal_mat flip = { a->p, a->dt, a->cs, a->rs, NULL };
+    const gal_mat flip = { a->p, a->dt, a->cs, a->rs, NULL, NULL };
     const int64_t from = panel_row(p, unit), n = panel_row(p, unit + 1) - from;
     float *dst = p->dst + unit * MR * A_STRIDE;
     if (n == MR && a->dt == GAL_F32)

@@ -58,24 +58,6 @@ GAL__INLINE void look_up(int8_t *q, const int8_t table[16], const uint8_t *p) {
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
-enum { ROWS_A = 4, COLS_W = 2 };
-typedef struct I {
-    int8x16_t first, second;
-} I;
-GAL__INLINE F f_neg(F x) { return v_sub(v_zero(), x); }
-GAL__INLINE I i_load(const int8_t *p) { return (I){ vld1q_s8(p), vld1q_s8(p + 16) }; }
-/* Four sums of 16 products: two products of a pair fit 16 bits, for activations end at 127. */
-GAL__INLINE int32x4_t sums_of(int8x16_t w, int8x16_t a) {
-    int16x8_t low = vmull_s8(vget_low_s8(w), vget_low_s8(a));
-    return vpaddlq_s16(vmlal_s8(low, vget_high_s8(w), vget_high_s8(a)));
-}
-GAL__INLINE F i_mac(F acc, I w, I a, const float *s, F d, const bool halves) {
-    F x = { vcvtq_f32_s32(sums_of(w.first, a.first)), vcvtq_f32_s32(sums_of(w.second, a.second)) };
-    F scale = { vdupq_n_f32(s[0]), vdupq_n_f32(s[halves]) };
-    return v_fma(x, v_mul(d, scale), acc);
-}
-#include "kernels/cpu/i8_body.h"
-
 static const gal__gemm_level level = { NR, NT, 4, 4, tile, few_rows };
 
 static int64_t chunks(const void *args) { return gal__gemm_chunks(args, &level); }
@@ -85,6 +67,5 @@ static const gal_kernel gemm = { chunks, run };
 GAL__EXPERTS_OF(experts, gemm)
 void gal__neon_gemm_fill(gal_kernel_table *t) {
     t->k[GAL_K_GEMM] = gemm;
-    i8_fill(t);
     t->k[GAL_K_EXPERTS] = (gal_kernel){ experts_chunks, experts_run };
 }

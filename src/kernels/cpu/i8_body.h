@@ -1,138 +1,358 @@
 /* i8_body.h - products of small integers with weights in blocks (kernels.h, GAL_K_GEMM_I8), compiled once a level
- * after gemm_body.h and blocks_body.h. A chunk is a strip of C's columns. Four rows of weights are taken apart into
- * the scratch; then the rows of A pass, R of them at a time, and every 32 products are summed exactly before they are
- * scaled:
- *     C[i, j] = sum_b (scale_a[i, b] scale_w[j, b]) (sum of 32 products) - sum_h sum_a[i, h] min_w[j, h]
+ * into i8_*.c. docs/internals/int8.md explains it line by line.
+ *
+ *     C[i, j] = sum_b scale_a[i, b] scale_w[j, b] (sum of 32 products of integers) - sum_b sum_a[i, b] min_w[j, b]
+ *
+ * A chunk is some columns of C, a panel of PANEL columns at a time. Of each panel 256 numbers of k are taken apart
+ * into a slab that stays in L1 (i8_formats.h); then all rows of A pass, ROWS of them at a time: each word of four
+ * integers of a row is spread over a vector and multiplied with the quads of COLS vectors of columns. So weights are
+ * taken apart once for all rows, and one row alone is bound by reading them. Whatever the number of rows, a number of
+ * C is summed in the order of k, so its bytes depend on nothing else.
+ *
  * Before, the including file defines
- *   I, i_load(p)                 32 integers
- *   i_mac(acc, w, a, s, d, halves)  acc + d (s[0] w a  of the first 16, s[halves] w a of the others), F lanes
- *   ROWS_A, COLS_W               sums in registers
+ *   VW: lanes of a vector, rows of a weight and columns of C. COLS, ROWS: vectors of columns and rows of A whose sums
+ *   are in registers. F, S, U, B: vectors of VW floats, int32, uint32, and the same as bytes.
+ *
+ *   f_set1, f_fma, f_half (VW f16), s_set1, i8_pairs (VW uint16), i8_turn(U x[VW]) a transposition
+ *
+ *   i8_offset(natural), i8_start(bias, natural): see i8_formats.h; what a sum starts with so that the offset is
+ * undone
+ *
+ *   i8_dot(S, U w, S a, wide): sums + the four products of each lane
+ *
+ *   i8_look_up(U q, table): table[byte] for each byte below 16
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_I8_BODY_H
 #define GAL_KERNELS_CPU_I8_BODY_H
 
+#include "base/pool.h"
+#include "kernels/experts.h"
 #include "kernels/i8.h"
+#include "tensor/pack.h"
 
-enum { WEIGHTS = 4, LONG_ROW = 1 << 17 }; /* rows taken apart at a time: one, if they are long */
-_Static_assert(WEIGHTS % COLS_W == 0, "whole groups");
-_Static_assert((size_t)WEIGHTS *LONG_ROW * 3 / 2 + 4096 <= GAL_SCRATCH_BYTES, "rows must fit the scratch");
-_Static_assert((size_t)GAL_SCRATCH_BYTES >= (3u << 20) / 2 + 4096, "a row of 2^20 must fit the scratch");
+#include <string.h>
 
-/* One row of weights, taken apart. */
-typedef struct parts {
-    int8_t *q;
-    float *scale, *min;
-} parts;
+enum { PANEL = COLS * VW, UNIT_BYTES = 2 * GAL_PACK_UNIT * GAL_PACK_ROWS };
 
-static parts parts_at(void *scratch, int64_t n, int64_t k) {
-    char *p = (char *)scratch + (size_t)n * (size_t)(k + k / 2);
-    return (parts){ (int8_t *)p, (float *)(void *)(p + k), (float *)(void *)(p + k + k / 4) };
+#include "kernels/cpu/i8_formats.h"
+
+enum {
+    STRIP = 128, /* columns of a chunk where there are many rows */
+    TILE = 256,  /* rows of A that a chunk takes */
+    MANY = 16,
+    MOST_STRIP = 256,
+    SUBS = GAL_PACK_UNIT / 16
+};
+_Static_assert((int)GAL_PACK_UNIT == (int)GAL_I8_UNIT, "units of weights and activations are the same columns");
+_Static_assert(STRIP % PANEL == 0 && PANEL % VW == 0 && GAL_PACK_ROWS % VW == 0, "whole panels");
+
+/* The scratch of a chunk. */
+typedef struct i8_room {
+    uint8_t q[GAL_PACK_UNIT * PANEL];
+    float scale[SUBS * PANEL], min[SUBS * PANEL];
+    uint8_t unit[UNIT_BYTES]; /* packed here where it was not before */
+    float sums[];             /* [rows, columns of the chunk] */
+} i8_room;
+_Static_assert(sizeof(i8_room) + (size_t)TILE * STRIP * 4 <= GAL_SCRATCH_BYTES &&
+                   sizeof(i8_room) + (size_t)MANY * 2 * MOST_STRIP * 4 <= GAL_SCRATCH_BYTES,
+               "sums must fit the scratch");
+
+/* Rows of a unit of A, `stride` bytes apart, and where in a row its numbers begin. */
+typedef struct i8_rows {
+    const char *q;
+    size_t stride, scale, sum, bias;
+} i8_rows;
+
+GAL__INLINE float float_at(const char *p) {
+    float x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+GAL__INLINE int32_t int_at(const char *p) {
+    int32_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
 }
 
-GAL__INLINE void i8_block(const int R, const int C, float *sums, const gal__i8_row *a, const parts *w, int64_t k,
-                          const bool halves, const bool mins) {
-    F s[ROWS_A][COLS_W];
+/* R rows by COLS vectors: adds the numbers of `subs` groups of 32 (or 16) to sums, which are lds floats apart. */
+GAL__INLINE void i8_micro(const int R, int natural, const bool halves, const bool mins, const bool wide,
+                          const i8_rows *a, const i8_room *w, int64_t subs, float *sums, int64_t lds, bool onto) {
+    F acc[ROWS][COLS];
     GAL__UNROLL
     for (int r = 0; r < R; r++) {
         GAL__UNROLL
-        for (int c = 0; c < C; c++) s[r][c] = f_zero();
-    }
-    for (int64_t b = 0; b < k / SUB; b++) {
-        I x[COLS_W];
-        GAL__UNROLL
-        for (int c = 0; c < C; c++) x[c] = i_load(w[c].q + b * SUB);
-        GAL__UNROLL
-        for (int r = 0; r < R; r++) {
-            const I y = i_load(a[r].q + b * SUB);
-            const F d = f_set1(a[r].scale[b]);
-            GAL__UNROLL
-            for (int c = 0; c < C; c++) s[r][c] = i_mac(s[r][c], x[c], y, w[c].scale + 2 * b, d, halves);
+        for (int c = 0; c < COLS; c++) {
+            if (onto)
+                memcpy(&acc[r][c], sums + r * lds + c * VW, sizeof(F));
+            else
+                acc[r][c] = f_set1(0);
         }
     }
-    for (int64_t h = 0; mins && h < k / 16; h += VW) {
-        const int64_t n = min64(k / 16 - h, VW);
+    const int quads = halves ? 4 : 8;
+    const uint8_t *q = w->q;
+    const char *aq = a->q;
+    for (int64_t b = 0; b < subs; b++) {
+        S s[ROWS][COLS];
         GAL__UNROLL
         for (int r = 0; r < R; r++) {
-            const F y = ld(a[r].sum + h, GAL_F32, n);
             GAL__UNROLL
-            for (int c = 0; c < C; c++) s[r][c] = f_fma(f_neg(y), ld(w[c].min + h, GAL_F32, n), s[r][c]);
+            for (int c = 0; c < COLS; c++)
+                s[r][c] = mins ? s_set1(0)
+                               : i8_start(a->q + (size_t)r * a->stride + a->bias + 4 * (size_t)b, natural);
+        }
+        GAL__UNROLL
+        for (int t = 0; t < quads; t++) {
+            U x[COLS];
+            GAL__UNROLL
+            for (int c = 0; c < COLS; c++) memcpy(&x[c], q + 4 * VW * c, sizeof(U)); /* one by one: into registers */
+            q += sizeof x;
+            GAL__UNROLL
+            for (int r = 0; r < R; r++) {
+                const S y = s_set1(int_at(aq + (size_t)r * a->stride + 4 * t));
+                GAL__UNROLL
+                for (int c = 0; c < COLS; c++) s[r][c] = i8_dot(s[r][c], x[c], y, wide);
+            }
+        }
+        aq += 4 * quads;
+        F scale[COLS], min[COLS];
+        GAL__UNROLL
+        for (int c = 0; c < COLS; c++) {
+            memcpy(&scale[c], w->scale + b * PANEL + c * VW, sizeof(F));
+            if (mins) memcpy(&min[c], w->min + b * PANEL + c * VW, sizeof(F));
+        }
+        GAL__UNROLL
+        for (int r = 0; r < R; r++) {
+            const char *row = a->q + (size_t)r * a->stride;
+            const F d = f_set1(float_at(row + a->scale + 4 * (size_t)(halves ? b / 2 : b)));
+            const F sum = mins ? f_set1(float_at(row + a->sum + 4 * (size_t)b)) : d;
+            GAL__UNROLL
+            for (int c = 0; c < COLS; c++) {
+                acc[r][c] = f_fma(__builtin_convertvector(s[r][c], F) * scale[c], d, acc[r][c]);
+                if (mins) acc[r][c] = f_fma(-sum, min[c], acc[r][c]);
+            }
         }
     }
     GAL__UNROLL
     for (int r = 0; r < R; r++) {
         GAL__UNROLL
-        for (int c = 0; c < C; c++) sums[r * WEIGHTS + c] = f_sum(s[r][c]);
+        for (int c = 0; c < COLS; c++) memcpy(sums + r * lds + c * VW, &acc[r][c], sizeof(F));
     }
 }
 
-#define GAL__I8(R, C)                                                                                                \
-    do {                                                                                                             \
-        if (code->halves && code->mins)                                                                              \
-            i8_block(R, C, sums, a, w, k, true, true);                                                               \
-        else if (code->halves)                                                                                       \
-            i8_block(R, C, sums, a, w, k, true, false);                                                              \
-        else if (code->mins)                                                                                         \
-            i8_block(R, C, sums, a, w, k, false, true);                                                              \
+#define GAL__I8_MICRO(R)                                                                                             \
+    case R:                                                                                                          \
+        if (f->halves && f->mins)                                                                                    \
+            i8_micro(R, f->natural, true, true, false, a, w, subs, sums, lds, onto);                                 \
+        else if (f->halves)                                                                                          \
+            i8_micro(R, f->natural, true, false, false, a, w, subs, sums, lds, onto);                                \
+        else if (f->mins)                                                                                            \
+            i8_micro(R, f->natural, false, true, false, a, w, subs, sums, lds, onto);                                \
+        else if (f->wide)                                                                                            \
+            i8_micro(R, f->natural, false, false, true, a, w, subs, sums, lds, onto);                                \
         else                                                                                                         \
-            i8_block(R, C, sums, a, w, k, false, false);                                                             \
-    } while (0)
+            i8_micro(R, f->natural, false, false, false, a, w, subs, sums, lds, onto);                               \
+        break;
 
-/* Every number is summed in the same order in all of these. */
-static void i8_any(int64_t rows, int64_t cols, float *sums, const gal__i8_row *a, const parts *w, int64_t k,
-                   const coder *code) {
-    if (rows == ROWS_A && cols == COLS_W) {
-        GAL__I8(ROWS_A, COLS_W);
+static void i8_micro_any(int64_t rows, const i8_format *f, const i8_rows *a, const i8_room *w, int64_t subs,
+                         float *sums, int64_t lds, bool onto) {
+    switch (rows) {
+        GAL__I8_MICRO(1)
+        GAL__I8_MICRO(2)
+        GAL__I8_MICRO(3)
+#if ROWS > 3
+        GAL__I8_MICRO(4)
+        GAL__I8_MICRO(5)
+        GAL__I8_MICRO(6)
+#endif
+    default:
+        break;
+    }
+}
+
+/* ---- packing
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+enum { MOST_WORDS = 64 }; /* of a unit: of Q8_0 64, of K formats at most 52 */
+
+/* Words of 16 rows, `words` each and `stride` bytes apart, side by side. */
+static void i8_turn_words(const uint8_t *from, size_t stride, int64_t words, uint8_t *to) {
+    int64_t w = 0;
+    for (; w + VW <= words; w += VW)
+        for (int64_t r = 0; r < GAL_PACK_ROWS; r += VW) {
+            U x[VW];
+            GAL__UNROLL
+            for (int i = 0; i < VW; i++) memcpy(&x[i], from + (size_t)(r + i) * stride + 4 * w, sizeof(U));
+            i8_turn(x);
+            GAL__UNROLL
+            for (int i = 0; i < VW; i++) memcpy(to + ((w + i) * GAL_PACK_ROWS + r) * 4, &x[i], sizeof(U));
+        }
+    for (; w < words; w++)
+        for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
+            memcpy(to + (w * GAL_PACK_ROWS + r) * 4, from + (size_t)r * stride + 4 * w, 4);
+}
+
+/* gal_pack_unit() of whole groups. */
+static void i8_pack_unit(uint32_t block, const uint8_t *from, size_t row_bytes, int64_t rows, int64_t blocks,
+                         uint8_t *to) {
+    const gal_pieces *p = gal_pieces_of(block);
+    const size_t bytes = gal_block_info_of(block)->bytes, heads = (size_t)p->head_bytes * p->heads;
+    const int64_t words = p->words;
+    if (rows < GAL_PACK_ROWS || p->head_bytes != 2) {
+        gal_pack_unit(block, from, row_bytes, rows, blocks, to);
         return;
     }
-    for (; rows > 0; rows--, a++, sums += WEIGHTS) {
-        if (cols == COLS_W)
-            GAL__I8(1, COLS_W);
-        else
-            for (int64_t c = 0; c < cols; c++, w++, sums++) GAL__I8(1, 1);
-        if (cols != COLS_W) {
-            w -= cols;
-            sums -= cols;
+    for (int64_t b = 0; b < blocks; b++)
+        for (int i = 0; i < p->heads; i++, to += 2 * GAL_PACK_ROWS)
+            for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
+                memcpy(to + 2 * r, from + (size_t)r * row_bytes + (size_t)b * bytes + 2 * i, 2);
+    if (blocks == 1) {
+        i8_turn_words(from + heads, row_bytes, words, to);
+    } else { /* words of several blocks together first */
+        uint8_t line[GAL_PACK_ROWS][4 * MOST_WORDS];
+        for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
+            for (int64_t b = 0; b < blocks; b++)
+                memcpy(line[r] + b * 4 * words, from + (size_t)r * row_bytes + (size_t)b * bytes + heads,
+                       4 * (size_t)words);
+        i8_turn_words(line[0], sizeof line[0], blocks * words, to);
+    }
+    to += blocks * words * 4 * GAL_PACK_ROWS;
+    for (int i = 0; i < p->tails; i++, to += 2 * GAL_PACK_ROWS)
+        for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
+            memcpy(to + 2 * r, from + (size_t)r * row_bytes + heads + 4 * (size_t)words + 2 * i, 2);
+}
+
+static int64_t pack_chunks(const void *args) { return gal__pack_chunks(args); }
+static void pack_run(const void *args, int64_t chunk, void *scratch) {
+    (void)scratch;
+    const gal_k_pack *a = args;
+    const gal_block_info *info = gal_block_info_of(a->block);
+    const int64_t each = gal__pack_groups(a), all = (a->rows + GAL_PACK_ROWS - 1) / GAL_PACK_ROWS,
+                  blocks = a->cols / info->elements, most = GAL_PACK_UNIT / info->elements;
+    const size_t row_bytes = (size_t)blocks * info->bytes;
+    for (int64_t g = chunk * each; g < GAL_MIN(all, (chunk + 1) * each); g++) {
+        const uint8_t *from = (const uint8_t *)a->weight + (size_t)(g * GAL_PACK_ROWS) * row_bytes;
+        uint8_t *to = (uint8_t *)a->packed + (size_t)g * row_bytes * GAL_PACK_ROWS;
+        for (int64_t b = 0; b < blocks; b += most)
+            i8_pack_unit(a->block, from + (size_t)b * info->bytes, row_bytes,
+                         GAL_MIN(a->rows - g * GAL_PACK_ROWS, GAL_PACK_ROWS), GAL_MIN(most, blocks - b),
+                         to + (size_t)b * info->bytes * GAL_PACK_ROWS);
+    }
+}
+
+/* ---- a chunk ------------------------------------------------------------------------------------------------------
+ */
+
+/* Rows [i0, i1) of A and columns [j0, j1) of C. */
+typedef struct i8_piece {
+    int64_t i0, i1, j0, j1;
+} i8_piece;
+
+/* Numbers [k, k + n) of the panel's columns from j on, taken apart. With one panel after the other of one unit and
+ * then of the next, the same panel's next unit comes after it, or the first one of the next groups. */
+static void i8_unpack(const gal_gemm *g, const i8_format *f, int64_t j, int64_t k, int64_t n, i8_room *room) {
+    const uint32_t block = g->b.code->block;
+    const gal_block_info *info = gal_block_info_of(block);
+    const gal_pieces *pieces = gal_pieces_of(block);
+    const int64_t blocks = n / info->elements;
+    const size_t row_bytes = gal_code_bytes(g->b.code, g->k);
+    const uint8_t *at = NULL;
+    /* The next unit; past the last one the first of the panel that follows, of which COLS VW / 16 groups were
+     * skipped. */
+    const ptrdiff_t ahead = (ptrdiff_t)(k + n < g->k ? (size_t)blocks * info->bytes * GAL_PACK_ROWS
+                                                     : PANEL * row_bytes - (size_t)(k / info->elements) *
+                                                                               info->bytes * GAL_PACK_ROWS);
+    for (int c = 0; c < COLS; c++) {
+        const int64_t column = j + c * VW, row = column % GAL_PACK_ROWS;
+        const slab to = { room->q + (size_t)(4 * c * VW), room->scale + c * VW, room->min + c * VW };
+        if (column >= g->n) break; /* whatever is in the slab, nothing is stored of it */
+        const size_t skip = (size_t)(column - row) * row_bytes;
+        const size_t before = (size_t)(k / info->elements) * info->bytes;
+        if (g->b.packed) {
+            at = (const uint8_t *)g->b.packed + skip + before * GAL_PACK_ROWS;
+        } else if (row == 0) {
+            i8_pack_unit(block, (const uint8_t *)g->b.p + skip + before, row_bytes,
+                         GAL_MIN(g->n - column, GAL_PACK_ROWS), blocks, room->unit);
+            at = room->unit;
+        }
+        const uint8_t *words = at + blocks * pieces->heads * pieces->head_bytes * GAL_PACK_ROWS;
+        const unit u = { .heads = at + row * pieces->head_bytes,
+                         .words = words + 4 * row,
+                         .tails = words + blocks * pieces->words * 4 * GAL_PACK_ROWS + 2 * row,
+                         .ahead = g->b.packed ? ahead : 0,
+                         .blocks = blocks };
+        f->unpack(&u, &to);
+    }
+}
+
+/* A row of C = sums (+ add). */
+static void i8_finish_row(const gal_gemm *g, int64_t at, int64_t n, const float *sums) {
+    if (g->c.dt == GAL_F32) {
+        float *y = (float *)g->c.p + at;
+        const float *add = g->add ? (const float *)g->add + at : NULL;
+        for (int64_t c = 0; c < n; c++) y[c] = add ? sums[c] + add[c] : sums[c];
+    } else {
+        uint16_t *y = (uint16_t *)g->c.p + at;
+        const uint16_t *add = g->add ? (const uint16_t *)g->add + at : NULL;
+        for (int64_t c = 0; c < n; c++) y[c] = gal_f32_to_bf16(add ? sums[c] + gal_bf16_to_f32(add[c]) : sums[c]);
+    }
+}
+
+/* Rows of C of a piece, each of `each` rows of sums. C is far apart and comes from memory. */
+static void i8_finish(const gal_gemm *g, int64_t each, const i8_piece *p, float *sums, int64_t lds) {
+    enum { FETCH = 8 };
+    const int64_t n = p->j1 - p->j0, end = p->i1 / each;
+    const size_t size = gal_dtype_bytes(g->c.dt), row = (size_t)g->c.rs * size;
+    const char *ahead = (const char *)g->c.p + (size_t)p->j0 * size + (size_t)(p->i0 / each + FETCH) * row;
+    for (int64_t i = p->i0 / each; i < end; i++, sums += each * lds, ahead += row) {
+        for (size_t b = 0; i + FETCH < end && b < (size_t)n * size; b += 64) __builtin_prefetch(ahead + b, 1);
+        for (int64_t c = 0; each == 2 && c < n; c++) sums[c] += sums[lds + c];
+        i8_finish_row(g, i * g->c.rs + p->j0, n, sums);
+    }
+}
+
+static void i8_piece_run(const gal_gemm *g, int64_t each, const i8_piece *p, const i8_format *f, i8_room *room) {
+    const int64_t lds = (p->j1 - p->j0 + PANEL - 1) / PANEL * PANEL, d = g->k;
+    const int per_sub = f->halves ? 16 : 32;
+    for (int64_t k = 0; k < d; k += GAL_PACK_UNIT) {
+        const int64_t n = GAL_MIN(d - k, GAL_PACK_UNIT);
+        for (int64_t j = p->j0; j < p->j1; j += PANEL) {
+            i8_unpack(g, f, j, k, n, room);
+            i8_rows a = { .stride = gal_i8_row_bytes(n), .scale = (size_t)gal__i8_scale_at(n) };
+            a.q = gal__i8_at(g->a.p, g->a.rs, d, k / GAL_PACK_UNIT, g->a.cs + p->i0);
+            a.sum = (size_t)(f->halves ? gal__i8_sum16_at(n) : gal__i8_sum_at(n));
+            a.bias = (size_t)(f->halves ? gal__i8_bias16_at(n) : gal__i8_bias_at(n));
+            for (int64_t i = p->i0; i < p->i1; i += ROWS) {
+                i8_micro_any(GAL_MIN(p->i1 - i, ROWS), f, &a, room, n / per_sub,
+                             room->sums + (i - p->i0) * lds + (j - p->j0), lds, k > 0);
+                a.q += ROWS * a.stride;
+            }
         }
     }
+    i8_finish(g, each, p, room->sums, lds);
 }
 
-/* Columns [j, j + n) of C, n <= WEIGHTS. Each row of C has `each` rows of A. */
-static void i8_columns(const gal_gemm *g, int64_t each, int64_t j, int64_t n, const coder *code, void *scratch) {
-    parts w[WEIGHTS];
-    const size_t row = gal_code_bytes(g->b.code, g->k);
-    for (int64_t c = 0; c < n; c++) {
-        w[c] = parts_at(scratch, c, g->k);
-        code->row((const uint8_t *)g->b.p + (size_t)(j + c) * row, 0, g->k / SUB, w[c].q, w[c].scale, w[c].min);
+/* How C is cut: so many columns and rows of A a chunk. With few rows of A reading the weights is all that counts. */
+typedef struct i8_cut {
+    int64_t cols, strips, rows, tiles;
+} i8_cut;
+static i8_cut i8_cut_of(const gal_gemm *g, int64_t each) {
+    i8_cut cut = { .cols = STRIP, .rows = TILE };
+    const int64_t m = g->m * each;
+    if (g->m <= MANY) {
+        cut.cols = (1 << 17) / (g->k > 0 ? g->k : 1) / PANEL * PANEL;
+        cut.cols = cut.cols < PANEL ? PANEL : cut.cols > MOST_STRIP ? MOST_STRIP : cut.cols;
+        cut.cols = GAL_MIN(cut.cols, g->n > 512 ? (g->n / 16 + PANEL - 1) / PANEL * PANEL : PANEL);
     }
-    for (int64_t i = 0; i < g->m; i += ROWS_A / each) {
-        const int64_t rows = min64(g->m - i, ROWS_A / each);
-        float sums[ROWS_A * WEIGHTS];
-        gal__i8_row a[ROWS_A];
-        for (int64_t r = 0; r < each * rows; r++) a[r] = gal__i8_row_at(g->a.p, each * i + r, g->k);
-        for (int64_t c = 0; c < n; c += COLS_W)
-            i8_any(each * rows, min64(n - c, COLS_W), sums + c, a, w + c, g->k, code);
-        for (int64_t r = 0; each == 2 && r < rows; r++)
-            for (int64_t c = 0; c < n; c++)
-                sums[r * WEIGHTS + c] = sums[2 * r * WEIGHTS + c] + sums[(2 * r + 1) * WEIGHTS + c];
-        finish(g, sums, WEIGHTS, i, rows, j, n);
-    }
-}
-
-static int64_t i8_strip(const gal_gemm *g) {
-    int64_t cols = (1 << 17) / (g->k > 0 ? g->k : 1);
-    cols = cols < 8 ? 8 : cols > 256 ? 256 : cols;
-    cols = min64(cols, g->n > 128 ? g->n / 16 : 8);
-    return (cols + WEIGHTS - 1) / WEIGHTS * WEIGHTS;
-}
-static int64_t i8_strips(const gal_gemm *g) {
-    const int64_t cols = i8_strip(g);
-    return g->m > 0 ? (g->n + cols - 1) / cols : 0;
+    cut.strips = (g->n + cut.cols - 1) / cut.cols;
+    cut.tiles = (m + TILE - 1) / TILE;
+    return cut;
 }
 
 static bool i8_ours(const gal_k_gemm *args) {
     for (int i = 0; i < args->count; i++) {
         const gal_gemm *g = &args->p[i];
-        if (!coder_of(g->b.code->block).row || (g->c.dt != GAL_F32 && g->c.dt != GAL_BF16)) return false;
+        if (!i8_format_of(g->b.code->block).unpack || (g->c.dt != GAL_F32 && g->c.dt != GAL_BF16)) return false;
     }
     return true;
 }
@@ -147,7 +367,10 @@ static int64_t i8_chunks(const void *args) {
     const gal_k_gemm *a = args;
     if (!i8_ours(a)) return i8_ref().chunks(args);
     int64_t chunks = 0;
-    for (int i = 0; i < a->count; i++) chunks += i8_strips(&a->p[i]);
+    for (int i = 0; i < a->count; i++) {
+        const i8_cut cut = i8_cut_of(&a->p[i], a->twice ? 2 : 1);
+        chunks += cut.strips * cut.tiles;
+    }
     return chunks;
 }
 
@@ -157,12 +380,21 @@ static void i8_run(const void *args, int64_t chunk, void *scratch) {
         i8_ref().run(args, chunk, scratch);
         return;
     }
-    const gal_gemm *g = a->p;
-    for (; chunk >= i8_strips(g); g++) chunk -= i8_strips(g);
-    const coder code = coder_of(g->b.code->block);
-    const int64_t each = a->twice ? 2 : 1, cols = i8_strip(g), end = min64(g->n, (chunk + 1) * cols),
-                  step = g->k <= LONG_ROW ? WEIGHTS : 1;
-    for (int64_t j = chunk * cols; j < end; j += step) i8_columns(g, each, j, min64(end - j, step), &code, scratch);
+    const int64_t each = a->twice ? 2 : 1;
+    for (int i = 0; i < a->count; i++) {
+        const gal_gemm *g = &a->p[i];
+        const i8_cut cut = i8_cut_of(g, each);
+        if (chunk >= cut.strips * cut.tiles) {
+            chunk -= cut.strips * cut.tiles;
+            continue;
+        }
+        /* Tiles of one strip follow one another: its weights are in the cache then. */
+        const int64_t i0 = chunk % cut.tiles * TILE, j0 = chunk / cut.tiles * cut.cols;
+        const i8_piece p = { i0, GAL_MIN(i0 + TILE, g->m * each), j0, GAL_MIN(j0 + cut.cols, g->n) };
+        const i8_format f = i8_format_of(g->b.code->block);
+        i8_piece_run(g, each, &p, &f, scratch);
+        return;
+    }
 }
 
 /* ---- activations --------------------------------------------------------------------------------------------------
@@ -171,24 +403,24 @@ static void i8_run(const void *args, int64_t chunk, void *scratch) {
 static void quantise_run(const void *args, int64_t chunk, void *scratch) {
     (void)scratch;
     const gal_k_quantise *a = args;
-    const int64_t rows = gal__i8_rows(a), end = min64(a->n, (chunk + 1) * rows);
-    for (int64_t n = chunk * rows; n < end; n++) {
-        const char *x = (const char *)a->x + (size_t)(n * a->d) * bytes_of(a->dt);
+    const int64_t rows = gal__i8_rows(a), end = GAL_MIN(a->n, (chunk + 1) * rows);
+    for (int64_t n = chunk * rows; n < end; n++)
         for (int64_t b = 0; b < a->d / GAL_I8_BLOCK; b++) {
             float y[GAL_I8_BLOCK];
-            for (int64_t i = 0; i < GAL_I8_BLOCK; i += VW)
-                f_store(y + i, ld(x + (size_t)(b * GAL_I8_BLOCK + i) * bytes_of(a->dt), a->dt, VW));
+            gal_convert(y, GAL_F32,
+                        (const char *)a->x + (size_t)(n * a->d + b * GAL_I8_BLOCK) * gal_dtype_bytes(a->dt), a->dt,
+                        GAL_I8_BLOCK);
             gal__i8_put(a, n, b, y);
         }
-    }
 }
 
 static const gal_kernel i8_gemm = { i8_chunks, i8_run };
 GAL__EXPERTS_OF(i8_experts, i8_gemm)
 
-static void i8_fill(gal_kernel_table *t) {
+GAL__INLINE void i8_fill(gal_kernel_table *t) {
     t->k[GAL_K_QUANTISE] = (gal_kernel){ gal__i8_chunks, quantise_run };
     t->k[GAL_K_GEMM_I8] = i8_gemm;
+    t->k[GAL_K_PACK] = (gal_kernel){ pack_chunks, pack_run };
     t->k[GAL_K_EXPERTS_I8] = (gal_kernel){ i8_experts_chunks, i8_experts_run };
 }
 

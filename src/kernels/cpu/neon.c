@@ -5,6 +5,7 @@
 void gal_neon_fill(gal_kernel_table *t) {
 #ifdef GAL_CPU_NEON
     gal__neon_gemm_fill(t);
+    gal__neon_i8_fill(t);
     gal__neon_rows_fill(t);
     gal__neon_peaks_fill(t);
 #else

@@ -1,0 +1,110 @@
+/* bench_i8.c - products of activations as small integers with weights in blocks, packed and as the file has them.
+ *
+ *     bench_i8 [LEVEL [THREADS [FORMAT [ROWS]]]]
+ *
+ * For each format and number of rows: operations a second, bytes of weights a second, medians. The weights are of
+ * several matrices in turn, so that they come from memory. SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/util.h"
+#include "core/dev.h"
+#include "tensor/pack.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { N = 2048, K = 2048, TURNS = 9, MATRICES = 24 };
+
+typedef struct bench {
+    gal_kernel_table table;
+    gal_pool *pool;
+    gal_code code;
+    uint8_t *weights[MATRICES], *packed[MATRICES];
+    float *x, *y;
+    void *q;
+} bench;
+
+static void launch(const bench *b, gal_kernel_id id, const void *args) {
+    const gal_kernel *k = &b->table.k[id];
+    gal_pool_run(b->pool, k->run, args, k->chunks(args));
+}
+
+static int by_size(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Seconds of one product with m rows. */
+static double product_s(bench *b, int64_t m, bool packed) {
+    const gal_k_quantise quantise = { b->q, b->x, GAL_F32, m, K, false };
+    launch(b, GAL_K_QUANTISE, &quantise);
+    double s[TURNS];
+    const int count = m > 64 ? 4 : MATRICES;
+    for (int t = -1; t < TURNS; t++) {
+        const double begin = gal_now_s();
+        for (int i = 0; i < count; i++) {
+            const gal_k_gemm g = {
+                .count = 1,
+                .threads = gal_pool_threads(b->pool),
+                .p = { { .m = m,
+                         .n = N,
+                         .k = K,
+                         .a = { .p = b->q, .rs = m },
+                         .b = { b->weights[i], GAL_BLOCKS, 1, K, &b->code, packed ? b->packed[i] : NULL },
+                         .c = { b->y, GAL_F32, N, 1, NULL, NULL },
+                         .compute = GAL_F32 } }
+            };
+            launch(b, GAL_K_GEMM_I8, &g);
+        }
+        if (t >= 0) s[t] = (gal_now_s() - begin) / count;
+    }
+    qsort(s, TURNS, sizeof *s, by_size);
+    return s[TURNS / 2];
+}
+
+static void format(bench *b, uint32_t block, int64_t only) {
+    b->code.block = block;
+    const size_t bytes = gal_code_bytes(&b->code, (int64_t)N * K);
+    for (int i = 0; i < MATRICES; i++) {
+        for (size_t j = 0; j < bytes; j++) b->weights[i][j] = (uint8_t)(j * 2654435761u >> 13);
+        gal_pack(block, b->weights[i], N, K, 0, N / GAL_PACK_ROWS, b->packed[i]);
+    }
+    static const int64_t ROWS[] = { 1, 2, 4, 8, 16, 32, 512 };
+    for (size_t r = 0; r < GAL_LEN(ROWS); r++) {
+        if (only && only != ROWS[r]) continue;
+        const double in_place = product_s(b, ROWS[r], false), packed = product_s(b, ROWS[r], true),
+                     ops = 2.0 * (double)ROWS[r] * N * K;
+        printf("%-7s %4d rows   packed %7.1f Gop/s %6.2f GB/s   in place %7.1f Gop/s %6.2f GB/s\n",
+               gal_code_name(&b->code), (int)ROWS[r], ops / packed * 1e-9, (double)bytes / packed * 1e-9,
+               ops / in_place * 1e-9, (double)bytes / in_place * 1e-9);
+    }
+}
+
+int main(int argc, char **argv) {
+    static const uint32_t FORMATS[] = { GAL_BLOCK_Q4_K, GAL_BLOCK_Q6_K, GAL_BLOCK_Q8_0,   GAL_BLOCK_Q4_0,
+                                        GAL_BLOCK_Q5_K, GAL_BLOCK_Q5_0, GAL_BLOCK_Q2_K,   GAL_BLOCK_Q3_K,
+                                        GAL_BLOCK_Q4_1, GAL_BLOCK_Q5_1, GAL_BLOCK_IQ4_NL, GAL_BLOCK_IQ4_XS,
+                                        GAL_BLOCK_MXFP4 };
+    bench b = { 0 };
+    if (!gal_dev_table(&b.table, argc > 1 ? argv[1] : "avx512") ||
+        gal_pool_new(&b.pool, argc > 2 ? atoi(argv[2]) : 2, NULL))
+        return 2;
+    const size_t most = (size_t)N * K * 34 / 32;
+    for (int i = 0; i < MATRICES; i++) {
+        b.weights[i] = gal_alloc(most);
+        b.packed[i] = gal_alloc(most);
+        if (!b.weights[i] || !b.packed[i]) return 4;
+    }
+    b.x = gal_alloc(512 * K * sizeof *b.x);
+    b.y = gal_alloc(512 * N * sizeof *b.y);
+    b.q = gal_alloc(512 * gal_i8_row_bytes(K));
+    if (!b.x || !b.y || !b.q) return 4;
+    for (int64_t i = 0; i < 512 * (int64_t)K; i++) b.x[i] = (float)(i * 2654435761 % 2001) / 1000 - 1;
+    for (size_t f = 0; f < GAL_LEN(FORMATS); f++) {
+        bool found = true;
+        if (argc > 3 && gal_block_find(argv[3], &found) != FORMATS[f]) continue;
+        format(&b, FORMATS[f], argc > 4 ? atoi(argv[4]) : 0);
+    }
+    return 0;
+}

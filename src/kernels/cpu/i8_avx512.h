@@ -1,0 +1,53 @@
+/* i8_avx512.h - vectors of sixteen floats for i8_body.h. SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_KERNELS_CPU_I8_AVX512_H
+#define GAL_KERNELS_CPU_I8_AVX512_H
+
+#include <immintrin.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/gemm.h"
+
+#define ROWS 6
+enum { VW = 16, COLS = 2 }; /* 12 sums of integers, 12 of floats, 2 words of weights, 1 of A in 32 registers */
+typedef float F __attribute__((vector_size(64)));
+typedef int32_t S __attribute__((vector_size(64)));
+typedef uint32_t U __attribute__((vector_size(64)));
+typedef uint8_t B __attribute__((vector_size(64)));
+
+GAL__INLINE F f_set1(float x) { return (F)_mm512_set1_ps(x); }
+GAL__INLINE F f_fma(F a, F b, F c) { return (F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c); }
+GAL__INLINE F f_half(const void *p) { return (F)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
+GAL__INLINE S s_set1(int32_t x) { return (S)_mm512_set1_epi32(x); }
+GAL__INLINE U i8_pairs(const void *p) { return (U)_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)); }
+GAL__INLINE U i8_look_up(U q, const int8_t table[16]) {
+    const __m512i t = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)table));
+    return (U)_mm512_shuffle_epi8(t, (__m512i)q);
+}
+
+GAL__INLINE void i8_turn(U x[VW]) {
+    __m512i t[VW];
+    GAL__UNROLL
+    for (int i = 0; i < VW; i += 4) { /* 4 x 4 blocks within the quarters of four rows */
+        const __m512i a = _mm512_unpacklo_epi32((__m512i)x[i], (__m512i)x[i + 1]),
+                      b = _mm512_unpackhi_epi32((__m512i)x[i], (__m512i)x[i + 1]),
+                      c = _mm512_unpacklo_epi32((__m512i)x[i + 2], (__m512i)x[i + 3]),
+                      d = _mm512_unpackhi_epi32((__m512i)x[i + 2], (__m512i)x[i + 3]);
+        t[i] = _mm512_unpacklo_epi64(a, c);
+        t[i + 1] = _mm512_unpackhi_epi64(a, c);
+        t[i + 2] = _mm512_unpacklo_epi64(b, d);
+        t[i + 3] = _mm512_unpackhi_epi64(b, d);
+    }
+    GAL__UNROLL
+    for (int i = 0; i < 4; i++) { /* quarters q of t[i], t[4 + i], .. make row 4 q + i */
+        const __m512i a = _mm512_shuffle_i32x4(t[i], t[i + 4], 0x44), b = _mm512_shuffle_i32x4(t[i], t[i + 4], 0xee),
+                      c = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0x44),
+                      d = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0xee);
+        x[i] = (U)_mm512_shuffle_i32x4(a, c, 0x88);
+        x[i + 4] = (U)_mm512_shuffle_i32x4(a, c, 0xdd);
+        x[i + 8] = (U)_mm512_shuffle_i32x4(b, d, 0x88);
+        x[i + 12] = (U)_mm512_shuffle_i32x4(b, d, 0xdd);
+    }
+}
+
+#endif
