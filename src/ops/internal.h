@@ -8,11 +8,19 @@
 #define GAL_LAUNCH(cx, id, type, ...) gal_launch(cx, id, &(type){ __VA_ARGS__ }, sizeof(type))
 
 /* A row-major matrix; transposed: the same memory with rows and columns exchanged. */
-static inline gal_mat gal__mat(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, cols, 1, NULL, NULL }; }
-static inline gal_mat gal__mat_t(void *p, gal_dtype dt, int64_t cols) { return (gal_mat){ p, dt, 1, cols, NULL, NULL }; }
+static inline gal_mat gal__mat(void *p, gal_dtype dt, int64_t cols) {
+    return (gal_mat){ p, dt, cols, 1, NULL, NULL };
+}
+static inline gal_mat gal__mat_t(void *p, gal_dtype dt, int64_t cols) {
+    return (gal_mat){ p, dt, 1, cols, NULL, NULL };
+}
 /* A weight [out, in]. */
-static inline gal_mat gal__wmat(const gal_w *w) { return (gal_mat){ w->data, w->dtype, w->dim[1], 1, &w->code, NULL }; }
-static inline gal_mat gal__wmat_t(const gal_w *w) { return (gal_mat){ w->data, w->dtype, 1, w->dim[1], &w->code, w->packed }; }
+static inline gal_mat gal__wmat(const gal_w *w) {
+    return (gal_mat){ w->data, w->dtype, w->dim[1], 1, &w->code, NULL };
+}
+static inline gal_mat gal__wmat_t(const gal_w *w) {
+    return (gal_mat){ w->data, w->dtype, 1, w->dim[1], &w->code, w->packed };
+}
 
 /* Launches the products, if there are any. */
 void gal__products(gal_ctx *cx, gal_k_gemm *g);

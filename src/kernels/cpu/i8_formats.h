@@ -11,7 +11,7 @@
 /* A unit as it lies in memory, from the first of VW rows on. */
 typedef struct unit {
     const uint8_t *heads, *words, *tails;
-    ptrdiff_t ahead; /* from its words to those that come after it, which are fetched meanwhile */
+    ptrdiff_t ahead; /* how far ahead of its words to fetch */
     int64_t blocks;
 } unit;
 
@@ -23,7 +23,7 @@ typedef struct slab {
 
 GAL__INLINE U word(const unit *u, int64_t i) {
     U x;
-    __builtin_prefetch(u->words + u->ahead + i * 4 * GAL_PACK_ROWS);
+    __builtin_prefetch(u->words + u->ahead + i * 4 * GAL_PACK_ROWS, 0, 2);
     memcpy(&x, u->words + i * 4 * GAL_PACK_ROWS, sizeof x);
     return x;
 }
