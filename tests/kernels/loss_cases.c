@@ -37,7 +37,7 @@ static void setup_xent(kt *t, const int64_t *p) {
                                           ? 0
                                           : fabs(d) * (2 * rel * exp(kt_get(logits, t->dt, i * v + k) - exact) +
                                                        (k == target[i] ? 4 * KT_U : 0)) +
-                                                (double)FLT_MIN;
+                                                2 * (double)FLT_MIN; /* subnormal numbers may be 0 */
         } else {
             lse->abs[i] = rel + 2 * KT_U * fabs(exact);
             loss->abs[i] = target[i] < 0 ? 0 : lse->abs[i] + 2 * KT_U * (fabs(exact) + worst);
