@@ -10,6 +10,7 @@
 #include "kernels/cpu/vec_avx512.h"
 #include "kernels/cpu/vmath.h"
 #include "kernels/cpu/tile.h"
+#include "kernels/cpu/turn.h"
 #include "kernels/cpu/attend_body.h"
 #include "kernels/cpu/attend_grad_body.h"
 /* clang-format on */

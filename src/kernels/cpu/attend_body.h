@@ -74,15 +74,32 @@ static float *attend_part(const gal_k_attend *a, int64_t row, int64_t head, int6
     return a->part + ((row * a->heads + head) * GAL_ATTEND_PIECES + piece) * (a->size + 2);
 }
 
+/* Row i's sums under a new largest score m, before those of a block are added. */
+VINLINE void attend_raise(attend_run *t, int64_t i, float m, V sum) {
+    float old = t->max[i], scale = old < m ? expf(old - m) : 1.0F;
+    t->sum[i] = t->sum[i] * scale + v_hsum(sum);
+    t->max[i] = m;
+    if (old < m && old >= -FLT_MAX) {
+        V f = v_set1(scale);
+        float *o = t->o + i * t->ld;
+        for (int64_t d = 0; d < t->ld; d += VL) v_store(o + d, v_mul(v_load(o + d), f));
+    }
+}
+
 /* Turns row i's scores in [lo, hi) into exp(score - max), zeros elsewhere in [0, end); scales o and sum to the new
  * max. */
 static void attend_softmax(attend_run *t, int64_t i, int64_t lo, int64_t hi, int64_t end) {
     float *s = t->s + i * KEY_BLOCK;
+    const bool whole = lo <= 0 && hi >= KEY_BLOCK && end == KEY_BLOCK;
     V ninf = v_set1(-INFINITY), mx = ninf, sum = v_zero();
-    for (int64_t j = 0; j < end; j += VL) {
-        V x = v_range(v_load(s + j), lo - j, hi - j, ninf);
-        v_store(s + j, x);
-        mx = v_max(mx, x);
+    if (whole) {
+        for (int64_t j = 0; j < KEY_BLOCK; j += VL) mx = v_max(mx, v_load(s + j));
+    } else {
+        for (int64_t j = 0; j < end; j += VL) {
+            V x = v_range(v_load(s + j), lo - j, hi - j, ninf);
+            v_store(s + j, x);
+            mx = v_max(mx, x);
+        }
     }
     float old = t->max[i], m = lo < hi ? v_hmax(mx) : -INFINITY;
     if (!isnan(m) && !(m > old)) m = old;
@@ -91,19 +108,20 @@ static void attend_softmax(attend_run *t, int64_t i, int64_t lo, int64_t hi, int
         return;
     }
     V vm = v_set1(m);
-    for (int64_t j = 0; j < end; j += VL) {
-        V p = v_exp(v_sub(v_load(s + j), vm));
-        v_store(s + j, p);
-        sum = v_add(sum, p);
+    if (whole) {
+        for (int64_t j = 0; j < KEY_BLOCK; j += VL) {
+            V p = v_exp(v_sub(v_load(s + j), vm));
+            v_store(s + j, p);
+            sum = v_add(sum, p);
+        }
+    } else {
+        for (int64_t j = 0; j < end; j += VL) {
+            V p = v_exp(v_sub(v_load(s + j), vm));
+            v_store(s + j, p);
+            sum = v_add(sum, p);
+        }
     }
-    float scale = old < m ? expf(old - m) : 1.0F;
-    t->sum[i] = t->sum[i] * scale + v_hsum(sum);
-    t->max[i] = m;
-    if (old < m && old >= -FLT_MAX) {
-        V f = v_set1(scale);
-        float *o = t->o + i * t->ld;
-        for (int64_t d = 0; d < t->ld; d += VL) v_store(o + d, v_mul(v_load(o + d), f));
-    }
+    attend_raise(t, i, m, sum);
 }
 
 /* The block's keys turned into t->kt; its values, which are in t->v where they need a conversion. */

@@ -13,7 +13,6 @@ enum {
     FEW_MAX = 16,                /* queries */
     FEW_ROWS = VL == 16 ? 8 : 4, /* of a register tile; the other side are two vectors */
     NUMBERS = 32,                /* in a block of the types in blocks */
-    LANE = 16,                   /* bytes within which rows are turned */
     LINE = 64                    /* bytes that a fetch brings */
 };
 
@@ -70,94 +69,6 @@ static void key_unpack(float *out, few_keys k) {
     }
 }
 
-/* ---- turning -----------------------------------------------------------------------------------------------------
- */
-
-/* Row r, or the last one: what stands in columns beyond n means nothing. */
-VINLINE const char *key_row(const few_keys *k, int64_t r) { return k->p + GAL_MIN(r, k->n - 1) * k->stride; }
-
-/* to[size][KEY_BLOCK] floats, 4 rows at a time. */
-VINLINE void turn_floats(char *to, few_keys k) {
-    for (int64_t r = 0; r < k.n; r += 4) {
-        for (int64_t d = 0; d < k.size; d += (int64_t)sizeof(Z) / 4) {
-            Z a[4], b[4];
-            for (int i = 0; i < 4; i++) {
-                const char *row = key_row(&k, r + i) + d * 4;
-                v_fetch(row + KEY_BLOCK * k.stride);
-                a[i] = z_load(row);
-            }
-            b[0] = z_lo32(a[0], a[1]);
-            b[1] = z_hi32(a[0], a[1]);
-            b[2] = z_lo32(a[2], a[3]);
-            b[3] = z_hi32(a[2], a[3]);
-            char *at = to + (d * KEY_BLOCK + r) * 4;
-            for (int i = 0; i < 2; i++) {
-                z_scatter(at + 2 * i * KEY_BLOCK * 4, 4 * KEY_BLOCK * 4, z_lo64(b[i], b[2 + i]));
-                z_scatter(at + (2 * i + 1) * KEY_BLOCK * 4, 4 * KEY_BLOCK * 4, z_hi64(b[i], b[2 + i]));
-            }
-        }
-    }
-}
-
-/* to[size][KEY_BLOCK] halves, 8 rows at a time. */
-VINLINE void turn_halves(char *to, few_keys k) {
-    for (int64_t r = 0; r < k.n; r += 8) {
-        for (int64_t d = 0; d < k.size; d += (int64_t)sizeof(Z) / 2) {
-            Z a[8], b[8], c[8];
-            for (int i = 0; i < 8; i++) {
-                const char *row = key_row(&k, r + i) + d * 2;
-                v_fetch(row + KEY_BLOCK * k.stride);
-                a[i] = z_load(row);
-            }
-            for (int i = 0; i < 4; i++) { /* b[2 i] has the lower columns of rows 2 i and 2 i + 1 */
-                b[2 * i] = z_lo16(a[2 * i], a[2 * i + 1]);
-                b[2 * i + 1] = z_hi16(a[2 * i], a[2 * i + 1]);
-            }
-            for (int i = 0; i < 8; i += 4) { /* c[i + j] has columns 2 j and 2 j + 1 of four rows */
-                c[i] = z_lo32(b[i], b[i + 2]);
-                c[i + 1] = z_hi32(b[i], b[i + 2]);
-                c[i + 2] = z_lo32(b[i + 1], b[i + 3]);
-                c[i + 3] = z_hi32(b[i + 1], b[i + 3]);
-            }
-            char *at = to + (d * KEY_BLOCK + r) * 2;
-            for (int i = 0; i < 4; i++) {
-                z_scatter(at + 2 * i * KEY_BLOCK * 2, 8 * KEY_BLOCK * 2, z_lo64(c[i], c[i + 4]));
-                z_scatter(at + (2 * i + 1) * KEY_BLOCK * 2, 8 * KEY_BLOCK * 2, z_hi64(c[i], c[i + 4]));
-            }
-        }
-    }
-}
-
-/* to[size][KEY_BLOCK] bytes, 16 rows at a time. */
-VINLINE void turn_bytes(char *to, few_keys k) {
-    for (int64_t r = 0; r < k.n; r += 16) {
-        for (int64_t d = 0; d < k.size; d += (int64_t)sizeof(Z)) {
-            Z a[16], b[16];
-            for (int i = 0; i < 16; i++) b[i] = z_load(key_row(&k, r + i) + d);
-            for (int i = 0; i < 8; i++) {
-                a[2 * i] = z_lo8(b[2 * i], b[2 * i + 1]);
-                a[2 * i + 1] = z_hi8(b[2 * i], b[2 * i + 1]);
-            }
-            for (int i = 0; i < 16; i += 4) {
-                b[i] = z_lo16(a[i], a[i + 2]);
-                b[i + 1] = z_hi16(a[i], a[i + 2]);
-                b[i + 2] = z_lo16(a[i + 1], a[i + 3]);
-                b[i + 3] = z_hi16(a[i + 1], a[i + 3]);
-            }
-            for (int i = 0; i < 16; i += 8)
-                for (int j = 0; j < 4; j++) {
-                    a[i + 2 * j] = z_lo32(b[i + j], b[i + 4 + j]);
-                    a[i + 2 * j + 1] = z_hi32(b[i + j], b[i + 4 + j]);
-                }
-            char *at = to + d * KEY_BLOCK + r;
-            for (int i = 0; i < 8; i++) {
-                z_scatter(at + 2 * i * KEY_BLOCK, LANE * KEY_BLOCK, z_lo64(a[i], a[8 + i]));
-                z_scatter(at + (2 * i + 1) * KEY_BLOCK, LANE * KEY_BLOCK, z_hi64(a[i], a[8 + i]));
-            }
-        }
-    }
-}
-
 /* Lower halves of 16 bytes less 8, then their upper halves. */
 VINLINE void unpack_halves(char *to, const char *q) {
     typedef uint8_t bytes __attribute__((vector_size(16)));
@@ -183,7 +94,6 @@ VINLINE void few_integers(char *rows, few_keys k) {
     for (int64_t r = 0; r < k.n; r++) {
         const char *row = k.p + r * k.stride;
         for (int64_t b = 0; b < k.size; b += NUMBERS, row += key_span(k.dt, NUMBERS)) {
-            v_fetch(row + KEY_BLOCK * k.stride);
             if (k.dt == GAL_Q8_0)
                 memcpy(rows + r * k.size + b, row + 2, NUMBERS);
             else
@@ -195,32 +105,57 @@ VINLINE void few_integers(char *rows, few_keys k) {
 /* ---- products ----------------------------------------------------------------------------------------------------
  */
 
-/* Columns [j, j + VL) of line d of turned keys. */
-VINLINE V turned_get(const float *kt, gal_dtype dt, int64_t d, int64_t j) {
-    if (key_blocks(dt)) return v_i8((const char *)kt + d * KEY_BLOCK + j);
-    return v_get(kt, dt, d * KEY_BLOCK + j, VL);
+/* Keys [j, j + VL) of column 16 e + c, turned. */
+VINLINE V turned_get(const float *kt, gal_dtype dt, int64_t e, int64_t c, int64_t j) {
+    if (key_blocks(dt)) return v_i8((const char *)kt + turned_at(e, c, j, 1));
+    return v_get((const char *)kt + turned_at(e, c, j, dt == GAL_F32 ? 4 : 2), dt, 0, VL);
+}
+
+/* Memory that is wanted next, a step at a time. */
+typedef struct few_ahead {
+    const char *p;
+    int64_t step; /* bytes */
+} few_ahead;
+
+/* What follows a block, in as many steps as its scores take pairs of columns; nothing where rows do not follow one
+ * another. */
+VINLINE few_ahead few_after(const few_keys *k) {
+    const int64_t row = key_span(k->dt, k->size);
+    return (few_ahead){ k->p + k->n * k->stride, k->stride == row ? row * 4 * VL / k->size : 0 };
+}
+
+VINLINE void few_fetch(few_ahead *a, gal_dtype dt) {
+    v_fetch(a->p);
+    if (dt == GAL_F32 || VL == 16) v_fetch(a->p + LINE);
+    if (dt == GAL_F32 && VL == 16) {
+        v_fetch(a->p + 2 * LINE);
+        v_fetch(a->p + 3 * LINE);
+    }
+    a->p += a->step;
 }
 
 /* s[rows][cols] = q[rows][size] kt[size][cols], two vectors of columns at a time. */
 VINLINE void few_scores(float *s, const float *q, int64_t ldq, const few_room *room, gal_dtype dt, int64_t size,
-                        int64_t cols, const int rows) {
+                        int64_t cols, const int rows, few_ahead ahead) {
     for (int64_t j = 0; j < cols; j += 2 * VL) {
         V a[FEW_ROWS], b[FEW_ROWS];
         for (int i = 0; i < rows; i++) a[i] = b[i] = v_zero();
-        for (int64_t e = 0; e < size; e += NUMBERS) {
-            const int64_t end = GAL_MIN(size, e + NUMBERS);
-            const float *scale = room->scale + e / NUMBERS * KEY_BLOCK + j;
+        for (int64_t e = 0; e < size / 16; e++) {
+            const float *scale = room->scale + e / 2 * KEY_BLOCK + j, *f = q + 16 * e;
             V u = key_blocks(dt) ? v_load(scale) : v_zero(), w = key_blocks(dt) ? v_load(scale + VL) : u;
-            for (int64_t d = e; d < end; d++) {
-                V x = turned_get(room->kt, dt, d, j), y = turned_get(room->kt, dt, d, j + VL);
-                if (key_blocks(dt)) {
-                    x = v_mul(x, u);
-                    y = v_mul(y, w);
-                }
-                for (int i = 0; i < rows; i++) {
-                    V f = v_set1(q[i * ldq + d]);
-                    a[i] = v_fma(f, x, a[i]);
-                    b[i] = v_fma(f, y, b[i]);
+            for (int64_t c = 0; c < 8; c++) {
+                few_fetch(&ahead, dt);
+                for (int64_t l = c; l < 16; l += 8) {
+                    V x = turned_get(room->kt, dt, e, l, j), y = turned_get(room->kt, dt, e, l, j + VL);
+                    if (key_blocks(dt)) {
+                        x = v_mul(x, u);
+                        y = v_mul(y, w);
+                    }
+                    for (int i = 0; i < rows; i++) {
+                        V z = v_set1(f[i * ldq + l]);
+                        a[i] = v_fma(z, x, a[i]);
+                        b[i] = v_fma(z, y, b[i]);
+                    }
                 }
             }
         }
@@ -244,6 +179,7 @@ VINLINE void few_columns(float *o, int64_t ldo, const float *p, const few_keys *
         const char *row = v->p + k * v->stride;
         V x = key_get(row, dt, d), y = two ? key_get(row, dt, d + VL) : x;
         v_fetch(row + KEY_BLOCK * v->stride + at);
+        if (dt == GAL_F32) v_fetch(row + KEY_BLOCK * v->stride + at + LINE);
         for (int i = 0; i < rows; i++) {
             V f = v_set1(p[i * KEY_BLOCK + k]);
             a[i] = v_fma(f, x, a[i]);
@@ -280,17 +216,17 @@ VINLINE int64_t few_tile(int64_t left) { return left >= FEW_ROWS ? FEW_ROWS : le
 VINLINE int64_t few_pad(int64_t m) { return m <= 2 ? m : tile_pad(m); }
 
 VINLINE void few_scores_of(float *s, const float *q, int64_t ldq, const few_room *room, gal_dtype dt, int64_t size,
-                           int64_t cols, int64_t m) {
+                           int64_t cols, int64_t m, few_ahead ahead) {
     for (int64_t i = 0, n; i < m; i += n, s += n * KEY_BLOCK, q += n * ldq) {
         n = few_tile(m - i);
         if (n == FEW_ROWS) {
-            few_scores(s, q, ldq, room, dt, size, cols, FEW_ROWS);
+            few_scores(s, q, ldq, room, dt, size, cols, FEW_ROWS, ahead);
         } else if (FEW_ROWS > 4 && n == 4) {
-            few_scores(s, q, ldq, room, dt, size, cols, 4);
+            few_scores(s, q, ldq, room, dt, size, cols, 4, ahead);
         } else if (n == 2) {
-            few_scores(s, q, ldq, room, dt, size, cols, 2);
+            few_scores(s, q, ldq, room, dt, size, cols, 2, ahead);
         } else {
-            few_scores(s, q, ldq, room, dt, size, cols, 1);
+            few_scores(s, q, ldq, room, dt, size, cols, 1, ahead);
         }
     }
 }
@@ -313,32 +249,32 @@ VINLINE void few_values_of(float *o, int64_t ldo, const float *p, const few_keys
 
 /* Whether rows of this type can be turned and multiplied: they are whole vectors. */
 static bool few_takes(gal_dtype dt, int64_t size) {
-    const int64_t unit = dt == GAL_F32 ? 4 : key_blocks(dt) ? 1 : 2;
-    return size * unit % (int64_t)sizeof(Z) == 0 && size % VL == 0;
+    return size % (key_blocks(dt) ? (int64_t)sizeof(Z) : 16) == 0 && size % VL == 0;
 }
 
 /* Scores of m queries (few_pad) with keys [0, cols). */
 static void few_all_scores(float *s, const float *q, int64_t ldq, const few_room *room, const few_keys *k,
                            int64_t cols, int64_t m) {
     char *kt = (char *)room->kt;
+    const turn_rows rows = { k->p, k->stride, k->n, k->size };
     switch ((int)k->dt) {
     case GAL_F32:
-        turn_floats(kt, *k);
-        few_scores_of(s, q, ldq, room, GAL_F32, k->size, cols, m);
+        turn_floats(kt, rows);
+        few_scores_of(s, q, ldq, room, GAL_F32, k->size, cols, m, few_after(k));
         break;
     case GAL_F16:
-        turn_halves(kt, *k);
-        few_scores_of(s, q, ldq, room, GAL_F16, k->size, cols, m);
+        turn_halves(kt, rows);
+        few_scores_of(s, q, ldq, room, GAL_F16, k->size, cols, m, few_after(k));
         break;
     case GAL_BF16:
-        turn_halves(kt, *k);
-        few_scores_of(s, q, ldq, room, GAL_BF16, k->size, cols, m);
+        turn_halves(kt, rows);
+        few_scores_of(s, q, ldq, room, GAL_BF16, k->size, cols, m, few_after(k));
         break;
     default:
         few_scales(room->scale, *k);
         few_integers(room->rows, *k);
-        turn_bytes(kt, (few_keys){ room->rows, k->dt, k->size, k->n, k->size });
-        few_scores_of(s, q, ldq, room, GAL_Q8_0, k->size, cols, m);
+        turn_bytes(kt, (turn_rows){ room->rows, k->size, k->n, k->size });
+        few_scores_of(s, q, ldq, room, GAL_Q8_0, k->size, cols, m, few_after(k));
         break;
     }
 }

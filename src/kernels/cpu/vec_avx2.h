@@ -122,9 +122,10 @@ VINLINE void v_store16(void *p, V16 x, int64_t m) {
     }
 }
 
-/* Bytes for turning: pairs of rows zipped within lanes of 16 bytes, by their lower or upper halves. */
+/* For turning (turn.h): two lanes of 16 bytes, and pairs of them zipped within each lane. */
 typedef __m256i Z;
 VINLINE Z z_load(const void *p) { return _mm256_loadu_si256((const __m256i_u *)p); }
+VINLINE void z_store(void *p, Z x) { _mm256_storeu_si256((__m256i_u *)p, x); }
 VINLINE Z z_lo8(Z a, Z b) { return _mm256_unpacklo_epi8(a, b); }
 VINLINE Z z_hi8(Z a, Z b) { return _mm256_unpackhi_epi8(a, b); }
 VINLINE Z z_lo16(Z a, Z b) { return _mm256_unpacklo_epi16(a, b); }
@@ -133,11 +134,13 @@ VINLINE Z z_lo32(Z a, Z b) { return _mm256_unpacklo_epi32(a, b); }
 VINLINE Z z_hi32(Z a, Z b) { return _mm256_unpackhi_epi32(a, b); }
 VINLINE Z z_lo64(Z a, Z b) { return _mm256_unpacklo_epi64(a, b); }
 VINLINE Z z_hi64(Z a, Z b) { return _mm256_unpackhi_epi64(a, b); }
-/* Each lane to a place of its own, `step` bytes apart. */
-VINLINE void z_scatter(char *p, int64_t step, Z x) {
-    _mm_storeu_si128((__m128i_u *)(void *)p, _mm256_castsi256_si128(x));
-    _mm_storeu_si128((__m128i_u *)(void *)(p + step), _mm256_extracti128_si256(x, 1));
+VINLINE __m128i z_lane(const void *p) { return _mm_loadu_si128((const __m128i_u *)p); }
+/* Of VL rows the columns at `at`: a lane of two rows; two lanes of one. */
+VINLINE Z z_floats(const char *const row[VL], int i, int64_t at) {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(z_lane(row[i] + at)), z_lane(row[i + 4] + at), 1);
 }
+VINLINE Z z_halves(const char *const row[VL], int i, int64_t at) { return z_load(row[i] + at); }
+VINLINE Z z_by_columns(Z x) { return x; }
 
 #include "kernels/cpu/vec_x86.h"
 

@@ -96,9 +96,10 @@ VINLINE V16 v_load16(const void *p, int64_t m) {
 }
 VINLINE void v_store16(void *p, V16 x, int64_t m) { _mm256_mask_storeu_epi16(p, v_lanes(m), x); }
 
-/* Bytes for turning: pairs of rows zipped within lanes of 16 bytes, by their lower or upper halves. */
+/* For turning (turn.h): four lanes of 16 bytes, and pairs of them zipped within each lane. */
 typedef __m512i Z;
 VINLINE Z z_load(const void *p) { return _mm512_loadu_si512(p); }
+VINLINE void z_store(void *p, Z x) { _mm512_storeu_si512(p, x); }
 VINLINE Z z_lo8(Z a, Z b) { return _mm512_unpacklo_epi8(a, b); }
 VINLINE Z z_hi8(Z a, Z b) { return _mm512_unpackhi_epi8(a, b); }
 VINLINE Z z_lo16(Z a, Z b) { return _mm512_unpacklo_epi16(a, b); }
@@ -107,13 +108,20 @@ VINLINE Z z_lo32(Z a, Z b) { return _mm512_unpacklo_epi32(a, b); }
 VINLINE Z z_hi32(Z a, Z b) { return _mm512_unpackhi_epi32(a, b); }
 VINLINE Z z_lo64(Z a, Z b) { return _mm512_unpacklo_epi64(a, b); }
 VINLINE Z z_hi64(Z a, Z b) { return _mm512_unpackhi_epi64(a, b); }
-/* Each lane to a place of its own, `step` bytes apart. */
-VINLINE void z_scatter(char *p, int64_t step, Z x) {
-    _mm_storeu_si128((__m128i_u *)(void *)p, _mm512_castsi512_si128(x));
-    _mm_storeu_si128((__m128i_u *)(void *)(p + step), _mm512_extracti32x4_epi32(x, 1));
-    _mm_storeu_si128((__m128i_u *)(void *)(p + 2 * step), _mm512_extracti32x4_epi32(x, 2));
-    _mm_storeu_si128((__m128i_u *)(void *)(p + 3 * step), _mm512_extracti32x4_epi32(x, 3));
+VINLINE __m128i z_lane(const void *p) { return _mm_loadu_si128((const __m128i_u *)p); }
+/* VL rows' columns: a lane of four of them, `step` bytes apart; two lanes of two of them. */
+VINLINE Z z_floats(const char *const row[VL], int i, int64_t at) {
+    Z x = _mm512_castsi128_si512(z_lane(row[i] + at));
+    x = _mm512_inserti32x4(x, z_lane(row[i + 4] + at), 1);
+    x = _mm512_inserti32x4(x, z_lane(row[i + 8] + at), 2);
+    return _mm512_inserti32x4(x, z_lane(row[i + 12] + at), 3);
 }
+VINLINE Z z_halves(const char *const row[VL], int i, int64_t at) {
+    Z x = _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i_u *)(const void *)(row[i] + at)));
+    return _mm512_inserti64x4(x, _mm256_loadu_si256((const __m256i_u *)(const void *)(row[i + 8] + at)), 1);
+}
+/* Rows [0, 8) of both lanes, then rows [8, 16): what z_halves() began, by columns. */
+VINLINE Z z_by_columns(Z x) { return _mm512_shuffle_i64x2(x, x, 0xD8); }
 
 #include "kernels/cpu/vec_x86.h"
 

@@ -162,25 +162,31 @@ VINLINE V v_f16_all(const void *p) {
 }
 VINLINE void v_fetch(const void *p) { __builtin_prefetch(p); }
 
-/* Bytes for turning: pairs of rows zipped, by their lower or upper halves. */
-typedef uint8x16_t Z;
-VINLINE Z z_load(const void *p) { return vld1q_u8(p); }
-VINLINE Z z_lo8(Z a, Z b) { return vzip1q_u8(a, b); }
-VINLINE Z z_hi8(Z a, Z b) { return vzip2q_u8(a, b); }
-#define Z_ZIP(f, bits, a, b)                                                                                         \
-    vreinterpretq_u8_u##bits(f##_u##bits(vreinterpretq_u##bits##_u8(a), vreinterpretq_u##bits##_u8(b)))
-VINLINE Z z_lo16(Z a, Z b) { return Z_ZIP(vzip1q, 16, a, b); }
-VINLINE Z z_hi16(Z a, Z b) { return Z_ZIP(vzip2q, 16, a, b); }
-VINLINE Z z_lo32(Z a, Z b) { return Z_ZIP(vzip1q, 32, a, b); }
-VINLINE Z z_hi32(Z a, Z b) { return Z_ZIP(vzip2q, 32, a, b); }
-VINLINE Z z_lo64(Z a, Z b) { return Z_ZIP(vzip1q, 64, a, b); }
-VINLINE Z z_hi64(Z a, Z b) { return Z_ZIP(vzip2q, 64, a, b); }
-#undef Z_ZIP
-/* Each lane of 16 bytes to a place of its own: there is one. */
-VINLINE void z_scatter(char *p, int64_t step, Z x) {
-    (void)step;
-    vst1q_u8((uint8_t *)p, x);
+/* For turning (turn.h): two lanes of 16 bytes, and pairs of them zipped within each lane. */
+typedef struct Z {
+    uint8x16_t l, h;
+} Z;
+VINLINE Z z_load(const void *p) { return (Z){ vld1q_u8(p), vld1q_u8((const uint8_t *)p + 16) }; }
+VINLINE void z_store(void *p, Z x) {
+    vst1q_u8(p, x.l);
+    vst1q_u8((uint8_t *)p + 16, x.h);
 }
+#define Z_AS(bits, f, a, b) vreinterpretq_u8_u##bits(f(vreinterpretq_u##bits##_u8(a), vreinterpretq_u##bits##_u8(b)))
+#define Z_ZIP(bits, f, a, b) ((Z){ Z_AS(bits, f, (a).l, (b).l), Z_AS(bits, f, (a).h, (b).h) })
+VINLINE Z z_lo8(Z a, Z b) { return (Z){ vzip1q_u8(a.l, b.l), vzip1q_u8(a.h, b.h) }; }
+VINLINE Z z_hi8(Z a, Z b) { return (Z){ vzip2q_u8(a.l, b.l), vzip2q_u8(a.h, b.h) }; }
+VINLINE Z z_lo16(Z a, Z b) { return Z_ZIP(16, vzip1q_u16, a, b); }
+VINLINE Z z_hi16(Z a, Z b) { return Z_ZIP(16, vzip2q_u16, a, b); }
+VINLINE Z z_lo32(Z a, Z b) { return Z_ZIP(32, vzip1q_u32, a, b); }
+VINLINE Z z_hi32(Z a, Z b) { return Z_ZIP(32, vzip2q_u32, a, b); }
+VINLINE Z z_lo64(Z a, Z b) { return Z_ZIP(64, vzip1q_u64, a, b); }
+VINLINE Z z_hi64(Z a, Z b) { return Z_ZIP(64, vzip2q_u64, a, b); }
+/* Of VL rows the columns at `at`: a lane of two rows; two lanes of one. */
+VINLINE Z z_floats(const char *const row[VL], int i, int64_t at) {
+    return (Z){ vld1q_u8((const uint8_t *)row[i] + at), vld1q_u8((const uint8_t *)row[i + 4] + at) };
+}
+VINLINE Z z_halves(const char *const row[VL], int i, int64_t at) { return z_load(row[i] + at); }
+VINLINE Z z_by_columns(Z x) { return x; }
 
 typedef V V8;
 VINLINE V8 v8_zero(void) { return v_zero(); }
