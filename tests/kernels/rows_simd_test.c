@@ -266,7 +266,8 @@ static void check_xent(const gal_kernel_table *t, int64_t v, double size) {
     COMPARE(t, GAL_K_XENT, &a, { &a.loss, GAL_F32, r, e + 2 * size * 0x1p-24, 0x1p-23 },
             { &a.lse, GAL_F32, r, e, 0x1p-23 });
     COMPARE(t, GAL_K_XENT_GRAD, &a,
-            { &a.logits, GAL_F32, r * v, 0x1p-125 /* subnormal numbers may be 0 */, (3 * size + log((double)v) + 16) * 0x1p-24 });
+            { &a.logits, GAL_F32, r * v, 0x1p-125 /* subnormal numbers may be 0 */,
+              (3 * size + log((double)v) + 16) * 0x1p-24 });
 }
 
 static void check_optim(const gal_kernel_table *t, int64_t n, gal_dtype work, double size) {
