@@ -337,7 +337,7 @@ static void convert(gal_cuda *c, gal_mat *a, const lines *l, gal_dtype dt, size_
     int64_t groups = l->count * (stride / GROUP);
     convert_kernel<<<(unsigned)gal__pieces(groups, THREADS), THREADS, 0, c->stream>>>(to, dt, stride, *a, *l, wide);
     *at += converted_bytes(a, l, dt);
-    *a = gal_mat{ to, dt, l->columns ? 1 : stride, l->columns ? stride : 1, nullptr };
+    *a = gal_mat{ to, dt, l->columns ? 1 : stride, l->columns ? stride : 1, nullptr, nullptr };
 }
 
 /* What cuBLASLt does not round once: a sum and something else into bf16, f32 into bf16, three numbers into one. */
@@ -416,7 +416,7 @@ static gal_err multiply_as(gal_cuda *c, const gal_gemm *g, gal_dtype dt, bool *d
     convert(c, &same.a, &a, dt, &at);
     convert(c, &same.b, &b, dt, &at);
     if (!sum_bytes) return multiply_lt(c, &same, done, diag);
-    same.c = gal_mat{ c->work + at, GAL_F32, stride, 1, nullptr };
+    same.c = gal_mat{ c->work + at, GAL_F32, stride, 1, nullptr, nullptr };
     same.add = NULL, same.accumulate = false;
     gal_err err = multiply_lt(c, &same, done, diag);
     if (!err && *done) finish_all(c, g, &same.c);
@@ -428,9 +428,9 @@ static gal_gemm by_rows(const gal_gemm *g) {
     if (g->c.cs == 1 || g->c.rs != 1) return *g;
     gal_gemm t = *g;
     t.m = g->n, t.n = g->m;
-    t.a = gal_mat{ g->b.p, g->b.dt, g->b.cs, g->b.rs, nullptr };
-    t.b = gal_mat{ g->a.p, g->a.dt, g->a.cs, g->a.rs, nullptr };
-    t.c = gal_mat{ g->c.p, g->c.dt, g->c.cs, g->c.rs, nullptr };
+    t.a = gal_mat{ g->b.p, g->b.dt, g->b.cs, g->b.rs, nullptr, nullptr };
+    t.b = gal_mat{ g->a.p, g->a.dt, g->a.cs, g->a.rs, nullptr, nullptr };
+    t.c = gal_mat{ g->c.p, g->c.dt, g->c.cs, g->c.rs, nullptr, nullptr };
     return t;
 }
 
