@@ -21,7 +21,7 @@ static double shown(const gal_bench_cell *c, double value) {
 }
 
 static bool summarise(const gal_bench_cell *c, const gal_bench_run *run, summary *s) {
-    double x[GAL_BENCH_REPEATS];
+    double x[GAL_BENCH_REPEATS] = { 0 };
     if (run->turns <= 0) return false;
     for (int i = 0; i < run->turns; i++) {
         const double v = shown(c, run->value[i]);

@@ -122,13 +122,12 @@ gal_err gal_tune_model(int *best, const char *path, const gal_lm_options *o, con
 
 /* The threads of a whole line, 0 if it is none. */
 static int threads_of(const char *line, size_t n) {
-    char text[GAL_TUNE_KEY + 8];
+    char text[GAL_TUNE_KEY + 8] = { 0 };
     int64_t threads;
-    if (n < GAL_TUNE_KEY + 1 || n >= sizeof text || line[GAL_TUNE_KEY - 1] != ' ' ||
+    if (n >= sizeof text || n <= GAL_TUNE_KEY || line[GAL_TUNE_KEY - 1] != ' ' ||
         strspn(line, "0123456789abcdef") != GAL_TUNE_KEY - 1)
         return 0;
     memcpy(text, line, n);
-    text[n] = 0;
     return gal_parse_i64(text + GAL_TUNE_KEY, &threads) && threads > 0 && threads <= GAL_MAX_THREADS ? (int)threads
                                                                                                      : 0;
 }
