@@ -6,6 +6,7 @@ GALERNE=$1
 peers=$(pwd)/tests/cli/peers model=$(pwd)/tests/golden/gguf-mixed
 dir=$(mktemp -d)
 run=
+# The program has ended by itself where all is well: nothing to kill is no failure, and the trap judges nothing.
 trap '[ -z "$run" ] || kill -9 $run 2>/dev/null || true; rm -rf "$dir"' EXIT
 cd "$dir"
 
