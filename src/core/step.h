@@ -42,6 +42,8 @@ typedef struct gal_step {
     int64_t n_out;              /* rows whose logits are wanted; 0: all */
     int32_t *out_rows;          /* [n_out] ascending */
     const gal_kv_layer *kv;     /* [L], or NULL: no cache */
+    bool apart;                 /* each row is a document of its own (start[i] = i) that finds all before it in the
+                                 * cache, earlier rows of this batch, too: keys are stored before they are attended */
     const gal_balance *balance; /* NULL: no losses of routers */
     gal_step_arrays at;         /* for kernel arguments */
     gal_dev *dev;

@@ -21,7 +21,9 @@ static int64_t layer_window(const gal_config *c, int64_t l) {
     return c->layer_full && c->layer_full[l] ? 0 : c->window;
 }
 
-static int64_t slots_for(int64_t window, int64_t tokens) { return window > 0 ? GAL_MIN(window, tokens) : tokens; }
+static int64_t slots_for(int64_t window, int64_t tokens) {
+    return window > 0 ? GAL_MIN(window + GAL_CACHE_SPARE, tokens) : tokens;
+}
 
 /* Bytes of one token in one layer's keys and values. Sizes are below 2^20 each (formats/config.h). */
 static uint64_t slot_bytes(int64_t G, int64_t K, gal_dtype dtype) {
@@ -193,8 +195,8 @@ bool gal_cache_truncate(gal_cache *c, int64_t sequence, int64_t length) {
     int64_t had = c->length[sequence];
     if (length >= had) return length == had;
     for (int64_t l = 0; length > 0 && l < c->L; l++) {
-        int64_t slots = c->layer[l].slots, oldest = had - slots;     /* the oldest position still in the ring */
-        if (oldest > 0 && oldest > length - slots + 1) return false; /* position `length` sees length - slots + 1 */
+        int64_t w = c->window[l], oldest = had - c->layer[l].slots; /* the oldest position still in the ring */
+        if (oldest > 0 && oldest > length - w + 1) return false;    /* position `length` sees length - w + 1 */
     }
     c->length[sequence] = length;
     return true;

@@ -1,9 +1,9 @@
 /* cache.h - keys and values of earlier tokens, for one or more sequences (mistral.md 7).
  *
- * A layer with a window of W keeps at most W slots per sequence, position p in slot p mod W; the others keep every
- * position. All layers start small and double on demand; what they hold is kept. Invariant: while a layer has fewer
- * slots than positions were stored, it is a full ring of its window, and the last `slots` positions of each sequence
- * are in it. Counts are tokens; a name ending in _bytes is bytes. SPDX-License-Identifier: Apache-2.0 */
+ * A layer with a window of W keeps at most W + GAL_CACHE_SPARE slots per sequence, position p in slot p mod slots;
+ * the others keep every position. All layers start small and double on demand; what they hold is kept. Invariant:
+ * while a layer has fewer slots than positions were stored, it is a full ring, and the last `slots` positions of each
+ * sequence are in it. Counts are tokens; a name ending in _bytes is bytes. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_INFER_CACHE_H
 #define GAL_INFER_CACHE_H
 
@@ -12,6 +12,11 @@
 #include "tensor/tensor.h"
 
 typedef struct gal_cache gal_cache;
+
+/* Slots of a ring beyond its window: so many tokens and one can be tried in a step (gal_engine_try()), all of them
+ * stored before any is attended, and forgotten again. Every ring has them, whether tokens are tried or not: where a
+ * ring wraps decides in which order its keys are summed. */
+enum { GAL_CACHE_SPARE = 15 };
 
 /* Types of keys and values: f32, f16, bf16, and q8_0 and q4_0 where a head is whole blocks and dev (NULL: plain
  * memory) is the CPU; else GAL_EUSAGE with the reason. */

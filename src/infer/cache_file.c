@@ -1,6 +1,6 @@
 /* cache_file.c - see lm.h. A file is
  *
- *   8 bytes    "GALKV 2\n"
+ *   8 bytes    "GALKV 3\n"
  *   32         fingerprint of model and options
  *   8          number of ids n, little-endian like all
  *   4 n        ids
@@ -17,7 +17,7 @@
 
 #include <string.h>
 
-static const char MAGIC[8] = { 'G', 'A', 'L', 'K', 'V', ' ', '2', '\n' };
+static const char MAGIC[8] = { 'G', 'A', 'L', 'K', 'V', ' ', '3', '\n' };
 enum { HEAD = 8 + 32 + 8 };
 
 /* The model, and how it computes: keys and values of another format or precision would not be the same. */

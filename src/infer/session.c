@@ -6,6 +6,8 @@
 #include <string.h>
 
 enum { DEFAULT_CHUNK = 512, PLAN_ROWS = 16 };
+_Static_assert((int)GAL_TRY_MOST <= (int)PLAN_ROWS && (int)GAL_TRY_MOST <= (int)GAL_ATTEND_SPLIT,
+               "tokens that are tried are recorded, and their caches cut as those of single ones");
 
 /* A recorded decoding step of so many rows, and where it leaves its logits. */
 typedef struct recorded {
@@ -21,9 +23,9 @@ struct gal_engine {
     int64_t sequences, context, chunk;
     uint64_t limit_bytes; /* of the cache */
     bool eager;
-    uint8_t *in_step; /* [sequences] occurs in the step being made */
-    recorded plans[PLAN_ROWS + 1];
-    float *fetched; /* logits of a far device */
+    uint8_t *in_step;                 /* [sequences] occurs in the step being made */
+    recorded plans[2][PLAN_ROWS + 1]; /* of sequences; of tokens of one */
+    float *fetched;                   /* logits of a far device */
     size_t fetched_room;
     int64_t replays;
 };
@@ -100,7 +102,7 @@ gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const
         gal_set_quantised(e->cx, o->exact            ? GAL_INTEGERS_NONE
                                  : m->config.experts ? GAL_INTEGERS_TWICE
                                                      : GAL_INTEGERS_ONCE);
-    if (!err) err = gal_step_init(&e->st, dev, e->chunk, diag);
+    if (!err) err = gal_step_init(&e->st, dev, GAL_MAX(e->chunk, (int64_t)GAL_TRY_MOST), diag);
     if (!err) err = gal_cache_new(&e->cache, dev, &m->config, o->cache, o->sequences, e->context, diag);
     if (err) {
         gal_engine_free(e);
@@ -112,9 +114,11 @@ gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const
 }
 
 static void drop_plans(gal_engine *e) {
-    for (size_t i = 0; i < GAL_LEN(e->plans); i++) {
-        gal_plan_free(e->plans[i].plan);
-        e->plans[i] = (recorded){ 0 };
+    for (int k = 0; k < 2; k++) {
+        for (size_t i = 0; i < GAL_LEN(e->plans[k]); i++) {
+            gal_plan_free(e->plans[k][i].plan);
+            e->plans[k][i] = (recorded){ 0 };
+        }
     }
 }
 
@@ -174,7 +178,7 @@ static gal_err check_slices(gal_engine *e, const gal_slice *slices, size_t n_sli
         const gal_slice *s = &slices[i];
         GAL_ASSERT(s->sequence >= 0 && s->sequence < e->sequences && s->n > 0 && !e->in_step[s->sequence]);
         e->in_step[s->sequence] = 1;
-        GAL_ASSERT(s->n <= e->chunk - rows);
+        GAL_ASSERT(s->n <= e->st.room - rows);
         rows += s->n;
         gal_err err = check_ids(e, s->ids, s->n, diag);
         int64_t length = gal_cache_length(e->cache, s->sequence) + s->n;
@@ -185,22 +189,31 @@ static gal_err check_slices(gal_engine *e, const gal_slice *slices, size_t n_sli
     return GAL_OK;
 }
 
-static void fill_step(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows) {
+/* What a step is made of. */
+typedef struct request {
+    const gal_slice *slices;
+    size_t n;
+    bool all_rows;
+    bool apart; /* rows are as if each were a step of its own */
+} request;
+
+static void fill_step(gal_engine *e, const request *q) {
     gal_step *st = &e->st;
     int64_t row = 0;
-    for (size_t i = 0; i < n_slices; i++) {
-        const gal_slice *s = &slices[i];
+    for (size_t i = 0; i < q->n; i++) {
+        const gal_slice *s = &q->slices[i];
         int64_t first = row, pos = gal_cache_length(e->cache, s->sequence);
         for (int64_t j = 0; j < s->n; j++, row++) {
             st->ids[row] = s->ids[j];
             st->pos[row] = (int32_t)(pos + j);
-            st->start[row] = (int32_t)first;
+            st->start[row] = (int32_t)(q->apart ? row : first);
             st->seq[row] = (int32_t)s->sequence;
         }
         st->out_rows[i] = (int32_t)(row - 1);
     }
     st->n = st->row_len = row;
-    st->n_out = all_rows || row == (int64_t)n_slices ? 0 : (int64_t)n_slices;
+    st->n_out = q->all_rows || row == (int64_t)q->n ? 0 : (int64_t)q->n;
+    st->apart = q->apart;
 }
 
 /* Logits that the host can read; on the CPU they are where they were computed. */
@@ -215,8 +228,32 @@ static gal_err fetch(gal_engine *e, const float **logits, int64_t rows, gal_diag
     return err;
 }
 
-gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows, const float **logits,
-                        gal_diag *diag) {
+/* Runs the step that was filled in, or replays the one that was recorded for so many rows. */
+static gal_err compute(gal_engine *e, const request *q, const float **result, gal_diag *diag) {
+    const int64_t rows = e->st.n;
+    const bool single = q->apart || rows == (int64_t)q->n;
+    recorded *r = !e->eager && single && rows <= PLAN_ROWS ? &e->plans[q->apart][rows] : NULL;
+    gal_err err = GAL_OK;
+    gal_step_begin(e->cx);
+    if (r && r->plan) {
+        gal_replay(e->cx, r->plan);
+        *result = r->logits;
+        e->replays++;
+    } else {
+        gal_plan *plan = NULL;
+        if (r) gal_record_begin(e->cx);
+        const gal_t *t = e->model->family->logits(e->cx, e->model, &e->st);
+        if (r) err = gal_record_end(e->cx, &plan, diag);
+        if (t) *result = t->data;
+        if (r && !err) *r = (recorded){ plan, *result };
+    }
+    gal_err end = gal_step_end(e->cx, diag);
+    return err ? err : end;
+}
+
+static gal_err step(gal_engine *e, const request *q, const float **logits, gal_diag *diag) {
+    const gal_slice *slices = q->slices;
+    const size_t n_slices = q->n;
     GAL_ASSERT(n_slices > 0);
     int64_t longest = 0;
     bool grown = false;
@@ -224,30 +261,13 @@ gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices,
     if (!err) err = gal_cache_reserve(e->cache, longest, &grown, diag);
     if (grown) drop_plans(e); /* they hold the old addresses */
     if (err) return err;
-    fill_step(e, slices, n_slices, all_rows);
+    fill_step(e, q);
     err = gal_step_commit(&e->st, diag);
     if (err) return err;
 
-    int64_t rows = e->st.n;
-    bool plannable = !e->eager && rows == (int64_t)n_slices && rows <= PLAN_ROWS;
-    recorded *r = plannable ? &e->plans[rows] : NULL;
     const float *result = NULL;
-    gal_step_begin(e->cx);
-    if (r && r->plan) {
-        gal_replay(e->cx, r->plan);
-        result = r->logits;
-        e->replays++;
-    } else {
-        gal_plan *plan = NULL;
-        if (r) gal_record_begin(e->cx);
-        const gal_t *t = e->model->family->logits(e->cx, e->model, &e->st);
-        if (r) err = gal_record_end(e->cx, &plan, diag);
-        if (t) result = t->data;
-        if (r && !err) *r = (recorded){ plan, result };
-    }
-    gal_err end = gal_step_end(e->cx, diag);
-    if (!err) err = end;
-    if (!err) err = fetch(e, &result, e->st.n_out ? e->st.n_out : rows, diag);
+    err = compute(e, q, &result, diag);
+    if (!err) err = fetch(e, &result, e->st.n_out ? e->st.n_out : e->st.n, diag);
     for (size_t i = 0; i < n_slices; i++) {
         if (!err)
             gal_cache_advance(e->cache, slices[i].sequence, slices[i].n);
@@ -256,6 +276,18 @@ gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices,
     }
     if (!err) *logits = result;
     return err;
+}
+
+gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows, const float **logits,
+                        gal_diag *diag) {
+    return step(e, &(request){ .slices = slices, .n = n_slices, .all_rows = all_rows }, logits, diag);
+}
+
+gal_err gal_engine_try(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, const float **logits,
+                       gal_diag *diag) {
+    GAL_ASSERT(n > 0 && n <= GAL_TRY_MOST);
+    const gal_slice s = { sequence, ids, n };
+    return step(e, &(request){ .slices = &s, .n = 1, .all_rows = true, .apart = n > 1 }, logits, diag);
 }
 
 /* All checks come before the first chunk, so that a refused prompt leaves the sequence as it was. */

@@ -55,6 +55,14 @@ typedef struct gal_slice {
 gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows, const float **logits,
                         gal_diag *diag);
 
+enum { GAL_TRY_MOST = GAL_CACHE_SPARE + 1 };
+
+/* Appends n tokens, 0 < n <= GAL_TRY_MOST, to a sequence in one step. *logits: [n, V] after each of them, as if each
+ * had been a step of its own: the same bytes, where products of n rows have those of single ones. Then any number of
+ * the n can be forgotten (gal_engine_truncate()), whatever the model's window. */
+gal_err gal_engine_try(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, const float **logits,
+                       gal_diag *diag);
+
 /* Appends n > 0 tokens to a sequence, in chunks; *logits: [V] after the last one. */
 gal_err gal_engine_prefill(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, const float **logits,
                            gal_diag *diag);

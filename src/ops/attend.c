@@ -1,5 +1,6 @@
 /* attend.c - attention over this batch's rows and, in inference, over cached keys. The chunk is attended before its
- * keys are stored: a store could take the slot of a key that the chunk's first rows still need (mistral.md 8).
+ * keys are stored: a store could take the slot of a key that the chunk's first rows still need (mistral.md 8). Rows
+ * that are to be as if each had come alone (gal_step.apart) are stored first, into rings with slots to spare.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "ops/internal.h"
 
@@ -42,6 +43,13 @@ static void attend_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
                .scale = s->spec.scale, .start = s->start, .accumulate = any);
 }
 
+static void store(gal_ctx *cx, const gal_t *k, const gal_t *v, const gal_attend_spec *spec, const gal_step *st,
+                  const gal_kv_layer *kv) {
+    GAL_LAUNCH(cx, GAL_K_KV_STORE, gal_k_kv_store, .ck = kv->k, .cv = kv->v, .cdt = kv->dtype, .k = k->data,
+               .v = v->data, .dt = k->dtype, .pos = st->at.pos, .seq = st->at.seq, .n = gal_rows(k),
+               .kv_heads = spec->kv_heads, .size = spec->size, .slots = kv->slots);
+}
+
 gal_t *gal_attend(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec, const gal_step *st,
                   int layer) {
     if (!q || !k || !v) return NULL;
@@ -77,12 +85,10 @@ gal_t *gal_attend(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_sp
         a.slots = kv->slots;
         a.part = part ? part->data : NULL;
     }
+    if (kv && st->apart) store(cx, k, v, spec, st, kv);
     gal_launch(cx, GAL_K_ATTEND, &a, sizeof a);
     if (part) gal_launch(cx, GAL_K_ATTEND_JOIN, &a, sizeof a);
-    if (kv)
-        GAL_LAUNCH(cx, GAL_K_KV_STORE, gal_k_kv_store, .ck = kv->k, .cv = kv->v, .cdt = kv->dtype, .k = k->data,
-                   .v = v->data, .dt = k->dtype, .pos = st->at.pos, .seq = st->at.seq, .n = n,
-                   .kv_heads = spec->kv_heads, .size = size, .slots = kv->slots);
+    if (kv && !st->apart) store(cx, k, v, spec, st, kv);
     attend_saved s = { q, k, v, lse, *spec, st->at.start, st->row_len ? st->row_len : n };
     gal_tape_push(cx, attend_vjp, y, &s, sizeof s, (gal_t *[]){ q, k, v, y }, 4);
     return y;

@@ -53,8 +53,8 @@ static void test_bytes(void **state) {
     (void)state;
     gal_model *m = tiny_model(8, true);
     const gal_config *c = &m->config;
-    /* two windowed layers of 8 slots, one of all 50 positions; keys and values of 1 x 10 numbers */
-    assert_int_equal(gal_cache_bytes_for(c, GAL_F32, 3, 50), 3 * (8 + 50 + 8) * 2 * 10 * 4);
+    /* two windowed layers of 8 slots and the spare ones, one of all 50 positions; keys and values of 1 x 10 numbers */
+    assert_int_equal(gal_cache_bytes_for(c, GAL_F32, 3, 50), 3 * (23 + 50 + 23) * 2 * 10 * 4);
     assert_int_equal(gal_cache_bytes_for(c, GAL_BF16, 1, 5), 3 * 5 * 2 * 10 * 2);
     gal_cache *cache = new_cache(m, GAL_F32, 3, 50);
     assert_int_equal(gal_cache_reserve(cache, 50, NULL, NULL), GAL_OK);
@@ -75,10 +75,10 @@ static void test_truncate(void **state) {
     assert_int_equal(gal_cache_reserve(c, 30, NULL, NULL), GAL_OK);
     gal_cache_advance(c, 0, 6);
     assert_true(gal_cache_truncate(c, 0, 2)); /* nothing overwritten yet */
-    gal_cache_advance(c, 0, 20);
-    assert_false(gal_cache_truncate(c, 0, 20)); /* position 20 sees 13, whose slot holds 21 by now */
-    assert_int_equal(gal_cache_length(c, 0), 22);
-    assert_true(gal_cache_truncate(c, 0, 21)); /* position 21 sees 14 to 20, all still there */
+    gal_cache_advance(c, 0, 28);
+    assert_false(gal_cache_truncate(c, 0, 13)); /* position 13 sees 6, whose slot of 23 holds 29 by now */
+    assert_int_equal(gal_cache_length(c, 0), 30);
+    assert_true(gal_cache_truncate(c, 0, 30 - GAL_CACHE_SPARE - 1)); /* position 14 sees 7 to 13, all still there */
     assert_true(gal_cache_truncate(c, 0, 0));
     assert_int_equal(gal_cache_length(c, 0), 0);
     gal_cache_free(c);

@@ -383,14 +383,62 @@ static void test_truncate(void **state) {
     free(waste);
 }
 
+/* Tokens that are tried several at a time, wrong ones among them that are forgotten again, have the bytes of tokens
+ * that come alone: over growth of the cache, rings that wrapped, threads, numbers of f32 and halves. */
+static void test_try(void **state) {
+    (void)state;
+    enum { LONG = 140, MOST = 8 };
+    static const gal_dtype CACHES[] = { GAL_F32, GAL_F16, GAL_BF16 };
+    int32_t ids[LONG], wrong[LONG];
+    tiny_ids(ids, LONG, 12);
+    tiny_ids(wrong, LONG, 13);
+    float *want = rows(LONG), *got = rows(LONG);
+    for (size_t v = 0; v < GAL_LEN(LEVELS); v++) {
+        gal_dev *dev = tiny_dev(LEVELS[v], 1 + (int)v % 2);
+        if (!dev) continue;
+        for (size_t i = 0; i < GAL_LEN(MODELS); i++) {
+            if (thin_skip(i, 3)) continue;
+            gal_model *m = tiny_model(MODELS[i].window, MODELS[i].mixed);
+            gal_engine_options o = { .cache = CACHES[i % GAL_LEN(CACHES)], .eager = i == 1 };
+            gal_engine *e = tiny_engine(dev, m, o);
+            tiny_feed(e, 0, ids, LONG, 1, want);
+            gal_engine_free(e);
+            e = tiny_engine(dev, m, o);
+            for (int64_t at = 0, n; at < LONG; at += n) {
+                const int64_t right = at % 5, most = GAL_MIN(MOST, LONG - at);
+                int32_t some[MOST];
+                const float *out = NULL;
+                n = GAL_MIN(right + 1, most);
+                for (int64_t j = 0; j < most; j++) some[j] = j < n ? ids[at + j] : wrong[at + j];
+                assert_int_equal(gal_engine_try(e, 0, some, most, &out, NULL), GAL_OK);
+                memcpy(got + at * TINY_V, out, (size_t)(n * TINY_V) * sizeof *out);
+                assert_true(gal_engine_truncate(e, 0, at + n));
+            }
+            assert_memory_equal(got, want, LONG * TINY_V * sizeof *got);
+            assert_int_equal(gal_engine_replays(e) > 10, !o.eager);
+            gal_engine_free(e);
+            gal_model_free(m);
+        }
+        gal_dev_close(dev);
+    }
+    free(want);
+    free(got);
+}
+
 /* With an argument, only the tests whose names fit it. */
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_chunks),   cmocka_unit_test(test_recorded_is_eager),
-                                        cmocka_unit_test(test_threads),  cmocka_unit_test(test_packed),
-                                        cmocka_unit_test(test_prefill),  cmocka_unit_test(test_interrupt),
-                                        cmocka_unit_test(test_refusals), cmocka_unit_test(test_truncate),
-                                        cmocka_unit_test(test_far),      cmocka_unit_test(test_far_without_memory),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_chunks),
+                                        cmocka_unit_test(test_recorded_is_eager),
+                                        cmocka_unit_test(test_threads),
+                                        cmocka_unit_test(test_packed),
+                                        cmocka_unit_test(test_prefill),
+                                        cmocka_unit_test(test_interrupt),
+                                        cmocka_unit_test(test_refusals),
+                                        cmocka_unit_test(test_truncate),
+                                        cmocka_unit_test(test_try),
+                                        cmocka_unit_test(test_far),
+                                        cmocka_unit_test(test_far_without_memory),
                                         cmocka_unit_test(test_cuda) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
