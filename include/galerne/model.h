@@ -25,6 +25,15 @@ typedef struct gal_lm_adapter {
     double strength; /* times the adapter's own scale; 1: as it was trained */
 } gal_lm_adapter;
 
+/* Tokens that are guessed ahead and checked several at a time. Text is chosen as without: at temperature 0 the same
+ * tokens (to the byte, up to 7 at once; beyond that, with weights of floats, sums may round otherwise), else from the
+ * same distribution. */
+typedef enum gal_speculate {
+    GAL_SPECULATE_OFF,
+    GAL_SPECULATE_LOOKUP, /* what followed where the text had its last tokens before */
+    GAL_SPECULATE_DRAFT   /* what a smaller model says */
+} gal_speculate;
+
 /* Begin with gal_lm_options_init(). */
 typedef struct gal_lm_options {
     gal_device_options device;
@@ -48,6 +57,9 @@ typedef struct gal_lm_options {
     const gal_lm_adapter
         *adapters; /* [n_adapters], read while the model opens; all of them act, their products added */
     size_t n_adapters;
+    gal_speculate speculate;
+    const char *draft;    /* of GAL_SPECULATE_DRAFT: a model with the same vocabulary, as gal_lm_open() takes it */
+    int64_t draft_tokens; /* most tokens guessed at once, 1 to 15 */
 } gal_lm_options;
 
 GAL_API void gal_lm_options_init(gal_lm_options *options);

@@ -71,12 +71,15 @@ static gal_err print_json(gal_chat_room *r, const gal_talk_answer *a) {
     const gal_generate_result *g = &a->result;
     gal_buf_puts(&b, "{\"message\": ");
     gal_err err = gal_reply_message(gal_talk_last(r->talk), &b, &r->cli->diag);
-    gal_buf_printf(&b,
-                   ", \"stop\": \"%s\", \"prompt_tokens\": %lld, \"cached_tokens\": %lld, \"tokens\": %lld, "
-                   "\"dropped_messages\": %zu, \"context\": %lld, \"prompt_s\": %.6f, \"generate_s\": %.6f",
-                   gal_reply_calls(gal_talk_last(r->talk)) ? "tool_calls" : gal_stop_reason_name(g->stop),
-                   (long long)g->prompt_tokens, (long long)a->cached, (long long)g->tokens, a->dropped,
-                   (long long)gal_engine_context(r->lm->engine), g->prompt_s, g->generate_s);
+    gal_buf_printf(
+        &b,
+        ", \"stop\": \"%s\", \"prompt_tokens\": %lld, \"cached_tokens\": %lld, \"tokens\": %lld, "
+        "\"dropped_messages\": %zu, \"context\": %lld, \"passes\": %lld, \"proposed\": %lld, \"accepted\": %lld, "
+        "\"prompt_s\": %.6f, \"generate_s\": %.6f",
+        gal_reply_calls(gal_talk_last(r->talk)) ? "tool_calls" : gal_stop_reason_name(g->stop),
+        (long long)g->prompt_tokens, (long long)a->cached, (long long)g->tokens, a->dropped,
+        (long long)gal_engine_context(r->lm->engine), (long long)g->passes, (long long)g->proposed,
+        (long long)g->accepted, g->prompt_s, g->generate_s);
     gal_cli_print_sampling(&b, r->cli, r->lm, &r->how.generate.sampling);
     gal_buf_printf(&b, ", \"seed\": %llu}\n", (unsigned long long)r->how.generate.sampling.seed);
     if (!err && b.oom) err = gal_fail(&r->cli->diag, GAL_ENOMEM, "no memory for the answer");

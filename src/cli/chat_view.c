@@ -3,6 +3,7 @@
 #include "cli/chat.h"
 
 #include "base/util.h"
+#include "cli/sampling.h"
 #include "cli/screen.h"
 
 #include <stdarg.h>
@@ -159,4 +160,9 @@ void gal_chat_count(const gal_chat_screen *s, const gal_talk *talk, const gal_ta
                       (long long)context);
     else
         gal_chat_note(s, "[%lld in, %lld out, %.1f/s, %.0f %%]", in, out, speed, full);
+    if (!r->proposed) return;
+    gal_buf b = { 0 };
+    gal_cli_print_guesses(&b, r);
+    gal_chat_note(s, "[%s]", b.data ? b.data : "");
+    gal_buf_free(&b);
 }

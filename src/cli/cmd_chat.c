@@ -73,10 +73,12 @@ static gal_err run(gal_cli *cli) {
     const char *cache = gal_cli_string(cli, "prompt-cache");
     if (!err && cache) err = gal_chat_may_write(&r, cache, GAL_CACHE_BEGINS, &cli->diag);
     if (!err) err = gal_cli_lm_options(cli, &lo, &reading, &loras);
+    if (!err) err = gal_cli_speculation(cli, &lo);
     if (!err) gal_cli_catch_interrupts();
     if (!err) err = gal_lm_open(&r.lm, cli->operands[0], &lo, &cli->diag);
     if (!err) {
         gal_cli_warn(cli, r.lm->model);
+        if (r.lm->draft) gal_cli_warn(cli, r.lm->draft->model);
         r.lm->stop = gal_cli_wants_stop;
         err = gal_cli_generate_options(cli, r.lm, &r.how.generate, stops);
     }
@@ -155,6 +157,7 @@ static const gal_option OPTIONS[] = {
       .help =
           "tokens of the context that a question must leave for its answer; 64, or a quarter of a small context" },
     GAL_SAMPLING_OPTIONS,
+    GAL_SPECULATE_OPTIONS,
     GAL_MODEL_OPTIONS,
 };
 
@@ -173,9 +176,8 @@ const gal_command gal_cmd_chat = {
         "Answers go to standard output, all else to standard error. Without a terminal each line of standard input "
         "is "
         "a message. With --json each answer is an object on a line: message, stop, prompt_tokens, cached_tokens, "
-        "tokens, dropped_messages, context, prompt_s, generate_s, sampling, seed; a question without an answer is "
-        "one with "
-        "error.\n\n"
+        "tokens, dropped_messages, context, passes, proposed, accepted, prompt_s, generate_s, sampling, seed; a "
+        "question without an answer is one with error.\n\n"
         "Nothing of a conversation is left out silently: --when-full says what happens when the context is full.",
     .examples = "galerne chat model.gguf --system \"Answer in French.\"\n"
                 "galerne chat model -p \"What is a ridge regression?\" --json\n"

@@ -58,6 +58,8 @@ static void print_json(const gal_cli *cli, const gal_lm *lm, const show *s, cons
     gal_buf_printf(&b, ", \"ids\": [%s], \"prompt_tokens\": %lld, \"tokens\": %lld, \"stop\": \"%s\"",
                    s->ids.len ? s->ids.data : "", (long long)r->prompt_tokens, (long long)r->tokens,
                    gal_stop_reason_name(r->stop));
+    gal_buf_printf(&b, ", \"passes\": %lld, \"proposed\": %lld, \"accepted\": %lld", (long long)r->passes,
+                   (long long)r->proposed, (long long)r->accepted);
     gal_buf_printf(&b, ", \"open_s\": %.6f, \"prompt_s\": %.6f, \"generate_s\": %.6f, \"tokens_per_s\": %.3f",
                    lm->open_s, r->prompt_s, r->generate_s, rate(r->tokens, r->generate_s));
     gal_cli_print_sampling(&b, cli, lm, how);
@@ -89,6 +91,12 @@ static void print_statistics(const gal_cli *cli, const gal_lm *lm, const gal_gen
     fprintf(stderr, "%lld prompt tokens in %.2f s (%.1f tokens/s), %lld tokens in %.2f s (%.1f tokens/s)\n",
             (long long)r->prompt_tokens, r->prompt_s, rate(r->prompt_tokens, r->prompt_s), (long long)r->tokens,
             r->generate_s, rate(r->tokens, r->generate_s));
+    if (lm->options.speculate != GAL_SPECULATE_OFF) {
+        gal_buf b = { 0 };
+        gal_cli_print_guesses(&b, r);
+        fprintf(stderr, "%s\n", b.data ? b.data : "");
+        gal_buf_free(&b);
+    }
     if (r->stop == GAL_STOP_CONTEXT) {
         fprintf(stderr, "stopped: the context of %lld tokens is full\n", (long long)gal_engine_context(lm->engine));
     }
@@ -178,6 +186,7 @@ static gal_err run(gal_cli *cli) {
     gal_reading reading = { .cli = cli };
     gal_loras loras = { 0 };
     if (!err) err = gal_cli_lm_options(cli, &lo, &reading, &loras);
+    if (!err) err = gal_cli_speculation(cli, &lo);
     if (!err) gal_cli_catch_interrupts();
     gal_profile *profile = NULL;
     gal_input inputs[1 + GAL_CLI_LORAS] = { { "model", cli->operands[0] } };
@@ -193,6 +202,7 @@ static gal_err run(gal_cli *cli) {
     if (!err) err = gal_cli_generate_options(cli, lm, &o, stops);
     if (!err) {
         gal_cli_warn(cli, lm->model);
+        if (lm->draft) gal_cli_warn(cli, lm->draft->model);
         lm->stop = gal_cli_wants_stop;
         const char *p = gal_cli_string(cli, "prompt");
         if (from_ids) {
@@ -225,6 +235,7 @@ static const gal_option OPTIONS[] = {
           "where the model has no tokenizer" },
     { .name = "unprompted", .help = "begin with the beginning-of-sequence token alone" },
     GAL_SAMPLING_OPTIONS,
+    GAL_SPECULATE_OPTIONS,
     GAL_MODEL_OPTIONS,
     GAL_PROFILE_OPTIONS,
 };
@@ -242,13 +253,14 @@ const gal_command gal_cmd_run = {
         "that "
         "is typed is a prompt of its own.\n\n"
         "The text goes to standard output as it is made; speed goes to standard error at the end. With --json one "
-        "object is printed at the end: text, ids, prompt_tokens, tokens, stop, prompt_s, generate_s, tokens_per_s, "
-        "sampling, seed.\n\n"
+        "object is printed at the end: text, ids, prompt_tokens, tokens, stop, passes, proposed, accepted, prompt_s, "
+        "generate_s, tokens_per_s, sampling, seed.\n\n"
         "A number of the sampling is the flag's; without one it is what the model's makers say "
         "(generation_config.json, or general.sampling.* of a GGUF file); without that it is built in. With --json, "
         "sampling says which.",
     .examples = "galerne run model -p \"Once upon a time\"\n"
                 "galerne run model --temperature 0 --ids \"1 22 333\" --max-tokens 24\n"
+                "galerne run model.gguf --draft small.gguf -p \"Once upon a time\"\n"
                 "echo \"The sea\" | galerne run runs/demo --top-p 0.9 --seed 7",
     .options = OPTIONS,
     .n_options = GAL_LEN(OPTIONS),

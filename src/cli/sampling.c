@@ -16,6 +16,32 @@ gal_dtype gal_cli_cache_type(const gal_cli *cli) {
     return GAL_F16; /* never: the parser knows these names alone */
 }
 
+const char *const GAL_CLI_SPECULATE[] = {
+    [GAL_SPECULATE_OFF] = "off", [GAL_SPECULATE_LOOKUP] = "lookup", [GAL_SPECULATE_DRAFT] = "draft", NULL
+};
+
+gal_err gal_cli_speculation(gal_cli *cli, gal_lm_options *lo) {
+    const char *how = gal_cli_string(cli, "speculate");
+    lo->draft = gal_cli_string(cli, "draft");
+    lo->speculate = lo->draft ? GAL_SPECULATE_DRAFT : GAL_SPECULATE_OFF;
+    for (int i = 0; how && GAL_CLI_SPECULATE[i]; i++)
+        if (strcmp(how, GAL_CLI_SPECULATE[i]) == 0) lo->speculate = (gal_speculate)i;
+    lo->draft_tokens = gal_cli_int(cli, "draft-tokens");
+    if (lo->speculate == GAL_SPECULATE_DRAFT && !lo->draft)
+        return gal_cli_usage(cli, "--speculate draft needs --draft MODEL, the model that guesses");
+    if (lo->draft && lo->speculate != GAL_SPECULATE_DRAFT)
+        return gal_cli_usage(cli, "--draft and --speculate %s exclude each other", how);
+    if (gal_cli_given(cli, "draft-tokens") && lo->speculate == GAL_SPECULATE_OFF)
+        return gal_cli_usage(cli, "--draft-tokens belongs to --speculate lookup or --draft MODEL");
+    return GAL_OK;
+}
+
+void gal_cli_print_guesses(gal_buf *b, const gal_generate_result *r) {
+    gal_buf_printf(b, "%lld of %lld guesses accepted (%.1f %%), %.2f tokens a pass", (long long)r->accepted,
+                   (long long)r->proposed, r->proposed ? 100.0 * (double)r->accepted / (double)r->proposed : 0.0,
+                   r->passes ? (double)(r->tokens - 1) / (double)r->passes : 0.0);
+}
+
 gal_err gal_cli_lm_options(gal_cli *cli, gal_lm_options *lo, gal_reading *reading, gal_loras *loras) {
     gal_lm_options_init(lo);
     lo->device = cli->device;

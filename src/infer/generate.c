@@ -5,6 +5,7 @@
 #include "infer/sample.h"
 
 #include <stdio.h>
+#include <string.h>
 
 gal_err gal_prompt_encode(const gal_tokenizer *t, const char *text, size_t bytes, gal_ids *ids, gal_diag *diag) {
     unsigned flags = gal_tokenizer_begins(t) ? GAL_ENCODE_BOS : 0;
@@ -46,35 +47,49 @@ typedef struct run {
     gal_token_fn fn;
     void *user;
     gal_generate_result r;
-    const float *logits;
-    gal_ids made; /* tokens so far, where somebody wants to know what the cache holds */
+    gal_ids text; /* the prompt and all tokens since, where somebody asks for them */
+    int32_t id;   /* the last token, which the cache does not have yet */
+    bool done;    /* it was the last one: r.stop says why */
 } run;
 
-/* Samples, shows and counts one token; *done with r.stop set when it was the last. */
-static gal_err one_token(run *u, int32_t *id, bool *done, gal_diag *diag) {
-    const gal_cache *cache = gal_engine_cache(u->g->engine);
-    gal_err err = gal_sample(u->sampler, u->logits, gal_cache_length(cache, 0), id, diag);
-    if (err) return err;
-    *done = true;
-    if (is_eos(u->g, u->o, *id)) {
+static bool wants_text(const run *u) { return u->g->held || u->g->ahead; }
+
+/* The next token, given its logits and position: guess i, if it stays, or another one. */
+static gal_err choose(run *u, const float *logits, int64_t position, const gal_guess *guess, int64_t i, bool *stays,
+                      gal_diag *diag) {
+    *stays = false;
+    if (!u->g->ahead) return gal_sample(u->sampler, logits, position, &u->id, diag);
+    return gal_speculation_check(u->g->ahead, u->sampler, u->o->sampling.seed, logits, position, guess, i, &u->id,
+                                 stays, diag);
+}
+
+/* Shows and counts the token at a position. */
+static gal_err take(run *u, int64_t position, gal_diag *diag) {
+    const int32_t id = u->id;
+    gal_err err = GAL_OK;
+    u->done = true;
+    if (is_eos(u->g, u->o, id)) {
         u->r.stop = GAL_STOP_EOS;
         return GAL_OK;
     }
     u->r.tokens++;
-    gal_sampler_saw(u->sampler, *id);
+    (void)gal_sampler_saw(u->sampler, id);
+    if (wants_text(u)) err = gal_ids_add(&u->text, id, diag);
     const char *text = "";
     size_t bytes = 0;
-    if (u->stream) err = gal_stream_feed(u->stream, *id, &text, &bytes, diag);
+    if (!err && u->stream) err = gal_stream_feed(u->stream, id, &text, &bytes, diag);
     if (err) return err;
     u->r.stop = GAL_STOP_CALLER;
-    if (u->fn(u->user, *id, text, bytes)) return GAL_OK;
+    if (u->fn(u->user, id, text, bytes)) return GAL_OK;
     u->r.stop = GAL_STOP_STRING;
     if (u->stream && gal_stream_stopped(u->stream) >= 0) return GAL_OK;
     u->r.stop = GAL_STOP_TOKENS;
     if (u->r.tokens >= u->o->max_tokens) return GAL_OK;
     u->r.stop = GAL_STOP_CONTEXT;
-    if (gal_cache_length(cache, 0) >= gal_engine_context(u->g->engine)) return GAL_OK;
-    *done = false;
+    if (position >= gal_engine_context(u->g->engine)) return GAL_OK;
+    u->r.stop = GAL_STOP_CALLER;
+    if (u->g->stop && u->g->stop(u->g->user)) return GAL_OK;
+    u->done = false;
     return GAL_OK;
 }
 
@@ -97,47 +112,79 @@ static int64_t keep(run *u, const int32_t *ids, int64_t n) {
 }
 
 /* Writes down what the cache holds, whatever happened. */
-static gal_err note_held(run *u, const int32_t *ids, int64_t n, gal_diag *diag) {
+static gal_err note_held(run *u, gal_diag *diag) {
     gal_ids *held = u->g->held;
     if (!held) return GAL_OK;
     int64_t length = gal_cache_length(gal_engine_cache(u->g->engine), 0);
     gal_err err = GAL_OK;
     held->len = 0;
-    for (int64_t i = 0; i < GAL_MIN(n, length) && !err; i++) err = gal_ids_add(held, ids[i], diag);
-    for (int64_t i = 0; i < (int64_t)u->made.len && n + i < length && !err; i++)
-        err = gal_ids_add(held, u->made.data[i], diag);
+    for (int64_t i = 0; i < GAL_MIN((int64_t)u->text.len, length) && !err; i++)
+        err = gal_ids_add(held, u->text.data[i], diag);
     if (err) held->len = 0;
     return err;
 }
 
-/* A step of one token that is stopped half way empties a ring that is full: what is to be kept waits for its end. */
-static void wait_or_not(run *u) {
-    const bool lossy = u->g->held && gal_cache_overwrites(gal_engine_cache(u->g->engine), 0, 1);
+/* A step that is stopped half way empties a ring that is full: what is to be kept waits for its end. */
+static void wait_or_not(run *u, int64_t rows) {
+    const bool lossy = u->g->held && gal_cache_overwrites(gal_engine_cache(u->g->engine), 0, rows);
     gal_engine_interrupt(u->g->engine, lossy ? NULL : u->g->stop, u->g->user);
+}
+
+/* What may follow the last token, no longer than context and max_tokens have room for. */
+static gal_err guess_on(run *u, gal_guess *guess, gal_diag *diag) {
+    guess->n = 0;
+    if (!u->g->ahead) return GAL_OK;
+    const int64_t length = gal_cache_length(gal_engine_cache(u->g->engine), 0);
+    const int64_t most = GAL_MIN(gal_engine_context(u->g->engine) - length, u->o->max_tokens - u->r.tokens) - 1;
+    return gal_speculation_guess(u->g->ahead, u->text.data, (int64_t)u->text.len, most, guess, diag);
+}
+
+/* One step: the last token and guesses of what follows; then all tokens up to the first that is no guess. */
+static gal_err one_step(run *u, gal_diag *diag) {
+    gal_engine *e = u->g->engine;
+    const int64_t length = gal_cache_length(gal_engine_cache(e), 0);
+    gal_guess guess;
+    const float *logits = NULL;
+    gal_err err = guess_on(u, &guess, diag);
+    if (err) return err;
+    int32_t ids[GAL_TRY_MOST] = { u->id };
+    memcpy(ids + 1, guess.ids, (size_t)guess.n * sizeof *ids);
+    wait_or_not(u, 1 + guess.n);
+    err = gal_engine_try(e, 0, ids, 1 + guess.n, &logits, diag);
+    if (err) return err;
+    u->r.passes++;
+    bool stays = true;
+    int64_t i = 0, stayed = 0;
+    for (; !err && stays && !u->done && i <= guess.n; i++) {
+        err = choose(u, logits + i * u->g->vocab, length + 1 + i, &guess, i, &stays, diag);
+        if (err) break;
+        stayed += stays;
+        err = take(u, length + 1 + i, diag);
+    }
+    if (guess.n) gal_speculation_learn(u->g->ahead, guess.n, stayed);
+    const bool back = gal_engine_truncate(e, 0, length + GAL_MAX(i, (int64_t)1)); /* guesses beyond u->id go */
+    GAL_ASSERT(back);
+    return err;
 }
 
 static gal_err loop(run *u, const int32_t *ids, int64_t n, gal_diag *diag) {
     double start = gal_now_s();
     u->r.prompt_tokens = n;
     const int64_t kept = keep(u, ids, n);
+    const float *logits = NULL;
+    bool stays;
     if (u->g->kept) *u->g->kept = kept;
     gal_engine_interrupt(u->g->engine, u->g->stop, u->g->user);
-    gal_err err = gal_engine_prefill(u->g->engine, 0, ids + kept, n - kept, &u->logits, diag);
+    gal_err err = gal_engine_prefill(u->g->engine, 0, ids + kept, n - kept, &logits, diag);
     double ready = gal_now_s();
     u->r.prompt_s = ready - start;
-    bool done = u->o->max_tokens <= 0;
+    u->done = u->o->max_tokens <= 0;
     u->r.stop = GAL_STOP_TOKENS;
-    for (int32_t id = 0; !err && !done;) {
-        err = one_token(u, &id, &done, diag);
-        if (!err && !done && u->g->stop && u->g->stop(u->g->user)) {
-            u->r.stop = GAL_STOP_CALLER;
-            done = true;
-        }
-        if (err || done) break;
-        gal_slice s = { 0, &id, 1 };
-        wait_or_not(u);
-        if (u->g->held) err = gal_ids_add(&u->made, id, diag);
-        if (!err) err = gal_engine_step(u->g->engine, &s, 1, false, &u->logits, diag);
+    const gal_guess none = { .n = 0 };
+    if (!err && !u->done) err = choose(u, logits, n, &none, 0, &stays, diag);
+    if (!err && !u->done) err = take(u, n, diag);
+    while (!err && !u->done) {
+        err = one_step(u, diag);
         if (err != GAL_EINTERRUPTED) continue;
         u->r.stop = GAL_STOP_CALLER; /* the text so far is one */
         err = GAL_OK;
@@ -174,14 +221,21 @@ gal_err gal_generate(const gal_generator *g, const int32_t *ids, int64_t n, bool
                                   .stop_count = options->n_stops };
         err = gal_stream_new(&u.stream, g->tokenizer, &so, diag);
     }
-    for (int64_t i = 0; !err && i < n; i++) gal_sampler_saw(u.sampler, ids[i]);
+    for (int64_t i = 0; !err && i < n; i++) {
+        (void)gal_sampler_saw(u.sampler, ids[i]);
+        if (wants_text(&u)) err = gal_ids_add(&u.text, ids[i], diag);
+    }
     if (!err) {
         err = loop(&u, ids, n, diag);
-        gal_err noted = note_held(&u, ids, n, err ? NULL : diag);
+        gal_err noted = note_held(&u, err ? NULL : diag);
         if (!err) err = noted;
     }
+    if (g->ahead) {
+        u.r.proposed = g->ahead->proposed;
+        u.r.accepted = g->ahead->accepted;
+    }
     if (!err && result) *result = u.r;
-    gal_ids_free(&u.made);
+    gal_ids_free(&u.text);
     gal_stream_free(u.stream);
     gal_sampler_free(u.sampler);
     return err;

@@ -4,6 +4,7 @@
 #define GAL_INFER_GENERATE_H
 
 #include "infer/session.h"
+#include "infer/speculate.h"
 #include "text/tokenizer.h"
 
 /* What the loop works with. All is borrowed; tokenizer may be NULL: then there is no text, and no stop strings. */
@@ -21,7 +22,8 @@ typedef struct gal_generator {
      * where they part. Text is the same, but for the rounding of sums that are cut elsewhere. NULL: nothing is kept.
      */
     gal_ids *held;
-    int64_t *kept; /* gets how many of the prompt's ids were not read again; NULL: nobody asks */
+    int64_t *kept;          /* gets how many of the prompt's ids were not read again; NULL: nobody asks */
+    gal_speculation *ahead; /* of one generation; NULL: a token a step */
 } gal_generator;
 
 /* Ids of a prompt for a model: the tokenizer's, with its beginning of sequence in front where it has one. The one

@@ -16,7 +16,9 @@
 enum { TRIES = 100 };
 
 void gal_lm_options_init(gal_lm_options *options) {
-    *options = (gal_lm_options){ .compute = GAL_F32, .cache = GAL_F16, .chunk = 512 };
+    *options = (gal_lm_options){
+        .compute = GAL_F32, .cache = GAL_F16, .chunk = 512, .draft_tokens = GAL_GUESS_DEFAULT
+    };
 }
 
 gal_err gal_lm_adapt(gal_model *m, const gal_lm_adapter *adapters, size_t n, gal_diag *diag) {
@@ -249,10 +251,20 @@ static gal_err check_options(const gal_lm_options *o, gal_layout *layout, gal_di
     if (o->cache != GAL_F32 && o->cache != GAL_BF16 && o->cache != GAL_F16 && !gal_dtype_in_blocks(o->cache))
         return gal_fail(diag, GAL_EUSAGE, "cache: expected f32, f16, bf16, q8_0 or q4_0");
     if (o->context < 0 || o->chunk < 0) return gal_fail(diag, GAL_EUSAGE, "context and chunk: expected 0 or more");
+    if (o->speculate == GAL_SPECULATE_OFF && !o->draft) return GAL_OK;
+    if (o->draft_tokens < 1 || o->draft_tokens > GAL_GUESS_MOST)
+        return gal_fail(diag, GAL_EUSAGE, "draft_tokens: expected 1 to %d, found %lld", GAL_GUESS_MOST,
+                        (long long)o->draft_tokens);
+    if ((o->speculate == GAL_SPECULATE_DRAFT) != (o->draft != NULL))
+        return gal_fail(diag, GAL_EUSAGE, "a draft model belongs to speculation with one, and to no other");
     return GAL_OK;
 }
 
 gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *options, gal_diag *diag) {
+    return gal_lm_open_on(out, path, options, NULL, diag);
+}
+
+gal_err gal_lm_open_on(gal_lm **out, const char *path, const gal_lm_options *options, gal_dev *dev, gal_diag *diag) {
     const double begin = gal_now_s();
     gal_lm *lm = gal_alloc(sizeof *lm);
     if (!lm) return gal_fail(diag, GAL_ENOMEM, "no memory for a model");
@@ -261,7 +273,9 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
     gal_layout layout;
     if (lm->options.exact) lm->options.compute = lm->options.cache = GAL_F32;
     gal_err err = check_options(&lm->options, &layout, diag);
-    if (!err) err = gal_dev_open(&lm->dev, &lm->options.device, diag);
+    lm->dev = dev;
+    lm->guest = dev != NULL;
+    if (!err && !dev) err = gal_dev_open(&lm->dev, &lm->options.device, diag);
     if (!err) err = gal_lm_load_as(&lm->model, &lm->tokenizer, &lm->defaults, &lm->dir, path, layout, diag);
     if (!err) err = gal_lm_adapt(lm->model, lm->options.adapters, lm->options.n_adapters, diag);
     if (!err) err = gal_lm_bring(lm->model, lm->dev, &lm->options, diag);
@@ -275,6 +289,7 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
                                   .exact = lm->options.exact != 0 };
         err = gal_engine_new(&lm->engine, lm->dev, lm->model, &eo, diag);
     }
+    if (!err && lm->options.draft) err = gal_lm_open_draft(lm, diag);
     if (err) {
         gal_lm_close(lm);
         return err;
@@ -286,10 +301,11 @@ gal_err gal_lm_open(gal_lm **out, const char *path, const gal_lm_options *option
 
 void gal_lm_close(gal_lm *lm) {
     if (!lm) return;
+    gal_lm_close(lm->draft);
     gal_engine_free(lm->engine);
     gal_tokenizer_free(lm->tokenizer);
     gal_model_free(lm->model);
-    gal_dev_close(lm->dev);
+    if (!lm->guest) gal_dev_close(lm->dev);
     gal_buf_free(&lm->dir);
     gal_ids_free(&lm->held);
     gal_free(lm);
@@ -396,7 +412,11 @@ static gal_err generate(gal_lm *lm, const int32_t *ids, size_t n, const gal_gene
                         .kept = &lm->kept };
     if (!lm->keeps) lm->held.len = 0;
     gal_diag why = { 0 };
-    gal_err err = gal_generate(&g, ids, (int64_t)n, true, options, fn, user, result, &why);
+    gal_speculation ahead = { 0 };
+    gal_err err = gal_lm_speculation(lm, &options->sampling, &ahead, &why);
+    if (ahead.from) g.ahead = &ahead;
+    if (!err) err = gal_generate(&g, ids, (int64_t)n, true, options, fn, user, result, &why);
+    gal_speculation_free(&ahead);
     /* EFAIL: logits that are no numbers. Weights of that kind are the file's fault. */
     if (err == GAL_EFAIL && !gal_model_check_finite(lm->model, NULL) && lm->model->n_warnings)
         return gal_fail(diag, GAL_EINPUT, "%s, because of %s", why.text, lm->model->warnings[0]);

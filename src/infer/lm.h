@@ -19,8 +19,18 @@ struct gal_lm {
     /* Of conversations: what sequence 0 of the engine holds from one generation to the next, where `keeps` is set. */
     bool keeps;
     gal_ids held;
-    int64_t kept; /* tokens of the last prompt that were not read again */
+    int64_t kept;  /* tokens of the last prompt that were not read again */
+    gal_lm *draft; /* guesses what this one will say, on the same dev; owned. NULL: none */
+    bool guest;    /* dev is another one's */
 };
+
+/* gal_lm_open() on a device that outlives it. */
+gal_err gal_lm_open_on(gal_lm **out, const char *path, const gal_lm_options *options, gal_dev *dev, gal_diag *diag);
+/* lm_draft.c   Opens the draft model that the options name, beside lm. GAL_EINPUT with both sides if its vocabulary
+ * is another one. */
+gal_err gal_lm_open_draft(gal_lm *lm, gal_diag *diag);
+/* What the options say of guessing, for one generation; *s is {0} where they say nothing. */
+gal_err gal_lm_speculation(gal_lm *lm, const gal_sampling *how, gal_speculation *s, gal_diag *diag);
 
 /* Where the vocabulary of an open model lies: its folder or file, or those of its base where it is an adapter alone.
  */

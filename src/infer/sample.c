@@ -67,10 +67,20 @@ void gal_sampler_free(gal_sampler *s) {
     gal_free(s);
 }
 
-void gal_sampler_saw(gal_sampler *s, int32_t id) {
+bool gal_sampler_saw(gal_sampler *s, int32_t id) {
     GAL_ASSERT(id >= 0 && id < s->vocab);
+    const bool first = !s->seen[id];
     s->seen[id] = 1;
+    return first;
 }
+
+void gal_sampler_unsee(gal_sampler *s, int32_t id) {
+    GAL_ASSERT(id >= 0 && id < s->vocab);
+    s->seen[id] = 0;
+}
+
+bool gal_sampler_greedy(const gal_sampler *s) { return s->how.temperature <= 0.0; }
+int64_t gal_sampler_allowed(const gal_sampler *s) { return s->allowed; }
 
 void gal_sampler_forget(gal_sampler *s) { memset(s->seen, 0, (size_t)s->vocab); }
 
@@ -121,7 +131,8 @@ static int64_t keep_largest(candidate *c, int64_t n, const gal_sampling *how) {
     return n - heap;
 }
 
-static int32_t draw(const candidate *c, int64_t n, double u) {
+static int32_t draw(const gal_sampler *s, const candidate *c, int64_t n, int64_t position) {
+    const double u = gal_rng_uniform(s->how.seed, SAMPLE_STREAM, (uint64_t)position);
     double total = 0.0, sum = 0.0;
     for (int64_t i = 0; i < n; i++) total += c[i].x;
     int64_t last = 0;
@@ -133,7 +144,9 @@ static int32_t draw(const candidate *c, int64_t n, double u) {
     return c[last].id; /* rounding: u close to 1 */
 }
 
-gal_err gal_sample(gal_sampler *s, const float *logits, int64_t position, int32_t *id, gal_diag *diag) {
+/* Leaves what may be drawn in *list [*count], each with its weight. */
+static gal_err weigh(gal_sampler *s, const float *logits, int64_t position, const candidate **list, int64_t *count,
+                     gal_diag *diag) {
     const gal_sampling *how = &s->how;
     int64_t n = s->allowed, best = 0;
     bool penalty = how->repetition_penalty < 1.0 || how->repetition_penalty > 1.0;
@@ -149,7 +162,9 @@ gal_err gal_sample(gal_sampler *s, const float *logits, int64_t position, int32_
     }
     double max = s->c[best].x;
     if (how->temperature <= 0.0 || isinf(max)) {
-        *id = s->c[best].id;
+        s->c[best].x = 1.0;
+        *list = &s->c[best];
+        *count = 1;
         return GAL_OK;
     }
     for (int64_t i = 0; i < n; i++) s->c[i].x = exp((s->c[i].x - max) / how->temperature);
@@ -168,6 +183,29 @@ gal_err gal_sample(gal_sampler *s, const float *logits, int64_t position, int32_
         first = to;
         kept = m;
     }
-    *id = draw(first, kept, gal_rng_uniform(how->seed, SAMPLE_STREAM, (uint64_t)position));
+    *list = first;
+    *count = kept;
+    return GAL_OK;
+}
+
+gal_err gal_sample(gal_sampler *s, const float *logits, int64_t position, int32_t *id, gal_diag *diag) {
+    const candidate *list = NULL;
+    int64_t n = 0;
+    gal_err err = weigh(s, logits, position, &list, &n, diag);
+    if (!err) *id = draw(s, list, n, position);
+    return err;
+}
+
+gal_err gal_sampler_spread(gal_sampler *s, const float *logits, int64_t position, double *p, int32_t *id,
+                           gal_diag *diag) {
+    const candidate *list = NULL;
+    int64_t n = 0;
+    double total = 0.0;
+    gal_err err = weigh(s, logits, position, &list, &n, diag);
+    if (err) return err;
+    memset(p, 0, (size_t)s->allowed * sizeof *p);
+    for (int64_t i = 0; i < n; i++) total += list[i].x;
+    for (int64_t i = 0; i < n; i++) p[list[i].id] = list[i].x / total;
+    if (id) *id = draw(s, list, n, position);
     return GAL_OK;
 }
