@@ -34,6 +34,7 @@ static gal_err check_vocabulary(const gal_lm *lm, const gal_lm *draft, gal_diag 
 gal_err gal_lm_open_draft(gal_lm *lm, gal_diag *diag) {
     gal_lm_options o = lm->options;
     o.context = 0; /* what it can: where that is less, its guesses end before the text does */
+    if (gal_dtype_in_blocks(o.cache)) o.cache = GAL_F16; /* its heads may be no whole blocks */
     o.layout = NULL;
     o.adapters = NULL;
     o.n_adapters = 0;

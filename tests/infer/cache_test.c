@@ -53,7 +53,8 @@ static void test_bytes(void **state) {
     (void)state;
     gal_model *m = tiny_model(8, true);
     const gal_config *c = &m->config;
-    /* two windowed layers of 8 slots and the spare ones, one of all 50 positions; keys and values of 1 x 10 numbers */
+    /* two windowed layers of 8 slots and the spare ones, one of all 50 positions; keys and values of 1 x 10 numbers
+     */
     assert_int_equal(gal_cache_bytes_for(c, GAL_F32, 3, 50), 3 * (23 + 50 + 23) * 2 * 10 * 4);
     assert_int_equal(gal_cache_bytes_for(c, GAL_BF16, 1, 5), 3 * 5 * 2 * 10 * 2);
     gal_cache *cache = new_cache(m, GAL_F32, 3, 50);
