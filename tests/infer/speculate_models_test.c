@@ -82,6 +82,8 @@ static const shape SHAPES[] = {
     { "mistral-tied", "mistral-tied", GAL_F16, GAL_F32, 0, 0, 7 },
     { "mixtral-base", "mixtral-base", GAL_F16, GAL_F32, 0, 0, 7 }, /* experts */
     { "mixtral-base", "mixtral-base", GAL_F32, GAL_F32, 1, 1, 2 },
+    { "own-fp8", "own-fp8", GAL_F16, GAL_F32, 0, 0, 7 },
+    { "mixtral-fp8", "mixtral-fp8", GAL_F16, GAL_F32, 0, 0, 7 },
     { "gguf-mistral3-q", "gguf-mistral3", GAL_Q8_0, GAL_F32, 0, 0, 15 }, /* blocks, and a cache of blocks */
     { "gguf-mistral3-q", "gguf-mistral3-q", GAL_Q4_0, GAL_F32, 0, 0, 15 },
     { "gguf-mixed", "gguf-mixed", GAL_Q8_0, GAL_F32, 0, 0, 15 }, /* a ring of 11 */
