@@ -6,10 +6,12 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/maps.h"
 
+#include "base/fault.h"
 #include "base/mem.h"
 
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { SLOTS = 4096, FREE = 0, CHANGING = 1 };
@@ -96,6 +98,35 @@ gal_err gal_maps_check_at(const void *address, gal_diag *diag) {
     const slot *s = slot_of(address);
     size_t left;
     return s && shrunk(s, &left) ? tell(s->path, atomic_load(&s->bytes), left, diag) : GAL_OK;
+}
+
+static bool same_file(const slot *s, struct stat *st) {
+    return !gal_fault(GAL_FAULT_LOOK) && stat(s->path, st) == 0 && st->st_dev == s->device &&
+           st->st_ino == s->inode && st->st_size >= 0;
+}
+
+/* The clock of files ticks at least every 10 ms; some file systems count whole seconds, or two. */
+static void settle(const struct stat *st) {
+    const bool coarse = st->st_ctim.tv_nsec == 0 && st->st_mtim.tv_nsec == 0;
+    const double wait = coarse ? 2.1 : 0.05;
+    struct timespec now;
+    if (clock_gettime(CLOCK_REALTIME, &now) != 0) return;
+    const double age = (double)(now.tv_sec - st->st_ctim.tv_sec) + 1e-9 * (double)(now.tv_nsec - st->st_ctim.tv_nsec);
+    if (age > wait) return;
+    (void)nanosleep(&(struct timespec){ (time_t)wait, (long)((wait - (double)(time_t)wait) * 1e9) }, NULL);
+}
+
+bool gal_maps_stamp_at(const void *address, bool settled, gal_map_stamp *out) {
+    const slot *s = slot_of(address);
+    struct stat st;
+    if (!s || !same_file(s, &st)) return false;
+    if (settled) {
+        settle(&st);
+        if (!same_file(s, &st)) return false;
+    }
+    *out = (gal_map_stamp){ (uint64_t)st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_ctim.tv_sec,
+                            st.st_ctim.tv_nsec };
+    return true;
 }
 
 void gal_maps_forget_at(const void *address, size_t n) {

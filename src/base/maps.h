@@ -24,6 +24,14 @@ bool gal_maps_find(const void *address, gal_map_place *out);
 
 /* Of the live map that holds an address, if any: GAL_EINPUT as below. */
 gal_err gal_maps_check_at(const void *address, gal_diag *diag);
+/* In which state a mapped file is: by its size and times, to the nanosecond where the file system has them. */
+typedef struct gal_map_stamp {
+    uint64_t bytes;
+    int64_t modified_s, modified_ns, changed_s, changed_ns;
+} gal_map_stamp;
+/* Of the file of the live map that holds an address; false: there is no such map, or its name leads to another file
+ * by now. settle: waits, a fraction of a second in most file systems, until a further change would show in it. */
+bool gal_maps_stamp_at(const void *address, bool settle, gal_map_stamp *out);
 /* n bytes from an address in a live map on will not be read soon: their whole pages no longer count as resident. */
 void gal_maps_forget_at(const void *address, size_t n);
 
