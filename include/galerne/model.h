@@ -60,6 +60,12 @@ typedef struct gal_lm_options {
     gal_speculate speculate;
     const char *draft;    /* of GAL_SPECULATE_DRAFT: a model with the same vocabulary, as gal_lm_open() takes it */
     int64_t draft_tokens; /* most tokens guessed at once, 1 to 15 */
+    /* 1: where weights in blocks are rearranged for the processor when a model opens, keep them in a file beside it,
+     * NAME.HASH.packed, which later openings (with 0, too) map instead; it can be removed at any time. An error if it
+     * cannot be written. Not together with exact or no_mmap, which rearrange nothing. */
+    int repack;
+    const char *repack_dir; /* a folder for such files of models in folders that cannot be written; it is made if need
+                             * be, and looked into by every opening. NULL: none */
 } gal_lm_options;
 
 GAL_API void gal_lm_options_init(gal_lm_options *options);

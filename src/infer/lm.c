@@ -34,12 +34,19 @@ static bool on_progress(void *user, uint64_t done, uint64_t total) {
 
 gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, gal_diag *diag) {
     gal_lm_options o = *options;
+    if (o.repack && (o.exact || o.no_mmap))
+        return gal_fail(diag, GAL_EUSAGE, "repack and %s: expected one of them, for it packs nothing",
+                        o.exact ? "exact" : "no-mmap");
     gal_bring how = { .read = o.no_mmap != 0, .pool = dev->pool, .progress = on_progress, .user = &o };
-    bool fits = gal_model_mapped_bytes(m) <= gal_memory_available();
-    gal_err err = how.read || fits ? gal_model_bring(m, &how, diag) : GAL_OK;
+    const bool fits = gal_model_mapped_bytes(m) <= gal_memory_available(), packs = !dev->far && !o.exact;
+    const gal_side side = { o.repack_dir, fits, on_progress, &o };
+    gal_err err = packs && !o.no_mmap ? gal_model_side_open(m, dev, &side, diag) : GAL_OK;
+    if (err || m->side.data) return err; /* what else the model has is small, or read row by row */
+    if (how.read || fits) err = gal_model_bring(m, &how, diag);
     if (err) return err;
     if (dev->far) return gal_model_to_device(m, dev, diag);
-    return o.exact ? GAL_OK : gal_model_pack(m, dev, on_progress, &o, diag);
+    if (packs && o.repack) err = gal_model_side_write(m, dev, &side, diag);
+    return err || !packs ? err : gal_model_pack(m, dev, on_progress, &o, diag);
 }
 
 /* What a folder has in the way of vocabularies, by its files' names; whether one is good is for opening it to say. */

@@ -305,7 +305,7 @@ uint64_t gal_model_mapped_bytes(const gal_model *m) {
     uint64_t sum = 0;
     if (m->files_read) return 0;
     for (size_t i = 0; i < m->n_weights; i++)
-        sum += m->weights[i].owned || m->weights[i].packed ? 0 : gal_wbytes(&m->weights[i]);
+        sum += m->weights[i].owned || (m->weights[i].packed && !m->side.data) ? 0 : gal_wbytes(&m->weights[i]);
     return sum;
 }
 

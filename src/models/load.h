@@ -26,6 +26,12 @@ gal_err gal__resolve(gal_buf *at, gal_layout *layout, const char *path, gal_layo
 /* load_gguf.c */
 gal_err gal__load_gguf(gal_model **out, const char *path, gal_diag *diag);
 
+/* pack.c   Whether kernels of dev read packed weights; whether w is to be one, and how it becomes one, into room for
+ * gal_pack_bytes(). */
+bool gal__packing_helps(const gal_dev *dev);
+bool gal__packs(const gal_model *m, const gal_w *w);
+void gal__pack_into(void *to, const gal_w *w, gal_dev *dev);
+
 /* load_fp8.c   Fills w, whose shape was checked, from a tensor of E4M3 numbers, which stay where they are, and its
  * scale in the same set. said: gal_config.fp8_block. */
 gal_err gal__take_fp8(gal_w *w, const gal_st_tensor *t, const gal_st_set *set, const int64_t said[2], gal_diag *diag);

@@ -41,16 +41,24 @@ gal_err gal_model_build(gal_model **out, gal_config *config, gal_diag *diag) {
     return GAL_OK;
 }
 
+/* It may lie in the file beside the model. */
+static void drop_packed(const gal_model *m, gal_w *w) {
+    const uint8_t *p = w->packed, *side = m->side.data;
+    if (!side || p < side || p >= side + m->side.bytes) gal_free(w->packed);
+    w->packed = NULL;
+}
+
 void gal_model_free(gal_model *m) {
     if (!m) return;
     gal_lora_free(m->adapters, m->dev);
     for (size_t i = 0; i < m->n_weights; i++) {
         gal_w *w = &m->weights[i];
         if (w->owned) gal_dev_give(m->dev, w->data);
-        gal_free(w->packed);
+        drop_packed(m, w);
         gal_free(w->name);
         gal_free(w->code.scales);
     }
+    gal_map_close(&m->side);
     gal_free(m->weights);
     if (m->net && m->family->net_free)
         m->family->net_free(m->net);
@@ -160,8 +168,7 @@ gal_err gal_model_own(gal_model *m, gal_diag *diag) {
             return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %lld weights", w->name, (long long)gal_wcount(w));
         gal_wread(w, 0, gal_wcount(w) / w->dim[w->ndim - 1], copy);
         if (w->owned) gal_free(w->data);
-        gal_free(w->packed);
-        w->packed = NULL;
+        drop_packed(m, w);
         w->data = copy;
         w->dtype = GAL_F32;
         w->owned = true;

@@ -40,6 +40,7 @@ struct gal_model {
     bool files_read; /* they have been read into memory; otherwise they are mapped */
     void (*files_free)(void *files);
     gal_err (*files_bring)(void *files, gal_bring *how, gal_diag *diag); /* where files is set */
+    gal_map side;          /* the file in which all packed weights lie (side.c); {0}: none does */
     gal_adapter *adapters; /* sets of low-rank adapters, the first added first; NULL: none */
     gal_dev *dev;          /* a far device that holds the weights' data; NULL: the host does */
     char **notes;          /* [n_notes] what a loader wants to say without failing: tensors nobody asked for */
@@ -93,6 +94,24 @@ bool gal_model_is_on(const gal_model *m, const gal_dev *dev);
  * so; the model is whole all the same. */
 gal_err gal_model_pack(gal_model *m, gal_dev *dev, bool (*progress)(void *user, uint64_t done, uint64_t total),
                        void *user, gal_diag *diag);
+
+/* side.c    The packed weights in a file, so that the next start maps them instead of packing, and processes share
+ * them. It lies beside the model as NAME.HASH.packed, HASH 16 digits of the weights' contents; the file itself says
+ * of which state of the model's files (sizes, times) it is, and it may be removed at any time. */
+typedef struct gal_side {
+    const char *elsewhere; /* a further folder for such files, where the model's cannot be written; NULL: none */
+    bool brings;           /* the file is read and its checksums are compared; false: its pages come as needed */
+    bool (*progress)(void *user, uint64_t done, uint64_t total); /* true stops; NULL: nobody looks */
+    void *user;
+} gal_side;
+/* Maps the file of a model whose weights lie in mapped files and were not packed yet, if there is a whole one of
+ * these very weights; else m->side stays {0}, and a note tells of one that is damaged or of another state. Fails with
+ * GAL_ENOMEM and GAL_EINTERRUPTED alone. */
+gal_err gal_model_side_open(gal_model *m, gal_dev *dev, const gal_side *how, gal_diag *diag);
+/* Packs weight by weight into a new file (whole or not at all), and maps it. GAL_EIO: it cannot be written;
+ * GAL_EINPUT: the model changed meanwhile. Nothing to pack: GAL_OK and a note. Files of earlier states of the model,
+ * of this version, are removed beside it. */
+gal_err gal_model_side_write(gal_model *m, gal_dev *dev, const gal_side *how, gal_diag *diag);
 
 /* rope_spec.c: angles and query scale of a config, in the numbers that transformers computes. out->inv_freq is the
  * caller's: gal_rope_spec_free(). Half-split pairs (the Hugging Face layout of weights). */

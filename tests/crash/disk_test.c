@@ -5,15 +5,14 @@
  * The disk is a small tmpfs in a mount namespace of this process (root, or a user namespace); it lies where only one
  * of the four can fill it, and a ballast file takes the last page while the training stands still.
  * SPDX-License-Identifier: Apache-2.0 */
-#define _GNU_SOURCE /* unshare */
 #include "crash/run.h"
 
 #include "base/buf.h"
 #include "base/file.h"
+#include "support/disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,40 +26,12 @@ enum { STEPS = 160 };
 static bool alone; /* in a mount namespace */
 static char why_not[200];
 
-static bool put(const char *path, const char *text) {
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
-    if (fd >= 0) (void)close(fd);
-    return ok;
-}
-
-static bool enter_namespace(void) {
-    uid_t uid = getuid();
-    gid_t gid = getgid();
-    if (unshare(CLONE_NEWNS) != 0) {
-        char map[60];
-        if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
-        (void)put("/proc/self/setgroups", "deny");
-        (void)snprintf(map, sizeof map, "0 %lu 1", (unsigned long)uid);
-        if (!put("/proc/self/uid_map", map)) return false;
-        (void)snprintf(map, sizeof map, "0 %lu 1", (unsigned long)gid);
-        if (!put("/proc/self/gid_map", map)) return false;
-    }
-    return mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0;
-}
-
-static bool mount_small(const char *path, const char *size) {
-    char option[40];
-    (void)snprintf(option, sizeof option, "size=%s", size);
-    return mount("none", path, "tmpfs", 0, option) == 0;
-}
-
 static int setup(void **state) {
     (void)spot_setup(state);
-    alone = enter_namespace();
+    alone = disk_alone();
     if (alone) {
         CHECK_OK(gal_make_dirs(at("probe"), diag));
-        alone = mount_small(at("probe"), "64k") && umount(at("probe")) == 0;
+        alone = disk_mount(at("probe"), "64k") && umount(at("probe")) == 0;
     }
     if (!alone) (void)snprintf(why_not, sizeof why_not, "no small tmpfs can be mounted here: %s", strerror(errno));
     if (alone) assert_int_equal(run("train c.yaml -o whole " SETTINGS "--set save.keep=1000"), 0);
@@ -76,7 +47,7 @@ static void need_disk(void) {
 /* A new tmpfs at spot/NAME. */
 static void disk(const char *name, const char *size) {
     CHECK_OK(gal_make_dirs(at("%s", name), diag));
-    if (!mount_small(at("%s", name), size)) fail_msg("%s: %s", name, strerror(errno));
+    if (!disk_mount(at("%s", name), size)) fail_msg("%s: %s", name, strerror(errno));
 }
 
 static void fill(const char *dir) {
