@@ -1,6 +1,7 @@
 /* stages.c - see stages.h. Each run() frees what it made, succeed or fail, and asserts that an output of a call that
  * failed was not touched. SPDX-License-Identifier: Apache-2.0 */
 #include "stages.h"
+#include "side.h"
 #include "talk.h"
 
 #include "support/check.h"
@@ -707,6 +708,8 @@ static void after_tune(gal_err err, bool again) {
 }
 
 static void prepare_conversation(void) { prepare_talk(folder); }
+static void prepare_packed(void) { prepare_side(folder); }
+static void prepare_packed_open(void) { prepare_side_open(folder); }
 
 /* ---- all of them -------------------------------------------------------------------------------------------------
  */
@@ -723,6 +726,8 @@ const stage STAGES[] = {
     { "layouts", 60, nothing, run_layouts, nothing_after },
     { "lora", 60, nothing, run_lora, nothing_after },
     { "generate", 60, prepare_speak, speak, after_speak },
+    { "side", 24, prepare_packed, run_side, after_side },
+    { "side open", 24, prepare_packed_open, run_side_open, after_side_open },
     { "talk", 60, prepare_conversation, run_talk, after_talk },
     { "measure", 60, prepare_speak, measure, after_measure },
     { "save", 60, prepare_save, run_save, after_save },
