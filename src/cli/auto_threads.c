@@ -4,21 +4,13 @@
 #include "cli/io.h"
 #include "infer/tune.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-/* $XDG_CACHE_HOME/galerne/threads or ~/.cache/galerne/threads, its folder made; NULL: there is no place for it. */
-static const char *cache_file(gal_buf *b) {
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    if (cache && cache[0] == '/')
-        gal_buf_printf(b, "%s/galerne", cache);
-    else if (home && home[0] == '/')
-        gal_buf_printf(b, "%s/.cache/galerne", home);
-    else
-        return NULL;
-    if (b->oom || gal_make_dirs(b->data, NULL)) return NULL;
-    gal_buf_puts(b, "/threads");
-    return b->oom ? NULL : b->data;
+/* The file "threads" in the cache folder, which is made; NULL: there is no place for it. */
+static const char *cache_file(gal_buf *b, gal_cli *cli) {
+    const char *folder = gal_cli_cache_folder(cli);
+    if (!folder || gal_make_dirs(folder, NULL)) return NULL;
+    return gal_path_join(b, folder, "threads");
 }
 
 /* Of the model that the first operand means; false if there is none, or it is not the processor that computes. */
@@ -70,7 +62,7 @@ gal_err gal_cli_auto_threads(gal_cli *cli) {
     gal_err err = GAL_OK;
     cli->device.threads = 0;
     if (key_of(cli, key)) { /* a model that cannot be read is the command's to complain of */
-        const char *path = cache_file(&b);
+        const char *path = cache_file(&b, cli);
         if (strcmp(cli->command->name, "bench") == 0)
             err = try_all(cli, path, key);
         else if (path)

@@ -61,6 +61,7 @@ struct gal_cli {
     gal_diag diag;
     struct gal_given *given; /* options in the order of the command line; see the accessors */
     size_t n_given;
+    char cache[1024]; /* gal_cli_cache_folder() */
 };
 
 /* ---- reading options. A name that the command's table lacks, or of another kind, is a bug of the caller. ------- */

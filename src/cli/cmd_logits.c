@@ -96,6 +96,8 @@ static gal_err run(gal_cli *cli) {
     gal_reading reading = { .cli = cli };
     gal_lm_options lo = { .no_mmap = gal_cli_given(cli, "no-mmap"),
                           .exact = gal_cli_given(cli, "exact"),
+                          .repack = gal_cli_given(cli, "repack"),
+                          .repack_dir = gal_cli_cache_folder(cli),
                           .progress = gal_cli_show_reading,
                           .user = &reading };
     if (!err) err = gal_lm_bring(m, dev, &lo, &cli->diag);
@@ -137,6 +139,7 @@ static const gal_option OPTIONS[] = {
               "first" },
     { .name = "eager", .help = "do not record and replay steps of one id; the result is the same" },
     { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },
+    { .name = "repack", .help = GAL_REPACK_HELP },
     GAL_LAYOUT_OPTION,
     GAL_LORA_OPTION,
 };

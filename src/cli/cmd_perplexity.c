@@ -80,6 +80,8 @@ static gal_err run(gal_cli *cli) {
     gal_reading reading = { .cli = cli };
     gal_lm_options lo = { .no_mmap = gal_cli_given(cli, "no-mmap"),
                           .exact = gal_cli_given(cli, "exact"),
+                          .repack = gal_cli_given(cli, "repack"),
+                          .repack_dir = gal_cli_cache_folder(cli),
                           .progress = gal_cli_show_reading,
                           .user = &reading };
     if (!err) err = gal_lm_bring(m, dev, &lo, &cli->diag);

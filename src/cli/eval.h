@@ -4,7 +4,7 @@
 #define GAL_CLI_EVAL_H
 
 #include "base/file.h"
-#include "cli/cli.h"
+#include "cli/io.h"
 #include "data/corpus.h"
 #include "eval/perplexity.h"
 
@@ -51,8 +51,8 @@ extern const char *const GAL_CLI_EVAL_DTYPES[];
           .help =                                                                                                    \
               "weights in blocks meet activations in f32, whatever --dtype says; else these are rounded to 8 bits "  \
               "first" },                                                                                             \
-    {                                                                                                                \
-        .name = "no-mmap", .help = "read the weights into memory instead of mapping their files"                     \
+        { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" }, {              \
+        .name = "repack", .help = GAL_REPACK_HELP                                                                    \
     }
 
 /* What is measured and where it lies. */

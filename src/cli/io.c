@@ -7,6 +7,7 @@
 #include "base/util.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -122,6 +123,16 @@ int gal_cli_show_reading(void *user, uint64_t done, uint64_t total) {
         r->shown_s = now;
     }
     return gal_cli_interrupted() > 0;
+}
+
+const char *gal_cli_cache_folder(gal_cli *cli) {
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    int n = 0;
+    if (cache && cache[0] == '/')
+        n = snprintf(cli->cache, sizeof cli->cache, "%s/galerne", cache);
+    else if (home && home[0] == '/')
+        n = snprintf(cli->cache, sizeof cli->cache, "%s/.cache/galerne", home);
+    return n > 0 && (size_t)n < sizeof cli->cache ? cli->cache : NULL;
 }
 
 void gal_cli_warn(const gal_cli *cli, const gal_model *m) {

@@ -30,6 +30,15 @@ typedef struct gal_reading {
     double began_s, shown_s;
 } gal_reading;
 int gal_cli_show_reading(void *user, uint64_t done, uint64_t total);
+/* What --repack does, for the commands that open a model to compute with it. */
+#define GAL_REPACK_HELP                                                                                              \
+    "keep the weights as this machine's products want them in a file beside the model, or in ~/.cache/galerne "      \
+    "where "                                                                                                         \
+    "that folder cannot be written, and map it from then on: a start then packs nothing, and processes share "       \
+    "memory. Remove it at any time"
+/* $XDG_CACHE_HOME/galerne or ~/.cache/galerne, which need not be there; NULL: neither is known. Valid as long as cli.
+ */
+const char *gal_cli_cache_folder(gal_cli *cli);
 /* The option of every command that takes a MODEL: which layout to read of a folder that has several. */
 #define GAL_LAYOUT_OPTION                                                                                            \
     {                                                                                                                \

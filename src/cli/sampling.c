@@ -51,6 +51,8 @@ gal_err gal_cli_lm_options(gal_cli *cli, gal_lm_options *lo, gal_reading *readin
     lo->eager = gal_cli_given(cli, "eager");
     lo->exact = gal_cli_given(cli, "exact");
     lo->no_mmap = gal_cli_given(cli, "no-mmap");
+    lo->repack = gal_cli_given(cli, "repack");
+    lo->repack_dir = gal_cli_cache_folder(cli);
     lo->layout = gal_cli_string(cli, "layout");
     lo->progress = gal_cli_show_reading;
     lo->user = reading;

@@ -87,7 +87,7 @@ gal_dtype gal_cli_cache_type(const gal_cli *cli);
               "say; else activations are rounded to 8 bits first" },                                                 \
         { .name = "eager", .help = "do not record and replay steps; the text is the same" },                         \
         { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },                \
-        GAL_LAYOUT_OPTION, GAL_LORA_OPTION
+        { .name = "repack", .help = GAL_REPACK_HELP }, GAL_LAYOUT_OPTION, GAL_LORA_OPTION
 
 extern const char *const GAL_CLI_SPECULATE[]; /* by gal_speculate */
 #define GAL_SPECULATE_OPTIONS                                                                                        \
