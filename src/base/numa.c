@@ -18,7 +18,7 @@ enum { POLICY_PREFERRED = 1, POLICY_INTERLEAVE = 3 };
 
 bool gal_numa_narrow(gal_topology *t, gal_numa how) {
     if (t->nodes == 1) return false;
-    if (how == GAL_NUMA_AUTO) return true;
+    if (how != GAL_NUMA_ONE) return true;
     const gal_memory_node *best = t->node;
     for (int i = 1; i < t->nodes; i++) {
         const gal_memory_node *n = &t->node[i];
@@ -43,12 +43,22 @@ int gal_numa_node_of(const gal_topology *t, int thread, int threads) {
     return t->nodes - 1;
 }
 
-#if defined(__linux__) && defined(SYS_set_mempolicy) && defined(SYS_get_mempolicy)
+#if defined(__linux__) && defined(SYS_set_mempolicy) && defined(SYS_get_mempolicy) && defined(SYS_mbind)
 static bool get_policy(int *mode, gal_cpus *nodes) {
     return syscall(SYS_get_mempolicy, mode, nodes, (unsigned long)GAL_MAX_CPUS, NULL, 0UL) == 0;
 }
 static bool set_policy(int mode, const gal_cpus *nodes) {
     return syscall(SYS_set_mempolicy, mode, nodes, (unsigned long)GAL_MAX_CPUS) == 0;
+}
+void gal_numa_put(void *memory, size_t bytes, int node) {
+    const long page = sysconf(_SC_PAGESIZE);
+    gal_cpus nodes = { { 0 } };
+    if (page <= 0 || node < 0 || node >= GAL_MAX_CPUS) return;
+    const size_t size = (size_t)page, skip = (size - (uintptr_t)memory % size) % size;
+    if (bytes < skip + size) return;
+    gal_cpus_put(&nodes, node);
+    (void)syscall(SYS_mbind, (char *)memory + skip, (bytes - skip) / size * size, POLICY_PREFERRED, &nodes,
+                  (unsigned long)GAL_MAX_CPUS, 0UL);
 }
 #else
 static bool get_policy(int *mode, gal_cpus *nodes) {
@@ -59,6 +69,7 @@ static bool set_policy(int mode, const gal_cpus *nodes) {
     (void)mode, (void)nodes;
     return false;
 }
+void gal_numa_put(void *memory, size_t bytes, int node) { (void)memory, (void)bytes, (void)node; }
 #endif
 
 void gal_numa_enter(gal_numa_before *before, const gal_topology *t, int threads) {

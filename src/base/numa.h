@@ -11,8 +11,9 @@
 #include "base/topology.h"
 
 typedef enum gal_numa {
-    GAL_NUMA_AUTO, /* of several nodes: threads spread over them, memory taken from all in turn */
-    GAL_NUMA_ONE   /* threads on one node, memory from it while it has any */
+    GAL_NUMA_AUTO,  /* of several nodes: threads spread over them, memory taken from all in turn */
+    GAL_NUMA_ONE,   /* threads on one node, memory from it while it has any */
+    GAL_NUMA_MIRROR /* as AUTO, and packed weights are there once for each node (gal_pool_mirrors()) */
 } gal_numa;
 
 /* What becomes of a topology: ONE leaves a single node of it, with the most cores and, of equals, the most free
@@ -35,5 +36,7 @@ typedef struct gal_numa_before {
 void gal_numa_enter(gal_numa_before *before, const gal_topology *t, int threads);
 void gal_numa_leave(const gal_numa_before *before); /* the same thread */
 void gal_numa_bind(pthread_t thread, const gal_cpus *cpus);
+/* The whole pages of memory that nobody wrote to yet shall come from a node of the kernel's number. */
+void gal_numa_put(void *memory, size_t bytes, int node);
 
 #endif

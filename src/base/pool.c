@@ -36,6 +36,7 @@ typedef struct worker {
     gal_pool *pool;
     pthread_t thread;
     void *scratch;
+    int node;      /* of gal_pool.node_id */
     uint32_t seen; /* the last job in which nothing was left to take */
 } worker;
 
@@ -47,8 +48,11 @@ struct gal_pool {
     gal_chunk_fn run;
     const void *args;
     const gal_job *job, *job_end;
-    bool busy;               /* the caller's alone: a list is being run */
-    gal_numa_before *before; /* of the thread that made the pool; NULL: nothing was placed */
+    bool busy;                  /* the caller's alone: a list is being run */
+    gal_numa_before *before;    /* of the thread that made the pool; NULL: nothing was placed */
+    int mirrors;                /* copies of what each node has its own of */
+    int node_id[GAL_MAX_NODES]; /* [nodes] the kernel's numbers; nodes: where threads are, in their order */
+    int nodes;
     pthread_t maker;
     /* Each on its own cache line: all threads write ticket and left, all read ticket. */
     _Alignas(64) _Atomic uint64_t ticket; /* job << 32 | next chunk */
@@ -293,9 +297,31 @@ static int start_workers(gal_pool *p, int *why) {
     return started;
 }
 
+/* Nodes in the order of their threads, which is that of the topology; one without a thread has no copy of anything.
+ */
 static void place(gal_pool *p, const gal_topology *t, int started) {
-    for (int i = 1; p->before && i < started; i++)
-        gal_numa_bind(p->worker[i].thread, &t->node[gal_numa_node_of(t, i, p->threads)].cpus);
+    int last = -1;
+    for (int i = 0; p->before && i < started; i++) {
+        const int node = gal_numa_node_of(t, i, p->threads);
+        if (i > 0) gal_numa_bind(p->worker[i].thread, &t->node[node].cpus);
+        if (node != last) p->node_id[p->nodes++] = t->node[node].id;
+        last = node;
+        p->worker[i].node = p->nodes - 1;
+    }
+}
+
+void gal_pool_mirror(gal_pool *p) {
+    if (p->nodes < 2) return;
+    p->mirrors = p->nodes;
+    for (int i = 0; i < p->threads; i++)
+        *(int *)(void *)((char *)p->worker[i].scratch + GAL_SCRATCH_BYTES) = p->worker[i].node;
+}
+
+int gal_pool_mirrors(const gal_pool *p) { return p->mirrors; }
+
+int gal_pool_mirror_node(const gal_pool *p, int i) {
+    GAL_ASSERT(i >= 0 && i < p->nodes);
+    return p->node_id[i];
 }
 
 static gal_err make(gal_pool *p, const gal_topology *t, bool placed, gal_diag *diag) {
@@ -308,7 +334,7 @@ static gal_err make(gal_pool *p, const gal_topology *t, bool placed, gal_diag *d
     for (int i = 0; i < p->threads; i++) {
         worker *w = &p->worker[i];
         w->pool = p;
-        w->scratch = gal_alloc(GAL_SCRATCH_BYTES);
+        w->scratch = gal_alloc(GAL_SCRATCH_BYTES + sizeof(int));
         if (!w->scratch)
             return gal_fail(diag, GAL_ENOMEM, "no memory for the scratch of %d threads, %d bytes each", p->threads,
                             (int)GAL_SCRATCH_BYTES);
@@ -329,6 +355,7 @@ gal_err gal_pool_new_on(gal_pool **out, int threads, const gal_topology *t, bool
     gal_pool *p = gal_alloc(sizeof *p + (size_t)threads * sizeof(worker));
     if (!p) return gal_fail(diag, GAL_ENOMEM, "no memory for a pool of %d threads", threads);
     p->threads = threads;
+    p->mirrors = 1;
     p->started = 1;
     p->spin_s = threads > GAL_MIN(t->processors, t->quota) ? SPIN_CROWDED_S : SPIN_S;
     if (!make_locks(p)) {

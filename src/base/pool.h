@@ -16,6 +16,12 @@ typedef void (*gal_chunk_fn)(const void *args, int64_t chunk, void *scratch);
 
 enum { GAL_SCRATCH_BYTES = 4 << 20, GAL_MAX_THREADS = 1024 };
 
+/* Which of several copies of something lies near the thread: behind its scratch, in pools that have mirrors. Nobody
+ * else may ask. */
+static inline int gal_scratch_mirror(const void *scratch) {
+    return *(const int *)(const void *)((const char *)scratch + GAL_SCRATCH_BYTES);
+}
+
 /* One entry of a list of jobs that the threads walk together. */
 typedef struct gal_job {
     gal_chunk_fn run;
@@ -35,6 +41,11 @@ gal_err gal_pool_new(gal_pool **out, int threads, gal_diag *diag);
 /* On this topology. placed: each thread is bound to a node of it, the caller's until it frees the pool, and memory
  * that they ask for comes from these nodes. */
 gal_err gal_pool_new_on(gal_pool **out, int threads, const gal_topology *t, bool placed, gal_diag *diag);
+/* From now on each thread has a copy of its node's of what is there several times; one that was placed alone. */
+void gal_pool_mirror(gal_pool *p);
+/* How many copies, 1 unless there is more than one node with threads; and the kernel's number of the i-th's node. */
+int gal_pool_mirrors(const gal_pool *p);
+int gal_pool_mirror_node(const gal_pool *p, int i);
 void gal_pool_free(gal_pool *p);
 int gal_pool_threads(const gal_pool *p);
 /* Returns when all chunks are done. */

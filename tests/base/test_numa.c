@@ -9,6 +9,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -80,6 +81,16 @@ static gal_cpus mask_of_thread(void) {
     return s;
 }
 
+/* The memory policy of a place; -1 where it is not told. */
+static int policy_at(void *address) {
+    int mode = -1;
+#if defined(SYS_get_mempolicy)
+    enum { OF_ADDRESS = 2 };
+    if (syscall(SYS_get_mempolicy, &mode, NULL, 0UL, address, (unsigned long)OF_ADDRESS) != 0) mode = -1;
+#endif
+    return mode;
+}
+
 /* The memory policy of this thread; -1 where the kernel or a container does not tell. */
 static int policy(void) {
     int mode = -1;
@@ -106,13 +117,16 @@ static void meet(const void *args, int64_t chunk, void *scratch) {
     while (atomic_load(&m->arrived) < THREADS) (void)sched_yield();
 }
 
+static int mirror_of[THREADS];
+static void note_mirror(const void *args, int64_t chunk, void *scratch) {
+    mirror_of[chunk] = gal_scratch_mirror(scratch);
+    meet(args, chunk, scratch);
+}
+
 static bool same(const gal_cpus *a, const gal_cpus *b) { return memcmp(a, b, sizeof *a) == 0; }
 
 /* Two nodes made of this machine's processors, shared where there is only one. */
-static void threads_are_bound_and_let_go(void **state) {
-    (void)state;
-    const gal_cpus before = mask_of_thread();
-    const int mode = policy();
+static gal_topology *two_halves(void) {
     gal_topology *t = &made;
     gal_topology_read(t, "");
     const int real = t->node[0].id;
@@ -126,6 +140,14 @@ static void threads_are_bound_and_let_go(void **state) {
     t->node[0].id = t->node[1].id = real;
     t->node[0].cores = t->node[1].cores = 1;
     t->cores = 2;
+    return t;
+}
+
+static void threads_are_bound_and_let_go(void **state) {
+    (void)state;
+    const gal_cpus before = mask_of_thread();
+    const int mode = policy();
+    gal_topology *t = two_halves();
     gal_pool *p = NULL;
     static met m;
     met *at = &m;
@@ -168,12 +190,76 @@ static void not_placed_is_left_alone(void **state) {
     gal_pool_free(p);
 }
 
+/* A thread's copy is its node's; nodes without threads have none, and one node needs no second copy. */
+static void copies_follow_nodes(void **state) {
+    (void)state;
+    gal_topology *t = two_halves();
+    gal_pool *p = NULL;
+    static met m;
+    met *at = &m;
+    t->node[0].id = 3;
+    t->node[1].id = 8;
+    assert_int_equal(gal_pool_new_on(&p, THREADS, t, true, NULL), GAL_OK);
+    assert_int_equal(gal_pool_mirrors(p), 1); /* nobody asked for more */
+    gal_pool_mirror(p);
+    assert_int_equal(gal_pool_mirrors(p), 2);
+    assert_int_equal(gal_pool_mirror_node(p, 0), 3);
+    assert_int_equal(gal_pool_mirror_node(p, 1), 8);
+    gal_pool_run(p, note_mirror, &at, THREADS);
+    int count[2] = { 0 };
+    for (int i = 0; i < THREADS; i++) {
+        assert_in_range(mirror_of[i], 0, 1);
+        count[mirror_of[i]]++;
+        if (t->processors > 1) assert_true(same(&m.mask[i], &t->node[mirror_of[i]].cpus));
+    }
+    assert_int_equal(count[0], THREADS / 2);
+    gal_pool_free(p);
+    assert_int_equal(gal_pool_new_on(&p, 1, t, true, NULL), GAL_OK);
+    gal_pool_mirror(p);
+    assert_int_equal(gal_pool_mirrors(p), 1);
+    gal_pool_free(p);
+    t = nodes_of(3, (const int[]){ 1, 0, 1 }, NULL); /* the middle one has memory alone */
+    assert_int_equal(gal_pool_new_on(&p, 2, t, true, NULL), GAL_OK);
+    gal_pool_mirror(p);
+    assert_int_equal(gal_pool_mirrors(p), 2);
+    assert_int_equal(gal_pool_mirror_node(p, 1), 20);
+    gal_pool_free(p);
+    assert_int_equal(gal_pool_new_on(&p, 2, t, false, NULL), GAL_OK); /* threads are anywhere */
+    gal_pool_mirror(p);
+    assert_int_equal(gal_pool_mirrors(p), 1);
+    gal_pool_free(p);
+}
+
+/* Whole pages of a piece of memory prefer a node; what is no node, and less than a page, changes nothing. */
+static void memory_is_put(void **state) {
+    (void)state;
+    enum { PAGES = 4, BYTES = PAGES * 65536 };
+    gal_topology t;
+    gal_topology_read(&t, "");
+    char *m = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(m != MAP_FAILED);
+    const int before = policy_at(m);
+    gal_numa_put(m, BYTES, -1);
+    gal_numa_put(m, BYTES, GAL_MAX_CPUS);
+    gal_numa_put(m + 1, 4096, t.node[0].id);
+    assert_int_equal(policy_at(m), before);
+    gal_numa_put(m + 65536 - 5, 65536 + 10, t.node[0].id);
+    const int now = policy_at(m + 65536);
+    assert_int_equal(policy_at(m), before);
+    assert_int_equal(policy_at(m + 2 * 65536), before);
+    if (now == before)
+        print_message("memory policies are not to be had here\n");
+    else
+        assert_int_equal(now, 1); /* preferred */
+    memset(m, 7, BYTES);
+    assert_int_equal(munmap(m, BYTES), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(threads_follow_cores),
-        cmocka_unit_test(one_is_the_largest_or_freest),
-        cmocka_unit_test(threads_are_bound_and_let_go),
-        cmocka_unit_test(not_placed_is_left_alone),
+        cmocka_unit_test(threads_follow_cores),         cmocka_unit_test(one_is_the_largest_or_freest),
+        cmocka_unit_test(threads_are_bound_and_let_go), cmocka_unit_test(not_placed_is_left_alone),
+        cmocka_unit_test(copies_follow_nodes),          cmocka_unit_test(memory_is_put),
     };
     return cmocka_run_group_tests_name("base/numa", tests, NULL, NULL);
 }
