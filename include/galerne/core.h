@@ -75,14 +75,16 @@ GAL_API const char *gal_dtype_name(gal_dtype dtype);
  *
  * numa is for machines whose memory is in several nodes; where there is one it does nothing. "auto" spreads the
  * threads over the nodes and takes memory from all of them in turn; "one" keeps both on one node while that has
- * memory. The thread that opens the device computes too: it is bound as the others are until it closes the device. */
+ * memory; "mirror" is "auto", and weights that are rearranged for the processor are there once for each node, so that
+ * each thread reads its own node's memory. The thread that opens the device computes too: it is bound as the others
+ * are until it closes the device. */
 typedef struct gal_device_options {
     const char *cpu; /* "ref", "avx2", "avx512", "neon", or NULL: the best that this processor has */
     /* 0: one for each core that this process may use (of fast and slow ones the fast ones), and no more than a
      * container's limit on its time allows */
     int threads;
     const char *device; /* "cpu", or NULL: the same; "cuda" or "cuda:N": the GPU of that number */
-    const char *numa;   /* "auto", or NULL: the same; "one" */
+    const char *numa;   /* "auto", or NULL: the same; "one"; "mirror" */
 } gal_device_options;
 
 #ifdef __cplusplus

@@ -138,11 +138,15 @@ static gal_err open_device(gal_dev *dev, const gal_device_options *options, gal_
 /* The threads, on the machine or on what is left of it. */
 static gal_err open_pool(gal_dev *dev, const gal_device_options *options, gal_diag *diag) {
     const char *numa = options && options->numa ? options->numa : "auto";
-    const bool one = strcmp(numa, "one") == 0;
-    if (!one && strcmp(numa, "auto") != 0)
-        return gal_fail(diag, GAL_EUSAGE, "numa: expected auto or one, found '%s'", numa);
+    const bool one = strcmp(numa, "one") == 0, mirror = strcmp(numa, "mirror") == 0;
+    if (!one && !mirror && strcmp(numa, "auto") != 0)
+        return gal_fail(diag, GAL_EUSAGE, "numa: expected auto, one or mirror, found '%s'", numa);
     const int threads = options ? options->threads : 0;
-    if (!one) return gal_pool_new(&dev->pool, threads, diag);
+    if (!one) {
+        gal_err err = gal_pool_new(&dev->pool, threads, diag);
+        if (!err && mirror) gal_pool_mirror(dev->pool);
+        return err;
+    }
     gal_topology t;
     gal_topology_read(&t, "");
     const bool placed = gal_numa_narrow(&t, GAL_NUMA_ONE);

@@ -37,10 +37,14 @@ gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, 
     if (o.repack && (o.exact || o.no_mmap))
         return gal_fail(diag, GAL_EUSAGE, "repack and %s: expected one of them, for it packs nothing",
                         o.exact ? "exact" : "no-mmap");
+    const bool mirrors = gal_pool_mirrors(dev->pool) > 1; /* copies are made in memory, for each node */
+    if (o.repack && mirrors)
+        return gal_fail(diag, GAL_EUSAGE,
+                        "repack and numa mirror: expected one of them on a machine of several nodes");
     gal_bring how = { .read = o.no_mmap != 0, .pool = dev->pool, .progress = on_progress, .user = &o };
     const bool fits = gal_model_mapped_bytes(m) <= gal_memory_available(), packs = !dev->far && !o.exact;
     const gal_side side = { o.repack_dir, fits, on_progress, &o };
-    gal_err err = packs && !o.no_mmap ? gal_model_side_open(m, dev, &side, diag) : GAL_OK;
+    gal_err err = packs && !o.no_mmap && !mirrors ? gal_model_side_open(m, dev, &side, diag) : GAL_OK;
     if (err || m->side.data) return err; /* what else the model has is small, or read row by row */
     if (how.read || fits) err = gal_model_bring(m, &how, diag);
     if (err) return err;

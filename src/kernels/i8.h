@@ -4,11 +4,18 @@
 #ifndef GAL_KERNELS_I8_H
 #define GAL_KERNELS_I8_H
 
+#include "base/pool.h"
 #include "kernels/kernels.h"
 #include "tensor/pack.h"
 
 #include <math.h>
 #include <string.h>
+
+/* Of the copies of a packed matrix, one a node, that of the thread whose scratch it is. */
+static inline const void *gal__packed_near(const gal_mat *m, const void *scratch) {
+    const size_t mirror = m->code->mirror;
+    return mirror ? (const char *)m->packed + mirror * (size_t)gal_scratch_mirror(scratch) : m->packed;
+}
 
 /* Where the parts of a row of c columns begin, in bytes. */
 static inline int64_t gal__i8_scale_at(int64_t c) { return c; }

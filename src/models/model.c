@@ -46,6 +46,7 @@ static void drop_packed(const gal_model *m, gal_w *w) {
     const uint8_t *p = w->packed, *side = m->side.data;
     if (!side || p < side || p >= side + m->side.bytes) gal_free(w->packed);
     w->packed = NULL;
+    w->code.mirror = 0;
 }
 
 void gal_model_free(gal_model *m) {

@@ -6,7 +6,12 @@
 #include "tensor/pack.h"
 #include "base/maps.h"
 #include "base/mem.h"
+#include "base/numa.h"
 #include "models/load.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 /* Products with it are GEMM_I8's, and it lies in a file that stays mapped. */
 bool gal__packs(const gal_model *m, const gal_w *w) {
@@ -27,12 +32,35 @@ void gal__pack_into(void *to, const gal_w *w, gal_dev *dev) {
     gal_maps_forget_at(w->data, gal_wbytes(w));
 }
 
-/* false: no memory for it. */
-static bool pack(gal_w *w, gal_dev *dev) {
-    void *to = gal_alloc(gal_pack_bytes(w->code.block, w->dim[0], w->dim[1]));
+typedef struct copies {
+    char *to;
+    size_t bytes, apart; /* of a copy; from one to the next */
+    int64_t parts;       /* of one */
+} copies;
+enum { PART = 1 << 20 };
+
+static void copy_part(const void *args, int64_t chunk, void *scratch) {
+    const copies *c = args;
+    const size_t from = (size_t)(chunk % c->parts) * PART;
+    (void)scratch;
+    memcpy(c->to + (size_t)(1 + chunk / c->parts) * c->apart + from, c->to + from,
+           GAL_MIN(c->bytes - from, (size_t)PART));
+}
+
+/* Once, or `mirrors` times, each in its node's memory. false: no memory for it. */
+static bool pack(gal_w *w, gal_dev *dev, int mirrors) {
+    enum { PAGE = 1 << 16 }; /* the largest of any processor: a page is of one node */
+    const size_t bytes = gal_pack_bytes(w->code.block, w->dim[0], w->dim[1]);
+    const size_t apart = mirrors > 1 ? (bytes + PAGE - 1) / PAGE * PAGE : bytes;
+    char *to = gal_alloc(apart * (size_t)mirrors);
     if (!to) return false;
+    for (int i = 0; mirrors > 1 && i < mirrors; i++)
+        gal_numa_put(to + (size_t)i * apart, apart, gal_pool_mirror_node(dev->pool, i));
     gal__pack_into(to, w, dev);
+    const copies c = { to, bytes, apart, (int64_t)((bytes + PART - 1) / PART) };
+    if (mirrors > 1) gal_pool_run(dev->pool, copy_part, &c, c.parts * (mirrors - 1));
     w->packed = to;
+    w->code.mirror = mirrors > 1 ? apart : 0;
     return true;
 }
 
@@ -43,11 +71,21 @@ gal_err gal_model_pack(gal_model *m, gal_dev *dev, bool (*progress)(void *user, 
     if (!gal__packing_helps(dev)) return GAL_OK;
     for (size_t i = 0; i < m->n_weights; i++) total += gal__packs(m, &m->weights[i]) ? gal_wbytes(&m->weights[i]) : 0;
     const uint64_t available = gal_memory_available();
+    int mirrors = gal_pool_mirrors(dev->pool);
+    if (mirrors > 1 && total > (available - available / 8) / (uint64_t)mirrors) {
+        char text[128];
+        (void)snprintf(text, sizeof text,
+                       "numa mirror: %d copies of %" PRIu64 " bytes, %" PRIu64 " are available: there is one copy",
+                       mirrors, total, available);
+        mirrors = 1;
+        gal_err err = gal_model_add_note(m, text, "", diag);
+        if (err) return err;
+    }
     if (total > available - available / 8) return GAL_OK;
     for (size_t i = 0; i < m->n_weights; i++) {
         gal_w *w = &m->weights[i];
         if (!gal__packs(m, w)) continue;
-        if (!pack(w, dev)) return GAL_OK;
+        if (!pack(w, dev, mirrors)) return GAL_OK;
         done += gal_wbytes(w);
         if (progress && progress(user, done, total)) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
     }

@@ -37,6 +37,7 @@ typedef struct gal_code {
      * belong to the weight, as its name does. */
     float *scales;
     int64_t scale_rows, scale_cols, across;
+    size_t mirror; /* of packed blocks: from a node's copy to the next one's, bytes; 0: there is one copy */
 } gal_code;
 
 /* A weight. Not a tensor: it outlives steps, has a storage format and a role, and enters only the ops that say so. */

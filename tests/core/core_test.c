@@ -372,8 +372,11 @@ static void test_kinds_of_device(void **state) {
     assert_non_null(strstr(d.text, "cpu, cuda or cuda:N"));
     d = (gal_diag){ 0 };
     assert_int_equal(gal_dev_open(&dev, &(gal_device_options){ .numa = "two" }, &d), GAL_EUSAGE);
-    assert_string_equal(d.text, "numa: expected auto or one, found 'two'");
+    assert_string_equal(d.text, "numa: expected auto, one or mirror, found 'two'");
     assert_int_equal(gal_dev_open(&dev, &(gal_device_options){ .numa = "one", .threads = 2 }, NULL), GAL_OK);
+    gal_dev_close(dev);
+    assert_int_equal(gal_dev_open(&dev, &(gal_device_options){ .numa = "mirror", .threads = 2 }, NULL), GAL_OK);
+    assert_true(gal_pool_mirrors(dev->pool) >= 1);
     gal_dev_close(dev);
     dev = NULL;
     gal_err err = gal_dev_open(&dev, &(gal_device_options){ .device = "cuda:99" }, &(gal_diag){ 0 });

@@ -232,7 +232,7 @@ static void finite_scales(void **state) {
     uint8_t sound[17] = { 252, 0x77 }, row[130] = { 0 };
     assert_true(gal_block_scales_finite(GAL_BLOCK_MXFP4, sound, 32));
     float scales[2] = { 1, 2 };
-    gal_code code = { GAL_BLOCK_F8_E4M3, scales, 1, 65, 2 };
+    gal_code code = { GAL_BLOCK_F8_E4M3, scales, 1, 65, 2, 0 };
     assert_true(gal_code_row_finite(&code, row, 130, 0));
     for (int i = 0; i < 130; i++)
         for (int sign = 0; sign < 256; sign += 128) {

@@ -269,7 +269,7 @@ static void i8_unpack(const gal_gemm *g, const i8_format *f, int64_t j, int64_t 
         const size_t skip = (size_t)(column - row) * row_bytes;
         const size_t before = (size_t)(k / info->elements) * info->bytes;
         if (g->b.packed) {
-            at = (const uint8_t *)g->b.packed + skip + before * GAL_PACK_ROWS;
+            at = (const uint8_t *)gal__packed_near(&g->b, room) + skip + before * GAL_PACK_ROWS;
         } else if (row == 0) {
             i8_pack_unit(block, (const uint8_t *)g->b.p + skip + before, row_bytes,
                          GAL_MIN(g->n - column, GAL_PACK_ROWS), blocks, room->unit);
