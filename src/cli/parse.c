@@ -17,7 +17,7 @@ typedef struct gal_given {
     double f;
 } gal_given;
 
-static const char *const NUMA[] = { "auto", "one", NULL };
+static const char *const NUMA[] = { "auto", "one", "mirror", NULL };
 static const char *const CPU_LEVELS[] = { "ref", "avx2", "avx512", "neon", NULL };
 
 const gal_option GAL_GLOBAL_OPTIONS[] = {
@@ -46,7 +46,8 @@ const gal_option GAL_GLOBAL_OPTIONS[] = {
       .choices = NUMA,
       .fallback = "auto",
       .help =
-          "of a machine with several memory nodes: auto spreads threads and memory over all, one keeps to a node" },
+          "of a machine with several memory nodes: auto spreads threads and memory over all, one keeps to a node, "
+          "mirror is auto with a copy of the packed weights for each node" },
     { .name = "json", .help = "print one machine-readable object (or one a line) on standard output" },
     { .name = "quiet", .help = "no progress and no statistics on standard error" },
     { .name = "help", .letter = 'h', .help = "explain the command" },
