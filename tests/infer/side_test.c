@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/maps.h"
 #include "base/mem.h"
+#include "formats/gguf.h"
 #include "infer/lm.h"
 #include "models/load.h"
 #include "support/check.h"
@@ -305,6 +306,56 @@ static void changed_model(void **state) {
     gal_buf_free(&b);
 }
 
+/* A model in two files, tensors dealt in turn: a change of either makes it another state. */
+static void write_parts(const gal_gguf *g) {
+    for (uint32_t no = 0; no < 2; no++) {
+        char path[PATH];
+        gal_gguf_writer *w = NULL;
+        CHECK_OK(gal_gguf_writer_new(&w, diag));
+        gal_gguf_put_u32(w, "split.no", no);
+        gal_gguf_put_u32(w, "split.count", 2);
+        gal_gguf_put_i32(w, "split.tensors.count", (int32_t)gal_gguf_count(g));
+        for (size_t i = 0; no == 0 && i < gal_gguf_keys(g); i++) gal_gguf_put_value(w, gal_gguf_key_at(g, i));
+        for (size_t i = no; i < gal_gguf_count(g); i += 2) {
+            const gal_gguf_tensor *t = gal_gguf_at(g, i);
+            gal_gguf_put_tensor(w, &(gal_gguf_item){ t->name, t->type, t->ndim, t->dim, t->data, NULL, NULL });
+        }
+        (void)snprintf(path, sizeof path, "%s/parts/m-0000%u-of-00002.gguf", folder, no + 1);
+        CHECK_OK(gal_gguf_write(w, path, diag));
+        gal_gguf_writer_free(w);
+    }
+}
+
+static void several_files(void **state) {
+    (void)state;
+    char parts[PATH], part[PATH + 30];
+    gal_buf want = { 0 };
+    gal_gguf *g = NULL;
+    struct stat st;
+    need_packing();
+    logits_alone(&want, 0);
+    (void)snprintf(parts, sizeof parts, "%s/parts", folder);
+    CHECK_OK(gal_make_dirs(parts, diag));
+    CHECK_OK(gal_gguf_open(&g, model, diag));
+    write_parts(g);
+    gal_gguf_close(g);
+    gal_lm_options with = options(1), without = options(0);
+    for (int no = 1; no <= 2; no++) {
+        check_open_as(parts, &with, true, &want);
+        check_open_as(parts, &without, true, &want);
+        (void)snprintf(part, sizeof part, "%s/m-0000%d-of-00002.gguf", parts, no);
+        assert_int_equal(stat(part, &st), 0);
+        assert_int_equal(chmod(part, st.st_mode ^ S_IXOTH), 0); /* its second time changes */
+        check_open_as(parts, &without, false, &want);
+    }
+    char **names = NULL;
+    size_t count = 0;
+    CHECK_OK(gal_list_dir(parts, &names, &count, diag));
+    assert_int_equal(count, 3);
+    gal_free_names(names, count);
+    gal_buf_free(&want);
+}
+
 static int stop_at(void *user, uint64_t done, uint64_t total) {
     (void)done, (void)total;
     return --*(int *)user == 0;
@@ -471,8 +522,9 @@ static void read_only_disk(void **state) {
 int main(void) {
 #define EACH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = { EACH(the_same_numbers), EACH(removed_while_used), EACH(damaged),
-                                        EACH(another_version),  EACH(changed_model),      EACH(refusals),
-                                        EACH(several_at_once),  EACH(full_disk),          EACH(read_only_disk) };
+                                        EACH(another_version),  EACH(changed_model),      EACH(several_files),
+                                        EACH(refusals),         EACH(several_at_once),    EACH(full_disk),
+                                        EACH(read_only_disk) };
     int failed = cmocka_run_group_tests_name("packed weights in a file", tests, NULL, NULL);
     gal_buf_free(&original);
     return failed;
