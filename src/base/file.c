@@ -82,6 +82,14 @@ void gal_map_forget(const gal_map *m, size_t from, size_t n) {
 #endif
 }
 
+void gal_map_huge(const gal_map *m) {
+#ifdef MADV_HUGEPAGE
+    if (m->data) (void)madvise((char *)(uintptr_t)m->data, m->bytes, MADV_HUGEPAGE);
+#else
+    (void)m;
+#endif
+}
+
 gal_err gal_map_check(const gal_map *m, gal_diag *diag) { return gal__maps_check_one(m->data, diag); }
 
 void gal_map_close(gal_map *m) {

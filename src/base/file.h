@@ -18,6 +18,9 @@ void gal_map_close(gal_map *m); /* leaves {0}; {0} is allowed */
 /* Bytes [from, from + n) will not be read soon: they no longer count as resident. from: a multiple of the page. */
 void gal_map_forget(const gal_map *m, size_t from, size_t n);
 
+/* Pages that are read in from now on shall be huge ones, where the system has them for files. */
+void gal_map_huge(const gal_map *m);
+
 /* GAL_EINPUT if the file became shorter than the map; a cut within the last page would otherwise just read as 0. */
 gal_err gal_map_check(const gal_map *m, gal_diag *diag);
 

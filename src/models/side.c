@@ -193,6 +193,7 @@ gal_err gal__side_attach(gal_model *m, gal_dev *dev, const char *path, const uin
     } else if (map.bytes != bytes) {
         *why = "its size is wrong";
     } else {
+        gal_map_huge(&map);
         memcpy(&sum, map.data + bytes - 8, sizeof sum);
         *why = sum == gal__side_sum(map.data, map.data + bytes - 8 - 8 * hashes, hashes) ? NULL
                                                                                          : "a checksum differs";

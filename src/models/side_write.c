@@ -7,16 +7,38 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Of the file at a time, whole huge pages: the system then keeps the file in such pages, and its map has them, too.
+ */
+enum { STAGE = 16 << 20 };
+
 typedef struct writer {
     const gal_model *m;
     gal_dev *dev;
     const gal_side *how;
     uint8_t *room; /* for the largest packed weight and zeros behind it */
-    uint64_t bytes, total;
+    uint8_t *stage;
+    size_t held; /* bytes in stage */
+    uint64_t bytes;
     uint64_t *hash;
     size_t n;
     uint8_t head[GAL__SIDE_HEAD];
 } writer;
+
+static gal_err put(writer *w, gal_sink *sink, const void *bytes, size_t n) {
+    const uint8_t *from = bytes;
+    gal_err err = GAL_OK;
+    while (n && !err) {
+        const size_t part = GAL_MIN(n, STAGE - w->held);
+        memcpy(w->stage + w->held, from, part);
+        w->held += part;
+        from += part;
+        n -= part;
+        if (w->held < STAGE) continue;
+        err = gal_sink_write(sink, w->stage, STAGE);
+        w->held = 0;
+    }
+    return err;
+}
 
 static gal_err put_weight(writer *w, const gal_w *weight, gal_sink *sink, gal_diag *diag) {
     const size_t n = gal__side_bytes_of(weight);
@@ -27,7 +49,7 @@ static gal_err put_weight(writer *w, const gal_w *weight, gal_sink *sink, gal_di
     if (!err) gal__slices_hash(&s, w->dev);
     for (size_t i = 0; i < s.n && !err; i++) w->hash[w->n++] = s.list[i].hash;
     gal_free(s.list);
-    if (!err) err = gal_sink_write(sink, w->room, gal__side_padded(n));
+    if (!err) err = put(w, sink, w->room, gal__side_padded(n));
     if (!err && w->how->progress && w->how->progress(w->how->user, gal_sink_offset(sink), w->bytes))
         err = gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
     return err;
@@ -36,13 +58,13 @@ static gal_err put_weight(writer *w, const gal_w *weight, gal_sink *sink, gal_di
 static gal_err emit(gal_sink *sink, void *user, gal_diag *diag) {
     writer *w = user;
     gal_sink_expect(sink, w->bytes);
-    gal_err err = gal_sink_write(sink, w->head, GAL__SIDE_HEAD);
+    gal_err err = put(w, sink, w->head, GAL__SIDE_HEAD);
     for (size_t i = 0; i < w->m->n_weights && !err; i++)
         if (gal__packs(w->m, &w->m->weights[i])) err = put_weight(w, &w->m->weights[i], sink, diag);
-    if (!err) err = gal_sink_write(sink, w->hash, 8 * w->n);
-    if (err) return err;
     const uint64_t sum = gal__side_sum(w->head, w->hash, w->n);
-    return gal_sink_write(sink, &sum, sizeof sum);
+    if (!err) err = put(w, sink, w->hash, 8 * w->n);
+    if (!err) err = put(w, sink, &sum, sizeof sum);
+    return err ? err : gal_sink_write(sink, w->stage, w->held);
 }
 
 static gal_err write_to(const char *path, const gal_model *m, gal_dev *dev, const uint8_t key[32],
@@ -55,14 +77,17 @@ static gal_err write_to(const char *path, const gal_model *m, gal_dev *dev, cons
     for (size_t i = 0; i < m->n_weights; i++)
         if (gal__packs(m, &m->weights[i])) most = GAL_MAX(most, gal__side_padded(gal__side_bytes_of(&m->weights[i])));
     w->room = gal_alloc(most);
+    w->stage = gal_alloc(GAL_MIN(w->bytes, (uint64_t)STAGE));
     w->hash = gal_alloc_array((size_t)hashes, sizeof *w->hash);
     memcpy(w->head, GAL__SIDE_MAGIC, GAL__SIDE_MAGIC_BYTES);
     memcpy(w->head + GAL__SIDE_AT_BYTES, &w->bytes, sizeof w->bytes);
     memcpy(w->head + GAL__SIDE_AT_KEY, key, 32);
     memcpy(w->head + GAL__SIDE_AT_CONTENTS, contents, 32);
-    gal_err err = w->room && w->hash ? gal_write_atomic(path, emit, w, diag)
-                                     : gal_fail(diag, GAL_ENOMEM, "%s: no memory for its largest weight", path);
+    gal_err err = w->room && w->stage && w->hash
+                      ? gal_write_atomic(path, emit, w, diag)
+                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory for its largest weight", path);
     gal_free(w->room);
+    gal_free(w->stage);
     gal_free(w->hash);
     gal_free(w);
     return err;
