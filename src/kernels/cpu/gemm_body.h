@@ -6,8 +6,8 @@
  *   unit_k(p, dt, n, round)      words of UNIT consecutive numbers: n <= VW * UNIT of them, zero beyond
  *   unit_n(p0, p1, dt, n, round) words of (p0[i], p1[i]), n <= VW; p1 only if UNIT is 2, NULL: zero
  *   mac(acc, a, b) acc + the product(s) of the words
- *   MR, NR = 2 VW  block of C in registers. Low (6 x 16): a panel of B stays in L1 while the panels of A pass
- *                  (B_STAYS). High (14 x 32): a panel of A stays.
+ *   MR, NR = 2 VW  block of C in registers, MR <= VW. Low (4 x 8, 6 x 16): a panel of B stays in L1 while the panels
+ *                  of A pass (B_STAYS). High (14 x 32): a panel of A stays.
  *
  * Blocking: a tile is at most MT x NT, taken MB rows at a time; k is walked in blocks of KC words:
  *
@@ -31,7 +31,7 @@
 
 #define B_STAYS (MR < 8)
 #if B_STAYS /* KC NR numbers are 20 of 32 KiB L1; twice KC MB are 330 of 512 KiB L2, what AVX2 may come with */
-enum { KC = 320, MB = 126, NT = 512 };
+enum { KC = 320, MB = 126 / MR * MR, NT = 512 };
 #else /* KC MR numbers are 12 of 32 KiB L1; KC NT and twice KC MB are 882 KiB of L2, which has 1 MiB with AVX-512 */
 enum { KC = 224, MB = 112, NT = 768 };
 #endif
@@ -333,8 +333,10 @@ static void micro_any(int64_t r, bool rows, int64_t words, const float *a, const
         GAL__MICRO(2)
         GAL__MICRO(3)
         GAL__MICRO(4)
+#if MR > 4
         GAL__MICRO(5)
         GAL__MICRO(6)
+#endif
 #if MR == 14
         GAL__MICRO(7)
         GAL__MICRO(8)

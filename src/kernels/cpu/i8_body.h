@@ -18,7 +18,7 @@
  *   i8_offset(natural), i8_start(bias, natural): see i8_formats.h; what a sum starts with so that the offset is
  * undone
  *
- *   i8_dot(S, U w, S a, wide): sums + the four products of each lane
+ *   i8_dot(S, U w, S a, wide): sums + the four products of each lane; or, with I8_PRODUCTS, i8_products() instead
  *
  *   i8_look_up(U q, table): table[byte] for each byte below 16
  * SPDX-License-Identifier: Apache-2.0 */
@@ -74,6 +74,26 @@ GAL__INLINE int32_t int_at(const char *p) {
     return x;
 }
 
+/* s[r][c] += the products of `quads` words of row r of A with those of vector c of columns. */
+#ifndef I8_PRODUCTS
+GAL__INLINE void i8_products(const int R, const int quads, const bool wide, const char *a, size_t stride,
+                             const uint8_t *q, S s[ROWS][COLS]) {
+    GAL__UNROLL
+    for (int t = 0; t < quads; t++) {
+        U x[COLS];
+        GAL__UNROLL
+        for (int c = 0; c < COLS; c++) memcpy(&x[c], q + 4 * VW * c, sizeof(U)); /* one by one: into registers */
+        q += sizeof x;
+        GAL__UNROLL
+        for (int r = 0; r < R; r++) {
+            const S y = s_set1(int_at(a + (size_t)r * stride + 4 * t));
+            GAL__UNROLL
+            for (int c = 0; c < COLS; c++) s[r][c] = i8_dot(s[r][c], x[c], y, wide);
+        }
+    }
+}
+#endif
+
 /* R rows by COLS vectors: adds the numbers of `subs` groups of 32 (or 16) to sums, which are lds floats apart. */
 GAL__INLINE void i8_micro(const int R, int natural, const bool halves, const bool mins, const bool wide,
                           const i8_rows *a, const i8_room *w, int64_t subs, float *sums, int64_t lds, bool onto) {
@@ -100,19 +120,8 @@ GAL__INLINE void i8_micro(const int R, int natural, const bool halves, const boo
                 s[r][c] = mins ? s_set1(0)
                                : i8_start(a->q + (size_t)r * a->stride + a->bias + 4 * (size_t)b, natural);
         }
-        GAL__UNROLL
-        for (int t = 0; t < quads; t++) {
-            U x[COLS];
-            GAL__UNROLL
-            for (int c = 0; c < COLS; c++) memcpy(&x[c], q + 4 * VW * c, sizeof(U)); /* one by one: into registers */
-            q += sizeof x;
-            GAL__UNROLL
-            for (int r = 0; r < R; r++) {
-                const S y = s_set1(int_at(aq + (size_t)r * a->stride + 4 * t));
-                GAL__UNROLL
-                for (int c = 0; c < COLS; c++) s[r][c] = i8_dot(s[r][c], x[c], y, wide);
-            }
-        }
+        i8_products(R, quads, wide, aq, a->stride, q, s);
+        q += quads * PANEL * 4;
         aq += 4 * quads;
         F scale[COLS], min[COLS];
         GAL__UNROLL
@@ -256,7 +265,7 @@ static void i8_unpack(const gal_gemm *g, const i8_format *f, int64_t j, int64_t 
     const gal_pieces *pieces = gal_pieces_of(block);
     const int64_t blocks = n / info->elements;
     const size_t row_bytes = gal_code_bytes(g->b.code, g->k);
-    const uint8_t *at = NULL;
+    const uint8_t *at = room->unit; /* of a narrow panel that is not the first of its rows: packed already */
     /* The next unit; past the last one the first of the panel that follows, of which COLS VW / 16 groups were
      * skipped. */
     const ptrdiff_t ahead = (ptrdiff_t)(k + n < g->k ? (size_t)blocks * info->bytes * GAL_PACK_ROWS
@@ -273,7 +282,6 @@ static void i8_unpack(const gal_gemm *g, const i8_format *f, int64_t j, int64_t 
         } else if (row == 0) {
             i8_pack_unit(block, (const uint8_t *)g->b.p + skip + before, row_bytes,
                          GAL_MIN(g->n - column, GAL_PACK_ROWS), blocks, room->unit);
-            at = room->unit;
         }
         const uint8_t *words = at + blocks * pieces->heads * pieces->head_bytes * GAL_PACK_ROWS;
         const unit u = { .heads = at + row * pieces->head_bytes,
@@ -340,9 +348,10 @@ static i8_cut i8_cut_of(const gal_gemm *g, int64_t each) {
     i8_cut cut = { .cols = STRIP, .rows = TILE };
     const int64_t m = g->m * each;
     if (g->m <= MANY) {
-        cut.cols = (1 << 17) / (g->k > 0 ? g->k : 1) / PANEL * PANEL;
-        cut.cols = cut.cols < PANEL ? PANEL : cut.cols > MOST_STRIP ? MOST_STRIP : cut.cols;
-        cut.cols = GAL_MIN(cut.cols, g->n > 512 ? (g->n / 16 + PANEL - 1) / PANEL * PANEL : PANEL);
+        enum { LEAST = (int)PANEL < (int)GAL_PACK_ROWS ? (int)GAL_PACK_ROWS : (int)PANEL };
+        cut.cols = (1 << 17) / (g->k > 0 ? g->k : 1) / LEAST * LEAST;
+        cut.cols = cut.cols < LEAST ? LEAST : cut.cols > MOST_STRIP ? MOST_STRIP : cut.cols;
+        cut.cols = GAL_MIN(cut.cols, g->n > 512 ? (g->n / 16 + LEAST - 1) / LEAST * LEAST : LEAST);
     }
     cut.strips = (g->n + cut.cols - 1) / cut.cols;
     cut.tiles = (m + TILE - 1) / TILE;

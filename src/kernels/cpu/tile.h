@@ -54,7 +54,7 @@ static inline void tile_mm(float *c, int64_t ldc, tile_lhs l, const float *b, in
         tile_mm_cols(c + j, ldc, l, b + j, ldb, k0, k1, TILE_COLS > 2 ? 3 : 1, accumulate);
         break;
     case 2:
-        tile_mm_cols(c + j, ldc, l, b + j, ldb, k0, k1, 2, accumulate);
+        tile_mm_cols(c + j, ldc, l, b + j, ldb, k0, k1, TILE_COLS > 1 ? 2 : 1, accumulate);
         break;
     case 1:
         tile_mm_cols(c + j, ldc, l, b + j, ldb, k0, k1, 1, accumulate);
