@@ -79,7 +79,7 @@ GAL_API const char *gal_dtype_name(gal_dtype dtype);
  * each thread reads its own node's memory. The thread that opens the device computes too: it is bound as the others
  * are until it closes the device. */
 typedef struct gal_device_options {
-    const char *cpu; /* "ref", "avx2", "avx512", "neon", or NULL: the best that this processor has */
+    const char *cpu; /* "ref", "sse42", "avx", "avx2", "avx512", "neon", or NULL: the best here */
     /* 0: one for each core that this process may use (of fast and slow ones the fast ones), and no more than a
      * container's limit on its time allows */
     int threads;

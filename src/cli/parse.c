@@ -18,7 +18,7 @@ typedef struct gal_given {
 } gal_given;
 
 static const char *const NUMA[] = { "auto", "one", "mirror", NULL };
-static const char *const CPU_LEVELS[] = { "ref", "avx2", "avx512", "neon", NULL };
+static const char *const CPU_LEVELS[] = { "ref", "sse42", "avx", "avx2", "avx512", "neon", NULL };
 
 const gal_option GAL_GLOBAL_OPTIONS[] = {
     { .name = "device",

@@ -9,6 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#if defined(__AARCH64EL__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 
@@ -17,6 +20,8 @@ static bool has_f16c(void) {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
 }
+static bool has_sse42(void) { return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("ssse3"); }
+static bool has_avx(void) { return has_sse42() && __builtin_cpu_supports("avx"); }
 static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
 /* The compilers' tables of names lack it in gcc 12. */
 static bool has_avx_vnni(void) {
@@ -34,6 +39,8 @@ static bool has_fast_avx512_bf16(void) {
     return has_avx512() && __builtin_cpu_supports("avx512bf16") && !__builtin_cpu_is("intel");
 }
 #else
+static bool has_sse42(void) { return false; }
+static bool has_avx(void) { return false; }
 static bool has_avx2(void) { return false; }
 static bool has_avx_vnni(void) { return false; }
 static bool has_avx512(void) { return false; }
@@ -44,6 +51,14 @@ static bool has_fast_avx512_bf16(void) { return false; }
 static bool has_neon(void) { return true; }
 #else
 static bool has_neon(void) { return false; }
+#endif
+/* The kernel's bits (asm/hwcap.h); other systems are taken for the base. */
+#if defined(__AARCH64EL__) && defined(__linux__)
+static bool has_neon_dot(void) { return getauxval(AT_HWCAP) >> 20 & 1; }
+static bool has_neon_i8mm(void) { return has_neon_dot() && getauxval(AT_HWCAP2) >> 13 & 1; }
+#else
+static bool has_neon_dot(void) { return false; }
+static bool has_neon_i8mm(void) { return false; }
 #endif
 
 static void fill_avx2(gal_kernel_table *table) {
@@ -57,15 +72,20 @@ static void fill_avx512(gal_kernel_table *table) {
     if (has_fast_avx512_bf16()) gal_avx512_bf16_fill(table);
 }
 
+static void fill_neon(gal_kernel_table *table) {
+    gal_neon_fill(table);
+    if (has_neon_dot()) gal_neon_dot_fill(table);
+    if (has_neon_i8mm()) gal_neon_i8mm_fill(table);
+}
+
 /* A level is those before it that this processor has, with some kernels replaced. */
 static const struct {
     const char *name;
     bool (*present)(void);
     void (*fill)(gal_kernel_table *table);
-} LEVELS[] = { { "ref", NULL, gal_ref_fill },
-               { "avx2", has_avx2, fill_avx2 },
-               { "avx512", has_avx512, fill_avx512 },
-               { "neon", has_neon, gal_neon_fill } };
+} LEVELS[] = { { "ref", NULL, gal_ref_fill },         { "sse42", has_sse42, gal_sse42_fill },
+               { "avx", has_avx, gal_avx_fill },      { "avx2", has_avx2, fill_avx2 },
+               { "avx512", has_avx512, fill_avx512 }, { "neon", has_neon, fill_neon } };
 
 static int find_level(const char *name) {
     for (size_t i = 0; i < GAL_LEN(LEVELS); i++)
@@ -95,7 +115,8 @@ static gal_err open_cpu(gal_dev *dev, const gal_device_options *options, gal_dia
     if (name) {
         level = find_level(name);
         if (level < 0)
-            return gal_fail(diag, GAL_EUSAGE, "unknown processor level '%s': ref, avx2, avx512 or neon", name);
+            return gal_fail(diag, GAL_EUSAGE, "unknown processor level '%s': ref, sse42, avx, avx2, avx512 or neon",
+                            name);
         if (!level_present(level))
             return gal_fail(diag, GAL_EDEVICE, "this processor has no %s; leave the level out to take its best",
                             name);

@@ -3,8 +3,8 @@
  *
  * A kernel is cut into chunks by its arguments alone; chunks write disjoint bytes, and sums that cross chunks are
  * added in a fixed order. Only a product is told the number of threads, and gives the same bytes for any. Levels
- * (ref, avx2, avx512, neon) fill a table of these; what a level leaves out is taken from ref, which is the
- * definition: plain C, every sum in double.
+ * (ref, sse42, avx, avx2, avx512, neon) fill a table of these; what a level leaves out is taken from ref, which is
+ * the definition: plain C, every sum in double.
  *
  * Types: "dt" is the type of the activations (f32, bf16, or f64 on ref). Statistics and weight gradients are
  * gal_stat_dtype(dt): f32, or f64 where dt is f64. All arrays are row-major and dense unless strides are given.
@@ -93,12 +93,16 @@ typedef struct gal_kernel_table {
 } gal_kernel_table;
 
 void gal_ref_fill(gal_kernel_table *t);
-void gal_avx2_fill(gal_kernel_table *t);        /* empty bodies where the compiler has no such target */
+void gal_sse42_fill(gal_kernel_table *t);       /* empty bodies where the compiler has no such target */
+void gal_avx_fill(gal_kernel_table *t);         /* on top of sse42; neither FMA nor integers of 256 bits */
+void gal_avx2_fill(gal_kernel_table *t);        /* with FMA and F16C */
 void gal_avx_vnni_fill(gal_kernel_table *t);    /* on top of avx2, where the processor has it */
 void gal_avx512_fill(gal_kernel_table *t);      /* AVX-512 F, BW, DQ, VL */
 void gal_avx512_vnni_fill(gal_kernel_table *t); /* on top of avx512, where the processor has it */
 void gal_avx512_bf16_fill(gal_kernel_table *t); /* on top of avx512, where the processor has it */
 void gal_neon_fill(gal_kernel_table *t);        /* 64-bit ARM: every such processor has it */
+void gal_neon_dot_fill(gal_kernel_table *t);    /* on top of neon, where the processor has dot products */
+void gal_neon_i8mm_fill(gal_kernel_table *t);   /* on top of those, where it has products of int8 matrices */
 
 /* A matrix with strides in elements; transposing is swapping them. Blocks lie along the stride that is 1; the other
  * stride is the length of a row of blocks. */

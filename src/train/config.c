@@ -91,7 +91,8 @@ static const gal_setting ROWS[] = {
     INT("save.keep", save.keep, "2", 1, 1e6, "newest checkpoints kept, besides the best one"),
 
     TEXT("device.name", GAL_S_STRING, device.name, "cpu", "cpu, cuda, or cuda:N for the GPU of that number"),
-    TEXT("device.cpu", GAL_S_STRING, device.cpu, "", "ref, avx2, avx512 or neon; empty: the best of this processor"),
+    TEXT("device.cpu", GAL_S_STRING, device.cpu, "",
+         "ref, sse42, avx, avx2, avx512 or neon; empty: the best of this processor"),
     INT("device.threads", device.threads, "0", 0, 4096,
         "threads; 0: one for each fast core, within a container's limit. Results do not depend on it"),
     CHOICE("device.numa", device.numa, "auto", "auto one",

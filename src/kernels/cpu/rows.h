@@ -5,6 +5,8 @@
 #include "kernels/cpu/cpu.h"
 
 /* attend_*.c: ATTEND and its gradient. */
+void gal__sse42_attend_fill(gal_kernel_table *t);
+void gal__avx_attend_fill(gal_kernel_table *t);
 void gal__avx2_attend_fill(gal_kernel_table *t);
 void gal__avx512_attend_fill(gal_kernel_table *t);
 void gal__neon_attend_fill(gal_kernel_table *t);

@@ -1,0 +1,18 @@
+/* rows_sse42.c - kernels over rows and elements of the level sse42: the shared bodies over its vector.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "kernels/cpu/rows.h"
+
+#include "base/pool.h"
+/* In this order: each builds on the one before. */
+/* clang-format off */
+#include "kernels/cpu/vec_sse42.h"
+#include "kernels/cpu/vmath.h"
+#include "kernels/cpu/map_body.h"
+#include "kernels/cpu/rows_body.h"
+/* clang-format on */
+
+void gal__sse42_rows_fill(gal_kernel_table *t) {
+    gal__sse42_attend_fill(t);
+    map_fill(t);
+    rows_fill(t);
+}
