@@ -12,6 +12,6 @@ set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 set(ENV{PKG_CONFIG_SYSROOT_DIR} ${GAL_SYSROOT})
 set(ENV{PKG_CONFIG_LIBDIR} ${GAL_SYSROOT}/usr/lib/aarch64-linux-gnu/pkgconfig:${GAL_SYSROOT}/usr/share/pkgconfig)
-# The oldest processor of the kind: what passes there needs nothing newer.
+# Which processor: QEMU_CPU in the environment (tools/aarch64.sh).
 find_program(GAL_QEMU NAMES qemu-aarch64-static qemu-aarch64)
-set(CMAKE_CROSSCOMPILING_EMULATOR ${GAL_QEMU} -cpu cortex-a57 -L ${GAL_SYSROOT})
+set(CMAKE_CROSSCOMPILING_EMULATOR ${GAL_QEMU} -L ${GAL_SYSROOT})

@@ -12,7 +12,7 @@
 
 enum { LONG = 1300, NEW = 12 };
 
-static const char *const LEVELS[] = { "ref", "avx2", "avx512", "neon" };
+static const char *const LEVELS[] = { "ref", "sse42", "avx", "avx2", "avx512", "neon" };
 
 /* Two key-value heads of 32 or 64 numbers with three or four query heads each. */
 static gal_model *model_of(int64_t K, int64_t window) {

@@ -204,7 +204,7 @@ static float *logits_packed(gal_model *m, const char *level, bool packed) {
 }
 
 static void packed_weights_give_the_same_bytes(void **state) {
-    static const char *const LEVELS[] = { "ref", "avx2", "avx512", "neon" };
+    static const char *const LEVELS[] = { "ref", "sse42", "avx", "avx2", "avx512", "neon" };
     (void)state;
     for (size_t i = 0; i < GAL_LEN(LEVELS); i++) {
         gal_model *m = NULL;

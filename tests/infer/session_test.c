@@ -9,7 +9,7 @@
 
 enum { N = 64, W = 8 };
 
-static const char *const LEVELS[] = { "ref", "avx2", "avx512", "neon" };
+static const char *const LEVELS[] = { "ref", "sse42", "avx", "avx2", "avx512", "neon" };
 
 static const struct {
     int64_t window;

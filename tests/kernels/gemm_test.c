@@ -19,11 +19,11 @@ typedef struct level {
     gal_kernel_table table;
 } level;
 
-static level levels[5];
+static level levels[7];
 
 static int open_levels(void **state) {
     (void)state;
-    const char *names[] = { "ref", "avx2", "avx512", "avx512_bf16", "neon" };
+    const char *names[] = { "ref", "avx2", "avx512", "avx512_bf16", "neon", "sse42", "avx" };
     for (size_t i = 0; i < GAL_LEN(levels); i++) {
         levels[i].name = names[i];
         gal_ref_fill(&levels[i].table);
@@ -34,6 +34,8 @@ static int open_levels(void **state) {
     levels[2].here = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     levels[3].here = levels[2].here && __builtin_cpu_supports("avx512bf16");
+    levels[5].here = __builtin_cpu_supports("sse4.2");
+    levels[6].here = __builtin_cpu_supports("avx");
 #elif defined(__aarch64__)
     levels[4].here = true;
 #endif
@@ -44,6 +46,8 @@ static int open_levels(void **state) {
         gal_avx512_bf16_fill(&levels[3].table);
     }
     if (levels[4].here) gal_neon_fill(&levels[4].table);
+    if (levels[5].here) gal_sse42_fill(&levels[5].table);
+    if (levels[6].here) gal_avx_fill(&levels[6].table);
     return 0;
 }
 

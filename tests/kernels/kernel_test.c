@@ -13,12 +13,17 @@
 #include <cmocka.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 enum { GUARD = 64 };
 
 static bool always(void) { return true; }
 #if defined(__x86_64__)
+static bool has_sse42(void) { return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("ssse3"); }
+static bool has_avx(void) { return __builtin_cpu_supports("avx"); }
 static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 static bool has_avx_vnni(void) {
     unsigned a, b, c, d;
@@ -30,6 +35,9 @@ static bool has_avx512(void) {
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 static bool has_bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+#elif defined(__aarch64__)
+static bool has_dot(void) { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
+static bool has_i8mm(void) { return has_dot() && getauxval(AT_HWCAP2) & HWCAP2_I8MM; }
 #endif
 
 /* Unlike the device's, a level appears with and without what some processors have on top of it: one with both tests
@@ -41,6 +49,8 @@ static const struct {
 } LEVELS[] = {
     { "ref", always, gal_ref_fill },
 #if defined(__x86_64__)
+    { "sse42", has_sse42, gal_sse42_fill },
+    { "avx", has_avx, gal_avx_fill },
     { "avx2", has_avx2, gal_avx2_fill },
     { "avx2+vnni", has_avx_vnni, gal_avx_vnni_fill },
     { "avx512", has_avx512, gal_avx512_fill },
@@ -48,6 +58,8 @@ static const struct {
     { "avx512+bf16", has_bf16, gal_avx512_bf16_fill },
 #elif defined(__aarch64__)
     { "neon", always, gal_neon_fill },
+    { "neon+dot", has_dot, gal_neon_dot_fill },
+    { "neon+i8mm", has_i8mm, gal_neon_i8mm_fill },
 #endif
 };
 

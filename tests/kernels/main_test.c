@@ -33,10 +33,29 @@ static void covered(void **state) {
     }
 }
 
+/* What one level has of its own all have: no processor falls back to ref for a part. */
+static void whole(void **state) {
+    static void (*const FILL[])(gal_kernel_table * t) = { gal_sse42_fill, gal_avx_fill, gal_avx2_fill,
+                                                          gal_avx512_fill };
+    gal_kernel_table ref = { 0 }, t[GAL_LEN(FILL)];
+    (void)state;
+    gal_ref_fill(&ref);
+    for (size_t l = 0; l < GAL_LEN(FILL); l++) {
+        t[l] = ref;
+        FILL[l](&t[l]);
+        for (int i = 0; l > 0 && i < GAL_K_COUNT; i++) {
+            const bool own = t[l].k[i].run != ref.k[i].run, other = t[l - 1].k[i].run != ref.k[i].run;
+            if (own != other) print_error("kernel %d: not at every level\n", i);
+            assert_int_equal(own, other);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(covered), cmocka_unit_test(gemm), cmocka_unit_test(blocks), cmocka_unit_test(rows),
-        cmocka_unit_test(attend),  cmocka_unit_test(act),  cmocka_unit_test(moe),    cmocka_unit_test(loss),
+        cmocka_unit_test(covered), cmocka_unit_test(whole), cmocka_unit_test(gemm),
+        cmocka_unit_test(blocks),  cmocka_unit_test(rows),  cmocka_unit_test(attend),
+        cmocka_unit_test(act),     cmocka_unit_test(moe),   cmocka_unit_test(loss),
     };
     for (int i = 0; i < kt_levels(); i++) print_message("level %s\n", kt_level(i)->name);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,12 +51,14 @@ static void counts_what_it_does(void **state) {
 }
 
 int main(void) {
-    static const char *levels[] = { "ref", "avx2", "avx512", "neon" };
+    static const char *levels[] = { "ref", "sse42", "avx", "avx2", "avx512", "neon" };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(counts_what_it_does, &levels[0]),
         cmocka_unit_test_prestate(counts_what_it_does, &levels[1]),
         cmocka_unit_test_prestate(counts_what_it_does, &levels[2]),
         cmocka_unit_test_prestate(counts_what_it_does, &levels[3]),
+        cmocka_unit_test_prestate(counts_what_it_does, &levels[4]),
+        cmocka_unit_test_prestate(counts_what_it_does, &levels[5]),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,9 +113,20 @@ const gal_kernel_table *rows_ref(void) {
 }
 
 const gal_kernel_table *rows_levels(int *n) {
-    static gal_kernel_table t[2];
+    static gal_kernel_table t[4];
     *n = 0;
-#if defined(__x86_64__) /* every processor with AVX2 has F16C, which clang 14 cannot be asked about */
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("sse4.2")) {
+        gal_ref_fill(&t[*n]);
+        gal_sse42_fill(&t[*n]);
+        t[(*n)++].name = "sse42";
+    }
+    if (__builtin_cpu_supports("avx")) {
+        gal_ref_fill(&t[*n]);
+        gal_avx_fill(&t[*n]);
+        t[(*n)++].name = "avx";
+    }
+    /* every processor with AVX2 has F16C, which clang 14 cannot be asked about */
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
         gal_ref_fill(&t[*n]);
         gal_avx2_fill(&t[*n]);

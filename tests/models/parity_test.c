@@ -34,7 +34,7 @@ static const char *const FOLDERS[] = {
     "../shared/fixtures/mistral-bf16",    "../shared/fixtures/mistral-f16",  "../shared/fixtures/mistral-sharded",
     "../shared/fixtures/ministral3-yarn", "../shared/fixtures/mixtral-base", "../shared/fixtures/mixtral-window",
 };
-static const char *const LEVELS[] = { "ref", "avx2", "avx512", "neon" };
+static const char *const LEVELS[] = { "ref", "sse42", "avx", "avx2", "avx512", "neon" };
 
 typedef struct place {
     const char *folder, *level, *device;

@@ -59,11 +59,14 @@ static void level(void **state, const char *name) {
     }
 }
 
+static void sse42(void **state) { level(state, "sse42"); }
+static void avx(void **state) { level(state, "avx"); }
 static void avx2(void **state) { level(state, "avx2"); }
 static void avx512(void **state) { level(state, "avx512"); }
 static void neon(void **state) { level(state, "neon"); }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(avx2), cmocka_unit_test(avx512), cmocka_unit_test(neon) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(sse42), cmocka_unit_test(avx), cmocka_unit_test(avx2),
+                                        cmocka_unit_test(avx512), cmocka_unit_test(neon) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# levels.sh: the level for the other processor compiles, where its compiler is installed: a change of the bodies that
+# levels.sh: the levels for the other processor compile, where its compiler is installed: a change of the bodies that
 # all levels share is seen here, not only by `make test-aarch64`. SPDX-License-Identifier: Apache-2.0
 set -eu
 cc=aarch64-linux-gnu-gcc
@@ -8,5 +8,11 @@ if ! command -v $cc >/dev/null 2>&1 || ! echo '#include <stdlib.h>' | $cc -fsynt
     exit 77
 fi
 for file in src/kernels/cpu/*neon*.c; do
-    $cc -std=c17 -Iinclude -Isrc -Wall -Wextra -Werror -DGAL_CPU_NEON=1 -D_DEFAULT_SOURCE -fsyntax-only "$file"
+    case $file in
+    *_dot.c) target=-march=armv8.2-a+dotprod ;;
+    *_i8mm.c) target=-march=armv8.2-a+dotprod+i8mm ;;
+    *) target= ;;
+    esac
+    # shellcheck disable=SC2086 # a word or none
+    $cc $target -std=c17 -Iinclude -Isrc -Wall -Wextra -Werror -DGAL_CPU_NEON=1 -D_DEFAULT_SOURCE -fsyntax-only "$file"
 done
