@@ -150,7 +150,7 @@ static void same_tokens(const shape *s, const char *level) {
 
 static void test_same_tokens(void **state) {
     (void)state;
-    static const char *const LEVELS[] = { "ref", "avx2", "avx512", "neon" };
+    static const char *const LEVELS[] = { "ref", "sse42", "avx", "avx2", "avx512", "neon" };
     int seen = 0;
     for (size_t v = 0; v < GAL_LEN(LEVELS); v++) {
         gal_dev *dev = NULL;
