@@ -13,7 +13,7 @@ SOURCES  = $$(git ls-files '*.c' '*.h' '*.cu' '*.cuh' 2>/dev/null || find src in
 CHECKS   = includes|budgets|banned|text|headers|self|levels|symbols|install|faults
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build build-cuda demo test test-full test-aarch64 test-tsan test-valgrind fuzz bench bench-kernels bench-train lint format install clean
+.PHONY: help deps build build-cuda demo test test-full test-aarch64 test-old-x86 test-tsan test-valgrind fuzz bench bench-kernels bench-train lint format install clean
 
 help: ## print this list
 	@echo "galerne: train, run and study models of the Mistral family. Targets:"
@@ -49,6 +49,10 @@ test-full: build build-asan ## the slow tests too (some need Python and the netw
 test-aarch64: ## the quick tests built for 64-bit ARM, under qemu (Debian)
 	@sh tools/deps.sh --aarch64
 	@sh tools/aarch64.sh quick
+
+test-old-x86: ## the quick tests on Nehalem, Sandy Bridge and Haswell, under qemu (Debian; PROCESSORS=)
+	@sh tools/deps.sh --old-x86
+	@sh tools/old-x86.sh $(PROCESSORS)
 
 # Left out: what runs on one thread by nature, and checks of the sources.
 test-tsan: deps ## the quick tests that use threads, under ThreadSanitizer
@@ -95,4 +99,4 @@ install: build ## into PREFIX (/usr/local), below DESTDIR if set
 	@DESTDIR="$(DESTDIR)" cmake --install build
 
 clean: ## remove what was built
-	@rm -rf build build-asan build-clang build-lint build-cuda build-aarch64 build-tsan build-valgrind build-fuzz
+	@rm -rf build build-asan build-clang build-lint build-cuda build-aarch64 build-old-x86 build-tsan build-valgrind build-fuzz

@@ -1,6 +1,6 @@
 #!/bin/sh
 # aarch64.sh [quick|all]: builds for 64-bit ARM and runs the tests there, under qemu's user mode where this machine is
-# another. Closes with the summary line of run-tests.sh. Nothing is installed for the foreign architecture: its packages
+# another (what has levels of its own also on newer processors). Closes with the summary line of run-tests.sh. Nothing is installed for the foreign architecture: its packages
 # are fetched with this distribution's sources and keys (apt-get with folders of its own) and unpacked below
 # build-aarch64/sysroot, once. SPDX-License-Identifier: Apache-2.0
 set -eu
@@ -56,4 +56,13 @@ fi
 
 cmake -S . -B $build -DCMAKE_TOOLCHAIN_FILE=cmake/aarch64.cmake -DGAL_SYSROOT="$root" -DGAL_WERROR=ON >/dev/null
 cmake --build $build -j "$jobs"
+
+# Products of int8 on processors that have more than the base: with dot products, and with products of matrices too.
+for processor in cortex-a76 max; do
+    echo "== $processor"
+    QEMU_CPU=$processor sh tools/run-tests.sh quick -R '^(kernels|kernels_peaks|infer_gguf)$' $build
+done
+# The oldest processor of the kind: what passes there needs nothing newer.
+echo "== cortex-a57"
+export QEMU_CPU=cortex-a57
 sh tools/run-tests.sh "$which" $build

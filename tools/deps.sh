@@ -1,8 +1,8 @@
 #!/bin/sh
-# deps.sh [--ci | --fuzz | --aarch64 | --valgrind | --list]: installs the packages that galerne needs and this machine
+# deps.sh [--ci | --fuzz | --aarch64 | --old-x86 | --valgrind | --list]: installs the packages that galerne needs and this machine
 # lacks. Says nothing when none is missing.
 # --ci adds the other compilers, the linters and a terminal, --fuzz clang with its libFuzzer, --aarch64 the cross compiler and
-# the emulator of tools/aarch64.sh; --list only prints the packages. SPDX-License-Identifier: Apache-2.0
+# the emulator of tools/aarch64.sh, --old-x86 the emulator of tools/old-x86.sh; --list only prints the packages. SPDX-License-Identifier: Apache-2.0
 set -eu
 
 # libc6-dev: gcc only recommends it. g++: one test compiles the public headers as C++. zlib, cmocka: tests only.
@@ -13,6 +13,7 @@ for option; do
     --ci) packages="$packages clang clang-format clang-tidy cppcheck tmux gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
     --fuzz) packages="$packages clang libclang-rt-dev" ;;
     --valgrind) packages="$packages valgrind" ;;
+    --old-x86) packages="$packages qemu-user-static" ;;
     --aarch64) packages="$packages gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static" ;;
     --list)
         # shellcheck disable=SC2086 # a list of words

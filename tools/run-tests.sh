@@ -1,6 +1,6 @@
 #!/bin/sh
-# run-tests.sh quick|all [-E PATTERN] BUILD...: runs CTest in each build folder (without the tests whose name matches
-# PATTERN) and closes with one line that sums the tests inside all programs: "N passed, N failed, N skipped". The exit
+# run-tests.sh quick|all [-E PATTERN | -R PATTERN] BUILD...: runs CTest in each build folder (without the tests whose
+# name matches PATTERN, or with them only) and closes with one line that sums the tests inside all programs: "N passed, N failed, N skipped". The exit
 # status is the verdict. A program that dies before it counted counts as one failure, a script as one test. SPDX-License-Identifier: Apache-2.0
 set -u
 which=$1
@@ -8,7 +8,9 @@ shift
 label=
 [ "$which" = quick ] && label='-L quick'
 without='^$'
+only=.
 if [ "$1" = -E ]; then without=$2; shift 2; fi
+if [ "$1" = -R ]; then only=$2; shift 2; fi
 jobs=$(nproc 2>/dev/null || echo 2)
 verdict=0
 total=$(mktemp)
@@ -16,7 +18,7 @@ trap 'rm -f "$total"' EXIT
 for build in "$@"; do
     echo "== $build"
     # shellcheck disable=SC2086 # two words or none
-    ctest --test-dir "$build" $label -E "$without" -j "$jobs" --output-on-failure --no-tests=error || verdict=1
+    ctest --test-dir "$build" $label -R "$only" -E "$without" -j "$jobs" --output-on-failure --no-tests=error || verdict=1
     log=$build/Testing/Temporary/LastTest.log
     [ -f "$log" ] || continue
     awk '
