@@ -2,8 +2,8 @@
  *
  *     bench_i8 [LEVEL [THREADS [FORMAT [ROWS]]]]
  *
- * For each format and number of rows: operations a second, bytes of weights a second, medians. The weights are of
- * several matrices in turn, so that they come from memory. SPDX-License-Identifier: Apache-2.0 */
+ * For each format and number of rows: operations a second, and what part of the time of the product it takes to read
+ * the weights alone, medians of turns. The weights are of several matrices in turn, so that they come from memory. SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/util.h"
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { N = 2048, K = 2048, TURNS = 5, MATRICES = 160 };
+enum { N = 2048, K = 2048, TURNS = 9, MATRICES = 160 };
 
 typedef struct bench {
     gal_kernel_table table;
@@ -35,32 +35,57 @@ static int by_size(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Seconds of one product with m rows. */
-static double product_s(bench *b, int64_t m, bool packed) {
+/* What is timed, turn by turn. */
+enum { READING, PACKED, IN_PLACE, WAYS };
+
+typedef struct reading {
+    const gal_peak *peak;
+    const uint8_t *from;
+    size_t bytes;
+} reading;
+enum { READ_CHUNK = 1 << 16 };
+static void read_chunk(const void *args, int64_t chunk, void *scratch) {
+    const reading *r = args;
+    const size_t at = (size_t)chunk * READ_CHUNK, n = GAL_MIN(r->bytes - at, (size_t)READ_CHUNK);
+    r->peak->run(r->from + at, (int64_t)(n / (size_t)r->peak->per_round), scratch);
+}
+
+/* One of the matrices, m rows. */
+static void once(const bench *b, int way, int i, int64_t m) {
+    if (way == READING) {
+        const reading r = { &b->table.peak[GAL_PEAK_READ], b->packed[i], gal_code_bytes(&b->code, (int64_t)N * K) };
+        gal_pool_run(b->pool, read_chunk, &r, (int64_t)((r.bytes + READ_CHUNK - 1) / READ_CHUNK));
+        return;
+    }
+    const gal_k_gemm g = { .count = 1,
+                           .threads = gal_pool_threads(b->pool),
+                           .p = { { .m = m,
+                                    .n = N,
+                                    .k = K,
+                                    .a = { .p = b->q, .rs = m },
+                                    .b = { b->weights[i], GAL_BLOCKS, 1, K, &b->code,
+                                           way == PACKED ? b->packed[i] : NULL },
+                                    .c = { b->y, GAL_F32, N, 1, NULL, NULL },
+                                    .compute = GAL_F32 } } };
+    launch(b, GAL_K_GEMM_I8, &g);
+}
+
+/* Seconds of one product with m rows, and of reading the weights alone. */
+static void product_s(bench *b, int64_t m, double seconds[WAYS]) {
     const gal_k_quantise quantise = { b->q, b->x, GAL_F32, m, K, false };
     launch(b, GAL_K_QUANTISE, &quantise);
-    double s[TURNS];
-    const int count = m > 64 ? 4 : m > 8 ? MATRICES / 8 : MATRICES;
-    for (int t = -1; t < TURNS; t++) {
-        const double begin = gal_now_s();
-        for (int i = 0; i < count; i++) {
-            const gal_k_gemm g = {
-                .count = 1,
-                .threads = gal_pool_threads(b->pool),
-                .p = { { .m = m,
-                         .n = N,
-                         .k = K,
-                         .a = { .p = b->q, .rs = m },
-                         .b = { b->weights[i], GAL_BLOCKS, 1, K, &b->code, packed ? b->packed[i] : NULL },
-                         .c = { b->y, GAL_F32, N, 1, NULL, NULL },
-                         .compute = GAL_F32 } }
-            };
-            launch(b, GAL_K_GEMM_I8, &g);
+    double s[WAYS][TURNS];
+    const int count = m > 64 ? 4 : m > 8 ? MATRICES / 8 : MATRICES / 2;
+    for (int t = -1; t < TURNS; t++)
+        for (int way = 0; way < WAYS; way++) {
+            const double begin = gal_now_s();
+            for (int i = 0; i < count; i++) once(b, way, i, m);
+            if (t >= 0) s[way][t] = (gal_now_s() - begin) / count;
         }
-        if (t >= 0) s[t] = (gal_now_s() - begin) / count;
+    for (int way = 0; way < WAYS; way++) {
+        qsort(s[way], TURNS, sizeof *s[way], by_size);
+        seconds[way] = s[way][TURNS / 2];
     }
-    qsort(s, TURNS, sizeof *s, by_size);
-    return s[TURNS / 2];
 }
 
 static void format(bench *b, uint32_t block, int64_t only) {
@@ -75,11 +100,13 @@ static void format(bench *b, uint32_t block, int64_t only) {
     static const int64_t ROWS[] = { 1, 2, 4, 8, 16, 32, 512 };
     for (size_t r = 0; r < GAL_LEN(ROWS); r++) {
         if (only && only != ROWS[r]) continue;
-        const double in_place = product_s(b, ROWS[r], false), packed = product_s(b, ROWS[r], true),
-                     ops = 2.0 * (double)ROWS[r] * N * K;
-        printf("%-7s %4d rows   packed %7.1f Gop/s %6.2f GB/s   in place %7.1f Gop/s %6.2f GB/s\n",
-               gal_code_name(&b->code), (int)ROWS[r], ops / packed * 1e-9, (double)bytes / packed * 1e-9,
-               ops / in_place * 1e-9, (double)bytes / in_place * 1e-9);
+        double s[WAYS];
+        product_s(b, ROWS[r], s);
+        const double ops = 2e-9 * (double)ROWS[r] * N * K, read = (double)bytes / s[READING];
+        printf("%-7s %4d rows   packed %7.1f Gop/s, %5.1f %% of reading at %5.2f GB/s   in place %7.1f Gop/s, %5.1f "
+               "%%\n",
+               gal_code_name(&b->code), (int)ROWS[r], ops / s[PACKED], 100 * s[READING] / s[PACKED], read * 1e-9,
+               ops / s[IN_PLACE], 100 * s[READING] / s[IN_PLACE]);
     }
 }
 
