@@ -3,7 +3,8 @@
  *     bench_i8 [LEVEL [THREADS [FORMAT [ROWS]]]]
  *
  * For each format and number of rows: operations a second, and what part of the time of the product it takes to read
- * the weights alone, medians of turns. The weights are of several matrices in turn, so that they come from memory. SPDX-License-Identifier: Apache-2.0 */
+ * the weights alone, medians of turns. The weights are of several matrices in turn, so that they come from memory.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/util.h"
@@ -57,16 +58,17 @@ static void once(const bench *b, int way, int i, int64_t m) {
         gal_pool_run(b->pool, read_chunk, &r, (int64_t)((r.bytes + READ_CHUNK - 1) / READ_CHUNK));
         return;
     }
-    const gal_k_gemm g = { .count = 1,
-                           .threads = gal_pool_threads(b->pool),
-                           .p = { { .m = m,
-                                    .n = N,
-                                    .k = K,
-                                    .a = { .p = b->q, .rs = m },
-                                    .b = { b->weights[i], GAL_BLOCKS, 1, K, &b->code,
-                                           way == PACKED ? b->packed[i] : NULL },
-                                    .c = { b->y, GAL_F32, N, 1, NULL, NULL },
-                                    .compute = GAL_F32 } } };
+    const gal_k_gemm g = {
+        .count = 1,
+        .threads = gal_pool_threads(b->pool),
+        .p = { { .m = m,
+                 .n = N,
+                 .k = K,
+                 .a = { .p = b->q, .rs = m },
+                 .b = { b->weights[i], GAL_BLOCKS, 1, K, &b->code, way == PACKED ? b->packed[i] : NULL },
+                 .c = { b->y, GAL_F32, N, 1, NULL, NULL },
+                 .compute = GAL_F32 } }
+    };
     launch(b, GAL_K_GEMM_I8, &g);
 }
 

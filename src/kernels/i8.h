@@ -54,7 +54,7 @@ static inline gal__i8_row gal__i8_row_at(const void *base, int64_t rows, int64_t
 /* x[GAL_I8_BLOCK] -> block b of a row. */
 static inline void gal__i8_block(const float *x, const gal__i8_row *row, int64_t b) {
     int8_t *q = row->q + b * GAL_I8_BLOCK;
-    enum { INFINITE = 0x7f800000, SIGN = 0x7fffffff, MAGIC = 0x4b400000 }; /* MAGIC: 1.5 * 2^23, where steps are 1 */
+    enum { INFINITE = 0x7f800000, SIGN = 0x7fffffff };
     int32_t bits[GAL_I8_BLOCK], most = 0;
     memcpy(bits, x, sizeof bits);
     for (int i = 0; i < GAL_I8_BLOCK; i++) { /* sizes order as their bits do */
@@ -68,7 +68,7 @@ static inline void gal__i8_block(const float *x, const gal__i8_row *row, int64_t
     for (int i = 0; i < GAL_I8_BLOCK; i++) {
         float v = (finite ? x[i] : 0.0f) * per_step + 12582912.0f; /* rounds to whole numbers */
         memcpy(&bits[i], &v, sizeof v);
-        q[i] = (int8_t)(bits[i] - MAGIC);
+        q[i] = (int8_t)(bits[i] - GAL_I8_START);
     }
     int32_t total[2] = { 0 };
     for (int h = 0; h < 2; h++)
@@ -76,10 +76,10 @@ static inline void gal__i8_block(const float *x, const gal__i8_row *row, int64_t
     const float scale = finite ? d : NAN;
     row->scale[b] = scale;
     row->sum[b] = scale * (float)(total[0] + total[1]);
-    row->bias[b] = -GAL_I8_OFFSET * (total[0] + total[1]);
+    row->bias[b] = GAL_I8_START - GAL_I8_OFFSET * (total[0] + total[1]);
     for (int h = 0; h < 2; h++) {
         row->sum16[2 * b + h] = scale * (float)total[h];
-        row->bias16[2 * b + h] = -GAL_I8_OFFSET * total[h];
+        row->bias16[2 * b + h] = GAL_I8_START - GAL_I8_OFFSET * total[h];
     }
 }
 

@@ -134,14 +134,18 @@ typedef struct gal_k_gemm {
 } gal_k_gemm;
 
 /* Activations as small integers. x [n, d], d a multiple of GAL_I8_BLOCK, is cut into units of GAL_I8_UNIT columns
- * (the last one may have fewer); of each unit all rows follow one another, and a row of c columns is int8 q[c] f32
- * scale[c / 32], sum[c / 32]; int32 bias[c / 32]     of 32 neighbours of the row f32 sum16[c / 16]; int32 bias16[c /
- * 16]                of 16 scale = max |x| / 127, q = x (127 / max |x|) to the nearest, halves to even; bias = -128
- * (q[0] + ..), sum = scale (q[0] + ..) floats in f32, the same bytes at every level. What is not q or scale is what
- * products with weights need that have a minimum or an offset. Numbers below GAL_I8_LEAST in size are 0 where nothing
+ * (the last one may have fewer); of each unit all rows follow one another, and a row of c columns is int8 q[c],
+ *
+ *     f32 scale[c / 32], sum[c / 32]; int32 bias[c / 32]     of 32 neighbours of the row
+ *     f32 sum16[c / 16]; int32 bias16[c / 16]                of 16
+ *
+ * scale = max |x| / 127, q = x (127 / max |x|) to the nearest, halves to even; bias = GAL_I8_START - 128 (q[0] + ..),
+ * sum = scale (q[0] + ..), floats in f32, the same bytes at every level. What is not q or scale is what products with
+ * weights need that have a minimum or an offset. A sum of products that starts at GAL_I8_START has the bits of the
+ * f32 1.5 2^23 + sum, without a conversion. Numbers below GAL_I8_LEAST in size are 0 where nothing
  * larger is beside them; where one is not finite the scale is NaN, and so is every product with it. twice: row n is
  * followed by one like it of what is left, x - scale q, so 2 n rows in all; together nearly x. */
-enum { GAL_I8_BLOCK = 32, GAL_I8_HALF = 16, GAL_I8_UNIT = 256, GAL_I8_OFFSET = 128 };
+enum { GAL_I8_BLOCK = 32, GAL_I8_HALF = 16, GAL_I8_UNIT = 256, GAL_I8_OFFSET = 128, GAL_I8_START = 0x4b400000 };
 #define GAL_I8_LEAST 1e-30f
 /* Bytes of one row. */
 static inline size_t gal_i8_row_bytes(int64_t d) {

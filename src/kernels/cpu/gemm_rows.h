@@ -6,7 +6,10 @@
 #ifndef GAL_KERNELS_CPU_GEMM_ROWS_H
 #define GAL_KERNELS_CPU_GEMM_ROWS_H
 
-enum { SUMS = 4, AHEAD = 4096 }; /* SUMS: of a number of C, for one after the other; AHEAD: bytes of B to fetch ahead */
+enum {
+    SUMS = 4,
+    AHEAD = 4096
+}; /* SUMS: of a number of C, for one after the other; AHEAD: bytes of B to fetch ahead */
 
 /* Numbers [i, i + SUMS VW) of the rows and of a column, or those of them that are below k. */
 GAL__INLINE void dots_step(const int R, F s[4][SUMS], const float *a, int64_t lda, const char *p, const gal_dtype dt,

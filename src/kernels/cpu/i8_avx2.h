@@ -9,7 +9,11 @@
 #include "kernels/cpu/gemm.h"
 
 #define ROWS 3
-enum { VW = 8, COLS = 2 }; /* 6 sums of integers, 6 of floats, 2 words of weights, 1 of A in 16 registers */
+enum {
+    VW = 8,
+    COLS = 2,
+    FUSED = true
+}; /* 6 sums of integers, 6 of floats, 2 words of weights, 1 of A in 16 registers */
 typedef float F __attribute__((vector_size(32)));
 typedef int32_t S __attribute__((vector_size(32)));
 typedef uint32_t U __attribute__((vector_size(32)));

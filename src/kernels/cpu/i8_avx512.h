@@ -9,7 +9,11 @@
 #include "kernels/cpu/gemm.h"
 
 #define ROWS 6
-enum { VW = 16, COLS = 2 }; /* 12 sums of integers, 12 of floats, 2 words of weights, 1 of A in 32 registers */
+enum {
+    VW = 16,
+    COLS = 2,
+    FUSED = true
+}; /* 12 sums of integers, 12 of floats, 2 words of weights, 1 of A in 32 registers */
 typedef float F __attribute__((vector_size(64)));
 typedef int32_t S __attribute__((vector_size(64)));
 typedef uint32_t U __attribute__((vector_size(64)));

@@ -34,13 +34,14 @@
 
 enum { PANEL = COLS * VW, UNIT_BYTES = 2 * GAL_PACK_UNIT * GAL_PACK_ROWS };
 
-#include "kernels/cpu/i8_formats.h"
-
 enum {
     STRIP = 128, /* columns of a chunk where there are many rows */
     TILE = 256,  /* rows of A that a chunk takes */
     MANY = 16,
     MOST_STRIP = 256,
+    FEW = VW < 16 ? 1 : 4, /* rows of A that i8_few.h takes at a time */
+    MOST_FEW = FEW,        /* and at most */
+    FEW_AHEAD = 4096,      /* bytes of weights to fetch ahead then */
     SUBS = GAL_PACK_UNIT / 16
 };
 _Static_assert((int)GAL_PACK_UNIT == (int)GAL_I8_UNIT, "units of weights and activations are the same columns");
@@ -94,9 +95,43 @@ GAL__INLINE void i8_products(const int R, const int quads, const bool wide, cons
 }
 #endif
 
+/* A sum of products, which began at GAL_I8_START, as its number times the scale, rounded once: fma(1.5 2^23 + sum,
+ * scale, -1.5 2^23 scale), whose last operand is exact. Levels without such an operation convert. */
+GAL__INLINE F i8_undo(F scale) { return scale * -12582912.0f; }
+GAL__INLINE F i8_scaled(S sum, F scale, F undo, const bool fused) {
+    if (FUSED && fused) return f_fma((F)sum, scale, undo);
+    return __builtin_convertvector(sum - s_set1(GAL_I8_START), F) * scale;
+}
+
+#include "kernels/cpu/i8_formats.h"
+
+#include "kernels/cpu/i8_few.h"
+
+#define GAL__I8_SLAB_OF(block, name, ...)                                                                            \
+    static void slab_##name(const unit *u, const slab *to) {                                                         \
+        const slab plain = { to->q, to->scale, to->min, NULL };                                                      \
+        unpack_##name(u, &plain);                                                                                    \
+    }
+GAL__I8_FORMATS(GAL__I8_SLAB_OF)
+
+typedef struct i8_format {
+    void (*unpack)(const unit *u, const slab *to); /* NULL: no such format */
+    int (*few)(const unit *u, int64_t rows, const i8_rows *a, float *y, int64_t lds, bool onto);
+    int natural;
+    bool halves, mins, wide, fused;
+} i8_format;
+
+static i8_format i8_format_of(uint32_t block) {
+#define GAL__I8_ENTRY(block, name, ...) [GAL_BLOCK_##block] = { slab_##name, few_##name, __VA_ARGS__ },
+    static const i8_format FORMATS[] = { GAL__I8_FORMATS(GAL__I8_ENTRY) };
+#undef GAL__I8_ENTRY
+    return block < GAL_LEN(FORMATS) ? FORMATS[block] : (i8_format){ 0 };
+}
+
 /* R rows by COLS vectors: adds the numbers of `subs` groups of 32 (or 16) to sums, which are lds floats apart. */
 GAL__INLINE void i8_micro(const int R, int natural, const bool halves, const bool mins, const bool wide,
-                          const i8_rows *a, const i8_room *w, int64_t subs, float *sums, int64_t lds, bool onto) {
+                          const bool fused, const i8_rows *a, const i8_room *w, int64_t subs, float *sums,
+                          int64_t lds, bool onto) {
     F acc[ROWS][COLS];
     GAL__UNROLL
     for (int r = 0; r < R; r++) {
@@ -117,16 +152,19 @@ GAL__INLINE void i8_micro(const int R, int natural, const bool halves, const boo
         for (int r = 0; r < R; r++) {
             GAL__UNROLL
             for (int c = 0; c < COLS; c++)
-                s[r][c] = mins ? s_set1(0)
+                s[r][c] = mins ? s_set1(GAL_I8_START)
                                : i8_start(a->q + (size_t)r * a->stride + a->bias + 4 * (size_t)b, natural);
         }
         i8_products(R, quads, wide, aq, a->stride, q, s);
         q += quads * PANEL * 4;
         aq += 4 * quads;
-        F scale[COLS], min[COLS];
+        GAL__UNROLL
+        for (int r = 0; r < R; r++) __builtin_prefetch(a->q + (size_t)(r + R) * a->stride + 64 * (size_t)b);
+        F scale[COLS], min[COLS], undo[COLS];
         GAL__UNROLL
         for (int c = 0; c < COLS; c++) {
             memcpy(&scale[c], w->scale + b * PANEL + c * VW, sizeof(F));
+            undo[c] = i8_undo(scale[c]);
             if (mins) memcpy(&min[c], w->min + b * PANEL + c * VW, sizeof(F));
         }
         GAL__UNROLL
@@ -136,8 +174,8 @@ GAL__INLINE void i8_micro(const int R, int natural, const bool halves, const boo
             const F sum = mins ? f_set1(float_at(row + a->sum + 4 * (size_t)b)) : d;
             GAL__UNROLL
             for (int c = 0; c < COLS; c++) {
-                acc[r][c] = f_fma(__builtin_convertvector(s[r][c], F) * scale[c], d, acc[r][c]);
-                if (mins) acc[r][c] = f_fma(-sum, min[c], acc[r][c]);
+                acc[r][c] = f_fma(i8_scaled(s[r][c], scale[c], undo[c], fused), d, acc[r][c]);
+                if (mins) acc[r][c] = f_fma(sum, min[c], acc[r][c]);
             }
         }
     }
@@ -151,15 +189,17 @@ GAL__INLINE void i8_micro(const int R, int natural, const bool halves, const boo
 #define GAL__I8_MICRO(R)                                                                                             \
     case R:                                                                                                          \
         if (f->halves && f->mins)                                                                                    \
-            i8_micro(R, f->natural, true, true, false, a, w, subs, sums, lds, onto);                                 \
+            i8_micro(R, f->natural, true, true, false, true, a, w, subs, sums, lds, onto);                           \
         else if (f->halves)                                                                                          \
-            i8_micro(R, f->natural, true, false, false, a, w, subs, sums, lds, onto);                                \
+            i8_micro(R, f->natural, true, false, false, true, a, w, subs, sums, lds, onto);                          \
         else if (f->mins)                                                                                            \
-            i8_micro(R, f->natural, false, true, false, a, w, subs, sums, lds, onto);                                \
+            i8_micro(R, f->natural, false, true, false, true, a, w, subs, sums, lds, onto);                          \
+        else if (!f->fused)                                                                                          \
+            i8_micro(R, f->natural, false, false, true, false, a, w, subs, sums, lds, onto);                         \
         else if (f->wide)                                                                                            \
-            i8_micro(R, f->natural, false, false, true, a, w, subs, sums, lds, onto);                                \
+            i8_micro(R, f->natural, false, false, true, true, a, w, subs, sums, lds, onto);                          \
         else                                                                                                         \
-            i8_micro(R, f->natural, false, false, false, a, w, subs, sums, lds, onto);                               \
+            i8_micro(R, f->natural, false, false, false, true, a, w, subs, sums, lds, onto);                         \
         break;
 
 static void i8_micro_any(int64_t rows, const i8_format *f, const i8_rows *a, const i8_room *w, int64_t subs,
@@ -182,23 +222,31 @@ static void i8_micro_any(int64_t rows, const i8_format *f, const i8_rows *a, con
  * --------------------------------------------------------------------------------------------------------
  */
 
-enum { MOST_WORDS = 64 }; /* of a unit: of Q8_0 64, of K formats at most 52 */
-
-/* Words of 16 rows, `words` each and `stride` bytes apart, side by side. */
-static void i8_turn_words(const uint8_t *from, size_t stride, int64_t words, uint8_t *to) {
+/* Words of 16 rows, `words` in all of which `each` follow one another, then the next ones `stride` bytes on; side by
+ * side. */
+GAL__INLINE void i8_turn_words(const uint8_t *from, size_t row_bytes, const int each, size_t stride, int64_t words,
+                               uint8_t *to) {
+    const int piece = each < VW ? each : VW;
     int64_t w = 0;
-    for (; w + VW <= words; w += VW)
+    for (; w + VW <= words && VW % piece == 0; w += VW)
         for (int64_t r = 0; r < GAL_PACK_ROWS; r += VW) {
             U x[VW];
             GAL__UNROLL
-            for (int i = 0; i < VW; i++) memcpy(&x[i], from + (size_t)(r + i) * stride + 4 * w, sizeof(U));
+            for (int i = 0; i < VW; i++) {
+                const uint8_t *row = from + (size_t)(r + i) * row_bytes;
+                GAL__UNROLL
+                for (int c = 0; c < VW; c += piece)
+                    memcpy((uint8_t *)&x[i] + 4 * c, row + (size_t)((w + c) / each) * stride + 4 * ((w + c) % each),
+                           4 * (size_t)piece);
+            }
             i8_turn(x);
             GAL__UNROLL
             for (int i = 0; i < VW; i++) memcpy(to + ((w + i) * GAL_PACK_ROWS + r) * 4, &x[i], sizeof(U));
         }
     for (; w < words; w++)
         for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
-            memcpy(to + (w * GAL_PACK_ROWS + r) * 4, from + (size_t)r * stride + 4 * w, 4);
+            memcpy(to + (w * GAL_PACK_ROWS + r) * 4,
+                   from + (size_t)r * row_bytes + (size_t)(w / each) * stride + 4 * (w % each), 4);
 }
 
 /* gal_pack_unit() of whole groups. */
@@ -206,7 +254,7 @@ static void i8_pack_unit(uint32_t block, const uint8_t *from, size_t row_bytes, 
                          uint8_t *to) {
     const gal_pieces *p = gal_pieces_of(block);
     const size_t bytes = gal_block_info_of(block)->bytes, heads = (size_t)p->head_bytes * p->heads;
-    const int64_t words = p->words;
+    const int64_t words = blocks * p->words;
     if (rows < GAL_PACK_ROWS || p->head_bytes != 2) {
         gal_pack_unit(block, from, row_bytes, rows, blocks, to);
         return;
@@ -215,20 +263,29 @@ static void i8_pack_unit(uint32_t block, const uint8_t *from, size_t row_bytes, 
         for (int i = 0; i < p->heads; i++, to += 2 * GAL_PACK_ROWS)
             for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
                 memcpy(to + 2 * r, from + (size_t)r * row_bytes + (size_t)b * bytes + 2 * i, 2);
-    if (blocks == 1) {
-        i8_turn_words(from + heads, row_bytes, words, to);
-    } else { /* words of several blocks together first */
-        uint8_t line[GAL_PACK_ROWS][4 * MOST_WORDS];
+    if (p->words == 5) { /* divides no vector: words of several blocks together first */
+        uint8_t line[GAL_PACK_ROWS][GAL_PACK_UNIT];
         for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
             for (int64_t b = 0; b < blocks; b++)
-                memcpy(line[r] + b * 4 * words, from + (size_t)r * row_bytes + (size_t)b * bytes + heads,
-                       4 * (size_t)words);
-        i8_turn_words(line[0], sizeof line[0], blocks * words, to);
-    }
-    to += blocks * words * 4 * GAL_PACK_ROWS;
+                memcpy(line[r] + 20 * b, from + (size_t)r * row_bytes + (size_t)b * bytes + heads, 20);
+        i8_turn_words(line[0], sizeof line[0], GAL_PACK_UNIT, 0, words, to);
+    } else if (p->words == 4)
+        i8_turn_words(from + heads, row_bytes, 4, bytes, words, to);
+    else if (p->words == 8)
+        i8_turn_words(from + heads, row_bytes, 8, bytes, words, to);
+    else /* blocks as large as units */
+        i8_turn_words(from + heads, row_bytes, GAL_PACK_UNIT, bytes, words, to);
+    to += words * 4 * GAL_PACK_ROWS;
     for (int i = 0; i < p->tails; i++, to += 2 * GAL_PACK_ROWS)
         for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
-            memcpy(to + 2 * r, from + (size_t)r * row_bytes + heads + 4 * (size_t)words + 2 * i, 2);
+            memcpy(to + 2 * r, from + (size_t)r * row_bytes + heads + 4 * (size_t)p->words + 2 * i, 2);
+}
+
+/* Fetches the same unit of the group after this one. */
+static void i8_fetch_group(const uint8_t *from, size_t row_bytes, size_t bytes) {
+    from += GAL_PACK_ROWS * row_bytes;
+    for (int64_t r = 0; r < GAL_PACK_ROWS; r++, from += row_bytes)
+        for (size_t b = 0; b < bytes; b += 64) __builtin_prefetch(from + b, 0, 2);
 }
 
 static int64_t pack_chunks(const void *args) { return gal__pack_chunks(args); }
@@ -257,38 +314,49 @@ typedef struct i8_piece {
     int64_t i0, i1, j0, j1;
 } i8_piece;
 
+/* Unit k / GAL_PACK_UNIT of n numbers of the group of rows that has `column`, as it was packed or is now. */
+static const uint8_t *i8_group(const gal_gemm *g, int64_t column, int64_t k, int64_t n, i8_room *room) {
+    const uint32_t block = g->b.code->block;
+    const gal_block_info *info = gal_block_info_of(block);
+    const size_t row_bytes = gal_code_bytes(g->b.code, g->k), before = (size_t)(k / info->elements) * info->bytes,
+                 skip = (size_t)(column - column % GAL_PACK_ROWS) * row_bytes;
+    if (g->b.packed) return (const uint8_t *)gal__packed_near(&g->b, room) + skip + before * GAL_PACK_ROWS;
+    if (column % GAL_PACK_ROWS == 0) {
+        const uint8_t *from = (const uint8_t *)g->b.p + skip + before;
+        const int64_t blocks = n / info->elements;
+        i8_fetch_group(from, row_bytes, (size_t)blocks * info->bytes);
+        i8_pack_unit(block, from, row_bytes, GAL_MIN(g->n - column, GAL_PACK_ROWS), blocks, room->unit);
+    }
+    return room->unit;
+}
+
+/* The VW rows of it from number `row` on; `ahead` bytes further on it is read later. */
+static unit i8_unit(const gal_gemm *g, const uint8_t *at, int64_t row, int64_t n, ptrdiff_t ahead) {
+    const gal_pieces *p = gal_pieces_of(g->b.code->block);
+    const int64_t blocks = n / gal_block_info_of(g->b.code->block)->elements;
+    const uint8_t *words = at + blocks * p->heads * p->head_bytes * GAL_PACK_ROWS;
+    return (unit){ .heads = at + row * p->head_bytes,
+                   .words = words + 4 * row,
+                   .tails = words + blocks * p->words * 4 * GAL_PACK_ROWS + 2 * row,
+                   .ahead = g->b.packed ? ahead : 0,
+                   .blocks = blocks };
+}
+
 /* Numbers [k, k + n) of the panel's columns from j on, taken apart. With one panel after the other of one unit and
  * then of the next, the same panel's next unit comes after it, or the first one of the next groups. */
 static void i8_unpack(const gal_gemm *g, const i8_format *f, int64_t j, int64_t k, int64_t n, i8_room *room) {
-    const uint32_t block = g->b.code->block;
-    const gal_block_info *info = gal_block_info_of(block);
-    const gal_pieces *pieces = gal_pieces_of(block);
-    const int64_t blocks = n / info->elements;
-    const size_t row_bytes = gal_code_bytes(g->b.code, g->k);
-    const uint8_t *at = room->unit; /* of a narrow panel that is not the first of its rows: packed already */
+    const gal_block_info *info = gal_block_info_of(g->b.code->block);
+    const size_t each = info->bytes * GAL_PACK_ROWS;
     /* The next unit; past the last one the first of the panel that follows, of which COLS VW / 16 groups were
      * skipped. */
-    const ptrdiff_t ahead = (ptrdiff_t)(k + n < g->k ? (size_t)blocks * info->bytes * GAL_PACK_ROWS
-                                                     : PANEL * row_bytes - (size_t)(k / info->elements) *
-                                                                               info->bytes * GAL_PACK_ROWS);
+    const ptrdiff_t ahead = (ptrdiff_t)(k + n < g->k ? (size_t)(n / info->elements) * each
+                                                     : PANEL * gal_code_bytes(g->b.code, g->k) -
+                                                           (size_t)(k / info->elements) * each);
     for (int c = 0; c < COLS; c++) {
-        const int64_t column = j + c * VW, row = column % GAL_PACK_ROWS;
-        const slab to = { room->q + (size_t)(4 * c * VW), room->scale + c * VW, room->min + c * VW };
+        const int64_t column = j + c * VW;
+        const slab to = { room->q + (size_t)(4 * c * VW), room->scale + c * VW, room->min + c * VW, NULL };
         if (column >= g->n) break; /* whatever is in the slab, nothing is stored of it */
-        const size_t skip = (size_t)(column - row) * row_bytes;
-        const size_t before = (size_t)(k / info->elements) * info->bytes;
-        if (g->b.packed) {
-            at = (const uint8_t *)gal__packed_near(&g->b, room) + skip + before * GAL_PACK_ROWS;
-        } else if (row == 0) {
-            i8_pack_unit(block, (const uint8_t *)g->b.p + skip + before, row_bytes,
-                         GAL_MIN(g->n - column, GAL_PACK_ROWS), blocks, room->unit);
-        }
-        const uint8_t *words = at + blocks * pieces->heads * pieces->head_bytes * GAL_PACK_ROWS;
-        const unit u = { .heads = at + row * pieces->head_bytes,
-                         .words = words + 4 * row,
-                         .tails = words + blocks * pieces->words * 4 * GAL_PACK_ROWS + 2 * row,
-                         .ahead = g->b.packed ? ahead : 0,
-                         .blocks = blocks };
+        const unit u = i8_unit(g, i8_group(g, column, k, n, room), column % GAL_PACK_ROWS, n, ahead);
         f->unpack(&u, &to);
     }
 }
@@ -319,17 +387,43 @@ static void i8_finish(const gal_gemm *g, int64_t each, const i8_piece *p, float 
     }
 }
 
+/* Rows [i0, ..) of unit k / GAL_PACK_UNIT of A, which has n numbers. */
+static i8_rows i8_rows_of(const gal_gemm *g, const i8_format *f, int64_t k, int64_t n, int64_t i0) {
+    return (i8_rows){ .q = gal__i8_at(g->a.p, g->a.rs, g->k, k / GAL_PACK_UNIT, g->a.cs + i0),
+                      .stride = gal_i8_row_bytes(n),
+                      .scale = (size_t)gal__i8_scale_at(n),
+                      .sum = (size_t)(f->halves ? gal__i8_sum16_at(n) : gal__i8_sum_at(n)),
+                      .bias = (size_t)(f->halves ? gal__i8_bias16_at(n) : gal__i8_bias_at(n)) };
+}
+
+/* Whole units of one group of columns after the other. */
+static void i8_few_run(const gal_gemm *g, const i8_piece *p, const i8_format *f, int64_t lds, i8_room *room) {
+    for (int64_t j = p->j0; j < p->j1; j += GAL_PACK_ROWS)
+        for (int64_t k = 0; k < g->k; k += GAL_PACK_UNIT) {
+            const uint8_t *at = i8_group(g, j, k, GAL_PACK_UNIT, room);
+            for (int row = 0; row < GAL_PACK_ROWS; row += VW) {
+                const unit u = i8_unit(g, at, row, GAL_PACK_UNIT, FEW_AHEAD);
+                i8_rows a = i8_rows_of(g, f, k, GAL_PACK_UNIT, p->i0);
+                for (int64_t i = p->i0; i < p->i1;) {
+                    const int did = f->few(&u, p->i1 - i, &a, room->sums + (i - p->i0) * lds + (j - p->j0) + row, lds,
+                                           k > 0);
+                    a.q += (size_t)did * a.stride;
+                    i += did;
+                }
+            }
+        }
+}
+
 static void i8_piece_run(const gal_gemm *g, int64_t each, const i8_piece *p, const i8_format *f, i8_room *room) {
     const int64_t lds = (p->j1 - p->j0 + PANEL - 1) / PANEL * PANEL, d = g->k;
     const int per_sub = f->halves ? 16 : 32;
-    for (int64_t k = 0; k < d; k += GAL_PACK_UNIT) {
+    const bool few = p->i1 - p->i0 <= MOST_FEW && d % GAL_PACK_UNIT == 0;
+    if (few) i8_few_run(g, p, f, lds, room);
+    for (int64_t k = 0; k < d && !few; k += GAL_PACK_UNIT) {
         const int64_t n = GAL_MIN(d - k, GAL_PACK_UNIT);
         for (int64_t j = p->j0; j < p->j1; j += PANEL) {
             i8_unpack(g, f, j, k, n, room);
-            i8_rows a = { .stride = gal_i8_row_bytes(n), .scale = (size_t)gal__i8_scale_at(n) };
-            a.q = gal__i8_at(g->a.p, g->a.rs, d, k / GAL_PACK_UNIT, g->a.cs + p->i0);
-            a.sum = (size_t)(f->halves ? gal__i8_sum16_at(n) : gal__i8_sum_at(n));
-            a.bias = (size_t)(f->halves ? gal__i8_bias16_at(n) : gal__i8_bias_at(n));
+            i8_rows a = i8_rows_of(g, f, k, n, p->i0);
             for (int64_t i = p->i0; i < p->i1; i += ROWS) {
                 i8_micro_any(GAL_MIN(p->i1 - i, ROWS), f, &a, room, n / per_sub,
                              room->sums + (i - p->i0) * lds + (j - p->j0), lds, k > 0);

@@ -8,6 +8,8 @@
 #ifndef GAL_KERNELS_CPU_I8_FORMATS_H
 #define GAL_KERNELS_CPU_I8_FORMATS_H
 
+typedef struct i8_few i8_few;
+
 /* A unit as it lies in memory, from the first of VW rows on. */
 typedef struct unit {
     const uint8_t *heads, *words, *tails;
@@ -15,11 +17,17 @@ typedef struct unit {
     int64_t blocks;
 } unit;
 
-/* Where the numbers of VW rows go: quads, PANEL lanes apart; scales and minima, PANEL floats apart. */
+/* Where the numbers of VW rows go: quads, PANEL lanes apart; scales and minima (less than nothing), PANEL floats
+ * apart. Or, where `few` is not NULL, they meet rows of A at once: i8_few.h. */
 typedef struct slab {
     uint8_t *q;
     float *scale, *min;
+    const i8_few *few;
 } slab;
+
+GAL__INLINE void few_quad(const i8_few *few, int64_t b, int t, U x);
+GAL__INLINE void few_scale(const i8_few *few, int64_t i, F x);
+GAL__INLINE void few_min(const i8_few *few, int64_t i, F x);
 
 GAL__INLINE U word(const unit *u, int64_t i) {
     U x;
@@ -29,12 +37,27 @@ GAL__INLINE U word(const unit *u, int64_t i) {
 }
 GAL__INLINE F head(const unit *u, int64_t i) { return f_half(u->heads + i * 2 * GAL_PACK_ROWS); }
 GAL__INLINE F tail(const unit *u, int64_t i) { return f_half(u->tails + i * 2 * GAL_PACK_ROWS); }
-GAL__INLINE void put_quad(const slab *to, int64_t quad, U x, int offset) {
+/* Quad t of the numbers [32 b, 32 (b + 1)) of the unit. */
+GAL__INLINE void put_quad(const slab *to, int64_t b, int t, U x, int offset) {
     const B y = (B)x + (uint8_t)offset;
-    memcpy(to->q + quad * 4 * PANEL, &y, sizeof y);
+    if (to->few)
+        few_quad(to->few, b, t, (U)y);
+    else
+        memcpy(to->q + (8 * b + t) * 4 * PANEL, &y, sizeof y);
 }
-GAL__INLINE void put_scale(const slab *to, int64_t i, F x) { memcpy(to->scale + i * PANEL, &x, sizeof x); }
-GAL__INLINE void put_min(const slab *to, int64_t i, F x) { memcpy(to->min + i * PANEL, &x, sizeof x); }
+GAL__INLINE void put_scale(const slab *to, int64_t i, F x) {
+    if (to->few)
+        few_scale(to->few, i, x);
+    else
+        memcpy(to->scale + i * PANEL, &x, sizeof x);
+}
+GAL__INLINE void put_min(const slab *to, int64_t i, F x) {
+    x = -x;
+    if (to->few)
+        few_min(to->few, i, x);
+    else
+        memcpy(to->min + i * PANEL, &x, sizeof x);
+}
 GAL__INLINE F floats(U x) { return __builtin_convertvector((S)x, F); }
 /* Byte i of each lane, without and with its sign. */
 GAL__INLINE U byte_of(U x, int i) { return x >> 8 * i & 255; }
@@ -45,10 +68,10 @@ enum { LOW = 0x0f0f0f0f, TWO = 0x03030303, ONE = 0x01010101 };
 /* ---- blocks of 32: two quads a word, the second sixteen numbers in the upper halves of bytes ---------------------
  */
 
-static void unpack_q8_0(const unit *u, const slab *to) {
+GAL__INLINE void unpack_q8_0(const unit *u, const slab *to) {
     for (int64_t b = 0; b < u->blocks; b++) {
         GAL__UNROLL
-        for (int t = 0; t < 8; t++) put_quad(to, 8 * b + t, word(u, 8 * b + t), i8_offset(0));
+        for (int t = 0; t < 8; t++) put_quad(to, b, t, word(u, 8 * b + t), i8_offset(0));
         put_scale(to, b, head(u, b));
     }
 }
@@ -57,17 +80,17 @@ GAL__INLINE void nibbles(const unit *u, const slab *to, int64_t b, int64_t words
     GAL__UNROLL
     for (int t = 0; t < 4; t++) {
         const U x = word(u, words * b + skip + t);
-        put_quad(to, 8 * b + t, x & LOW, offset);
-        put_quad(to, 8 * b + 4 + t, x >> 4 & LOW, offset);
+        put_quad(to, b, t, x & LOW, offset);
+        put_quad(to, b, 4 + t, x >> 4 & LOW, offset);
     }
 }
-static void unpack_q4_0(const unit *u, const slab *to) {
+GAL__INLINE void unpack_q4_0(const unit *u, const slab *to) {
     for (int64_t b = 0; b < u->blocks; b++) {
         nibbles(u, to, b, 4, 0, i8_offset(8));
         put_scale(to, b, head(u, b));
     }
 }
-static void unpack_q4_1(const unit *u, const slab *to) {
+GAL__INLINE void unpack_q4_1(const unit *u, const slab *to) {
     for (int64_t b = 0; b < u->blocks; b++) {
         nibbles(u, to, b, 4, 0, 0);
         put_scale(to, b, head(u, 2 * b));
@@ -81,17 +104,17 @@ GAL__INLINE void five_bits(const unit *u, const slab *to, int64_t b, int offset)
     GAL__UNROLL
     for (int t = 0; t < 4; t++) {
         const U x = word(u, 5 * b + 1 + t);
-        put_quad(to, 8 * b + t, (x & LOW) | fifths(upper, t), offset);
-        put_quad(to, 8 * b + 4 + t, (x >> 4 & LOW) | fifths(upper, 4 + t), offset);
+        put_quad(to, b, t, (x & LOW) | fifths(upper, t), offset);
+        put_quad(to, b, 4 + t, (x >> 4 & LOW) | fifths(upper, 4 + t), offset);
     }
 }
-static void unpack_q5_0(const unit *u, const slab *to) {
+GAL__INLINE void unpack_q5_0(const unit *u, const slab *to) {
     for (int64_t b = 0; b < u->blocks; b++) {
         five_bits(u, to, b, i8_offset(16));
         put_scale(to, b, head(u, b));
     }
 }
-static void unpack_q5_1(const unit *u, const slab *to) {
+GAL__INLINE void unpack_q5_1(const unit *u, const slab *to) {
     for (int64_t b = 0; b < u->blocks; b++) {
         five_bits(u, to, b, 0);
         put_scale(to, b, head(u, 2 * b));
@@ -106,17 +129,17 @@ GAL__INLINE void table_quads(const unit *u, const slab *to, int64_t b, int64_t a
     GAL__UNROLL
     for (int t = 0; t < 4; t++) {
         const U x = word(u, at + t);
-        put_quad(to, 8 * b + t, i8_look_up(x & LOW, table), i8_offset(0));
-        put_quad(to, 8 * b + 4 + t, i8_look_up(x >> 4 & LOW, table), i8_offset(0));
+        put_quad(to, b, t, i8_look_up(x & LOW, table), i8_offset(0));
+        put_quad(to, b, 4 + t, i8_look_up(x >> 4 & LOW, table), i8_offset(0));
     }
 }
-static void unpack_iq4_nl(const unit *u, const slab *to) {
+GAL__INLINE void unpack_iq4_nl(const unit *u, const slab *to) {
     for (int64_t b = 0; b < u->blocks; b++) {
         table_quads(u, to, b, 4 * b, IQ4_TABLE);
         put_scale(to, b, head(u, b));
     }
 }
-static void unpack_mxfp4(const unit *u, const slab *to) {
+GAL__INLINE void unpack_mxfp4(const unit *u, const slab *to) {
     for (int64_t b = 0; b < u->blocks; b++) {
         float d[VW];
         table_quads(u, to, b, 4 * b, FP4_TABLE);
@@ -124,10 +147,12 @@ static void unpack_mxfp4(const unit *u, const slab *to) {
             const uint32_t e = u->heads[b * GAL_PACK_ROWS + r], bits = e < 2 ? 0x00200000u << e : (e - 1) << 23;
             memcpy(d + r, &bits, sizeof bits);
         }
-        memcpy(to->scale + b * PANEL, d, sizeof d);
+        F scale;
+        memcpy(&scale, d, sizeof scale);
+        put_scale(to, b, scale);
     }
 }
-static void unpack_iq4_xs(const unit *u, const slab *to) {
+GAL__INLINE void unpack_iq4_xs(const unit *u, const slab *to) {
     const F d = head(u, 0);
     const U low = word(u, 0), upper = i8_pairs(u->heads + 2 * GAL_PACK_ROWS);
     GAL__UNROLL
@@ -153,50 +178,55 @@ GAL__INLINE void six_bits(const unit *u, const slab *to) {
         put_min(to, j, dmin * floats(byte_of(m[j / 4], j % 4)));
     }
 }
-static void unpack_q4_k(const unit *u, const slab *to) {
+GAL__INLINE void unpack_q4_k(const unit *u, const slab *to) {
     six_bits(u, to);
+    GAL__UNROLL
     for (int p = 0; p < 4; p++) {
         GAL__UNROLL
         for (int t = 0; t < 8; t++) {
             const U x = word(u, 3 + 8 * p + t);
-            put_quad(to, 16 * p + t, x & LOW, 0);
-            put_quad(to, 16 * p + 8 + t, x >> 4 & LOW, 0);
+            put_quad(to, 2 * p, t, x & LOW, 0);
+            put_quad(to, 2 * p + 1, t, x >> 4 & LOW, 0);
         }
     }
 }
-static void unpack_q5_k(const unit *u, const slab *to) {
+GAL__INLINE void unpack_q5_k(const unit *u, const slab *to) {
     six_bits(u, to);
+    GAL__UNROLL
     for (int p = 0; p < 4; p++) {
         GAL__UNROLL
         for (int t = 0; t < 8; t++) {
             const U x = word(u, 11 + 8 * p + t), upper = word(u, 3 + t) >> 2 * p;
-            put_quad(to, 16 * p + t, (x & LOW) | (upper & ONE) << 4, 0);
-            put_quad(to, 16 * p + 8 + t, (x >> 4 & LOW) | (upper >> 1 & ONE) << 4, 0);
+            put_quad(to, 2 * p, t, (x & LOW) | (upper & ONE) << 4, 0);
+            put_quad(to, 2 * p + 1, t, (x >> 4 & LOW) | (upper >> 1 & ONE) << 4, 0);
         }
     }
 }
-static void unpack_q6_k(const unit *u, const slab *to) {
+GAL__INLINE void unpack_q6_k(const unit *u, const slab *to) {
     const F d = tail(u, 0);
+    GAL__UNROLL
     for (int n = 0; n < 2; n++) {
         GAL__UNROLL
         for (int t = 0; t < 8; t++) {
             const U x = word(u, 16 * n + t), y = word(u, 16 * n + 8 + t), upper = word(u, 32 + 8 * n + t);
-            put_quad(to, 32 * n + t, (x & LOW) | (upper & TWO) << 4, i8_offset(32));
-            put_quad(to, 32 * n + 8 + t, (y & LOW) | (upper >> 2 & TWO) << 4, i8_offset(32));
-            put_quad(to, 32 * n + 16 + t, (x >> 4 & LOW) | (upper >> 4 & TWO) << 4, i8_offset(32));
-            put_quad(to, 32 * n + 24 + t, (y >> 4 & LOW) | (upper >> 6 & TWO) << 4, i8_offset(32));
+            put_quad(to, 4 * n, t, (x & LOW) | (upper & TWO) << 4, i8_offset(32));
+            put_quad(to, 4 * n + 1, t, (y & LOW) | (upper >> 2 & TWO) << 4, i8_offset(32));
+            put_quad(to, 4 * n + 2, t, (x >> 4 & LOW) | (upper >> 4 & TWO) << 4, i8_offset(32));
+            put_quad(to, 4 * n + 3, t, (y >> 4 & LOW) | (upper >> 6 & TWO) << 4, i8_offset(32));
         }
     }
     GAL__UNROLL
     for (int i = 0; i < 16; i++) put_scale(to, i, d * signed_byte_of(word(u, 48 + i / 4), i % 4));
 }
-static void unpack_q2_k(const unit *u, const slab *to) {
+GAL__INLINE void unpack_q2_k(const unit *u, const slab *to) {
     const F d = tail(u, 0), dmin = tail(u, 1);
+    GAL__UNROLL
     for (int n = 0; n < 2; n++) {
         GAL__UNROLL
         for (int t = 0; t < 8; t++) {
             const U x = word(u, 4 + 8 * n + t);
-            for (int j = 0; j < 4; j++) put_quad(to, 32 * n + 8 * j + t, x >> 2 * j & TWO, 0);
+            GAL__UNROLL
+            for (int j = 0; j < 4; j++) put_quad(to, 4 * n + j, t, x >> 2 * j & TWO, 0);
         }
     }
     GAL__UNROLL
@@ -206,14 +236,16 @@ static void unpack_q2_k(const unit *u, const slab *to) {
         put_min(to, i, dmin * floats(s >> 4));
     }
 }
-static void unpack_q3_k(const unit *u, const slab *to) {
+GAL__INLINE void unpack_q3_k(const unit *u, const slab *to) {
     const F d = tail(u, 0);
+    GAL__UNROLL
     for (int n = 0; n < 2; n++) {
         GAL__UNROLL
         for (int t = 0; t < 8; t++) {
             const U x = word(u, 8 + 8 * n + t), upper = word(u, t) >> 4 * n;
+            GAL__UNROLL
             for (int j = 0; j < 4; j++)
-                put_quad(to, 32 * n + 8 * j + t, (x >> 2 * j & TWO) | (upper >> j & ONE) << 2, i8_offset(4));
+                put_quad(to, 4 * n + j, t, (x >> 2 * j & TWO) | (upper >> j & ONE) << 2, i8_offset(4));
         }
     }
     GAL__UNROLL
@@ -224,30 +256,21 @@ static void unpack_q3_k(const unit *u, const slab *to) {
     }
 }
 
-typedef struct i8_format {
-    void (*unpack)(const unit *u, const slab *to); /* NULL: no such format */
-    int natural;
-    bool halves, mins;
-    bool wide; /* numbers that take all of eight bits and a sign */
-} i8_format;
-
-static i8_format i8_format_of(uint32_t block) {
-    static const i8_format FORMATS[] = {
-        [GAL_BLOCK_Q8_0] = { unpack_q8_0, 0, false, false, true },
-        [GAL_BLOCK_Q4_0] = { unpack_q4_0, 8, false, false, false },
-        [GAL_BLOCK_Q4_1] = { unpack_q4_1, 0, false, true, false },
-        [GAL_BLOCK_Q5_0] = { unpack_q5_0, 16, false, false, false },
-        [GAL_BLOCK_Q5_1] = { unpack_q5_1, 0, false, true, false },
-        [GAL_BLOCK_IQ4_NL] = { unpack_iq4_nl, 0, false, false, true },
-        [GAL_BLOCK_MXFP4] = { unpack_mxfp4, 0, false, false, true },
-        [GAL_BLOCK_IQ4_XS] = { unpack_iq4_xs, 0, false, false, true },
-        [GAL_BLOCK_Q2_K] = { unpack_q2_k, 0, true, true, false },
-        [GAL_BLOCK_Q3_K] = { unpack_q3_k, 4, true, false, false },
-        [GAL_BLOCK_Q4_K] = { unpack_q4_k, 0, false, true, false },
-        [GAL_BLOCK_Q5_K] = { unpack_q5_k, 0, false, true, false },
-        [GAL_BLOCK_Q6_K] = { unpack_q6_k, 32, true, false, false },
-    };
-    return block < GAL_LEN(FORMATS) ? FORMATS[block] : (i8_format){ 0 };
-}
+/* Formats by name: natural, halves, mins; wide: numbers that take all of eight bits and a sign; fused: scales are so
+ * far from the largest f32 that 2^24 times one is finite. */
+#define GAL__I8_FORMATS(X)                                                                                           \
+    X(Q8_0, q8_0, 0, false, false, true, true)                                                                       \
+    X(Q4_0, q4_0, 8, false, false, false, true)                                                                      \
+    X(Q4_1, q4_1, 0, false, true, false, true)                                                                       \
+    X(Q5_0, q5_0, 16, false, false, false, true)                                                                     \
+    X(Q5_1, q5_1, 0, false, true, false, true)                                                                       \
+    X(IQ4_NL, iq4_nl, 0, false, false, true, true)                                                                   \
+    X(MXFP4, mxfp4, 0, false, false, true, false)                                                                    \
+    X(IQ4_XS, iq4_xs, 0, false, false, true, true)                                                                   \
+    X(Q2_K, q2_k, 0, true, true, false, true)                                                                        \
+    X(Q3_K, q3_k, 4, true, false, false, true)                                                                       \
+    X(Q4_K, q4_k, 0, false, true, false, true)                                                                       \
+    X(Q5_K, q5_k, 0, false, true, false, true)                                                                       \
+    X(Q6_K, q6_k, 32, true, false, false, true)
 
 #endif

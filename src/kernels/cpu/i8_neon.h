@@ -9,7 +9,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/gemm.h"
 
-enum { VW = 4 };
+enum { VW = 4, FUSED = true };
 typedef float F __attribute__((vector_size(16)));
 typedef int32_t S __attribute__((vector_size(16)));
 typedef uint32_t U __attribute__((vector_size(16)));
@@ -33,7 +33,7 @@ GAL__INLINE void i8_turn(U x[VW]) {
 GAL__INLINE S i8_start(const char *bias, int natural) {
     (void)bias;
     (void)natural;
-    return s_set1(0);
+    return s_set1(GAL_I8_START);
 }
 
 #endif

@@ -18,6 +18,11 @@ GAL__INLINE int8x16_t i8_pair(const char *a, size_t stride) {
 }
 GAL__INLINE S i8_halves(int64x2_t x) { return (S)vreinterpretq_s32_s64(x); }
 
+GAL__INLINE S i8_dot(S sum, U w, S a, const bool wide) {
+    (void)wide;
+    return (S)vdotq_s32((int32x4_t)sum, (int8x16_t)w, (int8x16_t)a);
+}
+
 #define I8_PRODUCTS
 GAL__INLINE void i8_products(const int R, const int quads, const bool wide, const char *a, size_t stride,
                              const uint8_t *q, S s[ROWS][COLS]) {
