@@ -65,14 +65,15 @@ static inline void gal__i8_block(const float *x, const gal__i8_row *row, int64_t
     memcpy(&largest, &most, sizeof largest);
     const bool finite = most < INFINITE, some = finite && largest >= GAL_I8_LEAST;
     const float d = some ? largest / 127.0f : 0.0f, per_step = some ? 127.0f / largest : 0.0f;
+    int32_t total[2] = { 0 };
     for (int i = 0; i < GAL_I8_BLOCK; i++) {
         float v = (finite ? x[i] : 0.0f) * per_step + 12582912.0f; /* rounds to whole numbers */
         memcpy(&bits[i], &v, sizeof v);
-        q[i] = (int8_t)(bits[i] - GAL_I8_START);
+        bits[i] -= GAL_I8_START;
     }
-    int32_t total[2] = { 0 };
-    for (int h = 0; h < 2; h++)
-        for (int i = 0; i < GAL_I8_HALF; i++) total[h] += q[GAL_I8_HALF * h + i];
+    for (int i = 0; i < GAL_I8_BLOCK; i++) q[i] = (int8_t)bits[i];
+    for (int i = 0; i < GAL_I8_HALF; i++) total[0] += bits[i];
+    for (int i = GAL_I8_HALF; i < GAL_I8_BLOCK; i++) total[1] += bits[i];
     const float scale = finite ? d : NAN;
     row->scale[b] = scale;
     row->sum[b] = scale * (float)(total[0] + total[1]);
@@ -83,15 +84,27 @@ static inline void gal__i8_block(const float *x, const gal__i8_row *row, int64_t
     }
 }
 
-/* Block b of row n of x, which is x[GAL_I8_BLOCK], into the one or two rows it becomes. */
-static inline void gal__i8_put(const gal_k_quantise *a, int64_t n, int64_t b, float *x) {
-    enum { EACH = GAL_I8_UNIT / GAL_I8_BLOCK };
-    const int64_t rows = a->twice ? 2 : 1, u = b / EACH;
-    for (int64_t r = 0; r < rows; r++) {
-        const gal__i8_row row = gal__i8_row_at(a->q, rows * a->n, a->d, u, rows * n + r);
-        gal__i8_block(x, &row, b % EACH);
-        for (int i = 0; i < GAL_I8_BLOCK; i++)
-            x[i] -= row.scale[b % EACH] * (float)row.q[b % EACH * GAL_I8_BLOCK + i];
+/* Row n of x, into the one or two rows that it becomes. */
+static inline void gal__i8_quantise_row(const gal_k_quantise *a, int64_t n) {
+    const int64_t rows = a->twice ? 2 : 1;
+    float wide[GAL_I8_UNIT], left[GAL_I8_BLOCK];
+    for (int64_t u = 0; u * GAL_I8_UNIT < a->d; u++) {
+        const int64_t c = gal__i8_cols(a->d, u), at = n * a->d + u * GAL_I8_UNIT;
+        const gal__i8_row row = gal__i8_row_at(a->q, rows * a->n, a->d, u, rows * n),
+                          more = gal__i8_row_at(a->q, rows * a->n, a->d, u, rows * n + rows - 1);
+        const float *x = wide;
+        if (a->dt == GAL_F32)
+            x = (const float *)a->x + at;
+        else
+            gal_convert(wide, GAL_F32, (const char *)a->x + (size_t)at * gal_dtype_bytes(a->dt), a->dt, c);
+        for (int64_t b = 0; b < c / GAL_I8_BLOCK; b++) {
+            const float *from = x + b * GAL_I8_BLOCK;
+            gal__i8_block(from, &row, b);
+            if (!a->twice) continue;
+            for (int i = 0; i < GAL_I8_BLOCK; i++)
+                left[i] = from[i] - row.scale[b] * (float)row.q[b * GAL_I8_BLOCK + i];
+            gal__i8_block(left, &more, b);
+        }
     }
 }
 

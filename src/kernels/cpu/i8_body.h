@@ -32,7 +32,11 @@
 
 #include <string.h>
 
-enum { PANEL = COLS * VW, UNIT_BYTES = 2 * GAL_PACK_UNIT * GAL_PACK_ROWS };
+enum {
+    PANEL = COLS * VW,
+    GROUPS = PANEL > GAL_PACK_ROWS ? PANEL / GAL_PACK_ROWS : 1,
+    UNIT_BYTES = 2 * GAL_PACK_UNIT * GAL_PACK_ROWS
+};
 
 enum {
     STRIP = 128, /* columns of a chunk where there are many rows */
@@ -110,7 +114,8 @@ GAL__INLINE F i8_scaled(S sum, F scale, F undo, const bool fused) {
 #define GAL__I8_SLAB_OF(block, name, ...)                                                                            \
     static void slab_##name(const unit *u, const slab *to) {                                                         \
         const slab plain = { to->q, to->scale, to->min, NULL };                                                      \
-        unpack_##name(u, &plain);                                                                                    \
+        const unit from = { u->heads, u->words, u->tails, 0, u->blocks };                                            \
+        unpack_##name(&from, &plain);                                                                                \
     }
 GAL__I8_FORMATS(GAL__I8_SLAB_OF)
 
@@ -128,10 +133,18 @@ static i8_format i8_format_of(uint32_t block) {
     return block < GAL_LEN(FORMATS) ? FORMATS[block] : (i8_format){ 0 };
 }
 
+/* What is read after this: GROUPS streams, of each of which 512 bytes at a time are fetched, `step` bytes apart. A
+ * little with every 32 numbers, and all of it is there in time: in a burst it would fill the processor's list of
+ * lines under way. */
+typedef struct i8_next {
+    const char *p[GROUPS];
+    size_t step;
+} i8_next;
+
 /* R rows by COLS vectors: adds the numbers of `subs` groups of 32 (or 16) to sums, which are lds floats apart. */
 GAL__INLINE void i8_micro(const int R, int natural, const bool halves, const bool mins, const bool wide,
-                          const bool fused, const i8_rows *a, const i8_room *w, int64_t subs, float *sums,
-                          int64_t lds, bool onto) {
+                          const bool fused, const i8_rows *a, const i8_room *w, const i8_next *next, int64_t subs,
+                          float *sums, int64_t lds, bool onto) {
     F acc[ROWS][COLS];
     GAL__UNROLL
     for (int r = 0; r < R; r++) {
@@ -159,7 +172,8 @@ GAL__INLINE void i8_micro(const int R, int natural, const bool halves, const boo
         q += quads * PANEL * 4;
         aq += 4 * quads;
         GAL__UNROLL
-        for (int r = 0; r < R; r++) __builtin_prefetch(a->q + (size_t)(r + R) * a->stride + 64 * (size_t)b);
+        for (int r = 0; r < R; r++)
+            __builtin_prefetch(next->p[r % GROUPS] + (size_t)(r / GROUPS) * next->step + (halves ? 32 : 64) * b);
         F scale[COLS], min[COLS], undo[COLS];
         GAL__UNROLL
         for (int c = 0; c < COLS; c++) {
@@ -189,21 +203,21 @@ GAL__INLINE void i8_micro(const int R, int natural, const bool halves, const boo
 #define GAL__I8_MICRO(R)                                                                                             \
     case R:                                                                                                          \
         if (f->halves && f->mins)                                                                                    \
-            i8_micro(R, f->natural, true, true, false, true, a, w, subs, sums, lds, onto);                           \
+            i8_micro(R, f->natural, true, true, false, true, a, w, next, subs, sums, lds, onto);                     \
         else if (f->halves)                                                                                          \
-            i8_micro(R, f->natural, true, false, false, true, a, w, subs, sums, lds, onto);                          \
+            i8_micro(R, f->natural, true, false, false, true, a, w, next, subs, sums, lds, onto);                    \
         else if (f->mins)                                                                                            \
-            i8_micro(R, f->natural, false, true, false, true, a, w, subs, sums, lds, onto);                          \
+            i8_micro(R, f->natural, false, true, false, true, a, w, next, subs, sums, lds, onto);                    \
         else if (!f->fused)                                                                                          \
-            i8_micro(R, f->natural, false, false, true, false, a, w, subs, sums, lds, onto);                         \
+            i8_micro(R, f->natural, false, false, true, false, a, w, next, subs, sums, lds, onto);                   \
         else if (f->wide)                                                                                            \
-            i8_micro(R, f->natural, false, false, true, true, a, w, subs, sums, lds, onto);                          \
+            i8_micro(R, f->natural, false, false, true, true, a, w, next, subs, sums, lds, onto);                    \
         else                                                                                                         \
-            i8_micro(R, f->natural, false, false, false, true, a, w, subs, sums, lds, onto);                         \
+            i8_micro(R, f->natural, false, false, false, true, a, w, next, subs, sums, lds, onto);                   \
         break;
 
-static void i8_micro_any(int64_t rows, const i8_format *f, const i8_rows *a, const i8_room *w, int64_t subs,
-                         float *sums, int64_t lds, bool onto) {
+static void i8_micro_any(int64_t rows, const i8_format *f, const i8_rows *a, const i8_room *w, const i8_next *next,
+                         int64_t subs, float *sums, int64_t lds, bool onto) {
     switch (rows) {
         GAL__I8_MICRO(1)
         GAL__I8_MICRO(2)
@@ -330,33 +344,24 @@ static const uint8_t *i8_group(const gal_gemm *g, int64_t column, int64_t k, int
     return room->unit;
 }
 
-/* The VW rows of it from number `row` on; `ahead` bytes further on it is read later. */
-static unit i8_unit(const gal_gemm *g, const uint8_t *at, int64_t row, int64_t n, ptrdiff_t ahead) {
+/* The VW rows of it from number `row` on. */
+static unit i8_unit(const gal_gemm *g, const uint8_t *at, int64_t row, int64_t n) {
     const gal_pieces *p = gal_pieces_of(g->b.code->block);
     const int64_t blocks = n / gal_block_info_of(g->b.code->block)->elements;
     const uint8_t *words = at + blocks * p->heads * p->head_bytes * GAL_PACK_ROWS;
     return (unit){ .heads = at + row * p->head_bytes,
                    .words = words + 4 * row,
                    .tails = words + blocks * p->words * 4 * GAL_PACK_ROWS + 2 * row,
-                   .ahead = g->b.packed ? ahead : 0,
                    .blocks = blocks };
 }
 
-/* Numbers [k, k + n) of the panel's columns from j on, taken apart. With one panel after the other of one unit and
- * then of the next, the same panel's next unit comes after it, or the first one of the next groups. */
+/* Numbers [k, k + n) of the panel's columns from j on, taken apart. */
 static void i8_unpack(const gal_gemm *g, const i8_format *f, int64_t j, int64_t k, int64_t n, i8_room *room) {
-    const gal_block_info *info = gal_block_info_of(g->b.code->block);
-    const size_t each = info->bytes * GAL_PACK_ROWS;
-    /* The next unit; past the last one the first of the panel that follows, of which COLS VW / 16 groups were
-     * skipped. */
-    const ptrdiff_t ahead = (ptrdiff_t)(k + n < g->k ? (size_t)(n / info->elements) * each
-                                                     : PANEL * gal_code_bytes(g->b.code, g->k) -
-                                                           (size_t)(k / info->elements) * each);
     for (int c = 0; c < COLS; c++) {
         const int64_t column = j + c * VW;
         const slab to = { room->q + (size_t)(4 * c * VW), room->scale + c * VW, room->min + c * VW, NULL };
         if (column >= g->n) break; /* whatever is in the slab, nothing is stored of it */
-        const unit u = i8_unit(g, i8_group(g, column, k, n, room), column % GAL_PACK_ROWS, n, ahead);
+        const unit u = i8_unit(g, i8_group(g, column, k, n, room), column % GAL_PACK_ROWS, n);
         f->unpack(&u, &to);
     }
 }
@@ -402,7 +407,7 @@ static void i8_few_run(const gal_gemm *g, const i8_piece *p, const i8_format *f,
         for (int64_t k = 0; k < g->k; k += GAL_PACK_UNIT) {
             const uint8_t *at = i8_group(g, j, k, GAL_PACK_UNIT, room);
             for (int row = 0; row < GAL_PACK_ROWS; row += VW) {
-                const unit u = i8_unit(g, at, row, GAL_PACK_UNIT, FEW_AHEAD);
+                const unit u = i8_unit(g, at, row, GAL_PACK_UNIT);
                 i8_rows a = i8_rows_of(g, f, k, GAL_PACK_UNIT, p->i0);
                 for (int64_t i = p->i0; i < p->i1;) {
                     const int did = f->few(&u, p->i1 - i, &a, room->sums + (i - p->i0) * lds + (j - p->j0) + row, lds,
@@ -412,6 +417,25 @@ static void i8_few_run(const gal_gemm *g, const i8_piece *p, const i8_format *f,
                 }
             }
         }
+}
+
+/* With many rows of A the next ones are to be fetched; with few of them, which stay in the cache, the panel's next
+ * unit of weights, or, past the last one, the first one of the panel that follows. */
+static i8_next i8_next_of(const gal_gemm *g, int64_t j, int64_t k, int64_t n, const i8_rows *a, int64_t rows) {
+    const gal_block_info *info = gal_block_info_of(g->b.code->block);
+    const size_t row_bytes = gal_code_bytes(g->b.code, g->k), group = GAL_PACK_ROWS * row_bytes;
+    i8_next next = { .step = 512 };
+    for (int i = 0; i < GROUPS; i++) {
+        if (rows > MANY || !g->b.packed) {
+            next.p[i] = a->q + (size_t)(ROWS + i) * a->stride;
+            next.step = GROUPS * a->stride;
+        } else {
+            next.p[i] = (const char *)g->b.packed +
+                        (size_t)(j / GAL_PACK_ROWS + (k + n < g->k ? i : GROUPS + i)) * group +
+                        (k + n < g->k ? (size_t)((k + n) / info->elements) * info->bytes * GAL_PACK_ROWS : 0);
+        }
+    }
+    return next;
 }
 
 static void i8_piece_run(const gal_gemm *g, int64_t each, const i8_piece *p, const i8_format *f, i8_room *room) {
@@ -424,10 +448,12 @@ static void i8_piece_run(const gal_gemm *g, int64_t each, const i8_piece *p, con
         for (int64_t j = p->j0; j < p->j1; j += PANEL) {
             i8_unpack(g, f, j, k, n, room);
             i8_rows a = i8_rows_of(g, f, k, n, p->i0);
+            i8_next next = i8_next_of(g, j, k, n, &a, p->i1 - p->i0);
             for (int64_t i = p->i0; i < p->i1; i += ROWS) {
-                i8_micro_any(GAL_MIN(p->i1 - i, ROWS), f, &a, room, n / per_sub,
+                i8_micro_any(GAL_MIN(p->i1 - i, ROWS), f, &a, room, &next, n / per_sub,
                              room->sums + (i - p->i0) * lds + (j - p->j0), lds, k > 0);
                 a.q += ROWS * a.stride;
+                for (int h = 0; h < GROUPS; h++) next.p[h] += (ROWS + GROUPS - 1) / GROUPS * next.step;
             }
         }
     }
@@ -507,14 +533,7 @@ static void quantise_run(const void *args, int64_t chunk, void *scratch) {
     (void)scratch;
     const gal_k_quantise *a = args;
     const int64_t rows = gal__i8_rows(a), end = GAL_MIN(a->n, (chunk + 1) * rows);
-    for (int64_t n = chunk * rows; n < end; n++)
-        for (int64_t b = 0; b < a->d / GAL_I8_BLOCK; b++) {
-            float y[GAL_I8_BLOCK];
-            gal_convert(y, GAL_F32,
-                        (const char *)a->x + (size_t)(n * a->d + b * GAL_I8_BLOCK) * gal_dtype_bytes(a->dt), a->dt,
-                        GAL_I8_BLOCK);
-            gal__i8_put(a, n, b, y);
-        }
+    for (int64_t n = chunk * rows; n < end; n++) gal__i8_quantise_row(a, n);
 }
 
 static const gal_kernel i8_gemm = { i8_chunks, i8_run };

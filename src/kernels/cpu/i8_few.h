@@ -62,7 +62,8 @@ GAL__INLINE void few_end(const i8_few *few, const bool mins, const bool fused, f
         const i8_few few = { R, halves, wide, a, sums, scale, min };                                                 \
         const slab to = { .few = &few };                                                                             \
         few_begin(&few, natural, mins);                                                                              \
-        unpack_##name(u, &to);                                                                                       \
+        const unit from = { u->heads, u->words, u->tails, FEW_AHEAD, u->blocks };                                    \
+        unpack_##name(&from, &to);                                                                                   \
         few_end(&few, mins, fused, y, lds, onto);                                                                    \
         return R;                                                                                                    \
     }

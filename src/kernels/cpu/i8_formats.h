@@ -13,7 +13,7 @@ typedef struct i8_few i8_few;
 /* A unit as it lies in memory, from the first of VW rows on. */
 typedef struct unit {
     const uint8_t *heads, *words, *tails;
-    ptrdiff_t ahead; /* how far ahead of its words to fetch */
+    ptrdiff_t ahead; /* how far ahead of its words to fetch, known when compiled; 0: others do */
     int64_t blocks;
 } unit;
 
@@ -31,7 +31,7 @@ GAL__INLINE void few_min(const i8_few *few, int64_t i, F x);
 
 GAL__INLINE U word(const unit *u, int64_t i) {
     U x;
-    __builtin_prefetch(u->words + u->ahead + i * 4 * GAL_PACK_ROWS, 0, 2);
+    if (u->ahead) __builtin_prefetch(u->words + u->ahead + i * 4 * GAL_PACK_ROWS, 0, 2);
     memcpy(&x, u->words + i * 4 * GAL_PACK_ROWS, sizeof x);
     return x;
 }

@@ -9,14 +9,7 @@ static void quantise_run(const void *args, int64_t chunk, void *scratch) {
     (void)scratch;
     const gal_k_quantise *a = args;
     const gal__range r = gal__ref_piece(a->n, gal__i8_rows(a), chunk);
-    for (int64_t n = r.from; n < r.to; n++) {
-        for (int64_t b = 0; b < a->d / GAL_I8_BLOCK; b++) {
-            float x[GAL_I8_BLOCK];
-            for (int64_t i = 0; i < GAL_I8_BLOCK; i++)
-                x[i] = (float)gal__ref_get(a->x, a->dt, n * a->d + b * GAL_I8_BLOCK + i);
-            gal__i8_put(a, n, b, x);
-        }
-    }
+    for (int64_t n = r.from; n < r.to; n++) gal__i8_quantise_row(a, n);
 }
 
 /* ---- products: a chunk is some columns of one C ------------------------------------------------------------------
