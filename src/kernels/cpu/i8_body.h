@@ -421,7 +421,8 @@ static void i8_few_run(const gal_gemm *g, const i8_piece *p, const i8_format *f,
 
 /* With many rows of A the next ones are to be fetched; with few of them, which stay in the cache, the panel's next
  * unit of weights, or, past the last one, the first one of the panel that follows. */
-static i8_next i8_next_of(const gal_gemm *g, int64_t j, int64_t k, int64_t n, const i8_rows *a, int64_t rows) {
+static i8_next i8_next_of(const gal_gemm *g, int64_t j, int64_t k, int64_t n, const i8_rows *a, int64_t rows,
+                          const i8_room *room) {
     const gal_block_info *info = gal_block_info_of(g->b.code->block);
     const size_t row_bytes = gal_code_bytes(g->b.code, g->k), group = GAL_PACK_ROWS * row_bytes;
     i8_next next = { .step = 512 };
@@ -430,7 +431,7 @@ static i8_next i8_next_of(const gal_gemm *g, int64_t j, int64_t k, int64_t n, co
             next.p[i] = a->q + (size_t)(ROWS + i) * a->stride;
             next.step = GROUPS * a->stride;
         } else {
-            next.p[i] = (const char *)g->b.packed +
+            next.p[i] = (const char *)gal__packed_near(&g->b, room) +
                         (size_t)(j / GAL_PACK_ROWS + (k + n < g->k ? i : GROUPS + i)) * group +
                         (k + n < g->k ? (size_t)((k + n) / info->elements) * info->bytes * GAL_PACK_ROWS : 0);
         }
@@ -448,7 +449,7 @@ static void i8_piece_run(const gal_gemm *g, int64_t each, const i8_piece *p, con
         for (int64_t j = p->j0; j < p->j1; j += PANEL) {
             i8_unpack(g, f, j, k, n, room);
             i8_rows a = i8_rows_of(g, f, k, n, p->i0);
-            i8_next next = i8_next_of(g, j, k, n, &a, p->i1 - p->i0);
+            i8_next next = i8_next_of(g, j, k, n, &a, p->i1 - p->i0, room);
             for (int64_t i = p->i0; i < p->i1; i += ROWS) {
                 i8_micro_any(GAL_MIN(p->i1 - i, ROWS), f, &a, room, &next, n / per_sub,
                              room->sums + (i - p->i0) * lds + (j - p->j0), lds, k > 0);
