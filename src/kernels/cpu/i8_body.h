@@ -43,8 +43,8 @@ enum {
     TILE = 256,  /* rows of A that a chunk takes */
     MANY = 16,
     MOST_STRIP = 256,
-    FEW = VW < 16 ? 1 : 4, /* rows of A that i8_few.h takes at a time */
-    MOST_FEW = FEW,        /* and at most */
+    FEW = VW < 16 ? 1 : 2, /* rows of A that i8_few.h takes at a time */
+    MOST_FEW = 2 * FEW,    /* and at most */
     FEW_AHEAD = 4096,      /* bytes of weights to fetch ahead then */
     SUBS = GAL_PACK_UNIT / 16
 };

@@ -70,8 +70,7 @@ GAL__INLINE void few_end(const i8_few *few, const bool mins, const bool fused, f
 /* A whole unit and some of `rows` rows; how many. */
 #define GAL__I8_FEW_OF(block, name, ...)                                                                             \
     static int few_##name(const unit *u, int64_t rows, const i8_rows *a, float *y, int64_t lds, bool onto) {         \
-        if (FEW >= 4 && rows >= 4) GAL__I8_FEW_ROWS(4, name, __VA_ARGS__)                                            \
-        if (FEW >= 2 && rows >= 2) GAL__I8_FEW_ROWS(2, name, __VA_ARGS__)                                            \
+        if (FEW == 2 && rows >= 2) GAL__I8_FEW_ROWS(2, name, __VA_ARGS__)                                            \
         GAL__I8_FEW_ROWS(1, name, __VA_ARGS__)                                                                       \
     }
 GAL__I8_FORMATS(GAL__I8_FEW_OF)
