@@ -161,6 +161,8 @@ static void pack_down(float *dst, int64_t width, const gal_mat *b, int64_t j, in
             pack_block(dst, width, b, GAL_F32, j, VW, VW, kb->k0 + k, VW * UNIT, round);
         else if (cols == VW && n == step && b->rs == 1 && b->dt == GAL_BF16)
             pack_block(dst, width, b, GAL_BF16, j, VW, VW, kb->k0 + k, VW * UNIT, round);
+        else if (cols == VW && n == step && b->rs == 1 && b->dt == GAL_F16)
+            pack_block(dst, width, b, GAL_F16, j, VW, VW, kb->k0 + k, VW * UNIT, round);
         else
             pack_block(dst, width, b, b->dt, j, cols, VW, kb->k0 + k, n, round);
     }
