@@ -163,6 +163,43 @@ static void sequences(void **state) {
     free(alone);
 }
 
+/* Tokens that are tried together, where cached keys are cut into pieces and where a ring has wrapped, have the bytes
+ * that each gives alone; also after wrong ones that were forgotten. */
+static void tried_together(void **state) {
+    (void)state;
+    static const struct {
+        int64_t window, length;
+    } CASES[] = { { 0, LONG }, { 0, 1020 }, { 1100, LONG }, { 70, 200 } };
+    int32_t ids[LONG + NEW];
+    tiny_ids(ids, LONG + NEW, 12);
+    float *want = rows(NEW);
+    for (size_t v = 1; v < GAL_LEN(LEVELS); v++) {
+        gal_dev *dev = tiny_dev(LEVELS[v], 2);
+        if (!dev) continue;
+        for (size_t i = 0; i < GAL_LEN(CASES) * GAL_LEN(TYPES); i++) {
+            const int64_t length = CASES[i / GAL_LEN(TYPES)].length;
+            const float *logits = NULL;
+            if (thin_skip(i, 5)) continue;
+            gal_engine_options o = { .cache = TYPES[i % GAL_LEN(TYPES)].type };
+            gal_model *m = model_of(64, CASES[i / GAL_LEN(TYPES)].window);
+            decode(dev, m, o, ids, length, want);
+            o.chunk = 300;
+            gal_engine *e = tiny_engine(dev, m, o);
+            assert_int_equal(gal_engine_prefill(e, 0, ids, length, &logits, NULL), GAL_OK);
+            assert_int_equal(gal_engine_try(e, 0, ids, 8, &logits, NULL), GAL_OK); /* wrong ones */
+            assert_true(gal_engine_truncate(e, 0, length));
+            assert_int_equal(gal_engine_try(e, 0, ids + length, 8, &logits, NULL), GAL_OK);
+            assert_memory_equal(logits, want, 8 * TINY_V * sizeof *want);
+            assert_int_equal(gal_engine_try(e, 0, ids + length + 8, NEW - 8, &logits, NULL), GAL_OK);
+            assert_memory_equal(logits, want + 8 * TINY_V, (NEW - 8) * TINY_V * sizeof *want);
+            gal_engine_free(e);
+            gal_model_free(m);
+        }
+        gal_dev_close(dev);
+    }
+    free(want);
+}
+
 static void refused(void **state) {
     (void)state;
     gal_dev *dev = tiny_dev(NULL, 1), *far = far_open("ref", 1);
@@ -203,8 +240,8 @@ static void sizes(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(near_f32), cmocka_unit_test(threads_change_nothing),
-                                        cmocka_unit_test(sequences), cmocka_unit_test(refused),
-                                        cmocka_unit_test(sizes) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(near_f32),  cmocka_unit_test(threads_change_nothing),
+                                        cmocka_unit_test(sequences), cmocka_unit_test(tried_together),
+                                        cmocka_unit_test(refused),   cmocka_unit_test(sizes) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
