@@ -150,7 +150,8 @@ static void same_tokens(const shape *s, const char *level) {
 
 static void test_same_tokens(void **state) {
     (void)state;
-    static const char *const LEVELS[] = { "ref", "sse42", "avx", "avx2", "avx512", "neon" };
+    /* All shapes on the best one. */
+    static const char *const LEVELS[] = { NULL, "ref", "sse42", "avx", "avx2", "avx512", "neon" };
     int seen = 0;
     for (size_t v = 0; v < GAL_LEN(LEVELS); v++) {
         gal_dev *dev = NULL;
@@ -158,7 +159,7 @@ static void test_same_tokens(void **state) {
         gal_dev_close(dev);
         seen++;
         for (size_t i = 0; i < GAL_LEN(SHAPES); i++)
-            if (!thin_skip(i + v, 4)) same_tokens(&SHAPES[i], LEVELS[v]);
+            if ((!v || (i + v) % 4 == 0) && !thin_skip(i + v, 4)) same_tokens(&SHAPES[i], LEVELS[v]);
     }
     assert_true(seen > 0);
 }
