@@ -8,6 +8,9 @@
 
 enum { STAY_STREAM = 0x5b, REST_STREAM = 0x5c, DRAFT_SEED = 0x5d }; /* beside sample.c's */
 enum { FIRST_LENGTH = 4, LONGEST_REST = 32 };
+/* A guess that is wrong costs a row more in a step, a tenth of it, and what a draft takes: with less hope than this
+ * of the first one it does not pay. What went before counts 7/8 as much with each guess. */
+static const double FIRST_HOPE = 0.5, LEAST_HOPE = 0.125, MEMORY = 0.875;
 
 /* ---- the rule ----------------------------------------------------------------------------------------------------
  */
@@ -177,7 +180,9 @@ gal_err gal_draft_new(gal_proposer **out, const gal_draft_parts *parts, gal_diag
 
 gal_err gal_speculation_init(gal_speculation *s, gal_proposer *from, int64_t most, int64_t allowed, gal_diag *diag) {
     GAL_ASSERT(most > 0 && most <= GAL_GUESS_MOST);
-    *s = (gal_speculation){ .from = from, .most = most, .length = GAL_MIN(most, (int64_t)FIRST_LENGTH) };
+    *s = (gal_speculation){
+        .from = from, .most = most, .length = GAL_MIN(most, (int64_t)FIRST_LENGTH), .pause = 1, .hope = FIRST_HOPE
+    };
     if (!from->draws) return GAL_OK;
     s->p = gal_alloc_array((size_t)allowed, sizeof *s->p);
     if (s->p) return GAL_OK;
@@ -206,8 +211,9 @@ void gal_speculation_learn(gal_speculation *s, int64_t n, int64_t stayed) {
     s->proposed += n;
     s->accepted += stayed;
     s->length = stayed == n ? GAL_MIN(s->most, GAL_MAX(s->length, n) + 2) : GAL_MIN(s->most, stayed + 1);
-    s->misses = stayed ? 0 : s->misses + 1;
-    if (s->misses > 1) s->rest = s->misses > 6 ? LONGEST_REST : (int64_t)1 << (s->misses - 1);
+    s->hope = s->hope * MEMORY + (stayed ? 1.0 - MEMORY : 0.0);
+    s->pause = s->hope >= LEAST_HOPE ? 1 : GAL_MIN(2 * s->pause, (int64_t)LONGEST_REST);
+    if (s->pause > 1) s->rest = s->pause;
 }
 
 gal_err gal_speculation_check(gal_speculation *s, gal_sampler *sampler, uint64_t seed, const float *logits,

@@ -58,12 +58,13 @@ gal_err gal_draft_new(gal_proposer **out, const gal_draft_parts *parts, gal_diag
 bool gal_guess_stays(const double *p, const double *q, int64_t n, int32_t x, const double u[2], int32_t *id);
 
 /* How much is guessed: longer after guesses that were right to the end, shorter after others, for a while nothing at
- * all where they are wrong from the first token on, so that a text that cannot be guessed costs little. It depends on
+ * all where the first one is hardly ever right, so that a text that cannot be guessed costs little. It depends on
  * nothing but what was right before: the same seed gives the same text. */
 typedef struct gal_speculation {
     gal_proposer *from; /* owned */
     int64_t most;       /* tokens at once, 1 to GAL_GUESS_MOST */
-    int64_t length, rest, misses;
+    int64_t length, rest, pause;
+    double hope; /* that the first guess is right */
     int64_t proposed, accepted;
     double *p; /* [allowed] room; NULL where guesses are not drawn */
 } gal_speculation;
