@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { REPEATS = 5, PAUSE_MS = 50 };
+enum { REPEATS = 5, PAUSE_MS = 50, PEAK_REPEATS = 3 };
 
 /* ---- cells ------------------------------------------------------------------------------------------------------
  */
@@ -139,28 +139,6 @@ static gal_err one_turn(gal_bench_report *r, const gal_bench_cell *c, size_t eng
     return err;
 }
 
-static gal_err measure_cell(gal_bench_report *r, size_t i, double limit_s) {
-    const gal_bench_cell *c = &r->job->cell[i];
-    gal_bench_run *run = r->run[i];
-    gal_err err = GAL_OK;
-    for (size_t e = 0; !err && e < r->n_engines; e++) {
-        tell(r, c, r->engine[e]->name, 0);
-        let_rest(r);
-        err = r->engine[e]->prepare(r->engine[e], c, &run[e].can, &r->job->cli->diag);
-    }
-    for (bool more = true; !err && more;) {
-        more = false;
-        for (size_t e = 0; !err && e < r->n_engines; e++)
-            if (goes_on(r, c, &run[e], limit_s)) {
-                err = one_turn(r, c, e, &run[e]);
-                more = true;
-            }
-    }
-    told(r);
-    if (!err) r->n_done++;
-    return err;
-}
-
 static bool on_cpu(const gal_cli *cli) { return !cli->device.device || strcmp(cli->device.device, "cpu") == 0; }
 
 /* Keeps the larger of the medians: what else the machine did meanwhile made it slower, never faster. */
@@ -171,36 +149,59 @@ static void take_figure(gal_bench_report *r, const gal_machine_figure *f) {
     *best = GAL_MAX(*best, f->median);
 }
 
-static gal_err measure_peaks(gal_bench_report *r) {
+/* What the machine does now. It changes within minutes where others share it, so each turn has its own limit. */
+static gal_err measure_peaks(gal_bench_report *r, double now[GAL_PEAK_COUNT]) {
     gal_machine_figure f[GAL_MACHINE_ROOM];
     gal_dev *dev = NULL;
     gal_cli *cli = r->job->cli;
     size_t n = 0;
     if (!on_cpu(cli)) return GAL_OK; /* a GPU's limits are others */
     gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
-    if (!err)
-        err = gal_machine_measure(f, &n, &dev->table, r->job->threads, GAL_MIN(r->repeats, GAL_MACHINE_REPEATS),
-                                  false, &cli->diag);
-    for (size_t i = 0; i < n; i++) take_figure(r, &f[i]);
+    if (!err) err = gal_machine_measure(f, &n, &dev->table, r->job->threads, PEAK_REPEATS, false, &cli->diag);
+    for (size_t i = 0; i < n; i++) {
+        take_figure(r, &f[i]);
+        now[f[i].id] = f[i].median;
+    }
     gal_dev_close(dev);
     return err;
 }
 
 static bool apart(const gal_bench_cell *c) { return c->kind == GAL_BENCH_START || c->kind == GAL_BENCH_MEMORY; }
 
+static bool any_goes_on(const gal_bench_report *r, size_t i, double limit_s) {
+    for (size_t e = 0; e < r->n_engines; e++)
+        if (goes_on(r, &r->job->cell[i], &r->run[i][e], limit_s)) return true;
+    return false;
+}
+
+static gal_err measure_cell(gal_bench_report *r, size_t i, double limit_s) {
+    const gal_bench_cell *c = &r->job->cell[i];
+    gal_bench_run *run = r->run[i];
+    gal_err err = GAL_OK;
+    for (size_t e = 0; !err && e < r->n_engines; e++) {
+        tell(r, c, r->engine[e]->name, 0);
+        let_rest(r);
+        err = r->engine[e]->prepare(r->engine[e], c, &run[e].can, &r->job->cli->diag);
+    }
+    for (int turn = 0; !err && any_goes_on(r, i, limit_s); turn++) {
+        double now[GAL_PEAK_COUNT] = { 0 };
+        if (!apart(c)) err = measure_peaks(r, now);
+        r->limit_s[i][turn] = gal_bench_limit_s(r->job->model, c, now);
+        for (size_t e = 0; !err && e < r->n_engines; e++)
+            if (goes_on(r, c, &run[e], limit_s)) err = one_turn(r, c, e, &run[e]);
+    }
+    told(r);
+    if (!err) r->n_done++;
+    return err;
+}
+
 static gal_err measure_all(gal_bench_report *r) {
     const double limit_s = gal_cli_float(r->job->cli, "limit");
     gal_err err = GAL_OK;
-    bool peaks = false;
     for (size_t i = 0; !err && i < r->job->n_cells; i++) {
-        if (!peaks && !apart(&r->job->cell[i])) {
-            err = measure_peaks(r);
-            peaks = true;
-        }
-        if (!err && gal_cli_interrupted()) err = gal_fail(&r->job->cli->diag, GAL_EINTERRUPTED, "interrupted");
+        if (gal_cli_interrupted()) err = gal_fail(&r->job->cli->diag, GAL_EINTERRUPTED, "interrupted");
         if (!err) err = measure_cell(r, i, limit_s);
     }
-    if (!err && peaks) err = measure_peaks(r);
     return err;
 }
 

@@ -4,6 +4,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define UNSTEADY 0.25 /* more than that is said */
@@ -20,21 +21,34 @@ static double shown(const gal_bench_cell *c, double value) {
     return is_rate(c) ? (double)(c->n * c->batch) / value : value;
 }
 
+static int by_size(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+/* Puts them in order. n > 0. */
+static double median(double *x, int n) {
+    qsort(x, (size_t)n, sizeof *x, by_size);
+    return n % 2 ? x[n / 2] : 0.5 * (x[n / 2 - 1] + x[n / 2]);
+}
+
 static bool summarise(const gal_bench_cell *c, const gal_bench_run *run, summary *s) {
     double x[GAL_BENCH_REPEATS] = { 0 };
-    if (run->turns <= 0) return false;
-    for (int i = 0; i < run->turns; i++) {
-        const double v = shown(c, run->value[i]);
-        int at = i;
-        for (; at > 0 && x[at - 1] > v; at--) x[at] = x[at - 1];
-        x[at] = v;
-    }
     const int n = run->turns;
-    s->median = n % 2 ? x[n / 2] : 0.5 * (x[n / 2 - 1] + x[n / 2]);
+    if (n <= 0) return false;
+    for (int i = 0; i < n; i++) x[i] = shown(c, run->value[i]);
+    s->median = median(x, n);
     s->low = x[0];
     s->high = x[n - 1];
     s->spread = 0.5 * (s->high - s->low) / s->median;
     return true;
+}
+
+/* What part an engine reached of what the machine allowed at the time of each turn, the median; 0: not known. */
+static double part_of_limit(const gal_bench_report *r, size_t cell, size_t engine) {
+    const gal_bench_run *run = &r->run[cell][engine];
+    double x[GAL_BENCH_REPEATS] = { 0 };
+    for (int i = 0; i < run->turns; i++) x[i] = r->limit_s[cell][i] / run->value[i];
+    return run->turns > 0 ? median(x, run->turns) : 0;
 }
 
 /* How much better the first is: above 1 it is faster, or needs less. */
@@ -73,11 +87,11 @@ static void print_row(const gal_bench_report *r, size_t i) {
     char name[64], text[WIDE], part[WIDE] = "";
     summary ours, theirs;
     const bool have = summarise(c, &r->run[i][0], &ours);
-    const double limit_s = gal_bench_limit_s(r->job->model, c, r->best);
+    const double limit = part_of_limit(r, i, 0);
     name_cell(c, name, sizeof name);
     if (!have) return;
     number(c, ours.median, text, sizeof text);
-    if (limit_s > 0) (void)snprintf(part, sizeof part, "%.0f %%", 100.0 * limit_s * ours.median / shown(c, 1.0));
+    if (limit > 0) (void)snprintf(part, sizeof part, "%.0f %%", 100.0 * limit);
     printf("%-24s %10s", name, text);
     if (r->run[i][0].turns > 1)
         printf(" %6.1f %%", 100.0 * ours.spread);
@@ -142,7 +156,7 @@ static void json_machine(gal_buf *b, const gal_bench_report *r) {
 }
 
 static void json_run(gal_buf *b, const gal_bench_cell *c, const gal_bench_run *run, const summary *ours,
-                     double limit) {
+                     double of_limit) {
     summary s;
     if (!summarise(c, run, &s)) {
         gal_buf_puts(b, "null");
@@ -151,7 +165,7 @@ static void json_run(gal_buf *b, const gal_bench_cell *c, const gal_bench_run *r
     gal_buf_printf(b, "{\"median\": %.6g, \"min\": %.6g, \"max\": %.6g, \"samples\": [", s.median, s.low, s.high);
     for (int i = 0; i < run->turns; i++) gal_buf_printf(b, "%s%.6g", i ? ", " : "", shown(c, run->value[i]));
     gal_buf_puts(b, "]");
-    if (limit > 0) gal_buf_printf(b, ", \"of_limit\": %.4g", s.median / limit);
+    if (of_limit > 0) gal_buf_printf(b, ", \"of_limit\": %.4g", of_limit);
     if (ours) gal_buf_printf(b, ", \"ratio\": %.4g", ratio(c, ours->median, s.median));
     gal_buf_puts(b, "}");
 }
@@ -160,8 +174,10 @@ static void json_cell(gal_buf *b, const gal_bench_report *r, size_t i) {
     static const char *const KIND[] = { "prefill", "decode", "start", "memory" };
     static const char *const UNIT[] = { "tokens/s", "tokens/s", "s", "bytes" };
     const gal_bench_cell *c = &r->job->cell[i];
-    const double limit_s = gal_bench_limit_s(r->job->model, c, r->best);
-    const double limit = limit_s > 0 ? shown(c, limit_s) : 0;
+    double limits[GAL_BENCH_REPEATS] = { 0 };
+    const int turns = GAL_MAX(r->run[i][0].turns, 1);
+    memcpy(limits, r->limit_s[i], sizeof limits);
+    const double limit_s = median(limits, turns), limit = limit_s > 0 ? shown(c, limit_s) : 0;
     summary ours;
     gal_buf_printf(b,
                    "%s{\"what\": \"%s\", \"tokens\": %" PRId64 ", \"depth\": %" PRId64 ", \"batch\": %" PRId64
@@ -175,7 +191,7 @@ static void json_cell(gal_buf *b, const gal_bench_report *r, size_t i) {
     const bool have = summarise(c, &r->run[i][0], &ours);
     for (size_t e = 0; e < r->n_engines; e++) {
         if (e) gal_buf_puts(b, ", ");
-        json_run(b, c, &r->run[i][e], e && have ? &ours : NULL, limit);
+        json_run(b, c, &r->run[i][e], e && have ? &ours : NULL, part_of_limit(r, i, e));
     }
     gal_buf_puts(b, "]}");
 }
