@@ -328,26 +328,52 @@ typedef struct i8_piece {
     int64_t i0, i1, j0, j1;
 } i8_piece;
 
-/* Unit k / GAL_PACK_UNIT of n numbers of the group of rows that has `column`, as it was packed or is now. */
-static const uint8_t *i8_group(const gal_gemm *g, int64_t column, int64_t k, int64_t n, i8_room *room) {
+/* The weight of a product, as it was packed or lies in its file. */
+typedef struct i8_weight {
+    const uint8_t *packed, *p; /* the one that is near, or NULL; the file's */
+    uint32_t block;
+    int64_t rows, cols, blocks;          /* blocks of a whole unit */
+    size_t bytes, unit_bytes, row_bytes; /* of a block, of a packed unit, of a row */
+    gal_pieces pieces;
+} i8_weight;
+
+static i8_weight i8_weight_of(const gal_gemm *g, const i8_room *room) {
     const uint32_t block = g->b.code->block;
     const gal_block_info *info = gal_block_info_of(block);
-    const size_t row_bytes = gal_code_bytes(g->b.code, g->k), before = (size_t)(k / info->elements) * info->bytes,
-                 skip = (size_t)(column - column % GAL_PACK_ROWS) * row_bytes;
-    if (g->b.packed) return (const uint8_t *)gal__packed_near(&g->b, room) + skip + before * GAL_PACK_ROWS;
+    const int64_t blocks = GAL_PACK_UNIT / info->elements;
+    return (i8_weight){ .packed = g->b.packed ? gal__packed_near(&g->b, room) : NULL,
+                        .p = g->b.p,
+                        .block = block,
+                        .rows = g->n,
+                        .cols = g->k,
+                        .blocks = blocks,
+                        .bytes = info->bytes,
+                        .unit_bytes = (size_t)blocks * info->bytes * GAL_PACK_ROWS,
+                        .row_bytes = gal_code_bytes(g->b.code, g->k),
+                        .pieces = *gal_pieces_of(block) };
+}
+static int64_t i8_blocks(const i8_weight *w, int64_t n) {
+    return n == GAL_PACK_UNIT ? w->blocks : n / (GAL_PACK_UNIT / w->blocks);
+}
+
+/* Unit k / GAL_PACK_UNIT of n numbers of the group of rows that has `column`, as it was packed or is now. */
+static const uint8_t *i8_group(const i8_weight *w, int64_t column, int64_t k, int64_t n, i8_room *room) {
+    const size_t skip = (size_t)(column / GAL_PACK_ROWS * GAL_PACK_ROWS) * w->row_bytes,
+                 before = (size_t)(k / GAL_PACK_UNIT) * w->unit_bytes;
+    if (w->packed) return w->packed + skip + before;
     if (column % GAL_PACK_ROWS == 0) {
-        const uint8_t *from = (const uint8_t *)g->b.p + skip + before;
-        const int64_t blocks = n / info->elements;
-        i8_fetch_group(from, row_bytes, (size_t)blocks * info->bytes);
-        i8_pack_unit(block, from, row_bytes, GAL_MIN(g->n - column, GAL_PACK_ROWS), blocks, room->unit);
+        const uint8_t *from = w->p + skip + before / GAL_PACK_ROWS;
+        const int64_t blocks = i8_blocks(w, n);
+        i8_fetch_group(from, w->row_bytes, (size_t)blocks * w->bytes);
+        i8_pack_unit(w->block, from, w->row_bytes, GAL_MIN(w->rows - column, GAL_PACK_ROWS), blocks, room->unit);
     }
     return room->unit;
 }
 
 /* The VW rows of it from number `row` on. */
-static unit i8_unit(const gal_gemm *g, const uint8_t *at, int64_t row, int64_t n) {
-    const gal_pieces *p = gal_pieces_of(g->b.code->block);
-    const int64_t blocks = n / gal_block_info_of(g->b.code->block)->elements;
+static unit i8_unit(const i8_weight *w, const uint8_t *at, int64_t row, int64_t n) {
+    const gal_pieces *p = &w->pieces;
+    const int64_t blocks = i8_blocks(w, n);
     const uint8_t *words = at + blocks * p->heads * p->head_bytes * GAL_PACK_ROWS;
     return (unit){ .heads = at + row * p->head_bytes,
                    .words = words + 4 * row,
@@ -356,12 +382,12 @@ static unit i8_unit(const gal_gemm *g, const uint8_t *at, int64_t row, int64_t n
 }
 
 /* Numbers [k, k + n) of the panel's columns from j on, taken apart. */
-static void i8_unpack(const gal_gemm *g, const i8_format *f, int64_t j, int64_t k, int64_t n, i8_room *room) {
+static void i8_unpack(const i8_weight *w, const i8_format *f, int64_t j, int64_t k, int64_t n, i8_room *room) {
     for (int c = 0; c < COLS; c++) {
         const int64_t column = j + c * VW;
         const slab to = { room->q + (size_t)(4 * c * VW), room->scale + c * VW, room->min + c * VW, NULL };
-        if (column >= g->n) break; /* whatever is in the slab, nothing is stored of it */
-        const unit u = i8_unit(g, i8_group(g, column, k, n, room), column % GAL_PACK_ROWS, n);
+        if (column >= w->rows) break; /* whatever is in the slab, nothing is stored of it */
+        const unit u = i8_unit(w, i8_group(w, column, k, n, room), column % GAL_PACK_ROWS, n);
         f->unpack(&u, &to);
     }
 }
@@ -402,12 +428,13 @@ static i8_rows i8_rows_of(const gal_gemm *g, const i8_format *f, int64_t k, int6
 }
 
 /* Whole units of one group of columns after the other. */
-static void i8_few_run(const gal_gemm *g, const i8_piece *p, const i8_format *f, int64_t lds, i8_room *room) {
+static void i8_few_run(const gal_gemm *g, const i8_weight *w, const i8_piece *p, const i8_format *f, int64_t lds,
+                       i8_room *room) {
     for (int64_t j = p->j0; j < p->j1; j += GAL_PACK_ROWS)
         for (int64_t k = 0; k < g->k; k += GAL_PACK_UNIT) {
-            const uint8_t *at = i8_group(g, j, k, GAL_PACK_UNIT, room);
+            const uint8_t *at = i8_group(w, j, k, GAL_PACK_UNIT, room);
             for (int row = 0; row < GAL_PACK_ROWS; row += VW) {
-                const unit u = i8_unit(g, at, row, GAL_PACK_UNIT);
+                const unit u = i8_unit(w, at, row, GAL_PACK_UNIT);
                 i8_rows a = i8_rows_of(g, f, k, GAL_PACK_UNIT, p->i0);
                 for (int64_t i = p->i0; i < p->i1;) {
                     const int did = f->few(&u, p->i1 - i, &a, room->sums + (i - p->i0) * lds + (j - p->j0) + row, lds,
@@ -421,19 +448,17 @@ static void i8_few_run(const gal_gemm *g, const i8_piece *p, const i8_format *f,
 
 /* With many rows of A the next ones are to be fetched; with few of them, which stay in the cache, the panel's next
  * unit of weights, or, past the last one, the first one of the panel that follows. */
-static i8_next i8_next_of(const gal_gemm *g, int64_t j, int64_t k, int64_t n, const i8_rows *a, int64_t rows,
-                          const i8_room *room) {
-    const gal_block_info *info = gal_block_info_of(g->b.code->block);
-    const size_t row_bytes = gal_code_bytes(g->b.code, g->k), group = GAL_PACK_ROWS * row_bytes;
+static i8_next i8_next_of(const i8_weight *w, int64_t j, int64_t k, int64_t n, const i8_rows *a, int64_t rows) {
+    const size_t group = GAL_PACK_ROWS * w->row_bytes;
+    const bool last = k + n >= w->cols;
     i8_next next = { .step = 512 };
     for (int i = 0; i < GROUPS; i++) {
-        if (rows > MANY || !g->b.packed) {
+        if (rows > MANY || !w->packed) {
             next.p[i] = a->q + (size_t)(ROWS + i) * a->stride;
             next.step = GROUPS * a->stride;
         } else {
-            next.p[i] = (const char *)gal__packed_near(&g->b, room) +
-                        (size_t)(j / GAL_PACK_ROWS + (k + n < g->k ? i : GROUPS + i)) * group +
-                        (k + n < g->k ? (size_t)((k + n) / info->elements) * info->bytes * GAL_PACK_ROWS : 0);
+            next.p[i] = (const char *)w->packed + (size_t)(j / GAL_PACK_ROWS + (last ? GROUPS : 0) + i) * group +
+                        (last ? 0 : (size_t)(k / GAL_PACK_UNIT + 1) * w->unit_bytes);
         }
     }
     return next;
@@ -442,19 +467,23 @@ static i8_next i8_next_of(const gal_gemm *g, int64_t j, int64_t k, int64_t n, co
 static void i8_piece_run(const gal_gemm *g, int64_t each, const i8_piece *p, const i8_format *f, i8_room *room) {
     const int64_t lds = (p->j1 - p->j0 + PANEL - 1) / PANEL * PANEL, d = g->k;
     const int per_sub = f->halves ? 16 : 32;
-    const bool few = p->i1 - p->i0 <= MOST_FEW && d % GAL_PACK_UNIT == 0;
-    if (few) i8_few_run(g, p, f, lds, room);
+    const int64_t rows = p->i1 - p->i0, calls = (rows + ROWS - 1) / ROWS;
+    const i8_weight w = i8_weight_of(g, room);
+    const bool few = rows <= MOST_FEW && d % GAL_PACK_UNIT == 0;
+    if (few) i8_few_run(g, &w, p, f, lds, room);
     for (int64_t k = 0; k < d && !few; k += GAL_PACK_UNIT) {
         const int64_t n = GAL_MIN(d - k, GAL_PACK_UNIT);
         for (int64_t j = p->j0; j < p->j1; j += PANEL) {
-            i8_unpack(g, f, j, k, n, room);
+            i8_unpack(&w, f, j, k, n, room);
             i8_rows a = i8_rows_of(g, f, k, n, p->i0);
-            i8_next next = i8_next_of(g, j, k, n, &a, p->i1 - p->i0, room);
-            for (int64_t i = p->i0; i < p->i1; i += ROWS) {
-                i8_micro_any(GAL_MIN(p->i1 - i, ROWS), f, &a, room, &next, n / per_sub,
-                             room->sums + (i - p->i0) * lds + (j - p->j0), lds, k > 0);
-                a.q += ROWS * a.stride;
-                for (int h = 0; h < GROUPS; h++) next.p[h] += (ROWS + GROUPS - 1) / GROUPS * next.step;
+            i8_next next = i8_next_of(&w, j, k, n, &a, rows);
+            for (int64_t c = 0, i = 0; c < calls;
+                 c++) { /* as evenly as can be: few sums at once wait for each other */
+                const int64_t did = rows * (c + 1) / calls - i;
+                i8_micro_any(did, f, &a, room, &next, n / per_sub, room->sums + i * lds + (j - p->j0), lds, k > 0);
+                a.q += (size_t)did * a.stride;
+                for (int h = 0; h < GROUPS; h++) next.p[h] += (size_t)did * (next.step / GROUPS);
+                i += did;
             }
         }
     }
