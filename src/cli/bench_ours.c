@@ -85,6 +85,7 @@ static gal_err memory(const gal_bench_job *job, const gal_lm_options *lo, const 
     gal_lm *lm = NULL;
     for (int64_t i = 0; i < rows; i++) ids[i] = gal_bench_id(0, i, c->V);
     gal_err err = gal_lm_open(&lm, job->model->path.data, lo, diag);
+    if (!err) gal_lm_settle(lm);
     if (!err) err = hold(lm->engine, c, cell->n / 2, diag);
     if (!err) err = hold(lm->engine, c, cell->n - rows, diag);
     if (!err) err = gal_engine_prefill(lm->engine, 0, ids, rows, &logits, diag);
@@ -138,6 +139,7 @@ static gal_err open_model(ours *o, gal_diag *diag) {
     lo.context = GAL_MIN(c->max_positions, GAL_MAX(lo.context, (int64_t)WARM_STEPS));
     gal_err err = gal_lm_open(&o->lm, o->job->model->path.data, &lo, diag);
     if (err) return err;
+    gal_lm_settle(o->lm);
     gal_cli_warn(o->job->cli, o->lm->model);
     o->n_ids = GAL_MAX(o->job->longest, (int64_t)WARM_TOKENS);
     o->ids = gal_alloc_array((size_t)o->n_ids, sizeof *o->ids);

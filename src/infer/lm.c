@@ -32,7 +32,7 @@ static bool on_progress(void *user, uint64_t done, uint64_t total) {
     return o->progress && o->progress(o->user, done, total);
 }
 
-gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, gal_diag *diag) {
+static gal_err bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, bool pack_later, gal_diag *diag) {
     gal_lm_options o = *options;
     if (o.repack && (o.exact || o.no_mmap))
         return gal_fail(diag, GAL_EUSAGE, "repack and %s: expected one of them, for it packs nothing",
@@ -50,7 +50,27 @@ gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, 
     if (err) return err;
     if (dev->far) return gal_model_to_device(m, dev, diag);
     if (packs && o.repack) err = gal_model_side_write(m, dev, &side, diag);
-    return err || !packs ? err : gal_model_pack(m, dev, on_progress, &o, diag);
+    return err || !packs || (pack_later && !mirrors) ? err : gal_model_pack(m, dev, on_progress, &o, diag);
+}
+
+gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, gal_diag *diag) {
+    return bring(m, dev, options, false, diag);
+}
+
+/* In place a product is slower where it has few rows, and nothing else: the prompt need not wait, and of a token or
+ * two nobody would have the use of it. */
+enum { PACK_STEPS = 16 };
+static bool pack_on(void *user) {
+    gal_lm *lm = user;
+    if (!lm->pack_bytes) return false;
+    const uint64_t done = gal_model_pack_some(lm->model, lm->dev, lm->pack_bytes);
+    if (!done || !gal_model_to_pack(lm->model, lm->dev)) lm->pack_bytes = 0;
+    return done > 0;
+}
+
+void gal_lm_settle(gal_lm *lm) {
+    if (lm->pack_bytes) (void)gal_model_pack_some(lm->model, lm->dev, UINT64_MAX);
+    lm->pack_bytes = 0;
 }
 
 /* What a folder has in the way of vocabularies, by its files' names; whether one is good is for opening it to say. */
@@ -289,15 +309,19 @@ gal_err gal_lm_open_on(gal_lm **out, const char *path, const gal_lm_options *opt
     if (!err && !dev) err = gal_dev_open(&lm->dev, &lm->options.device, diag);
     if (!err) err = gal_lm_load_as(&lm->model, &lm->tokenizer, &lm->defaults, &lm->dir, path, layout, diag);
     if (!err) err = gal_lm_adapt(lm->model, lm->options.adapters, lm->options.n_adapters, diag);
-    if (!err) err = gal_lm_bring(lm->model, lm->dev, &lm->options, diag);
+    if (!err) err = bring(lm->model, lm->dev, &lm->options, true, diag);
     if (!err) {
+        const uint64_t rest = lm->options.exact ? 0 : gal_model_to_pack(lm->model, lm->dev);
+        lm->pack_bytes = (rest + PACK_STEPS - 1) / PACK_STEPS;
         gal_engine_options eo = { .compute = lm->options.compute,
                                   .cache = lm->options.cache,
                                   .sequences = 1,
                                   .context = lm->options.context,
                                   .chunk = lm->options.chunk,
                                   .eager = lm->options.eager != 0,
-                                  .exact = lm->options.exact != 0 };
+                                  .exact = lm->options.exact != 0,
+                                  .moves = pack_on,
+                                  .user = lm };
         err = gal_engine_new(&lm->engine, lm->dev, lm->model, &eo, diag);
     }
     if (!err && lm->options.draft) err = gal_lm_open_draft(lm, diag);

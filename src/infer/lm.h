@@ -19,9 +19,10 @@ struct gal_lm {
     /* Of conversations: what sequence 0 of the engine holds from one generation to the next, where `keeps` is set. */
     bool keeps;
     gal_ids held;
-    int64_t kept;  /* tokens of the last prompt that were not read again */
-    gal_lm *draft; /* guesses what this one will say, on the same dev; owned. NULL: none */
-    bool guest;    /* dev is another one's */
+    int64_t kept;        /* tokens of the last prompt that were not read again */
+    gal_lm *draft;       /* guesses what this one will say, on the same dev; owned. NULL: none */
+    bool guest;          /* dev is another one's */
+    uint64_t pack_bytes; /* of weights that are packed before each step from the second on; 0: none are left */
 };
 
 /* gal_lm_open() on a device that outlives it. */
@@ -42,6 +43,9 @@ gal_err gal_lm_adapt(gal_model *m, const gal_lm_adapter *adapters, size_t n, gal
  * all at once, unless the model is larger than memory; then they come as they are needed. Then to where dev computes.
  */
 gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, gal_diag *diag);
+/* An open one packs its weights while it goes on, so that the first token does not wait for that: this does the rest
+ * at once. */
+void gal_lm_settle(gal_lm *lm);
 /* Of the folder or GGUF file that a MODEL operand means: the model, the tokenizer (NULL where there is none, or only
  * one of a kind that is not supported) and its makers' sampling (generation_config.json, general.sampling.*), each
  * unless its place is NULL. The path goes into dir. All are of one folder: a training may remove a checkpoint while

@@ -28,6 +28,9 @@ struct gal_engine {
     float *fetched;                   /* logits of a far device */
     size_t fetched_room;
     int64_t replays;
+    bool (*moves)(void *user);
+    void *user;
+    bool stepped;
 };
 
 /* ---- the limit
@@ -87,6 +90,8 @@ gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const
     gal_engine *e = gal_alloc(sizeof *e);
     if (!e) return gal_fail(diag, GAL_ENOMEM, "no memory for an engine");
     e->model = m;
+    e->moves = o->moves;
+    e->user = o->user;
     e->sequences = o->sequences;
     e->eager = o->eager;
     gal_err err = gal_cache_check(&m->config, dev, o->cache, diag);
@@ -258,6 +263,7 @@ static gal_err step(gal_engine *e, const request *q, const float **logits, gal_d
     int64_t longest = 0;
     bool grown = false;
     gal_err err = check_slices(e, slices, n_slices, &longest, diag);
+    if (!err && e->moves && e->stepped && e->moves(e->user)) drop_plans(e); /* they hold the old addresses */
     if (!err) err = gal_cache_reserve(e->cache, longest, &grown, diag);
     if (grown) drop_plans(e); /* they hold the old addresses */
     if (err) return err;
@@ -275,6 +281,7 @@ static gal_err step(gal_engine *e, const request *q, const float **logits, gal_d
             (void)gal_cache_truncate(e->cache, slices[i].sequence, 0);
     }
     if (!err) *logits = result;
+    e->stepped = true;
     return err;
 }
 

@@ -21,6 +21,9 @@ typedef struct gal_engine_options {
     bool eager;        /* never record */
     bool exact;        /* weights in blocks meet activations as they are, not rounded to small integers */
     bool beyond;       /* context may exceed the model's maximum (logits of whatever is asked) */
+    /* Called before each step but the first; true: the model's weights lie elsewhere now. NULL: they stay. */
+    bool (*moves)(void *user);
+    void *user;
 } gal_engine_options;
 
 /* dev and m are borrowed; m's weights lie where dev computes (gal_model_to_device()). GAL_ENOMEM: the context asked

@@ -94,6 +94,11 @@ bool gal_model_is_on(const gal_model *m, const gal_dev *dev);
  * so; the model is whole all the same. */
 gal_err gal_model_pack(gal_model *m, gal_dev *dev, bool (*progress)(void *user, uint64_t done, uint64_t total),
                        void *user, gal_diag *diag);
+/* Bytes of weights that it would rearrange; 0: nothing is left, or memory has no room for it. */
+uint64_t gal_model_to_pack(const gal_model *m, const gal_dev *dev);
+/* Rearranges some of them, at least so many bytes unless memory ends; how many it were. What was recorded with the
+ * model's weights before is to be recorded anew. */
+uint64_t gal_model_pack_some(gal_model *m, gal_dev *dev, uint64_t bytes);
 
 /* side.c    The packed weights in a file, so that the next start maps them instead of packing, and processes share
  * them. It lies beside the model as NAME.HASH.packed, HASH 16 digits of the weights' contents; the file itself says

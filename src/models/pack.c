@@ -64,13 +64,35 @@ static bool pack(gal_w *w, gal_dev *dev, int mirrors) {
     return true;
 }
 
+static uint64_t left(const gal_model *m) {
+    uint64_t total = 0;
+    for (size_t i = 0; i < m->n_weights; i++) total += gal__packs(m, &m->weights[i]) ? gal_wbytes(&m->weights[i]) : 0;
+    return total;
+}
+
+uint64_t gal_model_to_pack(const gal_model *m, const gal_dev *dev) {
+    if (dev->far || !gal__packing_helps(dev)) return 0;
+    const uint64_t total = left(m), available = gal_memory_available();
+    return total > available - available / 8 ? 0 : total;
+}
+
+uint64_t gal_model_pack_some(gal_model *m, gal_dev *dev, uint64_t bytes) {
+    uint64_t done = 0;
+    for (size_t i = 0; i < m->n_weights && done < bytes; i++) {
+        gal_w *w = &m->weights[i];
+        if (!gal__packs(m, w)) continue;
+        if (!pack(w, dev, 1)) break;
+        done += gal_wbytes(w);
+    }
+    return done;
+}
+
 gal_err gal_model_pack(gal_model *m, gal_dev *dev, bool (*progress)(void *user, uint64_t done, uint64_t total),
                        void *user, gal_diag *diag) {
-    uint64_t total = 0, done = 0;
+    uint64_t done = 0;
     GAL_ASSERT(!dev->far && !m->dev);
     if (!gal__packing_helps(dev)) return GAL_OK;
-    for (size_t i = 0; i < m->n_weights; i++) total += gal__packs(m, &m->weights[i]) ? gal_wbytes(&m->weights[i]) : 0;
-    const uint64_t available = gal_memory_available();
+    const uint64_t total = left(m), available = gal_memory_available();
     int mirrors = gal_pool_mirrors(dev->pool);
     if (mirrors > 1 && total > (available - available / 8) / (uint64_t)mirrors) {
         char text[128];
