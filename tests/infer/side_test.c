@@ -129,6 +129,7 @@ static void check_open_as(const char *path, const gal_lm_options *o, bool side, 
     const gal_map *m = &lm->model->side;
     assert_int_equal(m->data != NULL, side);
     size_t packed = 0;
+    gal_lm_settle(lm);
     for (size_t i = 0; i < lm->model->n_weights; i++) {
         const uint8_t *p = lm->model->weights[i].packed;
         packed += p != NULL;
