@@ -38,7 +38,7 @@ static void need_packing(gal_dev *dev) {
     if (gal__packing_helps(dev)) return;
     gal_dev_close(dev);
     print_message("skipped: the products of this processor read blocks as they are\n");
-    skip();
+    skip(); /* ref, chosen or alone: there are no copies that could differ */
 }
 
 /* Three ids at a time, then one by one, which is recorded. */
