@@ -70,12 +70,13 @@ static void print_json(const gal_cli *cli, const gal_lm *lm, const show *s, cons
     gal_buf_free(&b);
 }
 
-/* What weights that were not in memory cost: nothing is said where all were. */
+/* What weights that were not in memory cost: nothing is said where all were, for the program's own pages come from
+ * the disk too at times. */
 static void print_disk(const gal_lm *lm, const gal_generate_result *r, const gal_disk_use *d) {
     char all[40], each[40], mapped[40], left[40];
     uint64_t bytes = gal_model_mapped_bytes(lm->model), available = gal_memory_available();
     int64_t tokens = GAL_MAX(r->prompt_tokens + r->tokens, (int64_t)1);
-    if (!bytes || !d->faults) return;
+    if (!bytes || !d->faults || d->read_bytes < (uint64_t)1 << 20) return;
     fprintf(stderr, "%s read from disk meanwhile (%s a token), %llu page faults",
             gal_cli_bytes_text(all, sizeof all, d->read_bytes),
             gal_cli_bytes_text(each, sizeof each, d->read_bytes / (uint64_t)tokens), (unsigned long long)d->faults);

@@ -1,5 +1,5 @@
-/* thin.h - sweeps over many combinations, where a processor is emulated and each costs a hundred times as much
- * (GAL_THIN_TESTS, tests/CMakeLists.txt). SPDX-License-Identifier: Apache-2.0 */
+/* thin.h - sweeps over many combinations, where a processor is emulated or a sanitizer watches and each costs ten
+ * to a hundred times as much (GAL_THIN_TESTS, tests/CMakeLists.txt). SPDX-License-Identifier: Apache-2.0 */
 #ifndef TESTS_SUPPORT_THIN_H
 #define TESTS_SUPPORT_THIN_H
 
