@@ -238,6 +238,8 @@ static size_t sum_by_kernel(const gal_profile *p, row out[GAL_K_COUNT]) {
     return n;
 }
 
+static bool is_product(gal_kernel_id id) { return id == GAL_K_GEMM || id == GAL_K_GEMM_I8; }
+
 static void print_heading(const char *name) {
     fprintf(stderr, "%-44s %8s %9s %7s %6s %9s %9s %6s\n", name, "calls", "seconds", "share", "busy", "GFLOP/s",
             "GB/s", "peak");
@@ -266,7 +268,7 @@ static gal_err print_table(gal_profile *p, const peaks *m, gal_diag *diag) {
     print_heading("products, m x n x k");
     for (size_t i = 0; i < p->n_rows; i++) {
         char name[160];
-        if (sorted[i].id != GAL_K_GEMM || sorted[i].s < 0.001 * wall) continue;
+        if (!is_product(sorted[i].id) || sorted[i].s < 0.001 * wall) continue;
         (void)snprintf(name, sizeof name, "%-8s %s", phase_of(&sorted[i]), sorted[i].cost.what);
         print_row(p, &sorted[i], name, wall, m);
     }

@@ -14,16 +14,10 @@
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
+/* Also what gemm_avx512_bf16.c does not do itself. */
 const gal__gemm_level gal__gemm_avx512 = { NR, NT, 2, 2, tile, few_rows };
+#define level gal__gemm_avx512
 
-static int64_t chunks(const void *args) { return gal__gemm_chunks(args, &gal__gemm_avx512); }
-static void run(const void *args, int64_t chunk, void *scratch) {
-    gal__gemm_run(args, chunk, scratch, &gal__gemm_avx512);
-}
+#include "kernels/cpu/gemm_fill.h"
 
-static const gal_kernel gemm = { chunks, run };
-GAL__EXPERTS_OF(experts, gemm)
-void gal__avx512_gemm_fill(gal_kernel_table *t) {
-    t->k[GAL_K_GEMM] = gemm;
-    t->k[GAL_K_EXPERTS] = (gal_kernel){ experts_chunks, experts_run };
-}
+void gal__avx512_gemm_fill(gal_kernel_table *t) { gemm_fill(t); }

@@ -48,12 +48,6 @@ GAL__INLINE void transpose(F r[VW]) { _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
 
 static const gal__gemm_level level = { NR, NT, 16, 16, tile, few_rows };
 
-static int64_t chunks(const void *args) { return gal__gemm_chunks(args, &level); }
-static void run(const void *args, int64_t chunk, void *scratch) { gal__gemm_run(args, chunk, scratch, &level); }
+#include "kernels/cpu/gemm_fill.h"
 
-static const gal_kernel gemm = { chunks, run };
-GAL__EXPERTS_OF(experts, gemm)
-void gal__sse42_gemm_fill(gal_kernel_table *t) {
-    t->k[GAL_K_GEMM] = gemm;
-    t->k[GAL_K_EXPERTS] = (gal_kernel){ experts_chunks, experts_run };
-}
+void gal__sse42_gemm_fill(gal_kernel_table *t) { gemm_fill(t); }
