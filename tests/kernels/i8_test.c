@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-enum { MOST = 19, N = 45 };
+enum { MOST = 19, MOST_N = 45 };
 
 static void launch(const gal_kernel *k, const void *args) {
     void *scratch = aligned_alloc(64, GAL_SCRATCH_BYTES);
@@ -25,12 +25,12 @@ static void launch(const gal_kernel *k, const void *args) {
 
 typedef struct operands {
     gal_code code;
-    int64_t k;
+    int64_t n, k;
     float *x;
     void *weight, *packed;
 } operands;
 
-/* y [m, N]: rows `from` on. */
+/* y [m, n]: rows `from` on. */
 static void product(const gal_kernel_table *t, const operands *o, int64_t from, int64_t m, bool twice, bool packed,
                     float *y) {
     const int64_t each = twice ? 2 : 1;
@@ -41,11 +41,11 @@ static void product(const gal_kernel_table *t, const operands *o, int64_t from, 
     const gal_k_gemm g = { .count = 1,
                            .twice = twice,
                            .p = { { .m = m,
-                                    .n = N,
+                                    .n = o->n,
                                     .k = o->k,
                                     .a = { .p = q, .rs = each * m },
                                     .b = { o->weight, GAL_BLOCKS, 1, o->k, &o->code, packed ? o->packed : NULL },
-                                    .c = { y, GAL_F32, N, 1, NULL, NULL },
+                                    .c = { y, GAL_F32, o->n, 1, NULL, NULL },
                                     .compute = GAL_F32 } } };
     launch(&t->k[GAL_K_GEMM_I8], &g);
     free(q);
@@ -59,16 +59,16 @@ static bool equal(const float *a, const float *b, int64_t n) {
 }
 
 static void check(const gal_kernel_table *t, const operands *o, bool twice) {
-    float together[MOST * N], some[MOST * N];
+    float together[MOST * MOST_N], some[MOST * MOST_N];
     product(t, o, 0, MOST, twice, true, together);
     for (int64_t m = 1; m <= MOST; m++)
         for (int packed = 0; packed < 2; packed++) {
             const int64_t from = MOST - m;
             product(t, o, from, m, twice, packed, some);
-            const bool same = equal(some, together + from * N, m * N);
+            const bool same = equal(some, together + from * o->n, m * o->n);
             if (!same)
-                print_error("%s, %s, k %d%s: %d rows %s differ\n", t->name, gal_code_name(&o->code), (int)o->k,
-                            twice ? ", twice" : "", (int)m, packed ? "packed" : "in place");
+                print_error("%s, %s, n %d, k %d%s: %d rows %s differ\n", t->name, gal_code_name(&o->code), (int)o->n,
+                            (int)o->k, twice ? ", twice" : "", (int)m, packed ? "packed" : "in place");
             assert_true(same);
         }
 }
@@ -78,17 +78,20 @@ static void rows_do_not_matter(void **state) {
                                         GAL_BLOCK_Q5_K, GAL_BLOCK_Q5_0, GAL_BLOCK_Q2_K,   GAL_BLOCK_Q3_K,
                                         GAL_BLOCK_Q4_1, GAL_BLOCK_Q5_1, GAL_BLOCK_IQ4_NL, GAL_BLOCK_IQ4_XS,
                                         GAL_BLOCK_MXFP4 };
-    static const int64_t KS[] = { 512, 256, 288 }; /* the last one for blocks of 32: not whole units */
+    /* k 288 for blocks of 32: not whole units. n: whole groups of sixteen and more or less than half of one. */
+    static const struct {
+        int64_t n, k;
+    } SHAPES[] = { { MOST_N, 512 }, { MOST_N, 256 }, { MOST_N, 288 }, { 40, 512 }, { 3, 256 }, { 18, 288 } };
     (void)state;
     unsigned seed = 1;
     for (size_t f = 0; f < GAL_LEN(FORMATS); f++)
-        for (size_t i = 0; i < GAL_LEN(KS); i++) {
-            operands o = { .code = { .block = FORMATS[f] }, .k = KS[i] };
+        for (size_t i = 0; i < GAL_LEN(SHAPES); i++) {
+            operands o = { .code = { .block = FORMATS[f] }, .n = SHAPES[i].n, .k = SHAPES[i].k };
             if (o.k % gal_block_info_of(FORMATS[f])->elements) continue;
-            const size_t bytes = gal_code_bytes(&o.code, o.k * N);
+            const size_t bytes = gal_code_bytes(&o.code, o.k * o.n);
             o.x = malloc((size_t)(MOST * o.k) * sizeof *o.x);
             o.weight = malloc(bytes);
-            o.packed = aligned_alloc(64, (gal_pack_bytes(FORMATS[f], N, o.k) + 63) / 64 * 64);
+            o.packed = aligned_alloc(64, (gal_pack_bytes(FORMATS[f], o.n, o.k) + 63) / 64 * 64);
             assert_true(o.x && o.weight && o.packed);
             for (int64_t j = 0; j < MOST * o.k; j++) {
                 seed = seed * 1664525u + 1013904223u;
@@ -98,7 +101,7 @@ static void rows_do_not_matter(void **state) {
                 seed = seed * 1664525u + 1013904223u;
                 ((uint8_t *)o.weight)[j] = (uint8_t)(seed >> 24);
             }
-            gal_pack(FORMATS[f], o.weight, N, o.k, 0, (N + GAL_PACK_ROWS - 1) / GAL_PACK_ROWS, o.packed);
+            gal_pack(FORMATS[f], o.weight, o.n, o.k, 0, (o.n + GAL_PACK_ROWS - 1) / GAL_PACK_ROWS, o.packed);
             for (int l = 1; l < kt_levels(); l++) /* the reference reads blocks as they are */
                 for (int twice = 0; twice < 2; twice++) check(kt_level(l), &o, twice);
             free(o.x);

@@ -35,6 +35,7 @@
 enum {
     PANEL = COLS * VW,
     GROUPS = PANEL > GAL_PACK_ROWS ? PANEL / GAL_PACK_ROWS : 1,
+    LEAST = GROUPS > 1 ? (int)PANEL : (int)GAL_PACK_ROWS, /* columns that are written together at the end of a row */
     UNIT_BYTES = 2 * GAL_PACK_UNIT * GAL_PACK_ROWS
 };
 
@@ -465,7 +466,7 @@ static i8_next i8_next_of(const i8_weight *w, int64_t j, int64_t k, int64_t n, c
 }
 
 static void i8_piece_run(const gal_gemm *g, int64_t each, const i8_piece *p, const i8_format *f, i8_room *room) {
-    const int64_t lds = (p->j1 - p->j0 + PANEL - 1) / PANEL * PANEL, d = g->k;
+    const int64_t lds = (p->j1 - p->j0 + LEAST - 1) / LEAST * LEAST, d = g->k;
     const int per_sub = f->halves ? 16 : 32;
     const int64_t rows = p->i1 - p->i0, calls = (rows + ROWS - 1) / ROWS;
     const i8_weight w = i8_weight_of(g, room);
@@ -498,7 +499,6 @@ static i8_cut i8_cut_of(const gal_gemm *g, int64_t each) {
     i8_cut cut = { .cols = STRIP, .rows = TILE };
     const int64_t m = g->m * each;
     if (g->m <= MANY) {
-        enum { LEAST = (int)PANEL < (int)GAL_PACK_ROWS ? (int)GAL_PACK_ROWS : (int)PANEL };
         cut.cols = (1 << 17) / (g->k > 0 ? g->k : 1) / LEAST * LEAST;
         cut.cols = cut.cols < LEAST ? LEAST : cut.cols > MOST_STRIP ? MOST_STRIP : cut.cols;
         cut.cols = GAL_MIN(cut.cols, g->n > 512 ? (g->n / 16 + LEAST - 1) / LEAST * LEAST : LEAST);
