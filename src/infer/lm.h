@@ -55,11 +55,11 @@ gal_err gal_lm_load_as(gal_model **model, gal_tokenizer **tokenizer, gal_generat
 /* Of any layout (models/layout.c). */
 gal_err gal_lm_load(gal_model **model, gal_tokenizer **tokenizer, gal_generation *defaults, gal_buf *dir,
                     const char *path, gal_diag *diag);
-/* Of a model without a tokenizer: what is missing, and, of a vocabulary that is not supported, its name. Never NULL;
- * text has room for it. */
 /* vocab_beside.c   Of a folder in which t is the vocabulary that rules: whether it has a tokenizer.json, too, and
  * where that first differs. The caller frees d->what. */
 gal_err gal_lm_vocab_beside(gal_difference *d, bool *there, const char *dir, const gal_tokenizer *t, gal_diag *diag);
+/* Of a model without a tokenizer: what is missing, and, of a vocabulary that is not supported, its name. Never NULL;
+ * text has room for it. */
 enum { GAL_LM_WHY = 640 };
 const char *gal_lm_no_tokenizer(char text[GAL_LM_WHY], const char *dir);
 /* gguf_vocab.c: the vocabulary of a GGUF file; NULL in *out if it has none. */
