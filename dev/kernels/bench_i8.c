@@ -113,10 +113,6 @@ static void format(bench *b, uint32_t block, int64_t only) {
 }
 
 int main(int argc, char **argv) {
-    static const uint32_t FORMATS[] = { GAL_BLOCK_Q4_K, GAL_BLOCK_Q6_K, GAL_BLOCK_Q8_0,   GAL_BLOCK_Q4_0,
-                                        GAL_BLOCK_Q5_K, GAL_BLOCK_Q5_0, GAL_BLOCK_Q2_K,   GAL_BLOCK_Q3_K,
-                                        GAL_BLOCK_Q4_1, GAL_BLOCK_Q5_1, GAL_BLOCK_IQ4_NL, GAL_BLOCK_IQ4_XS,
-                                        GAL_BLOCK_MXFP4 };
     bench b = { 0 };
     if (!gal_dev_table(&b.table, argc > 1 ? argv[1] : "avx512") ||
         gal_pool_new(&b.pool, argc > 2 ? atoi(argv[2]) : 2, NULL))
@@ -132,10 +128,10 @@ int main(int argc, char **argv) {
     b.q = gal_alloc(512 * gal_i8_row_bytes(K));
     if (!b.x || !b.y || !b.q) return 4;
     for (int64_t i = 0; i < 512 * (int64_t)K; i++) b.x[i] = (float)(i * 2654435761 % 2001) / 1000 - 1;
-    for (size_t f = 0; f < GAL_LEN(FORMATS); f++) {
+    for (uint32_t f = 0; f < GAL_BLOCK_F8_E4M3; f++) {
         bool found = true;
-        if (argc > 3 && gal_block_find(argv[3], &found) != FORMATS[f]) continue;
-        format(&b, FORMATS[f], argc > 4 ? atoi(argv[4]) : 0);
+        if (!gal_pieces_of(f) || (argc > 3 && gal_block_find(argv[3], &found) != f)) continue;
+        format(&b, f, argc > 4 ? atoi(argv[4]) : 0);
     }
     return 0;
 }

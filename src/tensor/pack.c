@@ -44,6 +44,7 @@ void gal_pack_unit(uint32_t block, const void *from, size_t row_bytes, int64_t r
     const gal_pieces *p = gal_pieces_of(block);
     GAL_ASSERT(p);
     const size_t bytes = gal_block_info_of(block)->bytes, heads = (size_t)p->head_bytes * p->heads;
+    GAL_ASSERT(heads + 4 * (size_t)p->words + 2 * (size_t)p->tails == bytes);
     uint8_t *next = spread(from, row_bytes, rows, bytes, blocks, 0, p->head_bytes, p->heads, to);
     next = spread(from, row_bytes, rows, bytes, blocks, heads, 4, p->words, next);
     (void)spread(from, row_bytes, rows, bytes, blocks, heads + 4 * (size_t)p->words, 2, p->tails, next);

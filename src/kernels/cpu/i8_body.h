@@ -264,13 +264,19 @@ GAL__INLINE void i8_turn_words(const uint8_t *from, size_t row_bytes, const int 
                    from + (size_t)r * row_bytes + (size_t)(w / each) * stride + 4 * (w % each), 4);
 }
 
-/* gal_pack_unit() of whole groups. */
+/* Whether a unit of so many blocks is packed with vectors below: of one block, or of blocks with 4, 5 or 8 words and
+ * no tails. */
+static bool i8_turns(const gal_pieces *p, int64_t blocks) {
+    return p->head_bytes == 2 && (blocks == 1 || (!p->tails && (p->words == 4 || p->words == 5 || p->words == 8)));
+}
+
+/* gal_pack_unit(), faster for whole groups of most formats. */
 static void i8_pack_unit(uint32_t block, const uint8_t *from, size_t row_bytes, int64_t rows, int64_t blocks,
                          uint8_t *to) {
     const gal_pieces *p = gal_pieces_of(block);
     const size_t bytes = gal_block_info_of(block)->bytes, heads = (size_t)p->head_bytes * p->heads;
     const int64_t words = blocks * p->words;
-    if (rows < GAL_PACK_ROWS || p->head_bytes != 2) {
+    if (rows < GAL_PACK_ROWS || !i8_turns(p, blocks)) {
         gal_pack_unit(block, from, row_bytes, rows, blocks, to);
         return;
     }
@@ -288,7 +294,7 @@ static void i8_pack_unit(uint32_t block, const uint8_t *from, size_t row_bytes, 
         i8_turn_words(from + heads, row_bytes, 4, bytes, words, to);
     else if (p->words == 8)
         i8_turn_words(from + heads, row_bytes, 8, bytes, words, to);
-    else /* blocks as large as units */
+    else /* one block */
         i8_turn_words(from + heads, row_bytes, GAL_PACK_UNIT, bytes, words, to);
     to += words * 4 * GAL_PACK_ROWS;
     for (int i = 0; i < p->tails; i++, to += 2 * GAL_PACK_ROWS)
