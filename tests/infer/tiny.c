@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/rng.h"
+#include "tensor/blocks.h"
 
 #include <float.h>
 #include <math.h>
@@ -45,6 +46,22 @@ gal_engine *tiny_engine(gal_dev *dev, const gal_model *m, gal_engine_options o) 
     if (!o.sequences) o.sequences = 1;
     if (gal_engine_new(&e, dev, m, &o, &diag)) fail_msg("%s", diag.text);
     return e;
+}
+
+void tiny_blocks(gal_model *m, uint32_t block) {
+    for (size_t i = 0; i < m->n_weights; i++) {
+        gal_w *w = &m->weights[i];
+        if ((w->role != GAL_W_LINEAR && w->role != GAL_W_RESIDUAL) || strstr(w->name, ".gate.")) continue;
+        const int64_t n = gal_wcount(w);
+        const gal_code code = { .block = block };
+        void *blocks = gal_alloc(gal_code_bytes(&code, n));
+        assert_true(blocks && w->dtype == GAL_F32 && w->owned);
+        gal_block_quantise(block, w->data, blocks, n);
+        gal_free(w->data);
+        w->data = blocks;
+        w->dtype = GAL_BLOCKS;
+        w->code = code;
+    }
 }
 
 void tiny_ids(int32_t *ids, int64_t n, uint64_t seed) {

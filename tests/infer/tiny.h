@@ -13,6 +13,8 @@ gal_model *tiny_model(int64_t window, bool mixed);
 gal_dev *tiny_dev(const char *level, int threads); /* NULL if this processor lacks the level */
 gal_engine *tiny_engine(gal_dev *dev, const gal_model *m,
                         gal_engine_options options); /* unset fields: f32, 1 sequence */
+/* Its matrices, but for the embedding and routers, in blocks. */
+void tiny_blocks(gal_model *m, uint32_t block);
 void tiny_ids(int32_t *ids, int64_t n, uint64_t seed);
 /* Logits [n, V] of one forward pass without a cache: what every other way must give. */
 void tiny_reference(gal_dev *dev, const gal_model *m, const int32_t *ids, int64_t n, float *out);
