@@ -112,6 +112,13 @@ GAL__INLINE F i8_scaled(S sum, F scale, F undo, const bool fused) {
 
 #include "kernels/cpu/i8_few.h"
 
+/* What the micro-kernels below are made for. */
+#define GAL__I8_CHECK(block, name, natural, halves, mins, wide, fused)                                               \
+    _Static_assert(!((halves) && (wide)) && !((mins) && ((wide) || (natural))) && ((fused) || (wide)) &&             \
+                       ((natural) & ((natural)-1)) == 0 && (natural) < GAL_I8_OFFSET,                                \
+                   #block ": see docs/internals/int8.md, a new format");
+GAL__I8_FORMATS(GAL__I8_CHECK)
+
 #define GAL__I8_SLAB_OF(block, name, ...)                                                                            \
     static void slab_##name(const unit *u, const slab *to) {                                                         \
         const slab plain = { to->q, to->scale, to->min, NULL };                                                      \
