@@ -60,9 +60,11 @@ typedef struct gal_lm_options {
     gal_speculate speculate;
     const char *draft;    /* of GAL_SPECULATE_DRAFT: a model with the same vocabulary, as gal_lm_open() takes it */
     int64_t draft_tokens; /* most tokens guessed at once, 1 to 15 */
-    /* 1: where weights in blocks are rearranged for the processor when a model opens, keep them in a file beside it,
-     * NAME.HASH.packed, which later openings (with 0, too) map instead; it can be removed at any time. An error if it
-     * cannot be written. Not together with exact or no_mmap, which rearrange nothing. */
+    /* 1: weights in blocks, which are otherwise rearranged for the processor before the second and further steps, are
+     * kept so in a file beside the model, NAME.HASH.packed, which this and later openings (with 0, too) map:
+     * processes share it. It can be removed at any time. With 1 it is checked at opening, and made anew if it is
+     * damaged; with 0 each weight is checked when it is its turn. An error if it cannot be written. Not together with
+     * exact or no_mmap, which rearrange nothing. */
     int repack;
     const char *repack_dir; /* a folder for such files of models in folders that cannot be written; it is made if need
                              * be, and looked into by every opening. NULL: none */

@@ -67,6 +67,7 @@ static gal_err run(gal_cli *cli) {
     gal_chat_room r = { .cli = cli };
     gal_lm_options lo;
     gal_reading reading = { .cli = cli };
+    gal_told told = { 0 };
     gal_loras loras = { 0 };
     const char *stops[GAL_CLI_STOPS];
     gal_err err = check(cli);
@@ -77,8 +78,7 @@ static gal_err run(gal_cli *cli) {
     if (!err) gal_cli_catch_interrupts();
     if (!err) err = gal_lm_open(&r.lm, cli->operands[0], &lo, &cli->diag);
     if (!err) {
-        gal_cli_warn(cli, r.lm->model);
-        if (r.lm->draft) gal_cli_warn(cli, r.lm->draft->model);
+        gal_cli_tell(cli, r.lm, &told);
         r.lm->stop = gal_cli_wants_stop;
         err = gal_cli_generate_options(cli, r.lm, &r.how.generate, stops);
     }
@@ -89,6 +89,7 @@ static gal_err run(gal_cli *cli) {
     if (!err) err = talk(&r);
     if (!err && cache && r.lm->held.len) err = gal_lm_save_cache(r.lm, cache, NULL, &cli->diag);
     gal_chat_screen_close(&r.screen);
+    if (told.before) gal_cli_tell(cli, r.lm, &told);
     gal_chat_toolbox_free(&r.tools);
     gal_talk_free(r.talk);
     gal_lm_close(r.lm);

@@ -190,6 +190,7 @@ static gal_err run(gal_cli *cli) {
     if (!err) err = gal_cli_speculation(cli, &lo);
     if (!err) gal_cli_catch_interrupts();
     gal_profile *profile = NULL;
+    gal_told told = { 0 };
     gal_input inputs[1 + GAL_CLI_LORAS] = { { "model", cli->operands[0] } };
     const char *trace = gal_cli_string(cli, "trace");
     if (!err && trace)
@@ -202,8 +203,7 @@ static gal_err run(gal_cli *cli) {
     gal_generate_options o = { 0 };
     if (!err) err = gal_cli_generate_options(cli, lm, &o, stops);
     if (!err) {
-        gal_cli_warn(cli, lm->model);
-        if (lm->draft) gal_cli_warn(cli, lm->draft->model);
+        gal_cli_tell(cli, lm, &told);
         lm->stop = gal_cli_wants_stop;
         const char *p = gal_cli_string(cli, "prompt");
         if (from_ids) {
@@ -217,6 +217,7 @@ static gal_err run(gal_cli *cli) {
         } else {
             err = from_stdin(cli, lm, &o);
         }
+        gal_cli_tell(cli, lm, &told);
     }
     gal_lm_close(lm);
     if (!err) err = gal_profile_finish(profile, cli, cli->device.cpu);

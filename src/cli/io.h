@@ -34,8 +34,8 @@ int gal_cli_show_reading(void *user, uint64_t done, uint64_t total);
 #define GAL_REPACK_HELP                                                                                              \
     "keep the weights as this machine's products want them in a file beside the model, or in ~/.cache/galerne "      \
     "where "                                                                                                         \
-    "that folder cannot be written, and map it from then on: a start then packs nothing, and processes share "       \
-    "memory. Remove it at any time"
+    "that folder cannot be written, and map it from then on: processes share that memory, and nothing is "           \
+    "rearranged while the first tokens are made. A damaged one is made anew. Remove it at any time"
 /* $XDG_CACHE_HOME/galerne or ~/.cache/galerne, which need not be there; NULL: neither is known. Valid as long as cli.
  */
 const char *gal_cli_cache_folder(gal_cli *cli);

@@ -2,6 +2,7 @@
 #include "cli/sampling.h"
 
 #include "base/util.h"
+#include "cli/screen.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -110,4 +111,15 @@ void gal_cli_print_sampling(gal_buf *b, const gal_cli *cli, const gal_lm *lm, co
                        : NUMBERS[i].model                    ? "model"
                                                              : "built-in");
     gal_buf_puts(b, "}");
+}
+
+void gal_cli_tell(const gal_cli *cli, const gal_lm *lm, gal_told *told) {
+    for (int i = 0; lm; lm = lm->draft, i++) {
+        const gal_model *m = lm->model;
+        if (!told->before) gal_cli_warn(cli, m);
+        for (size_t n = told->notes[i]; told->before && n < m->n_notes && !cli->quiet; n++)
+            gal_cli_complain(NULL, m->notes[n]);
+        told->notes[i] = m->n_notes;
+    }
+    told->before = true;
 }

@@ -122,4 +122,12 @@ gal_err gal_cli_generate_options(gal_cli *cli, const gal_lm *lm, gal_generate_op
  * built in. */
 void gal_cli_print_sampling(gal_buf *b, const gal_cli *cli, const gal_lm *lm, const gal_sampling *s);
 
+/* Of an open model and its draft: what gal_cli_warn() says; called again, the notes that came since, as of a file of
+ * packed weights that is damaged. */
+typedef struct gal_told {
+    bool before;
+    size_t notes[2];
+} gal_told; /* {0} at first */
+void gal_cli_tell(const gal_cli *cli, const gal_lm *lm, gal_told *told);
+
 #endif

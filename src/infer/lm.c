@@ -43,9 +43,10 @@ static gal_err bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, 
                         "repack and numa mirror: expected one of them on a machine of several nodes");
     gal_bring how = { .read = o.no_mmap != 0, .pool = dev->pool, .progress = on_progress, .user = &o };
     const bool fits = gal_model_mapped_bytes(m) <= gal_memory_available(), packs = !dev->far && !o.exact;
-    const gal_side side = { o.repack_dir, fits, on_progress, &o };
+    /* A file that was asked for is looked at as a whole: a damaged one is to be made anew. */
+    const gal_side side = { o.repack_dir, fits, pack_later && fits && !o.repack, on_progress, &o };
     gal_err err = packs && !o.no_mmap && !mirrors ? gal_model_side_open(m, dev, &side, diag) : GAL_OK;
-    if (err || m->side.data) return err; /* what else the model has is small, or read row by row */
+    if (err || (m->side.data && !side.later)) return err; /* what else the model has is small, or read row by row */
     if (how.read || fits) err = gal_model_bring(m, &how, diag);
     if (err) return err;
     if (dev->far) return gal_model_to_device(m, dev, diag);

@@ -40,7 +40,8 @@ struct gal_model {
     bool files_read; /* they have been read into memory; otherwise they are mapped */
     void (*files_free)(void *files);
     gal_err (*files_bring)(void *files, gal_bring *how, gal_diag *diag); /* where files is set */
-    gal_map side;          /* the file in which all packed weights lie (side.c); {0}: none does */
+    gal_map side;          /* the file in which packed weights lie (side.c); {0}: none do */
+    bool side_spoilt;      /* a checksum of it was wrong: what was not taken from it yet never will be */
     gal_adapter *adapters; /* sets of low-rank adapters, the first added first; NULL: none */
     gal_dev *dev;          /* a far device that holds the weights' data; NULL: the host does */
     char **notes;          /* [n_notes] what a loader wants to say without failing: tensors nobody asked for */
@@ -96,22 +97,24 @@ gal_err gal_model_pack(gal_model *m, gal_dev *dev, bool (*progress)(void *user, 
                        void *user, gal_diag *diag);
 /* Bytes of weights that it would rearrange; 0: nothing is left, or memory has no room for it. */
 uint64_t gal_model_to_pack(const gal_model *m, const gal_dev *dev);
-/* Rearranges some of them, at least so many bytes unless memory ends; how many it were. What was recorded with the
- * model's weights before is to be recorded anew. */
+/* Rearranges some of them, or takes them from m->side, at least so many bytes unless memory ends; how many it were.
+ * What was recorded with the model's weights before is to be recorded anew. */
 uint64_t gal_model_pack_some(gal_model *m, gal_dev *dev, uint64_t bytes);
 
-/* side.c    The packed weights in a file, so that the next start maps them instead of packing, and processes share
- * them. It lies beside the model as NAME.HASH.packed, HASH 16 digits of the weights' contents; the file itself says
+/* side.c    The packed weights in a file, which later starts map instead of packing, so that processes share them. It
+ * lies beside the model as NAME.HASH.packed, HASH 16 digits of the weights' contents; the file itself says
  * of which state of the model's files (sizes, times) it is, and it may be removed at any time. */
 typedef struct gal_side {
     const char *elsewhere; /* a further folder for such files, where the model's cannot be written; NULL: none */
     bool brings;           /* the file is read and its checksums are compared; false: its pages come as needed */
+    bool later; /* it is mapped alone: gal_model_pack_some() takes each weight if its checksums are right */
     bool (*progress)(void *user, uint64_t done, uint64_t total); /* true stops; NULL: nobody looks */
     void *user;
 } gal_side;
 /* Maps the file of a model whose weights lie in mapped files and were not packed yet, if there is a whole one of
- * these very weights; else m->side stays {0}, and a note tells of one that is damaged or of another state. Fails with
- * GAL_ENOMEM and GAL_EINTERRUPTED alone. */
+ * these very weights; else m->side stays {0}, and a note tells of one that is damaged or of another state (of a
+ * weight that is found to be damaged later, then; it and what follows are packed). Fails with GAL_ENOMEM and
+ * GAL_EINTERRUPTED alone. */
 gal_err gal_model_side_open(gal_model *m, gal_dev *dev, const gal_side *how, gal_diag *diag);
 /* Packs weight by weight into a new file (whole or not at all), and maps it. GAL_EIO: it cannot be written;
  * GAL_EINPUT: the model changed meanwhile. Nothing to pack: GAL_OK and a note. Files of earlier states of the model,

@@ -7,7 +7,7 @@
 #include "base/maps.h"
 #include "base/mem.h"
 #include "base/numa.h"
-#include "models/load.h"
+#include "models/side.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -70,10 +70,21 @@ static uint64_t left(const gal_model *m) {
     return total;
 }
 
+/* Whether weights that are left lie there, packed. */
+static bool in_side(const gal_model *m) { return m->side.data && !m->side_spoilt; }
+
 uint64_t gal_model_to_pack(const gal_model *m, const gal_dev *dev) {
     if (dev->far || !gal__packing_helps(dev)) return 0;
     const uint64_t total = left(m), available = gal_memory_available();
-    return total > available - available / 8 ? 0 : total;
+    return total > available - available / 8 && !in_side(m) ? 0 : total;
+}
+
+static bool take_or_pack(gal_model *m, gal_w *w, gal_dev *dev) {
+    if (in_side(m)) {
+        if (gal__side_take(m, w, dev)) return true;
+        if (!gal_model_to_pack(m, dev)) return false;
+    }
+    return pack(w, dev, 1);
 }
 
 uint64_t gal_model_pack_some(gal_model *m, gal_dev *dev, uint64_t bytes) {
@@ -81,7 +92,7 @@ uint64_t gal_model_pack_some(gal_model *m, gal_dev *dev, uint64_t bytes) {
     for (size_t i = 0; i < m->n_weights && done < bytes; i++) {
         gal_w *w = &m->weights[i];
         if (!gal__packs(m, w)) continue;
-        if (!pack(w, dev, 1)) break;
+        if (!take_or_pack(m, w, dev)) break;
         done += gal_wbytes(w);
     }
     return done;

@@ -1,10 +1,13 @@
 /* side.c - packed weights in a file, mapped instead of packed at every start (model.h; the file: side.h). A start
- * compares keys, which costs a look at the model's size and times, and the file's checksums; contents are hashed when
- * it is written. Invariant: m->side holds all packed weights or none. SPDX-License-Identifier: Apache-2.0 */
+ * compares keys, which costs a look at the model's size and times; checksums of a weight are compared before it is
+ * used, all of them at opening or each when it is its turn; contents are hashed when the file is written. Invariant:
+ * a weight that lies in m->side was found to be whole, unless its model is larger than memory.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "models/side.h"
 #include "base/maps.h"
 #include "base/mem.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -104,15 +107,21 @@ const gal_w *gal__side_first(const gal_model *m) {
     return NULL;
 }
 
-uint64_t gal__side_file_bytes(const gal_model *m, uint64_t *hashes) {
+/* Where w lies in the file, and how many hashes are those of weights before it; NULL: behind the last one. */
+static uint64_t place_of(const gal_model *m, const gal_w *w, uint64_t *hashes) {
     uint64_t at = GAL__SIDE_HEAD;
     *hashes = 0;
-    for (size_t i = 0; i < m->n_weights; i++) {
-        if (!gal__packs(m, &m->weights[i])) continue;
+    for (size_t i = 0; i < m->n_weights && &m->weights[i] != w; i++) {
+        if (!gal__packs(m, &m->weights[i]) && !m->weights[i].packed) continue;
         at += gal__side_padded(gal__side_bytes_of(&m->weights[i]));
         *hashes += slices_of(gal__side_bytes_of(&m->weights[i]));
     }
-    return at + 8 * *hashes + 8;
+    return at;
+}
+
+uint64_t gal__side_file_bytes(const gal_model *m, uint64_t *hashes) {
+    const uint64_t end = place_of(m, NULL, hashes);
+    return end + 8 * *hashes + 8;
 }
 
 /* ---- names -------------------------------------------------------------------------------------------------------
@@ -143,32 +152,50 @@ gal_err gal__side_folder(gal_buf *b, const char *path, gal_diag *diag) {
 /* ---- reading -----------------------------------------------------------------------------------------------------
  */
 
-/* Points the weights into m->side, which was found to be whole. */
-static void use(gal_model *m) {
-    const uint8_t *at = m->side.data + GAL__SIDE_HEAD;
-    for (size_t i = 0; i < m->n_weights; i++) {
-        gal_w *w = &m->weights[i];
-        if (!gal__packs(m, w)) continue;
-        w->packed = (void *)(uintptr_t)at; /* read-only, as mapped weights are */
-        at += gal__side_padded(gal__side_bytes_of(w));
-    }
+typedef struct sums {
+    const uint8_t *at, *want;
+    size_t bytes;
+    atomic_bool *differs;
+} sums;
+
+static void check_slice(const void *args, int64_t chunk, void *scratch) {
+    const sums *s = args;
+    const size_t from = (size_t)chunk * SLICE;
+    const uint64_t hash = gal_hash_bulk(s->at + from, GAL_MIN(s->bytes - from, (size_t)SLICE), 0);
+    (void)scratch;
+    if (memcmp(&hash, s->want + 8 * chunk, 8) != 0) atomic_store(s->differs, true);
 }
 
-/* What is wrong with the mapped file's bytes; NULL: nothing, or *err says what failed. */
-static const char *look_at_weights(const gal_model *m, gal_dev *dev, const gal_map *map, uint64_t hashes,
-                                   gal_err *err, gal_diag *diag) {
-    const uint8_t *at = map->data + GAL__SIDE_HEAD, *want = map->data + map->bytes - 8 - 8 * hashes;
-    gal__slices s = { 0 };
-    bool same = true;
-    for (size_t i = 0; i < m->n_weights && !*err; i++) {
-        if (!gal__packs(m, &m->weights[i])) continue;
-        *err = gal__slices_add(&s, at, gal__side_bytes_of(&m->weights[i]), diag);
-        at += gal__side_padded(gal__side_bytes_of(&m->weights[i]));
+/* Points w into m->side; false: its checksums, if they are to be compared, are other ones. */
+static bool take(const gal_model *m, gal_w *w, gal_dev *dev, bool compare) {
+    uint64_t before, all;
+    const uint8_t *at = m->side.data + place_of(m, w, &before), *table = m->side.data + place_of(m, NULL, &all);
+    atomic_bool differs = false;
+    const sums s = { at, table + 8 * before, gal__side_bytes_of(w), &differs };
+    if (compare) gal_pool_run(dev->pool, check_slice, &s, (int64_t)slices_of(s.bytes));
+    if (atomic_load(&differs)) return false;
+    w->packed = (void *)(uintptr_t)at; /* read-only, as mapped weights are */
+    return true;
+}
+
+static bool take_all(gal_model *m, gal_dev *dev, bool compare) {
+    bool good = true;
+    for (size_t i = 0; i < m->n_weights && good; i++)
+        if (gal__packs(m, &m->weights[i])) good = take(m, &m->weights[i], dev, compare);
+    for (size_t i = 0; i < m->n_weights && !good; i++) m->weights[i].packed = NULL;
+    return good;
+}
+
+bool gal__side_take(gal_model *m, gal_w *w, gal_dev *dev) {
+    gal_map_place file;
+    if (take(m, w, dev, true)) {
+        gal_maps_forget_at(w->data, gal_wbytes(w)); /* it was used there so far */
+        return true;
     }
-    if (!*err) gal__slices_hash(&s, dev);
-    for (size_t i = 0; i < s.n && !*err; i++) same &= memcmp(&s.list[i].hash, want + 8 * i, 8) == 0;
-    gal_free(s.list);
-    return same ? NULL : "a checksum differs";
+    m->side_spoilt = true;
+    if (gal_maps_find(m->side.data, &file))
+        (void)gal_model_add_note(m, file.path, ": not used any further: a checksum differs", NULL);
+    return false;
 }
 
 uint64_t gal__side_sum(const void *head, const void *hashes, uint64_t n) {
@@ -197,8 +224,7 @@ gal_err gal__side_attach(gal_model *m, gal_dev *dev, const char *path, const uin
         memcpy(&sum, map.data + bytes - 8, sizeof sum);
         *why = sum == gal__side_sum(map.data, map.data + bytes - 8 - 8 * hashes, hashes) ? NULL
                                                                                          : "a checksum differs";
-        if (!*why && how->brings) err = gal_map_bring(&map, path, &bring, &inner);
-        if (!*why && how->brings && !err) *why = look_at_weights(m, dev, &map, hashes, &err, &inner);
+        if (!*why && how->brings && !how->later) err = gal_map_bring(&map, path, &bring, &inner);
     }
     if (err == GAL_EINPUT) {
         *why = "it cannot be read";
@@ -206,10 +232,11 @@ gal_err gal__side_attach(gal_model *m, gal_dev *dev, const char *path, const uin
     }
     if (!err && !*why) {
         m->side = map;
-        use(m);
-    } else {
-        gal_map_close(&map);
+        if (how->later || take_all(m, dev, how->brings)) return GAL_OK;
+        *why = "a checksum differs";
+        m->side = (gal_map){ 0 };
     }
+    gal_map_close(&map);
     return err ? gal_fail(diag, err, "%s", inner.text) : GAL_OK;
 }
 

@@ -62,9 +62,12 @@ bool gal__side_is(const char *name, const char *model);
 /* The folder of a path, into b. */
 gal_err gal__side_folder(gal_buf *b, const char *path, gal_diag *diag);
 
-/* Maps a file if it is of this key and whole, and points the weights into it; else *why says why not, "" where it is
- * of no interest. */
+/* Maps a file if it is of this key and whole, and points the weights into it unless that is for later; else *why says
+ * why not, "" where it is of no interest. */
 gal_err gal__side_attach(gal_model *m, gal_dev *dev, const char *path, const uint8_t key[32], const gal_side *how,
                          const char **why, gal_diag *diag);
+/* Points a weight that is to be packed into m->side, once its checksums were found to be right; else the file is
+ * spoilt, and a note says so. */
+bool gal__side_take(gal_model *m, gal_w *w, gal_dev *dev);
 
 #endif

@@ -5,7 +5,7 @@
 #include "base/mem.h"
 #include "formats/gguf.h"
 #include "infer/lm.h"
-#include "models/load.h"
+#include "models/side.h"
 #include "support/check.h"
 #include "support/disk.h"
 
@@ -121,21 +121,25 @@ static void logits_alone(gal_buf *out, size_t changed) {
     assert_int_equal(unlink(path), 0);
 }
 
+/* Weights that are packed, inside the file beside the model or in memory. */
+static size_t packed(const gal_lm *lm, bool inside) {
+    const gal_map *m = &lm->model->side;
+    size_t n = 0;
+    for (size_t i = 0; i < lm->model->n_weights; i++) {
+        const uint8_t *p = lm->model->weights[i].packed;
+        n += p && (m->data && p > m->data && p < m->data + m->bytes) == inside;
+    }
+    return n;
+}
+
 /* Opens the model; that it uses a file of packed weights or not, and computes what it should. */
 static void check_open_as(const char *path, const gal_lm_options *o, bool side, const gal_buf *want) {
     gal_lm *lm = NULL;
     gal_buf got = { 0 };
     CHECK_OK(gal_lm_open(&lm, path, o, diag));
-    const gal_map *m = &lm->model->side;
-    assert_int_equal(m->data != NULL, side);
-    size_t packed = 0;
+    assert_int_equal(lm->model->side.data != NULL, side);
     gal_lm_settle(lm);
-    for (size_t i = 0; i < lm->model->n_weights; i++) {
-        const uint8_t *p = lm->model->weights[i].packed;
-        packed += p != NULL;
-        if (p) assert_int_equal(side, p > m->data && p < m->data + m->bytes);
-    }
-    assert_true(packed > 0);
+    assert_true(packed(lm, side) > 0 && packed(lm, !side) == 0);
     logits_of(lm, &got);
     assert_memory_equal(got.data, want->data, want->len);
     gal_buf_free(&got);
@@ -209,14 +213,78 @@ static void set_byte(const char *path, size_t at, uint8_t by) {
     gal_buf_free(&b);
 }
 
+static void has_note(const gal_lm *lm, const char *what) {
+    bool found = false;
+    for (size_t i = 0; i < lm->model->n_notes; i++) found |= strstr(lm->model->notes[i], what) != NULL;
+    if (!found) fail_msg("no note has \"%s\"", what);
+}
+
 static void note_says(const char *what) {
     gal_lm *lm = NULL;
     gal_lm_options o = options(0);
     CHECK_OK(gal_lm_open(&lm, model, &o, diag));
-    bool found = false;
-    for (size_t i = 0; i < lm->model->n_notes; i++) found |= strstr(lm->model->notes[i], what) != NULL;
-    if (!found) fail_msg("no note has \"%s\"", what);
+    has_note(lm, what);
     gal_lm_close(lm);
+}
+
+static void step_of(gal_lm *lm, int step, float out[VOCAB]) {
+    int32_t ids[IDS];
+    const float *from = NULL;
+    for (int i = 0; i < IDS; i++) ids[i] = (step * 37 + i * 11) % VOCAB;
+    CHECK_OK(gal_engine_prefill(lm->engine, 0, ids, step ? 1 : IDS, &from, diag));
+    memcpy(out, from, VOCAB * sizeof *out);
+}
+
+/* Opened, the model is in place; its weights are taken from the file before its steps, the second one and later, as
+ * far as they are whole, and the rest is packed. Every step gives what it gives without the file. damage: 0, or of a
+ * byte of the weights. */
+static void check_steps(size_t damage) {
+    enum { STEPS = 20 };
+    char path[PATH];
+    float a[VOCAB], b[VOCAB];
+    gal_lm *with = NULL, *without = NULL;
+    gal_lm_options o = options(0);
+    if (damage) set_byte(side_in(path, folder), damage, 0x10);
+    (void)snprintf(path, sizeof path, "%s/alone.gguf", folder);
+    write_model(path, 0);
+    CHECK_OK(gal_lm_open(&without, path, &o, diag));
+    CHECK_OK(gal_lm_open(&with, model, &o, diag));
+    assert_non_null(with->model->side.data);
+    for (int i = 0; i < STEPS; i++) {
+        const size_t before = packed(with, true) + packed(with, false);
+        step_of(with, i, a);
+        step_of(without, i, b);
+        assert_memory_equal(a, b, sizeof a);
+        const size_t now = packed(with, true) + packed(with, false), all = packed(without, false);
+        if (i == 0) assert_int_equal(now, 0);
+        if (i == 1) assert_in_range(now, 1, with->model->n_weights / 2);
+        if (i == STEPS - 1) assert_int_equal(now, all);
+        assert_true(now >= before);
+    }
+    assert_int_equal(with->model->n_notes, damage != 0);
+    if (damage) has_note(with, ".packed: not used any further: a checksum differs");
+    assert_int_equal(packed(with, false) > 0, damage != 0);
+    assert_int_equal(packed(with, true) > 0, damage != GAL__SIDE_HEAD);
+    gal_lm_close(with);
+    gal_lm_close(without);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void taken_over(void **state) {
+    (void)state;
+    char path[PATH];
+    gal_buf want = { 0 };
+    need_packing();
+    logits_alone(&want, 0);
+    check_open(1, true, &want);
+    struct stat st;
+    assert_int_equal(stat(side_in(path, folder), &st), 0);
+    const size_t places[] = { 0, GAL__SIDE_HEAD, (size_t)st.st_size / 2 };
+    for (size_t i = 0; i < GAL_LEN(places); i++) {
+        check_steps(places[i]);
+        check_open(1, true, &want); /* which makes it anew */
+    }
+    gal_buf_free(&want);
 }
 
 /* A byte here and there, or some at the end: not used, told, and made anew when that is asked for. */
@@ -228,7 +296,7 @@ static void damaged(void **state) {
     logits_alone(&want, 0);
     check_open(1, true, &want);
     CHECK_OK(gal_read_file(&whole, side_in(path, folder), 1 << 24, diag));
-    const size_t n = whole.len, places[] = { 0, 9, 20, 50, 4000, 4096, n / 2, n - 30, n - 8, n - 1 };
+    const size_t n = whole.len, places[] = { 0, 9, 20, 50, 4000, n - 30, n - 8, n - 1 }; /* weights: taken_over */
     for (size_t i = 0; i < GAL_LEN(places); i++) {
         set_byte(path, places[i], 0x10);
         check_open(0, false, &want);
@@ -523,9 +591,9 @@ static void read_only_disk(void **state) {
 int main(void) {
 #define EACH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
     const struct CMUnitTest tests[] = { EACH(the_same_numbers), EACH(removed_while_used), EACH(damaged),
-                                        EACH(another_version),  EACH(changed_model),      EACH(several_files),
-                                        EACH(refusals),         EACH(several_at_once),    EACH(full_disk),
-                                        EACH(read_only_disk) };
+                                        EACH(taken_over),       EACH(another_version),    EACH(changed_model),
+                                        EACH(several_files),    EACH(refusals),           EACH(several_at_once),
+                                        EACH(full_disk),        EACH(read_only_disk) };
     int failed = cmocka_run_group_tests_name("packed weights in a file", tests, NULL, NULL);
     gal_buf_free(&original);
     return failed;

@@ -26,16 +26,18 @@ static void make(const char *folder) {
     gal_buf_free(&bytes);
 }
 
-/* Opens model and device; then opens the file or writes it. *uses: the model has it. */
+/* Opens model and device; then opens the file and takes the weights from it, or writes it. *uses: the model has it.
+ */
 static gal_err go(bool write, bool *uses, gal_diag *diag) {
     const gal_device_options options = { .threads = 1 };
-    const gal_side how = { .brings = true };
+    const gal_side how = { .brings = true, .later = !write };
     gal_model *m = NULL;
     gal_dev *dev = NULL;
     gal_err err = gal_dev_open(&dev, &options, diag);
     if (!err) err = gal_model_load(&m, model, diag);
     if (!err) err = write ? gal_model_side_write(m, dev, &how, diag) : gal_model_side_open(m, dev, &how, diag);
-    *uses = !err && m->side.data;
+    if (!err && !write) (void)gal_model_pack_some(m, dev, UINT64_MAX);
+    *uses = !err && m->side.data && !m->side_spoilt;
     gal_model_free(m);
     gal_dev_close(dev);
     return err;
