@@ -92,6 +92,7 @@ typedef struct gal_bench_run {
     bool can;
     int turns;
     double value[GAL_BENCH_REPEATS], spent_s;
+    double limit_s[GAL_BENCH_REPEATS]; /* by what the machine did just before and after a turn; 0: not known */
 } gal_bench_run;
 
 typedef struct gal_bench_report {
@@ -100,10 +101,9 @@ typedef struct gal_bench_report {
     size_t n_engines, n_done;                    /* cells */
     gal_bench_run run[GAL_BENCH_CELLS][GAL_BENCH_ENGINES];
     const char *level;
-    double limit_s[GAL_BENCH_CELLS][GAL_BENCH_REPEATS]; /* by what the machine did just before a turn; 0: not known */
-    double best[GAL_PEAK_COUNT];                        /* of the machine in the whole run; 0: not measured */
-    double unsteady; /* how far its own figures lay apart in this run, as a part of the least */
-    bool stopped;    /* before all cells were done */
+    double best[GAL_PEAK_COUNT]; /* of the machine in the whole run; 0: not measured */
+    double unsteady;             /* how far its own figures lay apart in this run, as a part of the least */
+    bool stopped;                /* before all cells were done */
     int repeats;
 } gal_bench_report;
 

@@ -7,13 +7,14 @@ for each; the first line comes unasked: {"version": ..., "system": ...}, or {"mi
   {"do": "open", "model": PATH, "vocab": V, "threads": T, "chunk": 512, "longest": N, "flash": "best"|"on"|"off"}
   {"do": "prepare", "kind": "prefill"|"decode", "n": N, "depth": D, "batch": B}      not counted -> {"flash": true, ...}
   {"do": "measure", ...the same}                                                     -> {"value": SECONDS}
-  {"do": "start", "n": 16}             opens the model, too, up to the first token   -> {"value": SECONDS}
-  {"do": "memory", "n": 4096}          with a context of so many                     -> {"value": BYTES}
+  {"do": "start", "n": 16, "repack": true}      opens the model, too, up to the first token   -> {"value": SECONDS}
+  {"do": "memory", "n": 4096, "repack": true}   with a context of so many                     -> {"value": BYTES}
 
 What an engine is given to be at its best: as many threads for prompts as for single tokens, prompts in pieces of 512
 rows, logits of the last token of a prompt alone, a cache in f16, weights repacked as the library likes, flash
 attention on or off by what is faster here ("best": tried before a cell, at a depth of at most 2048), and so for a
-batch whether its sequences share one cache. Times are those of the library's calls: batches are made before.
+batch whether its sequences share one cache. Repacking costs time and memory at a start: who asks tries both there.
+Times are those of the library's calls: batches are made before.
 """
 import ctypes
 import json
@@ -156,6 +157,8 @@ def model():
     if not opened:
         p = L.llama_model_default_params()
         p.n_gpu_layers = 0
+        if hasattr(p, "use_extra_bufts"):
+            p.use_extra_bufts = how.get("repack", True)
         m = of("llama_model_load_from_file", "llama_load_model_from_file")(os.fsencode(how["model"]), p)
         if not m:
             raise RuntimeError(f"{how['model']} does not load")
@@ -208,6 +211,7 @@ def measure(r):
 
 
 def start(r):
+    how["repack"] = r["repack"]
     begin = time.perf_counter()
     c = Context(how["flash"] != "off", 1, 512)  # its own default
     c.prefill(0, r["n"])
@@ -215,6 +219,7 @@ def start(r):
 
 
 def memory(r):
+    how["repack"] = r["repack"]
     before = resident()
     c = Context(how["flash"] != "off", 1, r["n"])
     c.prefill(0, min(how["chunk"], r["n"] // 2))

@@ -49,17 +49,23 @@ static gal_err list_of(gal_cli *cli, const char *option, bool usual, const char 
     return read_list(cli, option, text ? text : fallback, min, out);
 }
 
+/* Most tokens of a sequence. */
+static int64_t room_of(const gal_bench_job *j) {
+    const int64_t positions = j->model->config.max_positions, context = j->lo->context;
+    return context > 0 ? GAL_MIN(context, positions) : positions;
+}
+
 /* asked: by its number; one that is only usual is left out where it does not fit. */
 static gal_err add_cell(gal_bench_job *j, bool asked, gal_bench_cell c) {
-    const int64_t room = j->model->config.max_positions, need = c.depth + c.n;
+    const int64_t room = room_of(j), need = c.depth + c.n;
     for (size_t i = 0; i < j->n_cells; i++) {
         const gal_bench_cell *o = &j->cell[i];
         if (o->kind == c.kind && o->n == c.n && o->depth == c.depth && o->batch == c.batch) return GAL_OK;
     }
     if (need > room && asked)
         return gal_fail(&j->cli->diag, GAL_ENOMEM,
-                        "bench: %" PRId64 " tokens in one sequence do not fit: the model's positions end at %" PRId64,
-                        need, room);
+                        "bench: %" PRId64 " tokens in one sequence do not fit: %s at %" PRId64, need,
+                        room < j->model->config.max_positions ? "--context ends" : "the model's positions end", room);
     if (need > room) return GAL_OK;
     if (c.batch == 1 && c.kind <= GAL_BENCH_DECODE) j->longest = GAL_MAX(j->longest, need);
     j->cell[j->n_cells++] = c;
@@ -72,7 +78,7 @@ static gal_err plan(gal_bench_job *j) {
     const bool start = gal_cli_given(cli, "start"),
                given[] = { gal_cli_given(cli, "prefill"), gal_cli_given(cli, "decode"), gal_cli_given(cli, "batch") };
     const bool usual = !start && !given[0] && !given[1] && !given[2];
-    const int64_t n = gal_cli_int(cli, "tokens"), room = j->model->config.max_positions;
+    const int64_t n = gal_cli_int(cli, "tokens"), room = room_of(j);
     gal_err err = list_of(cli, "prefill", usual, "32,128,512,2048", 1, &prefill);
     if (!err) err = list_of(cli, "decode", usual, "0,2048,8192", 0, &decode);
     if (!err) err = list_of(cli, "batch", usual, "1,4,16", 1, &batch);
@@ -139,6 +145,8 @@ static gal_err one_turn(gal_bench_report *r, const gal_bench_cell *c, size_t eng
     return err;
 }
 
+static bool apart(const gal_bench_cell *c) { return c->kind == GAL_BENCH_START || c->kind == GAL_BENCH_MEMORY; }
+
 static bool on_cpu(const gal_cli *cli) { return !cli->device.device || strcmp(cli->device.device, "cpu") == 0; }
 
 /* Keeps the larger of the medians: what else the machine did meanwhile made it slower, never faster. */
@@ -150,12 +158,13 @@ static void take_figure(gal_bench_report *r, const gal_machine_figure *f) {
 }
 
 /* What the machine does now. It changes within minutes where others share it, so each turn has its own limit. */
-static gal_err measure_peaks(gal_bench_report *r, double now[GAL_PEAK_COUNT]) {
+static gal_err measure_peaks(gal_bench_report *r, const gal_bench_cell *c, double now[GAL_PEAK_COUNT]) {
     gal_machine_figure f[GAL_MACHINE_ROOM];
     gal_dev *dev = NULL;
     gal_cli *cli = r->job->cli;
     size_t n = 0;
-    if (!on_cpu(cli)) return GAL_OK; /* a GPU's limits are others */
+    memset(now, 0, GAL_PEAK_COUNT * sizeof *now);
+    if (apart(c) || !on_cpu(cli)) return GAL_OK; /* a GPU's limits are others */
     gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
     if (!err) err = gal_machine_measure(f, &n, &dev->table, r->job->threads, PEAK_REPEATS, false, &cli->diag);
     for (size_t i = 0; i < n; i++) {
@@ -166,12 +175,18 @@ static gal_err measure_peaks(gal_bench_report *r, double now[GAL_PEAK_COUNT]) {
     return err;
 }
 
-static bool apart(const gal_bench_cell *c) { return c->kind == GAL_BENCH_START || c->kind == GAL_BENCH_MEMORY; }
-
 static bool any_goes_on(const gal_bench_report *r, size_t i, double limit_s) {
     for (size_t e = 0; e < r->n_engines; e++)
         if (goes_on(r, &r->job->cell[i], &r->run[i][e], limit_s)) return true;
     return false;
+}
+
+/* That of the last turn: the mean of what the machine did before and after it. */
+static void set_limit(const gal_bench_report *r, const gal_bench_cell *c, const double before[GAL_PEAK_COUNT],
+                      const double after[GAL_PEAK_COUNT], gal_bench_run *run) {
+    double mean[GAL_PEAK_COUNT];
+    for (int i = 0; i < GAL_PEAK_COUNT; i++) mean[i] = 0.5 * (before[i] + after[i]);
+    run->limit_s[run->turns - 1] = gal_bench_limit_s(r->job->model, c, mean);
 }
 
 static gal_err measure_cell(gal_bench_report *r, size_t i, double limit_s) {
@@ -184,11 +199,16 @@ static gal_err measure_cell(gal_bench_report *r, size_t i, double limit_s) {
         err = r->engine[e]->prepare(r->engine[e], c, &run[e].can, &r->job->cli->diag);
     }
     for (int turn = 0; !err && any_goes_on(r, i, limit_s); turn++) {
-        double now[GAL_PEAK_COUNT] = { 0 };
-        if (!apart(c)) err = measure_peaks(r, now);
-        r->limit_s[i][turn] = gal_bench_limit_s(r->job->model, c, now);
-        for (size_t e = 0; !err && e < r->n_engines; e++)
-            if (goes_on(r, c, &run[e], limit_s)) err = one_turn(r, c, e, &run[e]);
+        double before[GAL_PEAK_COUNT], after[GAL_PEAK_COUNT];
+        err = measure_peaks(r, c, before);
+        for (size_t k = 0; !err && k < r->n_engines; k++) {
+            const size_t e = turn % 2 ? r->n_engines - 1 - k : k; /* nobody always follows the same one */
+            if (!goes_on(r, c, &run[e], limit_s)) continue;
+            err = one_turn(r, c, e, &run[e]);
+            if (!err) err = measure_peaks(r, c, after);
+            if (!err) set_limit(r, c, before, after, &run[e]);
+            memcpy(before, after, sizeof before);
+        }
     }
     told(r);
     if (!err) r->n_done++;
@@ -254,8 +274,8 @@ static gal_err with_model(gal_bench_report *r, const gal_bench_job *j, const cha
     gal_err err = open_engines(r);
     if (!err) err = measure_all(r);
     const gal_err why = err;
-    r->stopped = err == GAL_EINTERRUPTED;
-    if ((!err || r->stopped) && r->n_done) {
+    r->stopped = err != GAL_OK;
+    if (r->n_done) { /* also where a peer failed later on */
         if (cli->json)
             err = gal_bench_print_json(r, &cli->diag);
         else

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define UNSTEADY 0.25 /* more than that is said */
+#define CACHED 1.1    /* above what memory allows, beyond noise */
 enum { WIDE = 336 };  /* any double in %.3f */
 
 typedef struct summary {
@@ -44,11 +45,17 @@ static bool summarise(const gal_bench_cell *c, const gal_bench_run *run, summary
 }
 
 /* What part an engine reached of what the machine allowed at the time of each turn, the median; 0: not known. */
-static double part_of_limit(const gal_bench_report *r, size_t cell, size_t engine) {
-    const gal_bench_run *run = &r->run[cell][engine];
+static double part_of_limit(const gal_bench_run *run) {
     double x[GAL_BENCH_REPEATS] = { 0 };
-    for (int i = 0; i < run->turns; i++) x[i] = r->limit_s[cell][i] / run->value[i];
+    for (int i = 0; i < run->turns; i++) x[i] = run->limit_s[i] / run->value[i];
     return run->turns > 0 ? median(x, run->turns) : 0;
+}
+
+/* The same of the best that the machine did in the whole run. */
+static double part_of_best(const gal_bench_report *r, size_t cell, const summary *s) {
+    const gal_bench_cell *c = &r->job->cell[cell];
+    const double limit_s = is_rate(c) ? gal_bench_limit_s(r->job->model, c, r->best) : 0;
+    return limit_s > 0 ? s->median / shown(c, limit_s) : 0;
 }
 
 /* How much better the first is: above 1 it is faster, or needs less. */
@@ -82,22 +89,34 @@ static void number(const gal_bench_cell *c, double x, char *text, size_t room) {
         (void)snprintf(text, room, x < 9.995 ? "%.2f" : x < 9999.5 ? "%.1f" : "%.0f", x);
 }
 
+static void print_part(double part, int width) {
+    char text[WIDE] = "";
+    if (part > 0) (void)snprintf(text, sizeof text, "%.0f %%", 100.0 * part);
+    printf(" %*s", width, text);
+}
+
+/* Whether weights were met faster than memory is read: they stay in a cache. */
+static bool any_cached(const gal_bench_report *r) {
+    for (size_t i = 0; i < r->n_done; i++)
+        if (part_of_limit(&r->run[i][0]) > CACHED) return true;
+    return false;
+}
+
 static void print_row(const gal_bench_report *r, size_t i) {
     const gal_bench_cell *c = &r->job->cell[i];
-    char name[64], text[WIDE], part[WIDE] = "";
+    char name[64], text[WIDE];
     summary ours, theirs;
     const bool have = summarise(c, &r->run[i][0], &ours);
-    const double limit = part_of_limit(r, i, 0);
     name_cell(c, name, sizeof name);
     if (!have) return;
     number(c, ours.median, text, sizeof text);
-    if (limit > 0) (void)snprintf(part, sizeof part, "%.0f %%", 100.0 * limit);
     printf("%-24s %10s", name, text);
     if (r->run[i][0].turns > 1)
         printf(" %6.1f %%", 100.0 * ours.spread);
     else
         printf(" %8s", "");
-    printf(" %9s", part);
+    print_part(part_of_limit(&r->run[i][0]), 9);
+    print_part(part_of_best(r, i, &ours), 8);
     for (size_t e = 1; e < r->n_engines; e++) {
         if (!summarise(c, &r->run[i][e], &theirs)) {
             printf(" %14s %7s", "-", "-");
@@ -116,7 +135,7 @@ void gal_bench_print(const gal_bench_report *r) {
            gal_cli_count_text(count, sizeof count, m->params), m->format,
            gal_cli_bytes_text(file, sizeof file, m->file_bytes),
            gal_cli_bytes_text(token, sizeof token, (uint64_t)gal_bench_token_bytes(m, 1)));
-    printf("machine  %s, %d threads", r->level, r->job->threads);
+    printf("machine  %s, %d thread%s", r->level, r->job->threads, r->job->threads == 1 ? "" : "s");
     if (r->best[GAL_PEAK_READ] > 0)
         printf("; reads %.1f GB/s, f32 %.0f GFLOP/s, bf16 %.0f GFLOP/s, int8 %.0f Gop/s",
                r->best[GAL_PEAK_READ] * 1e-9, r->best[GAL_PEAK_F32] * 1e-9, r->best[GAL_PEAK_BF16] * 1e-9,
@@ -126,8 +145,9 @@ void gal_bench_print(const gal_bench_report *r) {
     if (r->unsteady > UNSTEADY)
         printf("unsteady the machine's own figures lie up to %.0f %% apart: it did other things too\n",
                100.0 * r->unsteady);
-    if (r->stopped) puts("partial  interrupted: of what was measured so far");
-    printf("\n%-24s %10s %8s %9s", "tokens/s", "galerne", "spread", "of limit");
+    if (r->stopped) puts("partial  it did not come to its end: of what was measured so far");
+    if (any_cached(r)) puts("cached   more than 100 %: weights in a cache are read faster than memory is");
+    printf("\n%-24s %10s %8s %9s %8s", "tokens/s", "galerne", "spread", "of limit", "of best");
     for (size_t e = 1; e < r->n_engines; e++) printf(" %14.14s %7s", r->engine[e]->name, "ratio");
     putchar('\n');
     for (size_t i = 0; i < r->n_done; i++) print_row(r, i);
@@ -155,8 +175,11 @@ static void json_machine(gal_buf *b, const gal_bench_report *r) {
     gal_buf_printf(b, ", \"unsteady\": %.3g}", r->unsteady);
 }
 
-static void json_run(gal_buf *b, const gal_bench_cell *c, const gal_bench_run *run, const summary *ours,
-                     double of_limit) {
+/* ours: NULL for those of the first engine itself. */
+static void json_run(gal_buf *b, const gal_bench_report *r, size_t cell, size_t engine, const summary *ours) {
+    const gal_bench_cell *c = &r->job->cell[cell];
+    const gal_bench_run *run = &r->run[cell][engine];
+    const double of_limit = part_of_limit(run);
     summary s;
     if (!summarise(c, run, &s)) {
         gal_buf_puts(b, "null");
@@ -165,7 +188,8 @@ static void json_run(gal_buf *b, const gal_bench_cell *c, const gal_bench_run *r
     gal_buf_printf(b, "{\"median\": %.6g, \"min\": %.6g, \"max\": %.6g, \"samples\": [", s.median, s.low, s.high);
     for (int i = 0; i < run->turns; i++) gal_buf_printf(b, "%s%.6g", i ? ", " : "", shown(c, run->value[i]));
     gal_buf_puts(b, "]");
-    if (of_limit > 0) gal_buf_printf(b, ", \"of_limit\": %.4g", of_limit);
+    if (of_limit > 0)
+        gal_buf_printf(b, ", \"of_limit\": %.4g, \"of_best\": %.4g", of_limit, part_of_best(r, cell, &s));
     if (ours) gal_buf_printf(b, ", \"ratio\": %.4g", ratio(c, ours->median, s.median));
     gal_buf_puts(b, "}");
 }
@@ -176,7 +200,7 @@ static void json_cell(gal_buf *b, const gal_bench_report *r, size_t i) {
     const gal_bench_cell *c = &r->job->cell[i];
     double limits[GAL_BENCH_REPEATS] = { 0 };
     const int turns = GAL_MAX(r->run[i][0].turns, 1);
-    memcpy(limits, r->limit_s[i], sizeof limits);
+    memcpy(limits, r->run[i][0].limit_s, sizeof limits);
     const double limit_s = median(limits, turns), limit = limit_s > 0 ? shown(c, limit_s) : 0;
     summary ours;
     gal_buf_printf(b,
@@ -191,7 +215,7 @@ static void json_cell(gal_buf *b, const gal_bench_report *r, size_t i) {
     const bool have = summarise(c, &r->run[i][0], &ours);
     for (size_t e = 0; e < r->n_engines; e++) {
         if (e) gal_buf_puts(b, ", ");
-        json_run(b, c, &r->run[i][e], e && have ? &ours : NULL, part_of_limit(r, i, e));
+        json_run(b, r, i, e, e && have ? &ours : NULL);
     }
     gal_buf_puts(b, "]}");
 }

@@ -29,6 +29,7 @@ static gal_err finish_output(gal_diag *diag) {
 
 int main(int argc, char **argv) {
     (void)signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe fails instead, with EPIPE */
+    (void)signal(SIGXFSZ, SIG_IGN); /* and beyond the largest file that is allowed, with EFBIG */
     gal_cli_catch_faults();
     gal_cli cli = { 0 };
     gal_err err = gal_cli_parse(&cli, argc - 1, argv + 1);
