@@ -45,6 +45,8 @@ gal_dev *gal_ctx_dev(const gal_ctx *cx) { return cx->dev; }
 gal_dtype gal_ctx_compute(const gal_ctx *cx) { return cx->compute; }
 void gal_set_quantised(gal_ctx *cx, gal_integers how) { cx->quantised = how; }
 gal_integers gal_quantised(const gal_ctx *cx) { return cx->tape.on ? GAL_INTEGERS_NONE : cx->quantised; }
+void gal_set_alike(gal_ctx *cx, bool alike) { cx->alike = alike; }
+bool gal_alike(const gal_ctx *cx) { return cx->alike; }
 bool gal_ok(const gal_ctx *cx) { return cx->err == GAL_OK; }
 size_t gal_ctx_peak_bytes(const gal_ctx *cx) { return cx->meta.peak_bytes + cx->data.peak_bytes; }
 

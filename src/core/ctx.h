@@ -41,6 +41,9 @@ typedef enum gal_integers {
 } gal_integers;
 void gal_set_quantised(gal_ctx *cx, gal_integers how);
 gal_integers gal_quantised(const gal_ctx *cx);
+/* Whether rows of the step are to be as if each were a step of its own, in their bytes (gal_k_gemm.alike). */
+void gal_set_alike(gal_ctx *cx, bool alike);
+bool gal_alike(const gal_ctx *cx);
 bool gal_ok(const gal_ctx *cx);               /* no error so far in this step */
 size_t gal_ctx_peak_bytes(const gal_ctx *cx); /* high-water mark of the step arenas */
 

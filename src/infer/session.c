@@ -6,7 +6,8 @@
 #include <string.h>
 
 enum { DEFAULT_CHUNK = 512, PLAN_ROWS = 16 };
-_Static_assert((int)GAL_TRY_MOST <= (int)PLAN_ROWS && (int)GAL_TRY_MOST <= (int)GAL_ATTEND_SPLIT,
+_Static_assert((int)GAL_TRY_MOST <= (int)GAL_ALIKE_ROWS && (int)GAL_TRY_MOST <= (int)PLAN_ROWS &&
+                   (int)GAL_TRY_MOST <= (int)GAL_ATTEND_SPLIT,
                "tokens that are tried are recorded, and their caches cut as those of single ones");
 
 /* A recorded decoding step of so many rows, and where it leaves its logits. */
@@ -240,6 +241,7 @@ static gal_err compute(gal_engine *e, const request *q, const float **result, ga
     recorded *r = !e->eager && single && rows <= PLAN_ROWS ? &e->plans[q->apart][rows] : NULL;
     gal_err err = GAL_OK;
     gal_step_begin(e->cx);
+    gal_set_alike(e->cx, q->apart);
     if (r && r->plan) {
         gal_replay(e->cx, r->plan);
         *result = r->logits;

@@ -61,8 +61,8 @@ gal_err gal_engine_step(gal_engine *e, const gal_slice *slices, size_t n_slices,
 enum { GAL_TRY_MOST = GAL_CACHE_SPARE + 1 };
 
 /* Appends n tokens, 0 < n <= GAL_TRY_MOST, to a sequence in one step. *logits: [n, V] after each of them, as if each
- * had been a step of its own: the same bytes, where products of n rows have those of single ones. Then any number of
- * the n can be forgotten (gal_engine_truncate()), whatever the model's window. */
+ * had been a step of its own: the same bytes on the CPU. Then any number of the n can be forgotten
+ * (gal_engine_truncate()), whatever the model's window. */
 gal_err gal_engine_try(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, const float **logits,
                        gal_diag *diag);
 

@@ -6,7 +6,7 @@ static bool rows_are_m(const gal_gemm *p) { return p->m == 0; }
 
 /* rows > 0 of the products of expert e, from sorted row `first` on. */
 static gal_k_gemm product(const gal_k_experts *a, int i, const gal_mat *w, int64_t first, int64_t rows) {
-    gal_k_gemm g = { .count = 1, .threads = a->threads, .p = { a->p[i] } };
+    gal_k_gemm g = { .count = 1, .threads = a->threads, .alike = a->alike, .p = { a->p[i] } };
     gal_gemm *p = g.p;
     bool m = rows_are_m(p);
     if (a->integers)

@@ -118,7 +118,7 @@ typedef struct gal_mat {
  * compute F32: products and sums in f32 (ref: double). BF16: A and B are first rounded to bf16, products summed in
  * f32. F64: double throughout. C is rounded once. B may be in blocks, whose numbers are those of tensor/blocks.h. Up
  * to three independent products in one launch. */
-enum { GAL_GEMM_MAX = 3 };
+enum { GAL_GEMM_MAX = 3, GAL_ALIKE_ROWS = 16 };
 typedef struct gal_gemm {
     int64_t m, n, k;
     gal_mat a, b, c;
@@ -130,6 +130,7 @@ typedef struct gal_k_gemm {
     int count;
     int threads; /* that share the launch; 0: nobody knows. A hint for the cut */
     bool twice;  /* of GEMM_I8: as its QUANTISE was */
+    bool alike;  /* of GEMM: up to GAL_ALIKE_ROWS rows have the bytes that each has alone. GEMM_I8's always have */
     gal_gemm p[GAL_GEMM_MAX];
 } gal_k_gemm;
 
@@ -408,6 +409,7 @@ typedef struct gal_k_route_grad {
 typedef struct gal_k_experts {
     int count, threads; /* of products; as in gal_k_gemm */
     bool integers;      /* of EXPERTS_I8 */
+    bool alike;         /* as in gal_k_gemm */
     int64_t experts, rows, most;
     const int32_t *offset; /* [E + 1] */
     gal_gemm p[2];

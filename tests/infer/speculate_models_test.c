@@ -73,17 +73,17 @@ typedef struct shape {
 } shape;
 
 static const shape SHAPES[] = {
-    { "mistral-base", "mistral-window", GAL_F16, GAL_F32, 0, 0, 7 },
+    { "mistral-base", "mistral-window", GAL_F16, GAL_F32, 0, 0, 15 },
     { "mistral-base", "mistral-base", GAL_F32, GAL_BF16, 0, 0, 4 },
     { "mistral-window", "mistral-window", GAL_F16, GAL_F32, 0, 0, 7 }, /* a ring of 5 */
     { "mistral-window", "mistral-yarn", GAL_BF16, GAL_F32, 0, 1, 3 },
     { "mistral-layers", "mistral-layers", GAL_F16, GAL_F32, 0, 0, 5 }, /* rings in some layers */
     { "mistral-yarn", "mistral-base", GAL_F16, GAL_F32, 1, 0, 1 },
     { "mistral-tied", "mistral-tied", GAL_F16, GAL_F32, 0, 0, 7 },
-    { "mixtral-base", "mixtral-base", GAL_F16, GAL_F32, 0, 0, 7 }, /* experts */
+    { "mixtral-base", "mixtral-base", GAL_F16, GAL_F32, 0, 0, 15 }, /* experts */
     { "mixtral-base", "mixtral-base", GAL_F32, GAL_F32, 1, 1, 2 },
-    { "own-fp8", "own-fp8", GAL_F16, GAL_F32, 0, 0, 7 },
-    { "mixtral-fp8", "mixtral-fp8", GAL_F16, GAL_F32, 0, 0, 7 },
+    { "own-fp8", "own-fp8", GAL_F16, GAL_F32, 0, 0, 15 },
+    { "mixtral-fp8", "mixtral-fp8", GAL_F16, GAL_F32, 0, 0, 13 },
     { "gguf-mistral3-q", "gguf-mistral3", GAL_Q8_0, GAL_F32, 0, 0, 15 }, /* blocks, and a cache of blocks */
     { "gguf-mistral3-q", "gguf-mistral3-q", GAL_Q4_0, GAL_F32, 0, 0, 15 },
     { "gguf-mixed", "gguf-mixed", GAL_Q8_0, GAL_F32, 0, 0, 15 }, /* a ring of 11 */

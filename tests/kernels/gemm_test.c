@@ -308,6 +308,46 @@ static void any_cut(void **state) {
     free(b.m.p);
 }
 
+/* Up to GAL_ALIKE_ROWS rows have the bytes that each has alone, where that is asked for. */
+static void alike(void **state) {
+    (void)state;
+    static const gal_dtype TYPES[] = { GAL_F32, GAL_BF16, GAL_F16 };
+    enum { N = 37, K = 203 };
+    for (size_t l = 0; l < GAL_LEN(levels); l++)
+        for (size_t t = 0; levels[l].here && t < GAL_LEN(TYPES) * 2; t++) {
+            const gal_kernel *k = &levels[l].table.k[GAL_K_GEMM];
+            block a = block_new(GAL_ALIKE_ROWS, K, GAL_F32, BY_ROW, 0), b = block_new(K, N, TYPES[t / 2], BY_COL, 0);
+            block together = block_new(GAL_ALIKE_ROWS, N, GAL_F32, BY_ROW, 3), alone = together;
+            alone.m.p = malloc(GAL_ALIKE_ROWS * (N + 3) * sizeof(float));
+            assert_non_null(alone.m.p);
+            memcpy(alone.m.p, together.m.p, GAL_ALIKE_ROWS * (N + 3) * sizeof(float));
+            const gal_dtype compute = t % 2 ? GAL_BF16 : GAL_F32;
+            gal_k_gemm args = { .count = 1, .alike = true };
+            for (int64_t i = 0; i < GAL_ALIKE_ROWS; i++) {
+                const gal_mat row = { (float *)a.m.p + i * a.m.rs, GAL_F32, a.m.rs, 1, NULL, NULL };
+                const gal_mat out = { (float *)alone.m.p + i * alone.m.rs, GAL_F32, alone.m.rs, 1, NULL, NULL };
+                args.p[0] = (gal_gemm){ 1, N, K, row, b.m, out, out.p, compute, false };
+                run_all(k, &args, false);
+            }
+            for (int64_t m = 9; m <= GAL_ALIKE_ROWS; m += 7) {
+                block some = together;
+                some.m.p = malloc(GAL_ALIKE_ROWS * (N + 3) * sizeof(float));
+                assert_non_null(some.m.p);
+                memcpy(some.m.p, together.m.p, GAL_ALIKE_ROWS * (N + 3) * sizeof(float));
+                args.p[0] = (gal_gemm){ m, N, K, a.m, b.m, some.m, some.m.p, compute, false };
+                run_all(k, &args, true);
+                for (int64_t i = 0; i < m; i++)
+                    assert_memory_equal((float *)some.m.p + i * some.m.rs, (float *)alone.m.p + i * some.m.rs,
+                                        N * sizeof(float));
+                free(some.m.p);
+            }
+            free(a.m.p);
+            free(b.m.p);
+            free(together.m.p);
+            free(alone.m.p);
+        }
+}
+
 /* An infinity or NaN reaches exactly the sums that it belongs to. */
 static void not_finite(void **state) {
     (void)state;
@@ -337,7 +377,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small),      cmocka_unit_test(blocks),        cmocka_unit_test(no_products),
         cmocka_unit_test(doubles),    cmocka_unit_test(three_at_once), cmocka_unit_test(any_cut),
-        cmocka_unit_test(not_finite),
+        cmocka_unit_test(not_finite), cmocka_unit_test(alike),
     };
     return cmocka_run_group_tests(tests, open_levels, NULL);
 }

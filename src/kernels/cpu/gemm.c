@@ -41,8 +41,9 @@ static gal_gemm with_dense_rows(const gal_gemm *g) {
     return t;
 }
 
-static bool few_rows(const gal_gemm *g) {
-    return g->m <= GAL__GEMM_ROWS && g->k <= GAL__GEMM_ROWS_K && g->b.rs == 1 && g->a.cs == 1 && g->c.cs == 1;
+static bool few_rows(const gal_gemm *g, bool alike) {
+    return g->m <= (alike ? GAL_ALIKE_ROWS : GAL__GEMM_ROWS) && g->k <= GAL__GEMM_ROWS_K && g->b.rs == 1 &&
+           g->a.cs == 1 && g->c.cs == 1;
 }
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -91,7 +92,20 @@ static cut cut_tiles(const gal_gemm *g, int count, int threads, const gal__gemm_
 
 static cut cut_of(const gal_gemm *g, const gal_k_gemm *args, const gal__gemm_level *lv) {
     if (g->m <= 0 || g->n <= 0) return (cut){ 0, 0 };
-    return few_rows(g) ? cut_few_rows(g) : cut_tiles(g, args->count, args->threads, lv);
+    return few_rows(g, args->alike) ? cut_few_rows(g) : cut_tiles(g, args->count, args->threads, lv);
+}
+
+/* GAL__GEMM_ROWS rows at a time: B comes from the cache when it is read again. */
+static void run_few(const gal_gemm *g, const gal__tile *t, void *scratch, const gal__gemm_level *lv) {
+    for (int64_t i = 0; i < g->m; i += GAL__GEMM_ROWS) {
+        gal_gemm p = *g;
+        p.m = smaller(g->m - i, GAL__GEMM_ROWS);
+        p.a.p = (char *)p.a.p + i * p.a.rs * (int64_t)gal_dtype_bytes(p.a.dt);
+        const int64_t skip = i * p.c.rs * (int64_t)gal_dtype_bytes(p.c.dt);
+        p.c.p = (char *)p.c.p + skip;
+        if (p.add) p.add = (const char *)p.add + skip;
+        lv->rows(&p, &(gal__tile){ 0, p.m, t->j0, t->j1 }, scratch);
+    }
 }
 
 int64_t gal__gemm_chunks(const gal_k_gemm *args, const gal__gemm_level *lv) {
@@ -122,11 +136,15 @@ void gal__gemm_run(const gal_k_gemm *args, int64_t chunk, void *scratch, const g
         bool share_b = g.n + c.tn * g.m <= g.m + c.tm * g.n;
         /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): chunk is below tm * tn, so neither is 0 */
         int64_t im = share_b ? chunk % c.tm : chunk / c.tn, in = share_b ? chunk / c.tm : chunk % c.tn;
-        int64_t unit = few_rows(&g) ? 1 : lv->nr, panels = ceil_div(g.n, unit);
+        const bool few = few_rows(&g, args->alike);
+        int64_t unit = few ? 1 : lv->nr, panels = ceil_div(g.n, unit);
         gal__tile t = { .i0 = g.m * im / c.tm, .i1 = g.m * (im + 1) / c.tm };
         t.j0 = panels * in / c.tn * unit;
         t.j1 = smaller(panels * (in + 1) / c.tn * unit, g.n);
-        (few_rows(&g) ? lv->rows : lv->tile)(&g, &t, scratch);
+        if (few)
+            run_few(&g, &t, scratch, lv);
+        else
+            lv->tile(&g, &t, scratch);
         return;
     }
 }
