@@ -21,6 +21,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -37,7 +38,7 @@ TYPES = ("Q4_K", "Q6_K", "Q8_0", "Q4_0", "F16", "BF16")
 ALL = [("1b", t) for t in TYPES] + [
     (shape, t) for shape in ("3b", "7b", "mixtral-small") for t in ("Q4_K", "Q8_0")]
 WHOLE = ["--prefill", "32,128,512,2048", "--decode", "0,2048,8192", "--batch", "1,4,16", "--start"]
-SHORT = ["--prefill", "32,128,512", "--decode", "0", "--batch", "1,4,16", "--start"]  # of what is larger than 1b
+SHORT = ["--prefill", "32,128,512,2048", "--decode", "0,2048", "--batch", "1,4,16", "--start"]  # larger than 1b
 
 
 def log(*words):
@@ -195,7 +196,7 @@ def entry(cell):
     """What is ours, the part of the limit, the ratio to each peer."""
     ours, *theirs = cell["results"]
     text = amount(cell, ours["median"])
-    notes = [f"{100 * ours['of_limit']:.0f} %"] if "of_limit" in ours else []
+    notes = [f"{100 * ours['of_limit']:.0f}/{100 * ours['of_best']:.0f} %"] if "of_limit" in ours else []
     notes += [f"{r['ratio']:.2f}" if r and "ratio" in r else "-" for r in theirs]
     return text + (f" ({'; '.join(notes)})" if notes else "")
 
@@ -238,8 +239,9 @@ def page(o, reports):
         lines += [f"The machine did other things too while these were measured: {', '.join(busy)}.", ""]
     lines += [f"- {e['name']}: {e['about']}" for e in first["engines"]]
     ratios = "".join(f"; ratio to {p}" for p in peers)
-    lines += ["", f"Tokens a second, medians of up to {o.repeats} turns (part of the machine's limit{ratios}; above 1 "
-              "galerne is faster, or needs less). `" + o.command + "`", "", table(reports)]
+    turns = f"up to {o.repeats} turns" if o.repeats > 1 else "a single turn"
+    lines += ["", f"Tokens a second, medians of {turns} (part of what the machine allowed around each turn / of the best "
+              f"that it allowed in these runs{ratios}; above 1 galerne is faster, or needs less). `" + o.command + "`", "", table(reports)]
     return "\n".join(lines)
 
 
@@ -252,11 +254,20 @@ def imports(python, module):
         stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
+def without_folder(peer):
+    """NAME=PROGRAM ARGUMENTS as another machine would have it."""
+    program, _, arguments = peer.partition(" ")
+    name, equals, path = program.rpartition("=")
+    return f"{name}{equals}{os.path.basename(path)} {arguments}".strip()
+
+
 def find(o):
     env = os.environ.get
-    o.command = "make bench" + "".join(
-        f" {name}={shlex.quote(env(name))}" for name in ("ONLY", "ARGS") if env(name))
     o.only = [x for x in (env("ONLY") or "").replace(",", " ").split() if x]
+    names = [f"{shape}-{kind}" for shape, kind in ALL + [("tiny", t) for t in TYPES]]
+    for one in o.only:
+        if not env("MODELS") and not any(n == one or n.startswith(one + "-") for n in names):
+            sys.exit(f"bench: ONLY={one}: expected some of {' '.join(names)}, or the first part of a name")
     o.models = (env("MODELS") or "").split()
     o.peer = [p.strip() for p in (env("PEER") or "").split(";") if p.strip()]
     python = env("PYTHON") or "python3"
@@ -277,6 +288,9 @@ def find(o):
         if not os.path.exists(m):
             sys.exit(f"bench: MODELS: {m} is not there")
     o.version = digest(o.galerne)
+    said = [("PYTHON", "python3" if o.python else ""), ("PEER", "; ".join(without_folder(p) for p in o.peer)),
+            ("ONLY", env("ONLY")), ("ARGS", env("ARGS"))]
+    o.command = "make bench" + "".join(f" {name}={shlex.quote(value)}" for name, value in said if value)
 
 
 def main():
@@ -290,6 +304,7 @@ def main():
     p.add_argument("--cells", type=shlex.split, help="what to measure, as options of galerne bench in one word")
     p.add_argument("--fresh", action="store_true", help="measure everything again")
     o = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of what removes models
     os.makedirs(o.folder, exist_ok=True)
     find(o)
     reports = []

@@ -29,7 +29,7 @@ number='[0-9.]+' ratio='[0-9.]+'
 export PEER="one=$peers/llama-bench ; two=$peers/llama-bench --mlock"
 bench --cells '--prefill 8 --batch 1,2 --start'
 row 'file \| first token \| memory, 256 tokens \| prefill 8 \| decode at 0 \| decode x 2'
-row "own \| $number s \($ratio; -; -\) \| $number GiB \($ratio; -; -\) \| $number \([0-9]+ %; $ratio; $ratio; $ratio\) \| $number \([0-9]+ %; $ratio; $ratio; $ratio\) \| $number \([0-9]+ %; $ratio; -; -\)"
+row "own \| $number s \($ratio; -; -\) \| $number GiB \($ratio; -; -\) \| $number \([0-9]+/[0-9]+ %; $ratio; $ratio; $ratio\) \| $number \([0-9]+/[0-9]+ %; $ratio; $ratio; $ratio\) \| $number \([0-9]+/[0-9]+ %; $ratio; -; -\)"
 grep -q '^- llama.cpp: llama-cpp-python 0.0.1, a stand-in$' out || fail "expected what measured"
 asked=$(wc -l <asked.txt)
 bench --cells '--prefill 8 --batch 1,2 --start'
@@ -57,11 +57,11 @@ row '7b-Q8_0 \|.*'
 cp "$tool" bench_models.py
 tool=$dir/bench_models.py
 PEER="$peers/llama-bench" ONLY=tiny-Q8_0 bench --cells '--prefill 8 --decode 4'
-row "tiny-Q8_0 \| $number \([0-9]+ %; $ratio\) \| $number \([0-9]+ %; $ratio\)"
+row "tiny-Q8_0 \| $number \([0-9]+/[0-9]+ %; $ratio\) \| $number \([0-9]+/[0-9]+ %; $ratio\)"
 grep -q 'llama.cpp is left out' err || fail "expected to be told of llama.cpp"
 [ -z "$(find kept -name '*.gguf' -o -name 'random-*')" ] || fail "models are left"
 
 ONLY=nothing python3 "$tool" --galerne "$GALERNE" --folder kept >out 2>err && fail "expected a failure"
-grep -q '^bench: nothing was measured$' err || fail "expected the reason"
+grep -q '^bench: ONLY=nothing: expected some of 1b-Q4_K ' err || fail "expected the reason"
 MODELS=nowhere.gguf python3 "$tool" --galerne "$GALERNE" --folder kept >out 2>err && fail "expected a failure"
 grep -q '^bench: MODELS: nowhere.gguf is not there$' err || fail "expected the reason"
