@@ -193,7 +193,7 @@ static gal_err do_thinking(gal_chat_room *r, const char *text, gal_diag *diag) {
     (void)text;
     (void)diag;
     const gal_buf *t = &r->screen.thoughts;
-    (void)fflush(stdout);
+    gal_cli_flush();
     if (!t->len) {
         gal_chat_note(&r->screen, "(no thinking in the last answer)");
         return GAL_OK;
@@ -207,7 +207,7 @@ static gal_err do_thinking(gal_chat_room *r, const char *text, gal_diag *diag) {
 static gal_err do_history(gal_chat_room *r, const char *text, gal_diag *diag) {
     gal_err err = GAL_OK;
     (void)text;
-    (void)fflush(stdout);
+    gal_cli_flush();
     for (size_t i = 0; i < gal_talk_count(r->talk) && !err; i++) {
         gal_buf b = { 0 };
         err = gal_talk_text(r->talk, i, &b, diag);

@@ -84,7 +84,7 @@ static gal_err print_json(gal_chat_room *r, const gal_talk_answer *a) {
     gal_buf_printf(&b, ", \"seed\": %llu}\n", (unsigned long long)r->how.generate.sampling.seed);
     if (!err && b.oom) err = gal_fail(&r->cli->diag, GAL_ENOMEM, "no memory for the answer");
     if (!err) (void)fwrite(b.data, 1, b.len, stdout);
-    (void)fflush(stdout);
+    gal_cli_flush();
     gal_buf_free(&b);
     return err;
 }
@@ -96,7 +96,7 @@ static void print_error(const char *why) {
     gal_buf_json(&b, why, strlen(why));
     gal_buf_puts(&b, "}\n");
     if (!b.oom) (void)fwrite(b.data, 1, b.len, stdout);
-    (void)fflush(stdout);
+    gal_cli_flush();
     gal_buf_free(&b);
 }
 

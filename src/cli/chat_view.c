@@ -45,7 +45,7 @@ static void show_fold(gal_chat_screen *s, bool last) {
     else
         fprintf(stdout, "\r%s[thought: %lld tokens, %.1f s; /thinking]%s\n", s->colours ? DIM : "",
                 (long long)s->thought, s->thought_s, s->colours ? PLAIN : "");
-    (void)fflush(stdout);
+    gal_cli_flush();
 }
 
 static void begin_thought(gal_chat_screen *s) {
@@ -80,7 +80,7 @@ static void on_text(void *user, gal_reply_kind kind, const char *text, size_t n)
             s->last = text[n - 1];
         }
     }
-    (void)fflush(stdout);
+    gal_cli_flush();
 }
 
 static void on_token(void *user, int64_t tokens) {
@@ -106,7 +106,7 @@ void gal_chat_screen_begin(gal_chat_screen *s) {
 void gal_chat_screen_end(gal_chat_screen *s) {
     end_thought(s);
     if (s->spoke && s->last != '\n') fputc('\n', stdout);
-    (void)fflush(stdout);
+    gal_cli_flush();
 }
 
 void gal_chat_note(const gal_chat_screen *s, const char *fmt, ...) {
@@ -117,7 +117,7 @@ void gal_chat_note(const gal_chat_screen *s, const char *fmt, ...) {
     (void)vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     gal_buf_puts(&b, text);
-    (void)fflush(stdout);
+    gal_cli_flush();
     const bool dim = s->colours && isatty(STDERR_FILENO);
     if (dim) fputs(DIM, stderr);
     gal_cli_print_safe(stderr, GAL_SAFE_TEXT, b.data ? b.data : "", b.len);
@@ -128,7 +128,7 @@ void gal_chat_note(const gal_chat_screen *s, const char *fmt, ...) {
 static void show_arrow(const gal_chat_screen *s, const char *arrow, const char *a, const char *b, size_t n,
                        const char *end) {
     const bool dim = s->colours && isatty(STDERR_FILENO);
-    (void)fflush(stdout);
+    gal_cli_flush();
     fprintf(stderr, "%s%s ", dim ? "\x1b[36m" : "", arrow);
     gal_cli_print_safe(stderr, GAL_SAFE_LINE, a, strlen(a));
     gal_cli_print_safe(stderr, GAL_SAFE_LINE, b, n);

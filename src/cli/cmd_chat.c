@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/lines.h"
 #include "cli/sampling.h"
+#include "cli/screen.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -76,6 +77,7 @@ static gal_err run(gal_cli *cli) {
     if (!err) err = gal_cli_lm_options(cli, &lo, &reading, &loras);
     if (!err) err = gal_cli_speculation(cli, &lo);
     if (!err) gal_cli_catch_interrupts();
+    gal_cli_gather_output();
     if (!err) err = gal_lm_open(&r.lm, cli->operands[0], &lo, &cli->diag);
     if (!err) {
         gal_cli_tell(cli, r.lm, &told);

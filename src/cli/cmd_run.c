@@ -40,7 +40,7 @@ static int on_token(void *user, int32_t id, const char *text, size_t bytes) {
     } else if (id >= 0) {
         printf("%s%d", s->shown++ ? " " : "", id);
     }
-    (void)fflush(stdout);
+    gal_cli_flush();
     return ferror(stdout); /* a reader that has gone needs no more */
 }
 
@@ -119,7 +119,7 @@ static gal_err one_prompt(gal_cli *cli, gal_lm *lm, const gal_generate_options *
                        disk = { now.read_bytes - before.read_bytes, now.faults - before.faults };
     if (!err && s.json) print_json(cli, lm, &s, &r, &o->sampling, &disk);
     if (!err && !s.json && (s.last != '\n' || s.shown)) putchar('\n');
-    (void)fflush(stdout);
+    gal_cli_flush();
     if (!err) print_statistics(cli, lm, &r, &disk);
     if (!err && gal_cli_interrupted()) err = gal_fail(&cli->diag, GAL_EINTERRUPTED, "interrupted");
     gal_buf_free(&s.ids);
@@ -189,6 +189,7 @@ static gal_err run(gal_cli *cli) {
     if (!err) err = gal_cli_lm_options(cli, &lo, &reading, &loras);
     if (!err) err = gal_cli_speculation(cli, &lo);
     if (!err) gal_cli_catch_interrupts();
+    gal_cli_gather_output();
     gal_profile *profile = NULL;
     gal_told told = { 0 };
     gal_input inputs[1 + GAL_CLI_LORAS] = { { "model", cli->operands[0] } };

@@ -21,7 +21,8 @@ static bool reader_gone(void) {
 static gal_err finish_output(gal_diag *diag) {
     errno = 0;
     bool bad = ferror(stdout) != 0;
-    if (fflush(stdout) != 0) bad = true;
+    gal_cli_flush();
+    if (ferror(stdout)) bad = true;
     int why = errno;
     if (!bad || reader_gone()) return GAL_OK;
     return gal_fail(diag, GAL_EIO, "standard output: %s", why ? strerror(why) : "could not be written");

@@ -3,6 +3,7 @@
 
 #include "base/util.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,6 +14,16 @@ bool gal_cli_is_terminal(FILE *out) { return isatty(fileno(out)) == 1; }
 bool gal_cli_colours(FILE *out) {
     const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
     return gal_cli_is_terminal(out) && !(no && *no) && !(term && strcmp(term, "dumb") == 0);
+}
+
+void gal_cli_gather_output(void) {
+    static char room[1 << 16];
+    (void)setvbuf(stdout, room, _IOFBF, sizeof room);
+}
+
+/* What was not written stays in the buffer. */
+void gal_cli_flush(void) {
+    while (fflush(stdout) != 0 && errno == EINTR) clearerr(stdout);
 }
 
 int gal_cli_width(FILE *out) {

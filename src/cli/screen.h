@@ -12,6 +12,11 @@ bool gal_cli_colours(FILE *out);
 bool gal_cli_is_terminal(FILE *out);
 int gal_cli_width(FILE *out); /* columns now; 80 where nobody knows */
 
+/* Before the first output of a command that shows text piece by piece while it catches Ctrl-C: it is written by
+ * gal_cli_flush() alone, which goes on where Ctrl-C interrupted it. */
+void gal_cli_gather_output(void);
+void gal_cli_flush(void);
+
 /* Appends text for eyes: newlines and tabs stay (unless line is set), what else a terminal would obey, or would turn
  * other text around by, is spelled \u001b, bytes that are no character <FF>. */
 typedef enum gal_safe { GAL_SAFE_TEXT, GAL_SAFE_LINE } gal_safe;

@@ -312,15 +312,15 @@ static void any_cut(void **state) {
 static void alike(void **state) {
     (void)state;
     static const gal_dtype TYPES[] = { GAL_F32, GAL_BF16, GAL_F16 };
-    enum { N = 37, K = 203 };
+    enum { N = 37, K = 203, ROW = N + 3, BYTES = ((GAL_ALIKE_ROWS - 1) * ROW + N) * 4 }; /* of a gap of 3 */
     for (size_t l = 0; l < GAL_LEN(levels); l++)
         for (size_t t = 0; levels[l].here && t < GAL_LEN(TYPES) * 2; t++) {
             const gal_kernel *k = &levels[l].table.k[GAL_K_GEMM];
             block a = block_new(GAL_ALIKE_ROWS, K, GAL_F32, BY_ROW, 0), b = block_new(K, N, TYPES[t / 2], BY_COL, 0);
             block together = block_new(GAL_ALIKE_ROWS, N, GAL_F32, BY_ROW, 3), alone = together;
-            alone.m.p = malloc(GAL_ALIKE_ROWS * (N + 3) * sizeof(float));
+            alone.m.p = malloc(BYTES);
             assert_non_null(alone.m.p);
-            memcpy(alone.m.p, together.m.p, GAL_ALIKE_ROWS * (N + 3) * sizeof(float));
+            memcpy(alone.m.p, together.m.p, BYTES);
             const gal_dtype compute = t % 2 ? GAL_BF16 : GAL_F32;
             gal_k_gemm args = { .count = 1, .alike = true };
             for (int64_t i = 0; i < GAL_ALIKE_ROWS; i++) {
@@ -331,9 +331,9 @@ static void alike(void **state) {
             }
             for (int64_t m = 9; m <= GAL_ALIKE_ROWS; m += 7) {
                 block some = together;
-                some.m.p = malloc(GAL_ALIKE_ROWS * (N + 3) * sizeof(float));
+                some.m.p = malloc(BYTES);
                 assert_non_null(some.m.p);
-                memcpy(some.m.p, together.m.p, GAL_ALIKE_ROWS * (N + 3) * sizeof(float));
+                memcpy(some.m.p, together.m.p, BYTES);
                 args.p[0] = (gal_gemm){ m, N, K, a.m, b.m, some.m, some.m.p, compute, false };
                 run_all(k, &args, true);
                 for (int64_t i = 0; i < m; i++)
