@@ -26,8 +26,7 @@ typedef struct gal_lm_adapter {
 } gal_lm_adapter;
 
 /* Tokens that are guessed ahead and checked several at a time. Text is chosen as without: at temperature 0 the same
- * tokens (to the byte, up to 7 at once; beyond that, with weights of floats, sums may round otherwise), else from the
- * same distribution. */
+ * tokens (on a GPU sums may round otherwise), else from the same distribution. */
 typedef enum gal_speculate {
     GAL_SPECULATE_OFF,
     GAL_SPECULATE_LOOKUP, /* what followed where the text had its last tokens before */

@@ -104,7 +104,7 @@ extern const char *const GAL_CLI_SPECULATE[]; /* by gal_speculate */
           .help = "a smaller model with the same vocabulary, which guesses; --speculate draft may be left out" },    \
     {                                                                                                                \
         .name = "draft-tokens", .kind = GAL_V_INT, .value = "N", .min = 1, .max = GAL_GUESS_MOST, .fallback = "7",   \
-        .help = "most tokens guessed at once; beyond 7 sums of models in floats may round otherwise than without"    \
+        .help = "most tokens guessed at once"                                                                        \
     }
 
 /* What they say goes into the options of a model. */
