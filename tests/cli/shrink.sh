@@ -23,8 +23,8 @@ cut() { # TOKENS TO MESSAGE
     run=$!
     # Only once tokens come does it read the file over and over.
     n=0
-    while [ ! -s out ] && [ $n -lt 600 ] && kill -0 $run; do
-        sleep 0.1
+    while [ ! -s out ] && [ $n -lt 3000 ] && kill -0 $run; do
+        sleep 0.02
         n=$((n + 1))
     done
     truncate -s "$2" m/model.safetensors
@@ -36,7 +36,7 @@ cut() { # TOKENS TO MESSAGE
     grep -q "^galerne: m/model.safetensors: $3\$" err || { echo "expected: $3"; exit 1; }
 }
 cp m/model.safetensors whole
-cut 5000 $((size - 4)) "expected the $size bytes .* found $((size - 4)): what was read is not whole"
+cut 20000 $((size - 4)) "expected the $size bytes .* found $((size - 4)): what was read is not whole"
 cp whole m/model.safetensors
 cut 1000000 4096 "byte [0-9]* cannot be read any more: expected the $size bytes .* found 4096"
 

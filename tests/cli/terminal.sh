@@ -53,8 +53,11 @@ wait_for '\[paste 1: 3 lines\]'
 tm send-keys Enter
 answered
 say '"""'
+wait_for '^\.' # each line once its prompt is there: before it the terminal itself would echo it, too
 say 'One'
+wait_for '^\.' 2
 say 'Two'
+wait_for '^\.' 3
 say 'Three"""'
 answered
 say 'Weather in Paris?'
