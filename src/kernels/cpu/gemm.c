@@ -41,9 +41,18 @@ static gal_gemm with_dense_rows(const gal_gemm *g) {
     return t;
 }
 
-static bool few_rows(const gal_gemm *g, bool alike) {
-    return g->m <= (alike ? GAL_ALIKE_ROWS : GAL__GEMM_ROWS) && g->k <= GAL__GEMM_ROWS_K && g->b.rs == 1 &&
-           g->a.cs == 1 && g->c.cs == 1;
+static bool few_rows(const gal_gemm *g, bool alike, const gal__gemm_level *lv) {
+    const int64_t most = g->compute == GAL_BF16 && g->b.dt == GAL_BF16 ? lv->bf16_rows : GAL__GEMM_ROWS;
+    return g->m <= (alike ? GAL_ALIKE_ROWS : most) && g->k <= GAL__GEMM_ROWS_K && g->b.rs == 1 && g->a.cs == 1 &&
+           g->c.cs == 1;
+}
+
+static bool all_few_rows(const gal_k_gemm *args, const gal__gemm_level *lv) {
+    for (int i = 0; i < args->count; i++) {
+        const gal_gemm g = with_dense_rows(&args->p[i]);
+        if (!few_rows(&g, args->alike, lv)) return false;
+    }
+    return true;
 }
 
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -92,7 +101,7 @@ static cut cut_tiles(const gal_gemm *g, int count, int threads, const gal__gemm_
 
 static cut cut_of(const gal_gemm *g, const gal_k_gemm *args, const gal__gemm_level *lv) {
     if (g->m <= 0 || g->n <= 0) return (cut){ 0, 0 };
-    return few_rows(g, args->alike) ? cut_few_rows(g) : cut_tiles(g, args->count, args->threads, lv);
+    return few_rows(g, args->alike, lv) ? cut_few_rows(g) : cut_tiles(g, args->count, args->threads, lv);
 }
 
 /* GAL__GEMM_ROWS rows at a time: B comes from the cache when it is read again. */
@@ -124,6 +133,7 @@ void gal__gemm_run(const gal_k_gemm *args, int64_t chunk, void *scratch, const g
         ref_kernel().run(args, chunk, scratch);
         return;
     }
+    if (all_few_rows(args, lv)) chunk = gal__side_by_side(chunk, gal__gemm_chunks(args, lv), args->threads);
     for (int i = 0; i < args->count; i++) {
         gal_gemm g = with_dense_rows(&args->p[i]);
         cut c = cut_of(&g, args, lv);
@@ -136,7 +146,7 @@ void gal__gemm_run(const gal_k_gemm *args, int64_t chunk, void *scratch, const g
         bool share_b = g.n + c.tn * g.m <= g.m + c.tm * g.n;
         /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): chunk is below tm * tn, so neither is 0 */
         int64_t im = share_b ? chunk % c.tm : chunk / c.tn, in = share_b ? chunk / c.tm : chunk % c.tn;
-        const bool few = few_rows(&g, args->alike);
+        const bool few = few_rows(&g, args->alike, lv);
         int64_t unit = few ? 1 : lv->nr, panels = ceil_div(g.n, unit);
         gal__tile t = { .i0 = g.m * im / c.tm, .i1 = g.m * (im + 1) / c.tm };
         t.j0 = panels * in / c.tn * unit;

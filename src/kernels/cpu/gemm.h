@@ -33,8 +33,17 @@ typedef struct gal__gemm_level {
     int nr;        /* columns of the block of C held in registers */
     int nt;        /* most columns of a tile */
     int f32, bf16; /* 64ths of a cycle that a multiply-add takes */
+    int bf16_rows; /* as GAL__GEMM_ROWS, where B and what is computed in are bf16 */
     gal__tile_fn tile, rows;
 } gal__gemm_level;
+
+/* Which piece of n chunk i is, where reading weights is what takes long. Threads that take turns each go through a
+ * part of them as it lies in memory, so that what is fetched ahead of a chunk's end is what its thread needs next. */
+GAL__INLINE int64_t gal__side_by_side(int64_t i, int64_t n, int threads) {
+    if (threads <= 1) return i;
+    const int64_t t = i % threads;
+    return t * (n / threads) + GAL_MIN(t, n % threads) + i / threads;
+}
 
 int64_t gal__gemm_chunks(const gal_k_gemm *args, const gal__gemm_level *level);
 void gal__gemm_run(const gal_k_gemm *args, int64_t chunk, void *scratch, const gal__gemm_level *level);

@@ -87,7 +87,7 @@ GAL__INLINE void transpose(F r[VW]) {
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
-static const gal__gemm_level level = { NR, NT, 4, 4, tile, few_rows };
+static const gal__gemm_level level = { NR, NT, 4, 4, GAL__GEMM_ROWS, tile, few_rows };
 
 #include "kernels/cpu/gemm_fill.h"
 

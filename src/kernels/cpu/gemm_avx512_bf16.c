@@ -33,9 +33,92 @@ GAL__INLINE F unit_n(const void *p0, const void *p1, gal_dtype dt, int64_t n, bo
 static void any_tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
     (g->compute == GAL_BF16 ? tile : gal__gemm_avx512.tile)(g, t, scratch);
 }
-static void any_rows(const gal_gemm *g, const gal__tile *t, void *scratch) { gal__gemm_avx512.rows(g, t, scratch); }
 
-static const gal__gemm_level level = { NR, NT, 2, 1, any_tile, any_rows };
+/* ---- few rows of A
+ * -------------------------------------------------------------------------------------------------- As gemm_rows.h,
+ * with B as it is. A number of C is summed the same way whatever R and C are. */
+
+enum { SUMS = 2, STEP = SUMS * 2 * VW /* numbers of k */, AHEAD = 8192 };
+
+/* sums[2 r + c]: rows r < R of A (lda apart, padded with zeros) with C <= 2 columns of B. */
+GAL__INLINE void bf16_dots(const int R, const int C, float *sums, const uint16_t *a, int64_t lda,
+                           const char *const *p, int64_t k) {
+    F s[4][2][SUMS];
+    GAL__UNROLL
+    for (int i = 0; i < R * C * SUMS; i++) s[i / (C * SUMS)][i / SUMS % C][i % SUMS] = f_zero();
+    for (int64_t i = 0; i < k; i += STEP) {
+        GAL__UNROLL
+        for (int u = 0; u < SUMS; u++) {
+            const int64_t at = i + u * 2 * VW, left = min64(k - at, 2 * VW);
+            F b[2];
+            if (left <= 0) break;
+            GAL__UNROLL
+            for (int c = 0; c < C; c++) {
+                b[c] = unit_k(p[c] + 2 * at, GAL_BF16, left, false);
+                __builtin_prefetch(p[c] + 2 * at + AHEAD);
+            }
+            GAL__UNROLL
+            for (int r = 0; r < R; r++) {
+                const F x = _mm512_loadu_ps(a + r * lda + at);
+                GAL__UNROLL
+                for (int c = 0; c < C; c++) s[r][c][u] = mac(s[r][c][u], x, b[c]);
+            }
+        }
+    }
+    GAL__UNROLL
+    for (int r = 0; r < R; r++) {
+        GAL__UNROLL
+        for (int c = 0; c < C; c++) sums[2 * r + c] = f_sum(f_add(s[r][c][0], s[r][c][1]));
+    }
+}
+
+#define GAL__BF16_DOTS(R)                                                                                            \
+    case R:                                                                                                          \
+        if (cols == 2)                                                                                               \
+            bf16_dots(R, 2, sums, a, lda, p, k);                                                                     \
+        else                                                                                                         \
+            bf16_dots(R, 1, sums, a, lda, p, k);                                                                     \
+        break;
+
+static void bf16_dots_any(int64_t rows, int64_t cols, float *sums, const uint16_t *a, int64_t lda,
+                          const char *const *p, int64_t k) {
+    switch (rows) {
+        GAL__BF16_DOTS(1)
+        GAL__BF16_DOTS(2)
+        GAL__BF16_DOTS(3)
+        GAL__BF16_DOTS(4)
+    default:
+        break;
+    }
+}
+
+static void bf16_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
+    const int64_t lda = (g->k + 2 * VW - 1) / (2 * VW) * (2 * VW);
+    uint16_t *a = scratch;
+    for (int64_t i = 0; i < g->m; i++)
+        for (int64_t k = 0; k < lda; k += VW) {
+            const int64_t left = min64(g->k - k, VW);
+            const __m256i x = left > 0 ? to_bf16(at(&g->a, i, k), g->a.dt, left) : _mm256_setzero_si256();
+            _mm256_storeu_si256((__m256i *)(void *)(a + i * lda + k), x);
+        }
+    const int64_t wide = g->m > 4 ? 2 : 1; /* of one row, columns stream one after the other, as they lie in memory */
+    for (int64_t j = t->j0; j < t->j1; j += wide) {
+        const int64_t cols = min64(t->j1 - j, wide);
+        const char *const p[2] = { at(&g->b, 0, j), at(&g->b, 0, j + cols - 1) };
+        for (int64_t i = 0; i < g->m; i += 4) {
+            float sums[8];
+            const int64_t rows = min64(g->m - i, 4);
+            bf16_dots_any(rows, cols, sums, a + i * lda, lda, p, g->k);
+            finish(g, sums, 2, i, rows, j, cols);
+        }
+    }
+}
+
+static void any_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
+    (g->compute == GAL_BF16 && g->b.dt == GAL_BF16 ? bf16_rows : gal__gemm_avx512.rows)(g, t, scratch);
+}
+
+static const gal__gemm_level level = { NR, NT, 2, 1, 16, any_tile, any_rows };
 
 #include "kernels/cpu/gemm_fill.h"
 

@@ -8,7 +8,7 @@
 
 enum {
     SUMS = 4,
-    AHEAD = 4096
+    AHEAD = 8192
 }; /* SUMS: of a number of C, for one after the other; AHEAD: bytes of B to fetch ahead */
 
 /* Numbers [i, i + SUMS VW) of the rows and of a column, or those of them that are below k. */
@@ -41,7 +41,7 @@ GAL__INLINE void dots(const int R, float sums[4], const float *a, int64_t lda, c
     int64_t i = 0;
     for (; i + STEP <= k; i += STEP) {
         GAL__UNROLL
-        for (size_t b = 0; b < STEP * size; b += 64) __builtin_prefetch(p + (size_t)i * size + AHEAD + b, 0, 2);
+        for (size_t b = 0; b < STEP * size; b += 64) __builtin_prefetch(p + (size_t)i * size + AHEAD + b, 0, 3);
         dots_step(R, s, a, lda, p, dt, i, k, true, round);
     }
     dots_step(R, s, a, lda, p, dt, i, k, false, round);

@@ -46,7 +46,7 @@ enum {
     MOST_STRIP = 256,
     FEW = VW < 16 ? 1 : 2, /* rows of A that i8_few.h takes at a time */
     MOST_FEW = 2 * FEW,    /* and at most */
-    FEW_AHEAD = 4096,      /* bytes of weights to fetch ahead then */
+    FEW_AHEAD = 8192,      /* bytes of weights to fetch ahead then */
     SUBS = GAL_PACK_UNIT / 16
 };
 _Static_assert((int)GAL_PACK_UNIT == (int)GAL_I8_UNIT, "units of weights and activations are the same columns");
@@ -108,12 +108,19 @@ GAL__INLINE F i8_scaled(S sum, F scale, F undo, const bool fused) {
     return __builtin_convertvector(sum - s_set1(GAL_I8_START), F) * scale;
 }
 
+/* Where a sum of bytes as the file has them starts: -natural (q[0] + ..), from -128 times that; natural is a power of
+ * two or 0. */
+GAL__INLINE S i8_start_natural(const char *bias, int natural) {
+    if (natural == 0) return s_set1(GAL_I8_START);
+    return s_set1(GAL_I8_START + (int_at(bias) - GAL_I8_START) / (GAL_I8_OFFSET / natural));
+}
+
 #include "kernels/cpu/i8_formats.h"
 
 #include "kernels/cpu/i8_few.h"
 
 /* What the micro-kernels below are made for. */
-#define GAL__I8_CHECK(block, name, natural, halves, mins, wide, fused)                                               \
+#define GAL__I8_CHECK(block, name, bytes, natural, halves, mins, wide, fused)                                        \
     _Static_assert(!((halves) && (wide)) && !((mins) && ((wide) || (natural))) && ((fused) || (wide)) &&             \
                        ((natural) & ((natural)-1)) == 0 && (natural) < GAL_I8_OFFSET,                                \
                    #block ": see docs/internals/int8.md, a new format");
@@ -122,15 +129,14 @@ GAL__I8_FORMATS(GAL__I8_CHECK)
 #define GAL__I8_SLAB_OF(block, name, ...)                                                                            \
     static void slab_##name(const unit *u, const slab *to) {                                                         \
         const slab plain = { to->q, to->scale, to->min, NULL };                                                      \
-        const unit from = { u->heads, u->words, u->tails, 0, u->blocks };                                            \
-        unpack_##name(&from, &plain);                                                                                \
+        unpack_##name(u, &plain);                                                                                    \
     }
 GAL__I8_FORMATS(GAL__I8_SLAB_OF)
 
 typedef struct i8_format {
     void (*unpack)(const unit *u, const slab *to); /* NULL: no such format */
     int (*few)(const unit *u, int64_t rows, const i8_rows *a, float *y, int64_t lds, bool onto);
-    int natural;
+    int bytes, natural;
     bool halves, mins, wide, fused;
 } i8_format;
 
@@ -141,13 +147,24 @@ static i8_format i8_format_of(uint32_t block) {
     return block < GAL_LEN(FORMATS) ? FORMATS[block] : (i8_format){ 0 };
 }
 
-/* What is read after this: GROUPS streams, of each of which 512 bytes at a time are fetched, `step` bytes apart. A
- * little with every 32 numbers, and all of it is there in time: in a burst it would fill the processor's list of
- * lines under way. */
+/* What is read after this. A little of it is fetched with every 32 (16) numbers: in a burst it would fill the
+ * processor's list of lines under way. Either rows of A to come, in GROUPS streams of rows that are `row` bytes
+ * apart; or, where that is 0, `sub` bytes of each of GROUPS groups of weights. */
 typedef struct i8_next {
     const char *p[GROUPS];
-    size_t step;
+    size_t row, sub;
 } i8_next;
+
+GAL__INLINE void i8_fetch(const i8_next *next, const int R, int64_t b, const bool halves) {
+    if (next->row) {
+        GAL__UNROLL
+        for (int r = 0; r < R; r++)
+            __builtin_prefetch(next->p[r % GROUPS] + (size_t)(r / GROUPS) * next->row + (halves ? 32 : 64) * b);
+        return;
+    }
+    for (int i = 0; i < GROUPS; i++)
+        for (size_t at = 0; at < next->sub; at += 64) __builtin_prefetch(next->p[i] + (size_t)b * next->sub + at);
+}
 
 /* R rows by COLS vectors: adds the numbers of `subs` groups of 32 (or 16) to sums, which are lds floats apart. */
 GAL__INLINE void i8_micro(const int R, int natural, const bool halves, const bool mins, const bool wide,
@@ -179,9 +196,7 @@ GAL__INLINE void i8_micro(const int R, int natural, const bool halves, const boo
         i8_products(R, quads, wide, aq, a->stride, q, s);
         q += quads * PANEL * 4;
         aq += 4 * quads;
-        GAL__UNROLL
-        for (int r = 0; r < R; r++)
-            __builtin_prefetch(next->p[r % GROUPS] + (size_t)(r / GROUPS) * next->step + (halves ? 32 : 64) * b);
+        i8_fetch(next, R, b, halves);
         F scale[COLS], min[COLS], undo[COLS];
         GAL__UNROLL
         for (int c = 0; c < COLS; c++) {
@@ -392,6 +407,7 @@ static unit i8_unit(const i8_weight *w, const uint8_t *at, int64_t row, int64_t 
     return (unit){ .heads = at + row * p->head_bytes,
                    .words = words + 4 * row,
                    .tails = words + blocks * p->words * 4 * GAL_PACK_ROWS + 2 * row,
+                   .share = at + (size_t)row * w->unit_bytes / GAL_PACK_ROWS,
                    .blocks = blocks };
 }
 
@@ -461,45 +477,50 @@ static void i8_few_run(const gal_gemm *g, const i8_weight *w, const i8_piece *p,
 }
 
 /* With many rows of A the next ones are to be fetched; with few of them, which stay in the cache, the panel's next
- * unit of weights, or, past the last one, the first one of the panel that follows. */
-static i8_next i8_next_of(const i8_weight *w, int64_t j, int64_t k, int64_t n, const i8_rows *a, int64_t rows) {
+ * unit of weights, or, past the last one, the first one of the panel that follows, in so many parts. */
+static i8_next i8_next_of(const i8_weight *w, int64_t j, int64_t k, int64_t n, const i8_rows *a, int64_t rows,
+                          int64_t parts) {
     const size_t group = GAL_PACK_ROWS * w->row_bytes;
     const bool last = k + n >= w->cols;
-    i8_next next = { .step = 512 };
-    for (int i = 0; i < GROUPS; i++) {
-        if (rows > MANY || !w->packed) {
-            next.p[i] = a->q + (size_t)(ROWS + i) * a->stride;
-            next.step = GROUPS * a->stride;
-        } else {
-            next.p[i] = (const char *)w->packed + (size_t)(j / GAL_PACK_ROWS + (last ? GROUPS : 0) + i) * group +
-                        (last ? 0 : (size_t)(k / GAL_PACK_UNIT + 1) * w->unit_bytes);
-        }
-    }
+    const bool many = rows > MANY || !w->packed;
+    i8_next next = { .row = many ? GROUPS * a->stride : 0, .sub = (w->unit_bytes / (size_t)parts + 63) / 64 * 64 };
+    for (int i = 0; i < GROUPS; i++)
+        next.p[i] = many ? a->q + (size_t)(ROWS + i) * a->stride
+                         : (const char *)w->packed + (size_t)(j / GAL_PACK_ROWS + (last ? GROUPS : 0) + i) * group +
+                               (last ? 0 : (size_t)(k / GAL_PACK_UNIT + 1) * w->unit_bytes);
     return next;
 }
 
-static void i8_piece_run(const gal_gemm *g, int64_t each, const i8_piece *p, const i8_format *f, i8_room *room) {
-    const int64_t lds = (p->j1 - p->j0 + LEAST - 1) / LEAST * LEAST, d = g->k;
-    const int per_sub = f->halves ? 16 : 32;
+/* All rows of the piece with a panel's numbers from k on, as many as a unit has. */
+static void i8_panel_run(const gal_gemm *g, const i8_weight *w, const i8_piece *p, const i8_format *f, int64_t j,
+                         int64_t k, int64_t lds, i8_room *room) {
+    const int64_t n = GAL_MIN(g->k - k, GAL_PACK_UNIT), subs = n / (f->halves ? 16 : 32);
     const int64_t rows = p->i1 - p->i0, calls = (rows + ROWS - 1) / ROWS;
+    i8_unpack(w, f, j, k, n, room);
+    i8_rows a = i8_rows_of(g, f, k, n, p->i0);
+    i8_next next = i8_next_of(w, j, k, n, &a, rows, calls * subs);
+    for (int64_t c = 0, i = 0; c < calls; c++) { /* as evenly as can be: few sums at once wait for each other */
+        const int64_t did = rows * (c + 1) / calls - i;
+        i8_micro_any(did, f, &a, room, &next, subs, room->sums + i * lds + (j - p->j0), lds, k > 0);
+        a.q += (size_t)did * a.stride;
+        for (int h = 0; h < GROUPS; h++)
+            next.p[h] += next.row ? (size_t)did * (next.row / GROUPS) : (size_t)subs * next.sub;
+        i += did;
+    }
+}
+
+static void i8_piece_run(const gal_gemm *g, int64_t each, const i8_piece *p, const i8_format *f, i8_room *room) {
+    const int64_t lds = (p->j1 - p->j0 + LEAST - 1) / LEAST * LEAST, rows = p->i1 - p->i0;
     const i8_weight w = i8_weight_of(g, room);
-    const bool few = rows <= MOST_FEW && d % GAL_PACK_UNIT == 0;
-    if (few) i8_few_run(g, &w, p, f, lds, room);
-    for (int64_t k = 0; k < d && !few; k += GAL_PACK_UNIT) {
-        const int64_t n = GAL_MIN(d - k, GAL_PACK_UNIT);
-        for (int64_t j = p->j0; j < p->j1; j += PANEL) {
-            i8_unpack(&w, f, j, k, n, room);
-            i8_rows a = i8_rows_of(g, f, k, n, p->i0);
-            i8_next next = i8_next_of(&w, j, k, n, &a, rows);
-            for (int64_t c = 0, i = 0; c < calls;
-                 c++) { /* as evenly as can be: few sums at once wait for each other */
-                const int64_t did = rows * (c + 1) / calls - i;
-                i8_micro_any(did, f, &a, room, &next, n / per_sub, room->sums + i * lds + (j - p->j0), lds, k > 0);
-                a.q += (size_t)did * a.stride;
-                for (int h = 0; h < GROUPS; h++) next.p[h] += (size_t)did * (next.step / GROUPS);
-                i += did;
-            }
-        }
+    GAL_ASSERT((size_t)f->bytes * GAL_PACK_ROWS == w.unit_bytes);
+    if (rows <= MOST_FEW && g->k % GAL_PACK_UNIT == 0) {
+        i8_few_run(g, &w, p, f, lds, room);
+    } else { /* few rows stay in the cache, and weights are read as they lie in memory */
+        const int64_t step = rows <= MANY ? (int64_t)LEAST : p->j1 - p->j0;
+        for (int64_t first = p->j0; first < p->j1; first += step)
+            for (int64_t k = 0; k < g->k; k += GAL_PACK_UNIT)
+                for (int64_t j = first; j < GAL_MIN(first + step, p->j1); j += PANEL)
+                    i8_panel_run(g, &w, p, f, j, k, lds, room);
     }
     i8_finish(g, each, p, room->sums, lds);
 }
@@ -512,7 +533,7 @@ static i8_cut i8_cut_of(const gal_gemm *g, int64_t each) {
     i8_cut cut = { .cols = STRIP, .rows = TILE };
     const int64_t m = g->m * each;
     if (g->m <= MANY) {
-        cut.cols = (1 << 17) / (g->k > 0 ? g->k : 1) / LEAST * LEAST;
+        cut.cols = (1 << 19) / (g->k > 0 ? g->k : 1) / LEAST * LEAST;
         cut.cols = cut.cols < LEAST ? LEAST : cut.cols > MOST_STRIP ? MOST_STRIP : cut.cols;
         cut.cols = GAL_MIN(cut.cols, g->n > 512 ? (g->n / 16 + LEAST - 1) / LEAST * LEAST : LEAST);
     }
@@ -553,6 +574,7 @@ static void i8_run(const void *args, int64_t chunk, void *scratch) {
         return;
     }
     const int64_t each = a->twice ? 2 : 1;
+    if (a->p[0].m <= MANY) chunk = gal__side_by_side(chunk, i8_chunks(args), a->threads);
     for (int i = 0; i < a->count; i++) {
         const gal_gemm *g = &a->p[i];
         const i8_cut cut = i8_cut_of(g, each);

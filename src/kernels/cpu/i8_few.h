@@ -13,10 +13,17 @@ struct i8_few {
     const i8_rows *a;
     S (*sums)[SUBS]; /* [rows]: of each group of 32 (or 16) numbers */
     F *scale, *min;
+    const uint8_t *ahead; /* to fetch next, a step for each quad: as weights lie, whatever the format's order is */
+    int step;
 };
 
-GAL__INLINE void few_quad(const i8_few *few, int64_t b, int t, U x) {
+/* Bytes that have no sign are multiplied as the file has them, and what is natural is taken off where a sum starts.
+ */
+GAL__INLINE void few_quad(i8_few *few, int64_t b, int t, U x, int offset) {
     const int64_t sub = few->halves ? 2 * b + t / 4 : b;
+    if (few->wide) x = (U)((B)x + (uint8_t)offset);
+    __builtin_prefetch(few->ahead, 0, 3);
+    few->ahead += few->step;
     GAL__UNROLL
     for (int r = 0; r < few->rows; r++) {
         const S y = s_set1(int_at(few->a->q + (size_t)r * few->a->stride + 32 * b + 4 * t));
@@ -26,14 +33,14 @@ GAL__INLINE void few_quad(const i8_few *few, int64_t b, int t, U x) {
 GAL__INLINE void few_scale(const i8_few *few, int64_t i, F x) { few->scale[i] = x; }
 GAL__INLINE void few_min(const i8_few *few, int64_t i, F x) { few->min[i] = x; }
 
-GAL__INLINE void few_begin(const i8_few *few, int natural, const bool mins) {
+GAL__INLINE void few_begin(const i8_few *few, int natural) {
     const int subs = few->halves ? SUBS : SUBS / 2;
     GAL__UNROLL
     for (int r = 0; r < few->rows; r++) {
         const char *bias = few->a->q + (size_t)r * few->a->stride + few->a->bias;
         GAL__UNROLL
         for (int b = 0; b < subs; b++)
-            few->sums[r][b] = mins ? s_set1(GAL_I8_START) : i8_start(bias + 4 * b, natural);
+            few->sums[r][b] = few->wide ? i8_start(bias + 4 * b, natural) : i8_start_natural(bias + 4 * b, natural);
     }
 }
 
@@ -55,23 +62,32 @@ GAL__INLINE void few_end(const i8_few *few, const bool mins, const bool fused, f
     }
 }
 
-#define GAL__I8_FEW_ROWS(R, name, natural, halves, mins, wide, fused)                                                \
-    {                                                                                                                \
+#define FEW_STEP(bytes) (((bytes)*VW + 63) / 64) /* 64 quads go through the share of VW rows */
+
+/* A whole unit and R rows. A function for each number of rows: gcc would compute the addresses once for all of them
+ * and keep them in memory. */
+#define GAL__I8_FEW_ROWS(R, name, bytes, natural, halves, mins, wide, fused)                                         \
+    static __attribute__((noinline)) void few_##name##_##R(const unit *u, const i8_rows *a, float *y, int64_t lds,   \
+                                                           bool onto) {                                              \
         S sums[R][SUBS];                                                                                             \
         F scale[SUBS], min[SUBS];                                                                                    \
-        const i8_few few = { R, halves, wide, a, sums, scale, min };                                                 \
+        i8_few few = { R, halves, wide, a, sums, scale, min, u->share + FEW_AHEAD, FEW_STEP(bytes) };                \
         const slab to = { .few = &few };                                                                             \
-        few_begin(&few, natural, mins);                                                                              \
-        const unit from = { u->heads, u->words, u->tails, FEW_AHEAD, u->blocks };                                    \
-        unpack_##name(&from, &to);                                                                                   \
+        few_begin(&few, natural);                                                                                    \
+        unpack_##name(u, &to);                                                                                       \
         few_end(&few, mins, fused, y, lds, onto);                                                                    \
-        return R;                                                                                                    \
     }
-/* A whole unit and some of `rows` rows; how many. */
+/* Some of `rows` rows; how many. */
 #define GAL__I8_FEW_OF(block, name, ...)                                                                             \
+    GAL__I8_FEW_ROWS(1, name, __VA_ARGS__)                                                                           \
+    GAL__I8_FEW_ROWS(2, name, __VA_ARGS__)                                                                           \
     static int few_##name(const unit *u, int64_t rows, const i8_rows *a, float *y, int64_t lds, bool onto) {         \
-        if (FEW == 2 && rows >= 2) GAL__I8_FEW_ROWS(2, name, __VA_ARGS__)                                            \
-        GAL__I8_FEW_ROWS(1, name, __VA_ARGS__)                                                                       \
+        const bool two = FEW == 2 && rows >= 2;                                                                      \
+        if (two)                                                                                                     \
+            few_##name##_2(u, a, y, lds, onto);                                                                      \
+        else                                                                                                         \
+            few_##name##_1(u, a, y, lds, onto);                                                                      \
+        return two ? 2 : 1;                                                                                          \
     }
 GAL__I8_FORMATS(GAL__I8_FEW_OF)
 

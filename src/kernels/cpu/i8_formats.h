@@ -13,7 +13,7 @@ typedef struct i8_few i8_few;
 /* A unit as it lies in memory, from the first of VW rows on. */
 typedef struct unit {
     const uint8_t *heads, *words, *tails;
-    ptrdiff_t ahead; /* how far ahead of its words to fetch, known when compiled; 0: others do */
+    const uint8_t *share; /* these rows' share of the unit, if it were cut into one stretch for each VW rows */
     int64_t blocks;
 } unit;
 
@@ -22,16 +22,15 @@ typedef struct unit {
 typedef struct slab {
     uint8_t *q;
     float *scale, *min;
-    const i8_few *few;
+    i8_few *few;
 } slab;
 
-GAL__INLINE void few_quad(const i8_few *few, int64_t b, int t, U x);
+GAL__INLINE void few_quad(i8_few *few, int64_t b, int t, U x, int offset);
 GAL__INLINE void few_scale(const i8_few *few, int64_t i, F x);
 GAL__INLINE void few_min(const i8_few *few, int64_t i, F x);
 
 GAL__INLINE U word(const unit *u, int64_t i) {
     U x;
-    if (u->ahead) __builtin_prefetch(u->words + u->ahead + i * 4 * GAL_PACK_ROWS, 0, 2);
     memcpy(&x, u->words + i * 4 * GAL_PACK_ROWS, sizeof x);
     return x;
 }
@@ -41,7 +40,7 @@ GAL__INLINE F tail(const unit *u, int64_t i) { return f_half(u->tails + i * 2 * 
 GAL__INLINE void put_quad(const slab *to, int64_t b, int t, U x, int offset) {
     const B y = (B)x + (uint8_t)offset;
     if (to->few)
-        few_quad(to->few, b, t, (U)y);
+        few_quad(to->few, b, t, x, offset);
     else
         memcpy(to->q + (8 * b + t) * 4 * PANEL, &y, sizeof y);
 }
@@ -256,21 +255,21 @@ GAL__INLINE void unpack_q3_k(const unit *u, const slab *to) {
     }
 }
 
-/* Formats by name: natural, halves, mins; wide: numbers that take all of eight bits and a sign; fused: scales are so
- * far from the largest f32 that 2^24 times one is finite. */
+/* Formats by name: bytes of 256 numbers of a row, natural, halves, mins; wide: numbers that take all of eight bits
+ * and a sign; fused: scales are so far from the largest f32 that 2^24 times one is finite. */
 #define GAL__I8_FORMATS(X)                                                                                           \
-    X(Q8_0, q8_0, 0, false, false, true, true)                                                                       \
-    X(Q4_0, q4_0, 8, false, false, false, true)                                                                      \
-    X(Q4_1, q4_1, 0, false, true, false, true)                                                                       \
-    X(Q5_0, q5_0, 16, false, false, false, true)                                                                     \
-    X(Q5_1, q5_1, 0, false, true, false, true)                                                                       \
-    X(IQ4_NL, iq4_nl, 0, false, false, true, true)                                                                   \
-    X(MXFP4, mxfp4, 0, false, false, true, false)                                                                    \
-    X(IQ4_XS, iq4_xs, 0, false, false, true, true)                                                                   \
-    X(Q2_K, q2_k, 0, true, true, false, true)                                                                        \
-    X(Q3_K, q3_k, 4, true, false, false, true)                                                                       \
-    X(Q4_K, q4_k, 0, false, true, false, true)                                                                       \
-    X(Q5_K, q5_k, 0, false, true, false, true)                                                                       \
-    X(Q6_K, q6_k, 32, true, false, false, true)
+    X(Q8_0, q8_0, 272, 0, false, false, true, true)                                                                  \
+    X(Q4_0, q4_0, 144, 8, false, false, false, true)                                                                 \
+    X(Q4_1, q4_1, 160, 0, false, true, false, true)                                                                  \
+    X(Q5_0, q5_0, 176, 16, false, false, false, true)                                                                \
+    X(Q5_1, q5_1, 192, 0, false, true, false, true)                                                                  \
+    X(IQ4_NL, iq4_nl, 144, 0, false, false, true, true)                                                              \
+    X(MXFP4, mxfp4, 136, 0, false, false, true, false)                                                               \
+    X(IQ4_XS, iq4_xs, 136, 0, false, false, true, true)                                                              \
+    X(Q2_K, q2_k, 84, 0, true, true, false, true)                                                                    \
+    X(Q3_K, q3_k, 110, 4, true, false, false, true)                                                                  \
+    X(Q4_K, q4_k, 144, 0, false, true, false, true)                                                                  \
+    X(Q5_K, q5_k, 176, 0, false, true, false, true)                                                                  \
+    X(Q6_K, q6_k, 210, 32, true, false, false, true)
 
 #endif

@@ -6,12 +6,6 @@
 #define GAL_KERNELS_CPU_I8_MADDUBS_H
 
 #define i8_offset(natural) 0
-/* -natural (q[0] + ..), from -128 times that; natural is a power of two or 0. */
-GAL__INLINE S i8_start(const char *bias, int natural) {
-    int32_t x;
-    if (natural == 0) return s_set1(GAL_I8_START);
-    memcpy(&x, bias, sizeof x);
-    return s_set1(GAL_I8_START + (x - GAL_I8_START) / (GAL_I8_OFFSET / natural));
-}
+#define i8_start(bias, natural) i8_start_natural(bias, natural)
 
 #endif
