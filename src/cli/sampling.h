@@ -82,9 +82,9 @@ gal_dtype gal_cli_cache_type(const gal_cli *cli);
           .help = "number format of activations" },                                                                  \
         GAL_CACHE_OPTION,                                                                                            \
         { .name = "exact",                                                                                           \
-          .help =                                                                                                    \
-              "weights in blocks meet activations in f32, keys and values are f32, whatever --dtype and --cache "    \
-              "say; else activations are rounded to 8 bits first" },                                                 \
+          .help = "all weights meet activations in f32, keys and values are f32, whatever --dtype and --cache say; " \
+                  "else activations are rounded first, to 8 bits for weights in blocks, in prompts to bf16 for "     \
+                  "those in bf16" },                                                                                 \
         { .name = "eager", .help = "do not record and replay steps; the text is the same" },                         \
         { .name = "no-mmap", .help = "read the weights into memory instead of mapping their files" },                \
         { .name = "repack", .help = GAL_REPACK_HELP }, GAL_LAYOUT_OPTION, GAL_LORA_OPTION

@@ -44,6 +44,9 @@ void gal_ctx_free(gal_ctx *cx) {
 gal_dev *gal_ctx_dev(const gal_ctx *cx) { return cx->dev; }
 gal_dtype gal_ctx_compute(const gal_ctx *cx) { return cx->compute; }
 void gal_set_quantised(gal_ctx *cx, gal_integers how) { cx->quantised = how; }
+void gal_set_bf16(gal_ctx *cx, bool on) { cx->takes_bf16 = on; }
+bool gal_may_overwrite(const gal_ctx *cx) { return !cx->tape.on && !cx->dev->far; }
+bool gal_takes_bf16(const gal_ctx *cx) { return cx->takes_bf16 && !cx->tape.on; }
 gal_integers gal_quantised(const gal_ctx *cx) { return cx->tape.on ? GAL_INTEGERS_NONE : cx->quantised; }
 void gal_set_alike(gal_ctx *cx, bool alike) { cx->alike = alike; }
 bool gal_alike(const gal_ctx *cx) { return cx->alike; }

@@ -41,6 +41,12 @@ typedef enum gal_integers {
 } gal_integers;
 void gal_set_quantised(gal_ctx *cx, gal_integers how);
 gal_integers gal_quantised(const gal_ctx *cx);
+/* Whether products with weights in bf16 take activations rounded to bf16, which processors may multiply faster. Off
+ * at first; never while the tape is on. */
+void gal_set_bf16(gal_ctx *cx, bool on);
+bool gal_takes_bf16(const gal_ctx *cx);
+/* Whether an op's result may take the memory of what it alone has made: no gradient will ask for that. */
+bool gal_may_overwrite(const gal_ctx *cx);
 /* Whether rows of the step are to be as if each were a step of its own, in their bytes (gal_k_gemm.alike). */
 void gal_set_alike(gal_ctx *cx, bool alike);
 bool gal_alike(const gal_ctx *cx);

@@ -66,6 +66,7 @@ struct gal_ctx {
     size_t n_constants, constants_room;
     uint32_t set; /* weights whose gradients the running walk accumulates */
     gal_integers quantised;
+    bool takes_bf16;
     bool alike;
     gal_interrupt_fn interrupt;
     void *interrupt_user;

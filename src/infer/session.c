@@ -24,6 +24,7 @@ struct gal_engine {
     int64_t sequences, context, chunk;
     uint64_t limit_bytes; /* of the cache */
     bool eager;
+    bool rounds;                      /* bf16, see `exact` */
     uint8_t *in_step;                 /* [sequences] occurs in the step being made */
     recorded plans[2][PLAN_ROWS + 1]; /* of sequences; of tokens of one */
     float *fetched;                   /* logits of a far device */
@@ -95,6 +96,7 @@ gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const
     e->user = o->user;
     e->sequences = o->sequences;
     e->eager = o->eager;
+    e->rounds = !o->exact && !m->config.experts;
     gal_err err = gal_cache_check(&m->config, dev, o->cache, diag);
     if (!err) err = choose_context(e, dev, o, diag);
     if (!err) {
@@ -242,6 +244,7 @@ static gal_err compute(gal_engine *e, const request *q, const float **result, ga
     gal_err err = GAL_OK;
     gal_step_begin(e->cx);
     gal_set_alike(e->cx, q->apart);
+    gal_set_bf16(e->cx, e->rounds && !q->all_rows && !q->apart && rows > 1);
     if (r && r->plan) {
         gal_replay(e->cx, r->plan);
         *result = r->logits;

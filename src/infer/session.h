@@ -19,8 +19,11 @@ typedef struct gal_engine_options {
     int64_t context;   /* most tokens of a sequence; 0: the smaller of the model's maximum and what memory allows */
     int64_t chunk;     /* most rows of one step, at least `sequences`; 0: 512 */
     bool eager;        /* never record */
-    bool exact;        /* weights in blocks meet activations as they are, not rounded to small integers */
-    bool beyond;       /* context may exceed the model's maximum (logits of whatever is asked) */
+    /* Weights meet activations as they are. Else these are rounded: to small integers for weights in blocks
+     * (gal_set_quantised()); to bf16 for weights in bf16, in steps of several rows of which only those logits are
+     * wanted that text is made from (gal_engine_step() without all_rows), and if there is no router. */
+    bool exact;
+    bool beyond; /* context may exceed the model's maximum (logits of whatever is asked) */
     /* Called before each step but the first; true: the model's weights lie elsewhere now. NULL: they stay. */
     bool (*moves)(void *user);
     void *user;

@@ -58,6 +58,11 @@ bool gal__takes_integers(const gal_ctx *cx, const gal_w *w) {
     return gal_quantised(cx) != GAL_INTEGERS_NONE && w->dtype == GAL_BLOCKS && w->code.block != GAL_BLOCK_F8_E4M3;
 }
 
+/* A GPU's products take activations as they are. */
+static bool takes_bf16(const gal_ctx *cx, const gal_w *w) {
+    return gal_takes_bf16(cx) && w->dtype == GAL_BF16 && !gal_ctx_dev(cx)->far;
+}
+
 void *gal__integers(gal_ctx *cx, const gal_t *x, bool twice) {
     const int64_t n = gal_rows(x), d = gal_cols(x), floats = (int64_t)gal_i8_row_bytes(d) / 4;
     gal_t *q = gal_new2(cx, GAL_F32, twice ? 2 * n : n,
@@ -76,7 +81,9 @@ void gal__project(gal_ctx *cx, gal_t *x, const gal_w *const *w, gal_t *const *y,
     gal_k_gemm floats = { 0 }, integers = { 0 };
     for (int i = 0; i < count; i++) {
         gal_k_gemm *g = gal__takes_integers(cx, w[i]) ? &integers : &floats;
-        g->p[g->count++] = product(x, w[i], y[i], add);
+        g->p[g->count] = product(x, w[i], y[i], add);
+        if (takes_bf16(cx, w[i])) g->p[g->count].compute = GAL_BF16;
+        g->count++;
         gal_tap_input(cx, w[i], x, 0, gal_rows(x));
     }
     gal__products(cx, &floats);

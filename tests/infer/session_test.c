@@ -1,9 +1,11 @@
 /* session_test.c - every way through the cache gives the logits of one pass without it; recorded equals eager; the
  * number of threads changes nothing; packed sequences equal single ones. SPDX-License-Identifier: Apache-2.0 */
+#include "base/mem.h"
 #include "support/far.h"
 #include "support/thin.h"
 #include "tiny.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -289,6 +291,58 @@ static void test_prefill(void **state) {
     free(want);
 }
 
+static void narrow(gal_model *m) {
+    for (size_t i = 0; i < m->n_weights; i++) {
+        gal_w *w = &m->weights[i];
+        if (w->role != GAL_W_LINEAR && w->role != GAL_W_RESIDUAL) continue;
+        const int64_t n = gal_wcount(w);
+        uint16_t *to = gal_alloc((size_t)n * sizeof *to);
+        assert_true(to && w->dtype == GAL_F32 && w->owned);
+        for (int64_t j = 0; j < n; j++) to[j] = gal_f32_to_bf16(((const float *)w->data)[j]);
+        gal_free(w->data);
+        w->data = to;
+        w->dtype = GAL_BF16;
+    }
+}
+
+/* Where weights are in bf16, a prompt's activations are rounded to it, at every level: its logits move, by what 2^-9
+ * of each number may do. Neither where all logits are wanted, nor for a single token, nor if it is to be exact. */
+static void test_rounded_prompts(void **state) {
+    (void)state;
+    int32_t ids[N];
+    tiny_ids(ids, N, 11);
+    float *want = rows(N), *got = rows(N);
+    gal_model *m = tiny_model(W, false);
+    narrow(m);
+    for (size_t l = 0; l < GAL_LEN(LEVELS); l++) {
+        gal_dev *dev = tiny_dev(LEVELS[l], 1);
+        if (!dev) continue;
+        tiny_reference(dev, m, ids, N, want);
+        const float *last = want + (N - 1) * TINY_V, *p = NULL;
+        for (int exact = 0; exact < 2; exact++) {
+            gal_engine *e = tiny_engine(dev, m, (gal_engine_options){ .exact = exact != 0 });
+            tiny_feed(e, 0, ids, N, 7, got); /* the last chunk is a single token */
+            tiny_close(got, want, (int64_t)N * TINY_V);
+            (void)gal_engine_truncate(e, 0, 0);
+            assert_int_equal(gal_engine_prefill(e, 0, ids, N, &p, NULL), GAL_OK);
+            float most = 0.0f, moved = 0.0f;
+            for (int64_t i = 0; i < TINY_V; i++) {
+                most = fmaxf(most, fabsf(last[i]));
+                moved = fmaxf(moved, fabsf(p[i] - last[i]));
+            }
+            if (exact)
+                tiny_close(p, last, TINY_V);
+            else
+                assert_true(moved > 0x1p-15f * most && moved < 0x1p-4f * most);
+            gal_engine_free(e);
+        }
+        gal_dev_close(dev);
+    }
+    gal_model_free(m);
+    free(want);
+    free(got);
+}
+
 typedef struct patience {
     int asked, at;
 } patience;
@@ -428,17 +482,12 @@ static void test_try(void **state) {
 /* With an argument, only the tests whose names fit it. */
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_chunks),
-                                        cmocka_unit_test(test_recorded_is_eager),
-                                        cmocka_unit_test(test_threads),
-                                        cmocka_unit_test(test_packed),
-                                        cmocka_unit_test(test_prefill),
-                                        cmocka_unit_test(test_interrupt),
-                                        cmocka_unit_test(test_refusals),
-                                        cmocka_unit_test(test_truncate),
-                                        cmocka_unit_test(test_try),
-                                        cmocka_unit_test(test_far),
-                                        cmocka_unit_test(test_far_without_memory),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_chunks),    cmocka_unit_test(test_recorded_is_eager),
+                                        cmocka_unit_test(test_threads),   cmocka_unit_test(test_packed),
+                                        cmocka_unit_test(test_prefill),   cmocka_unit_test(test_rounded_prompts),
+                                        cmocka_unit_test(test_interrupt), cmocka_unit_test(test_refusals),
+                                        cmocka_unit_test(test_truncate),  cmocka_unit_test(test_try),
+                                        cmocka_unit_test(test_far),       cmocka_unit_test(test_far_without_memory),
                                         cmocka_unit_test(test_cuda) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
