@@ -155,7 +155,7 @@ static gal_err open_engine(ours *o, int64_t sequences, int64_t context, gal_diag
                                     .cache = lo->cache,
                                     .sequences = sequences,
                                     .context = context,
-                                    .chunk = GAL_BENCH_CHUNK,
+                                    .chunk = lo->chunk,
                                     .eager = lo->eager != 0,
                                     .exact = lo->exact != 0 };
     gal_engine_free(o->engine);

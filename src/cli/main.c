@@ -6,6 +6,7 @@
 #include "cli/screen.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,6 +32,11 @@ static gal_err finish_output(gal_diag *diag) {
 int main(int argc, char **argv) {
     (void)signal(SIGPIPE, SIG_IGN); /* writing to a closed pipe fails instead, with EPIPE */
     (void)signal(SIGXFSZ, SIG_IGN); /* and beyond the largest file that is allowed, with EFBIG */
+    /* What is large goes back to the system when it is given back. By itself the library would go on keeping blocks
+     * of up to 32 MiB, and holes of them, after the first one. */
+#ifdef __GLIBC__
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 20);
+#endif
     gal_cli_catch_faults();
     gal_cli cli = { 0 };
     gal_err err = gal_cli_parse(&cli, argc - 1, argv + 1);

@@ -17,7 +17,7 @@ enum { TRIES = 100 };
 
 void gal_lm_options_init(gal_lm_options *options) {
     *options = (gal_lm_options){
-        .compute = GAL_F32, .cache = GAL_F16, .chunk = 512, .draft_tokens = GAL_GUESS_DEFAULT
+        .compute = GAL_F32, .cache = GAL_F16, .chunk = 256, .draft_tokens = GAL_GUESS_DEFAULT
     };
 }
 

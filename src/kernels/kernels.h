@@ -289,7 +289,7 @@ typedef struct gal_k_kv_store {
     int64_t n, kv_heads, size, slots;
 } gal_k_kv_store;
 
-/* y = silu(g) * u; the gradient: dg (replaced), du (replaced). [count] each. */
+/* y = silu(g) * u, y may be g; the gradient: dg (replaced), du (replaced). [count] each. */
 typedef struct gal_k_swiglu {
     void *y;
     const void *g, *u;

@@ -22,7 +22,8 @@ gal_t *gal_swiglu(gal_ctx *cx, gal_t *x, const gal_w *gate, const gal_w *up) {
     if (!x) return NULL;
     int64_t n = gal_rows(x), d = gal_cols(x), f = gate->dim[0];
     GAL_SHAPES(gate->dim[1] == d && up->dim[1] == d && up->dim[0] == f, "swiglu", x, NULL);
-    gal_t *g = gal_new2(cx, x->dtype, n, f), *u = gal_new2(cx, x->dtype, n, f), *y = gal_new2(cx, x->dtype, n, f);
+    gal_t *g = gal_new2(cx, x->dtype, n, f), *u = gal_new2(cx, x->dtype, n, f);
+    gal_t *y = gal_may_overwrite(cx) ? g : gal_new2(cx, x->dtype, n, f);
     if (!gal_ok(cx)) return NULL;
     const gal_w *const w[2] = { gate, up };
     gal_t *const out[2] = { g, u };

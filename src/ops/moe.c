@@ -262,7 +262,7 @@ gal_t *gal_moe(gal_ctx *cx, gal_t *x, const gal_moe_spec *m, gal_t *add, const g
     s.xs = gal_new2(cx, x->dtype, rows, d);
     s.g = gal_new2(cx, x->dtype, rows, f);
     s.u = gal_new2(cx, x->dtype, rows, f);
-    s.h = gal_new2(cx, x->dtype, rows, f);
+    s.h = gal_may_overwrite(cx) ? s.g : gal_new2(cx, x->dtype, rows, f);
     s.ys = gal_new2(cx, x->dtype, rows, d);
     gal_t *y = gal_like(cx, x);
     if (!gal_ok(cx) || !s.row) return NULL;
