@@ -260,13 +260,13 @@ static void i8_micro_any(int64_t rows, const i8_format *f, const i8_rows *a, con
  */
 
 /* Words of 16 rows, `words` in all of which `each` follow one another, then the next ones `stride` bytes on; side by
- * side. */
+ * side. Where all follow one another, the last vectors overlap those before. */
 GAL__INLINE void i8_turn_words(const uint8_t *from, size_t row_bytes, const int each, size_t stride, int64_t words,
                                uint8_t *to) {
     const int piece = each < VW ? each : VW;
-    int64_t w = 0;
-    for (; w + VW <= words && VW % piece == 0; w += VW)
+    for (int64_t at = 0; at < words; at += VW)
         for (int64_t r = 0; r < GAL_PACK_ROWS; r += VW) {
+            const int64_t w = GAL_MIN(at, words - VW);
             U x[VW];
             GAL__UNROLL
             for (int i = 0; i < VW; i++) {
@@ -280,16 +280,13 @@ GAL__INLINE void i8_turn_words(const uint8_t *from, size_t row_bytes, const int 
             GAL__UNROLL
             for (int i = 0; i < VW; i++) memcpy(to + ((w + i) * GAL_PACK_ROWS + r) * 4, &x[i], sizeof(U));
         }
-    for (; w < words; w++)
-        for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
-            memcpy(to + (w * GAL_PACK_ROWS + r) * 4,
-                   from + (size_t)r * row_bytes + (size_t)(w / each) * stride + 4 * (w % each), 4);
 }
 
 /* Whether a unit of so many blocks is packed with vectors below: of one block, or of blocks with 4, 5 or 8 words and
  * no tails. */
 static bool i8_turns(const gal_pieces *p, int64_t blocks) {
-    return p->head_bytes == 2 && (blocks == 1 || (!p->tails && (p->words == 4 || p->words == 5 || p->words == 8)));
+    return p->head_bytes == 2 && blocks * p->words >= VW &&
+           (blocks == 1 || (!p->tails && (p->words == 4 || p->words == 5 || p->words == 8)));
 }
 
 /* gal_pack_unit(), faster for whole groups of most formats. */
@@ -300,6 +297,18 @@ static void i8_pack_unit(uint32_t block, const uint8_t *from, size_t row_bytes, 
     const int64_t words = blocks * p->words;
     if (rows < GAL_PACK_ROWS || !i8_turns(p, blocks)) {
         gal_pack_unit(block, from, row_bytes, rows, blocks, to);
+        return;
+    }
+    if (blocks == 1 && heads == 4 && !p->tails) { /* two heads are one more word in front */
+        uint32_t word[GAL_PACK_ROWS];
+        uint16_t head[2][GAL_PACK_ROWS];
+        i8_turn_words(from, row_bytes, GAL_PACK_UNIT, bytes, words + 1, to);
+        memcpy(word, to, sizeof word);
+        for (int r = 0; r < GAL_PACK_ROWS; r++) {
+            head[0][r] = (uint16_t)word[r];
+            head[1][r] = (uint16_t)(word[r] >> 16);
+        }
+        memcpy(to, head, sizeof head);
         return;
     }
     for (int64_t b = 0; b < blocks; b++)
@@ -386,14 +395,14 @@ static int64_t i8_blocks(const i8_weight *w, int64_t n) {
 }
 
 /* Unit k / GAL_PACK_UNIT of n numbers of the group of rows that has `column`, as it was packed or is now. */
-static const uint8_t *i8_group(const i8_weight *w, int64_t column, int64_t k, int64_t n, i8_room *room) {
+static const uint8_t *i8_group(const i8_weight *w, int64_t column, int64_t k, int64_t n, bool fetch, i8_room *room) {
     const size_t skip = (size_t)(column / GAL_PACK_ROWS * GAL_PACK_ROWS) * w->row_bytes,
                  before = (size_t)(k / GAL_PACK_UNIT) * w->unit_bytes;
     if (w->packed) return w->packed + skip + before;
     if (column % GAL_PACK_ROWS == 0) {
         const uint8_t *from = w->p + skip + before / GAL_PACK_ROWS;
         const int64_t blocks = i8_blocks(w, n);
-        i8_fetch_group(from, w->row_bytes, (size_t)blocks * w->bytes);
+        if (fetch) i8_fetch_group(from, w->row_bytes, (size_t)blocks * w->bytes);
         i8_pack_unit(w->block, from, w->row_bytes, GAL_MIN(w->rows - column, GAL_PACK_ROWS), blocks, room->unit);
     }
     return room->unit;
@@ -407,7 +416,6 @@ static unit i8_unit(const i8_weight *w, const uint8_t *at, int64_t row, int64_t 
     return (unit){ .heads = at + row * p->head_bytes,
                    .words = words + 4 * row,
                    .tails = words + blocks * p->words * 4 * GAL_PACK_ROWS + 2 * row,
-                   .share = at + (size_t)row * w->unit_bytes / GAL_PACK_ROWS,
                    .blocks = blocks };
 }
 
@@ -417,7 +425,7 @@ static void i8_unpack(const i8_weight *w, const i8_format *f, int64_t j, int64_t
         const int64_t column = j + c * VW;
         const slab to = { room->q + (size_t)(4 * c * VW), room->scale + c * VW, room->min + c * VW, NULL };
         if (column >= w->rows) break; /* whatever is in the slab, nothing is stored of it */
-        const unit u = i8_unit(w, i8_group(w, column, k, n, room), column % GAL_PACK_ROWS, n);
+        const unit u = i8_unit(w, i8_group(w, column, k, n, true, room), column % GAL_PACK_ROWS, n);
         f->unpack(&u, &to);
     }
 }
@@ -457,14 +465,18 @@ static i8_rows i8_rows_of(const gal_gemm *g, const i8_format *f, int64_t k, int6
                       .bias = (size_t)(f->halves ? gal__i8_bias16_at(n) : gal__i8_bias_at(n)) };
 }
 
-/* Whole units of one group of columns after the other. */
+/* Whole units of one group of columns after the other. In place the units of sixteen rows are not together, but what
+ * the next sixteen have is one stretch. */
 static void i8_few_run(const gal_gemm *g, const i8_weight *w, const i8_piece *p, const i8_format *f, int64_t lds,
                        i8_room *room) {
-    for (int64_t j = p->j0; j < p->j1; j += GAL_PACK_ROWS)
+    for (int64_t j = p->j0; j < p->j1; j += GAL_PACK_ROWS) {
+        const uint8_t *beyond = w->p + (size_t)(j + GAL_PACK_ROWS) * w->row_bytes;
         for (int64_t k = 0; k < g->k; k += GAL_PACK_UNIT) {
-            const uint8_t *at = i8_group(w, j, k, GAL_PACK_UNIT, room);
+            const uint8_t *at = i8_group(w, j, k, GAL_PACK_UNIT, false, room), *ahead = at + FEW_AHEAD;
+            if (!w->packed) ahead = beyond + (size_t)(k / GAL_PACK_UNIT) * w->unit_bytes;
             for (int row = 0; row < GAL_PACK_ROWS; row += VW) {
-                const unit u = i8_unit(w, at, row, GAL_PACK_UNIT);
+                unit u = i8_unit(w, at, row, GAL_PACK_UNIT);
+                u.ahead = ahead + (size_t)row * w->unit_bytes / GAL_PACK_ROWS;
                 i8_rows a = i8_rows_of(g, f, k, GAL_PACK_UNIT, p->i0);
                 for (int64_t i = p->i0; i < p->i1;) {
                     const int did = f->few(&u, p->i1 - i, &a, room->sums + (i - p->i0) * lds + (j - p->j0) + row, lds,
@@ -474,6 +486,7 @@ static void i8_few_run(const gal_gemm *g, const i8_weight *w, const i8_piece *p,
                 }
             }
         }
+    }
 }
 
 /* With many rows of A the next ones are to be fetched; with few of them, which stay in the cache, the panel's next

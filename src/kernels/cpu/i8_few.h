@@ -62,7 +62,7 @@ GAL__INLINE void few_end(const i8_few *few, const bool mins, const bool fused, f
     }
 }
 
-#define FEW_STEP(bytes) (((bytes)*VW + 63) / 64) /* 64 quads go through the share of VW rows */
+#define FEW_STEP(bytes) (((bytes)*VW + 63) / 64) /* 64 quads go through as many bytes as VW rows have */
 
 /* A whole unit and R rows. A function for each number of rows: gcc would compute the addresses once for all of them
  * and keep them in memory. */
@@ -71,7 +71,7 @@ GAL__INLINE void few_end(const i8_few *few, const bool mins, const bool fused, f
                                                            bool onto) {                                              \
         S sums[R][SUBS];                                                                                             \
         F scale[SUBS], min[SUBS];                                                                                    \
-        i8_few few = { R, halves, wide, a, sums, scale, min, u->share + FEW_AHEAD, FEW_STEP(bytes) };                \
+        i8_few few = { R, halves, wide, a, sums, scale, min, u->ahead, FEW_STEP(bytes) };                            \
         const slab to = { .few = &few };                                                                             \
         few_begin(&few, natural);                                                                                    \
         unpack_##name(u, &to);                                                                                       \

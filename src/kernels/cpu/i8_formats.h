@@ -13,7 +13,7 @@ typedef struct i8_few i8_few;
 /* A unit as it lies in memory, from the first of VW rows on. */
 typedef struct unit {
     const uint8_t *heads, *words, *tails;
-    const uint8_t *share; /* these rows' share of the unit, if it were cut into one stretch for each VW rows */
+    const uint8_t *ahead; /* what i8_few.h fetches meanwhile: as many bytes as these rows have */
     int64_t blocks;
 } unit;
 
