@@ -15,7 +15,7 @@ enum {
     GAL_BENCH_CELLS = 3 * GAL_BENCH_LIST + 2,
     GAL_BENCH_REPEATS = 64,
     GAL_BENCH_ENGINES = 5,   /* galerne and four others */
-    GAL_BENCH_CHUNK = 512,   /* rows of a prompt that are computed at once, by every engine */
+    GAL_BENCH_CHUNK = 512,   /* rows of a prompt that other engines compute at once */
     GAL_BENCH_FIRST = 16,    /* tokens of the prompt before the first token */
     GAL_BENCH_CONTEXT = 4096 /* of the measurement of memory */
 };

@@ -6,10 +6,12 @@
 #include "cli/screen.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 /* A full disk must not pass for success: what is still buffered is written now, and counted. A reader that has gone
  * away

@@ -39,6 +39,7 @@ static void product(const gal_kernel_table *t, const operands *o, int64_t from, 
     const gal_k_quantise quantise = { q, o->x + from * o->k, GAL_F32, m, o->k, twice };
     launch(&t->k[GAL_K_QUANTISE], &quantise);
     const gal_k_gemm g = { .count = 1,
+                           .threads = (int)(m % 4), /* deals chunks in another order */
                            .twice = twice,
                            .p = { { .m = m,
                                     .n = o->n,
@@ -64,6 +65,7 @@ static void check(const gal_kernel_table *t, const operands *o, bool twice) {
     for (int64_t m = 1; m <= MOST; m++)
         for (int packed = 0; packed < 2; packed++) {
             const int64_t from = MOST - m;
+            memset(some, 0, sizeof some);
             product(t, o, from, m, twice, packed, some);
             const bool same = equal(some, together + from * o->n, m * o->n);
             if (!same)

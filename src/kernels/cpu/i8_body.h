@@ -470,7 +470,7 @@ static i8_rows i8_rows_of(const gal_gemm *g, const i8_format *f, int64_t k, int6
 static void i8_few_run(const gal_gemm *g, const i8_weight *w, const i8_piece *p, const i8_format *f, int64_t lds,
                        i8_room *room) {
     for (int64_t j = p->j0; j < p->j1; j += GAL_PACK_ROWS) {
-        const uint8_t *beyond = w->p + (size_t)(j + GAL_PACK_ROWS) * w->row_bytes;
+        const uint8_t *beyond = w->packed ? NULL : w->p + (size_t)(j + GAL_PACK_ROWS) * w->row_bytes;
         for (int64_t k = 0; k < g->k; k += GAL_PACK_UNIT) {
             const uint8_t *at = i8_group(w, j, k, GAL_PACK_UNIT, false, room), *ahead = at + FEW_AHEAD;
             if (!w->packed) ahead = beyond + (size_t)(k / GAL_PACK_UNIT) * w->unit_bytes;
