@@ -29,13 +29,15 @@ size_t gal_pack_bytes(uint32_t block, int64_t rows, int64_t cols) {
 }
 
 /* Pieces of `size` bytes, `count` a block, which begin `at` bytes into a block. Returns what follows them in `to`. */
-static uint8_t *spread(const uint8_t *from, size_t row_bytes, int64_t rows, size_t block_bytes, int64_t blocks,
-                       size_t at, size_t size, int count, uint8_t *to) {
-    for (int64_t b = 0; b < blocks; b++)
-        for (int i = 0; i < count; i++, to += GAL_PACK_ROWS * size) {
+static uint8_t *spread(uint32_t block, const uint8_t *from, size_t row_bytes, int64_t rows, int64_t blocks, size_t at,
+                       size_t size, int count, uint8_t *to) {
+    const size_t block_bytes = gal_block_info_of(block)->bytes;
+    for (int64_t b = 0; b < blocks; b++, to += (size_t)count * GAL_PACK_ROWS * size)
+        for (int i = 0; i < count; i++) {
             const uint8_t *p = from + (size_t)b * block_bytes + at + (size_t)i * size;
-            for (int64_t r = 0; r < rows; r++) memcpy(to + (size_t)r * size, p + (size_t)r * row_bytes, size);
-            memset(to + (size_t)rows * size, 0, (size_t)(GAL_PACK_ROWS - rows) * size);
+            uint8_t *piece = to + (size_t)(size == 4 ? gal_pack_place(block, i) : i) * GAL_PACK_ROWS * size;
+            for (int64_t r = 0; r < rows; r++) memcpy(piece + (size_t)r * size, p + (size_t)r * row_bytes, size);
+            memset(piece + (size_t)rows * size, 0, (size_t)(GAL_PACK_ROWS - rows) * size);
         }
     return to;
 }
@@ -45,9 +47,9 @@ void gal_pack_unit(uint32_t block, const void *from, size_t row_bytes, int64_t r
     GAL_ASSERT(p);
     const size_t bytes = gal_block_info_of(block)->bytes, heads = (size_t)p->head_bytes * p->heads;
     GAL_ASSERT(heads + 4 * (size_t)p->words + 2 * (size_t)p->tails == bytes);
-    uint8_t *next = spread(from, row_bytes, rows, bytes, blocks, 0, p->head_bytes, p->heads, to);
-    next = spread(from, row_bytes, rows, bytes, blocks, heads, 4, p->words, next);
-    (void)spread(from, row_bytes, rows, bytes, blocks, heads + 4 * (size_t)p->words, 2, p->tails, next);
+    uint8_t *next = spread(block, from, row_bytes, rows, blocks, 0, p->head_bytes, p->heads, to);
+    next = spread(block, from, row_bytes, rows, blocks, heads, 4, p->words, next);
+    (void)spread(block, from, row_bytes, rows, blocks, heads + 4 * (size_t)p->words, 2, p->tails, next);
 }
 
 void gal_pack(uint32_t block, const void *weight, int64_t rows, int64_t cols, int64_t first, int64_t count,

@@ -6,6 +6,8 @@
  *
  *     heads [block][head][16 rows]    words [block][word][16 rows]    tails [block][tail][16 rows]
  *
+ * with words where gal_pack_place() says: so that products read a unit from its beginning to its end.
+ *
  * Units of a group follow one another, then the next group. The last group is filled up with rows of zero bytes,
  * whose numbers are 0 in all of these formats or are multiplied with a scale of 0. SPDX-License-Identifier:
  * Apache-2.0 */
@@ -22,6 +24,13 @@ typedef struct gal_pieces {
 } gal_pieces;
 /* NULL: the format cannot be packed. Static. */
 const gal_pieces *gal_pieces_of(uint32_t block);
+
+/* Which of a packed block's words word w of a block becomes. Of Q6_K a word of upper bits comes after the two whose
+ * bits it has; all others stay in their order. */
+static inline int64_t gal_pack_place(uint32_t block, int64_t w) {
+    if (block != GAL_BLOCK_Q6_K || w >= 48) return w;
+    return w < 32 ? 24 * (w / 16) + 3 * (w % 8) + w / 8 % 2 : 24 * ((w - 32) / 8) + 3 * (w % 8) + 2;
+}
 
 /* Bytes of a whole weight [rows, cols], of a group of it; a group is 16 rows' bytes. */
 size_t gal_pack_bytes(uint32_t block, int64_t rows, int64_t cols);

@@ -7,13 +7,16 @@
 #include "kernels/experts.h"
 
 #define GAL__INLINE static inline __attribute__((always_inline))
-/* Loops over registers must disappear whatever the optimisation level's own limits. */
+/* Loops over registers must disappear whatever the optimisation level's own limits; one that goes through memory is
+ * ROLLED where it is for the processor to see that its loads go on evenly. */
 #if defined(__clang__)
 #define GAL__UNROLL _Pragma("clang loop unroll(full)")
 #define GAL__UNROLL_4 _Pragma("clang loop unroll_count(4)")
+#define GAL__ROLLED _Pragma("clang loop unroll(disable)")
 #else
 #define GAL__UNROLL _Pragma("GCC unroll 16")
 #define GAL__UNROLL_4 _Pragma("GCC unroll 4")
+#define GAL__ROLLED _Pragma("GCC unroll 1")
 #endif
 
 enum {

@@ -255,31 +255,42 @@ static void i8_micro_any(int64_t rows, const i8_format *f, const i8_rows *a, con
     }
 }
 
-/* ---- packing
- * --------------------------------------------------------------------------------------------------------
+/* ---- packing -----------------------------------------------------------------------------------------------------
  */
 
-/* Words of 16 rows, `words` in all of which `each` follow one another, then the next ones `stride` bytes on; side by
- * side. Where all follow one another, the last vectors overlap those before. */
+/* VW words of 16 rows, from word w on, side by side: `each` of them follow one another, then the next ones `stride`
+ * bytes on. They go where those of this kind of block do. */
+GAL__INLINE void i8_turn_some(const uint8_t *from, size_t row_bytes, const int each, size_t stride, int64_t w,
+                              const uint32_t block, uint8_t *to) {
+    for (int64_t r = 0; r < GAL_PACK_ROWS; r += VW) {
+        U x[VW];
+        GAL__UNROLL
+        for (int i = 0; i < VW; i++)
+            x[i] = i8_gather(from + (size_t)(r + i) * row_bytes + (size_t)(w / each) * stride + 4 * (w % each), each,
+                             stride);
+        i8_turn(x);
+        GAL__UNROLL
+        for (int i = 0; i < VW; i++)
+            memcpy(to + (gal_pack_place(block, w + i) * GAL_PACK_ROWS + r) * 4, &x[i], sizeof(U));
+    }
+}
+/* So many words that stay in their order. Where all follow one another, the last vectors overlap those before. */
 GAL__INLINE void i8_turn_words(const uint8_t *from, size_t row_bytes, const int each, size_t stride, int64_t words,
                                uint8_t *to) {
-    const int piece = each < VW ? each : VW;
     for (int64_t at = 0; at < words; at += VW)
-        for (int64_t r = 0; r < GAL_PACK_ROWS; r += VW) {
-            const int64_t w = GAL_MIN(at, words - VW);
-            U x[VW];
-            GAL__UNROLL
-            for (int i = 0; i < VW; i++) {
-                const uint8_t *row = from + (size_t)(r + i) * row_bytes;
-                GAL__UNROLL
-                for (int c = 0; c < VW; c += piece)
-                    memcpy((uint8_t *)&x[i] + 4 * c, row + (size_t)((w + c) / each) * stride + 4 * ((w + c) % each),
-                           4 * (size_t)piece);
-            }
-            i8_turn(x);
-            GAL__UNROLL
-            for (int i = 0; i < VW; i++) memcpy(to + ((w + i) * GAL_PACK_ROWS + r) * 4, &x[i], sizeof(U));
-        }
+        i8_turn_some(from, row_bytes, each, stride, GAL_MIN(at, words - VW), GAL_BLOCK_Q8_0, to);
+}
+static void i8_turn_q6_k(const uint8_t *from, size_t row_bytes, uint8_t *to) {
+    enum { WORDS = 52 };
+    GAL__UNROLL
+    for (int64_t at = 0; at < WORDS; at += VW)
+        i8_turn_some(from, row_bytes, GAL_PACK_UNIT, 0, GAL_MIN(at, WORDS - VW), GAL_BLOCK_Q6_K, to);
+}
+
+/* Two bytes of each of 16 rows. */
+GAL__INLINE void i8_turn_scale(const uint8_t *from, size_t row_bytes, uint8_t *to) {
+    GAL__UNROLL
+    for (int r = 0; r < GAL_PACK_ROWS; r++, from += row_bytes) memcpy(to + 2 * r, from, 2);
 }
 
 /* Whether a unit of so many blocks is packed with vectors below: of one block, or of blocks with 4, 5 or 8 words and
@@ -313,8 +324,7 @@ static void i8_pack_unit(uint32_t block, const uint8_t *from, size_t row_bytes, 
     }
     for (int64_t b = 0; b < blocks; b++)
         for (int i = 0; i < p->heads; i++, to += 2 * GAL_PACK_ROWS)
-            for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
-                memcpy(to + 2 * r, from + (size_t)r * row_bytes + (size_t)b * bytes + 2 * i, 2);
+            i8_turn_scale(from + (size_t)b * bytes + 2 * i, row_bytes, to);
     if (p->words == 5) { /* divides no vector: words of several blocks together first */
         uint8_t line[GAL_PACK_ROWS][GAL_PACK_UNIT];
         for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
@@ -325,12 +335,13 @@ static void i8_pack_unit(uint32_t block, const uint8_t *from, size_t row_bytes, 
         i8_turn_words(from + heads, row_bytes, 4, bytes, words, to);
     else if (p->words == 8)
         i8_turn_words(from + heads, row_bytes, 8, bytes, words, to);
+    else if (block == GAL_BLOCK_Q6_K)
+        i8_turn_q6_k(from, row_bytes, to);
     else /* one block */
         i8_turn_words(from + heads, row_bytes, GAL_PACK_UNIT, bytes, words, to);
     to += words * 4 * GAL_PACK_ROWS;
     for (int i = 0; i < p->tails; i++, to += 2 * GAL_PACK_ROWS)
-        for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
-            memcpy(to + 2 * r, from + (size_t)r * row_bytes + heads + 4 * (size_t)p->words + 2 * i, 2);
+        i8_turn_scale(from + heads + 4 * (size_t)p->words + 2 * i, row_bytes, to);
 }
 
 /* Fetches the same unit of the group after this one. */

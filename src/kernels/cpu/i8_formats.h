@@ -179,7 +179,7 @@ GAL__INLINE void six_bits(const unit *u, const slab *to) {
 }
 GAL__INLINE void unpack_q4_k(const unit *u, const slab *to) {
     six_bits(u, to);
-    GAL__UNROLL
+    GAL__ROLLED
     for (int p = 0; p < 4; p++) {
         GAL__UNROLL
         for (int t = 0; t < 8; t++) {
@@ -189,25 +189,33 @@ GAL__INLINE void unpack_q4_k(const unit *u, const slab *to) {
         }
     }
 }
-GAL__INLINE void unpack_q5_k(const unit *u, const slab *to) {
-    six_bits(u, to);
+/* Eight words that hold the upper bits of those after them. */
+GAL__INLINE void upper_words(const unit *u, int64_t at, U upper[8]) {
     GAL__UNROLL
+    for (int t = 0; t < 8; t++) upper[t] = word(u, at + t);
+}
+GAL__INLINE void unpack_q5_k(const unit *u, const slab *to) {
+    U upper[8];
+    six_bits(u, to);
+    upper_words(u, 3, upper);
+    GAL__ROLLED
     for (int p = 0; p < 4; p++) {
         GAL__UNROLL
         for (int t = 0; t < 8; t++) {
-            const U x = word(u, 11 + 8 * p + t), upper = word(u, 3 + t) >> 2 * p;
-            put_quad(to, 2 * p, t, (x & LOW) | (upper & ONE) << 4, 0);
-            put_quad(to, 2 * p + 1, t, (x >> 4 & LOW) | (upper >> 1 & ONE) << 4, 0);
+            const U x = word(u, 11 + 8 * p + t);
+            put_quad(to, 2 * p, t, (x & LOW) | (upper[t] & ONE) << 4, 0);
+            put_quad(to, 2 * p + 1, t, (x >> 4 & LOW) | (upper[t] >> 1 & ONE) << 4, 0);
+            upper[t] >>= 2;
         }
     }
 }
-GAL__INLINE void unpack_q6_k(const unit *u, const slab *to) {
+GAL__INLINE void unpack_q6_k(const unit *u, const slab *to) { /* words are in an order of their own: pack.c */
     const F d = tail(u, 0);
-    GAL__UNROLL
+    GAL__ROLLED
     for (int n = 0; n < 2; n++) {
         GAL__UNROLL
         for (int t = 0; t < 8; t++) {
-            const U x = word(u, 16 * n + t), y = word(u, 16 * n + 8 + t), upper = word(u, 32 + 8 * n + t);
+            const U x = word(u, 24 * n + 3 * t), y = word(u, 24 * n + 3 * t + 1), upper = word(u, 24 * n + 3 * t + 2);
             put_quad(to, 4 * n, t, (x & LOW) | (upper & TWO) << 4, i8_offset(32));
             put_quad(to, 4 * n + 1, t, (y & LOW) | (upper >> 2 & TWO) << 4, i8_offset(32));
             put_quad(to, 4 * n + 2, t, (x >> 4 & LOW) | (upper >> 4 & TWO) << 4, i8_offset(32));
@@ -219,7 +227,7 @@ GAL__INLINE void unpack_q6_k(const unit *u, const slab *to) {
 }
 GAL__INLINE void unpack_q2_k(const unit *u, const slab *to) {
     const F d = tail(u, 0), dmin = tail(u, 1);
-    GAL__UNROLL
+    GAL__ROLLED
     for (int n = 0; n < 2; n++) {
         GAL__UNROLL
         for (int t = 0; t < 8; t++) {
@@ -237,14 +245,17 @@ GAL__INLINE void unpack_q2_k(const unit *u, const slab *to) {
 }
 GAL__INLINE void unpack_q3_k(const unit *u, const slab *to) {
     const F d = tail(u, 0);
-    GAL__UNROLL
+    U upper[8];
+    upper_words(u, 0, upper);
+    GAL__ROLLED
     for (int n = 0; n < 2; n++) {
         GAL__UNROLL
         for (int t = 0; t < 8; t++) {
-            const U x = word(u, 8 + 8 * n + t), upper = word(u, t) >> 4 * n;
+            const U x = word(u, 8 + 8 * n + t);
             GAL__UNROLL
             for (int j = 0; j < 4; j++)
-                put_quad(to, 4 * n + j, t, (x >> 2 * j & TWO) | (upper >> j & ONE) << 2, i8_offset(4));
+                put_quad(to, 4 * n + j, t, (x >> 2 * j & TWO) | (upper[t] >> j & ONE) << 2, i8_offset(4));
+            upper[t] >>= 4;
         }
     }
     GAL__UNROLL
