@@ -40,7 +40,7 @@ typedef struct gal_lm_options {
     gal_dtype cache;   /* keys and values: GAL_F16 (as initialised), GAL_F32, GAL_BF16; on the CPU, where a head has a
                         * multiple of 32 numbers, GAL_Q8_0 or GAL_Q4_0 */
     int64_t context;   /* most tokens of a sequence; 0: the smaller of the model's maximum and what memory allows */
-    int64_t chunk;     /* prompts are read this many tokens at a time */
+    int64_t chunk;     /* prompts are read this many tokens at a time; 0: as suits the weights, 256 or 512 */
     int eager;         /* 1: never record and replay steps; the results are the same bytes */
     /* 1: weights in blocks meet activations as they are; compute and cache are then f32, whatever they say. 0:
      * activations are rounded to 8 bits first, 32 at a time, as other engines do. */

@@ -16,9 +16,7 @@
 enum { TRIES = 100 };
 
 void gal_lm_options_init(gal_lm_options *options) {
-    *options = (gal_lm_options){
-        .compute = GAL_F32, .cache = GAL_F16, .chunk = 256, .draft_tokens = GAL_GUESS_DEFAULT
-    };
+    *options = (gal_lm_options){ .compute = GAL_F32, .cache = GAL_F16, .draft_tokens = GAL_GUESS_DEFAULT };
 }
 
 gal_err gal_lm_adapt(gal_model *m, const gal_lm_adapter *adapters, size_t n, gal_diag *diag) {

@@ -2,10 +2,11 @@
 #include "infer/session.h"
 
 #include "base/mem.h"
+#include "tensor/pack.h"
 
 #include <string.h>
 
-enum { DEFAULT_CHUNK = 512, PLAN_ROWS = 16 };
+enum { PLAN_ROWS = 16 };
 _Static_assert((int)GAL_TRY_MOST <= (int)GAL_ALIKE_ROWS && (int)GAL_TRY_MOST <= (int)PLAN_ROWS &&
                    (int)GAL_TRY_MOST <= (int)GAL_ATTEND_SPLIT,
                "tokens that are tried are recorded, and their caches cut as those of single ones");
@@ -83,6 +84,14 @@ static gal_err check_room(const gal_engine *e, int64_t length, gal_diag *diag) {
                     (unsigned long long)e->limit_bytes);
 }
 
+/* So many rows that what is done once for all of them does not count: taking weights apart, which takes less time for
+ * products of small integers. More would only take memory. */
+static int64_t rows_at_once(const gal_model *m, bool exact) {
+    for (size_t i = 0; !exact && i < m->n_weights; i++)
+        if (m->weights[i].dtype == GAL_BLOCKS && gal_pieces_of(m->weights[i].code.block)) return 256;
+    return 512;
+}
+
 /* ---- life
  * ---------------------------------------------------------------------------------------------------------- */
 
@@ -100,7 +109,7 @@ gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const
     gal_err err = gal_cache_check(&m->config, dev, o->cache, diag);
     if (!err) err = choose_context(e, dev, o, diag);
     if (!err) {
-        int64_t rows = o->chunk ? o->chunk : DEFAULT_CHUNK;
+        const int64_t rows = o->chunk ? o->chunk : rows_at_once(m, o->exact);
         e->chunk = GAL_MAX(GAL_MIN(rows, e->context), o->sequences);
         e->in_step = gal_alloc((size_t)o->sequences);
         if (!e->in_step) err = gal_fail(diag, GAL_ENOMEM, "no memory for an engine");
