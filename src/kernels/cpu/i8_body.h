@@ -47,6 +47,7 @@ enum {
     FEW = VW < 16 ? 1 : 2, /* rows of A that i8_few.h takes at a time */
     MOST_FEW = 2 * FEW,    /* and at most */
     FEW_AHEAD = 8192,      /* bytes of weights to fetch ahead then */
+    QUADS = GAL_PACK_UNIT / 4,
     SUBS = GAL_PACK_UNIT / 16
 };
 _Static_assert((int)GAL_PACK_UNIT == (int)GAL_I8_UNIT, "units of weights and activations are the same columns");
@@ -259,15 +260,18 @@ static void i8_micro_any(int64_t rows, const i8_format *f, const i8_rows *a, con
  */
 
 /* VW words of 16 rows, from word w on, side by side: `each` of them follow one another, then the next ones `stride`
- * bytes on. They go where those of this kind of block do. */
+ * bytes on. They go where those of this kind of block do. Asks for a step of what lies at `ahead` with each vector.
+ */
 GAL__INLINE void i8_turn_some(const uint8_t *from, size_t row_bytes, const int each, size_t stride, int64_t w,
-                              const uint32_t block, uint8_t *to) {
+                              const uint32_t block, const uint8_t *ahead, size_t step, uint8_t *to) {
     for (int64_t r = 0; r < GAL_PACK_ROWS; r += VW) {
         U x[VW];
         GAL__UNROLL
-        for (int i = 0; i < VW; i++)
+        for (int i = 0; i < VW; i++, ahead += step) {
+            __builtin_prefetch(ahead, 0, 3);
             x[i] = i8_gather(from + (size_t)(r + i) * row_bytes + (size_t)(w / each) * stride + 4 * (w % each), each,
                              stride);
+        }
         i8_turn(x);
         GAL__UNROLL
         for (int i = 0; i < VW; i++)
@@ -276,15 +280,15 @@ GAL__INLINE void i8_turn_some(const uint8_t *from, size_t row_bytes, const int e
 }
 /* So many words that stay in their order. Where all follow one another, the last vectors overlap those before. */
 GAL__INLINE void i8_turn_words(const uint8_t *from, size_t row_bytes, const int each, size_t stride, int64_t words,
-                               uint8_t *to) {
-    for (int64_t at = 0; at < words; at += VW)
-        i8_turn_some(from, row_bytes, each, stride, GAL_MIN(at, words - VW), GAL_BLOCK_Q8_0, to);
+                               const uint8_t *ahead, size_t step, uint8_t *to) {
+    for (int64_t at = 0; at < words; at += VW, ahead += GAL_PACK_ROWS * step)
+        i8_turn_some(from, row_bytes, each, stride, GAL_MIN(at, words - VW), GAL_BLOCK_Q8_0, ahead, step, to);
 }
-static void i8_turn_q6_k(const uint8_t *from, size_t row_bytes, uint8_t *to) {
+static void i8_turn_q6_k(const uint8_t *from, size_t row_bytes, const uint8_t *ahead, size_t step, uint8_t *to) {
     enum { WORDS = 52 };
     GAL__UNROLL
-    for (int64_t at = 0; at < WORDS; at += VW)
-        i8_turn_some(from, row_bytes, GAL_PACK_UNIT, 0, GAL_MIN(at, WORDS - VW), GAL_BLOCK_Q6_K, to);
+    for (int64_t at = 0; at < WORDS; at += VW, ahead += GAL_PACK_ROWS * step)
+        i8_turn_some(from, row_bytes, GAL_PACK_UNIT, 0, GAL_MIN(at, WORDS - VW), GAL_BLOCK_Q6_K, ahead, step, to);
 }
 
 /* Two bytes of each of 16 rows. */
@@ -300,9 +304,9 @@ static bool i8_turns(const gal_pieces *p, int64_t blocks) {
            (blocks == 1 || (!p->tails && (p->words == 4 || p->words == 5 || p->words == 8)));
 }
 
-/* gal_pack_unit(), faster for whole groups of most formats. */
+/* gal_pack_unit(), faster for whole groups of most formats. Asks for `ahead` bytes from fetch on meanwhile. */
 static void i8_pack_unit(uint32_t block, const uint8_t *from, size_t row_bytes, int64_t rows, int64_t blocks,
-                         uint8_t *to) {
+                         const uint8_t *fetch, size_t ahead, uint8_t *to) {
     const gal_pieces *p = gal_pieces_of(block);
     const size_t bytes = gal_block_info_of(block)->bytes, heads = (size_t)p->head_bytes * p->heads;
     const int64_t words = blocks * p->words;
@@ -310,10 +314,11 @@ static void i8_pack_unit(uint32_t block, const uint8_t *from, size_t row_bytes, 
         gal_pack_unit(block, from, row_bytes, rows, blocks, to);
         return;
     }
+    const size_t step = ahead / (size_t)((words + VW - 1) / VW * GAL_PACK_ROWS);
     if (blocks == 1 && heads == 4 && !p->tails) { /* two heads are one more word in front */
         uint32_t word[GAL_PACK_ROWS];
         uint16_t head[2][GAL_PACK_ROWS];
-        i8_turn_words(from, row_bytes, GAL_PACK_UNIT, bytes, words + 1, to);
+        i8_turn_words(from, row_bytes, GAL_PACK_UNIT, bytes, words + 1, fetch, step, to);
         memcpy(word, to, sizeof word);
         for (int r = 0; r < GAL_PACK_ROWS; r++) {
             head[0][r] = (uint16_t)word[r];
@@ -330,15 +335,15 @@ static void i8_pack_unit(uint32_t block, const uint8_t *from, size_t row_bytes, 
         for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
             for (int64_t b = 0; b < blocks; b++)
                 memcpy(line[r] + 20 * b, from + (size_t)r * row_bytes + (size_t)b * bytes + heads, 20);
-        i8_turn_words(line[0], sizeof line[0], GAL_PACK_UNIT, 0, words, to);
+        i8_turn_words(line[0], sizeof line[0], GAL_PACK_UNIT, 0, words, fetch, step, to);
     } else if (p->words == 4)
-        i8_turn_words(from + heads, row_bytes, 4, bytes, words, to);
+        i8_turn_words(from + heads, row_bytes, 4, bytes, words, fetch, step, to);
     else if (p->words == 8)
-        i8_turn_words(from + heads, row_bytes, 8, bytes, words, to);
+        i8_turn_words(from + heads, row_bytes, 8, bytes, words, fetch, step, to);
     else if (block == GAL_BLOCK_Q6_K)
-        i8_turn_q6_k(from, row_bytes, to);
+        i8_turn_q6_k(from, row_bytes, fetch, step, to);
     else /* one block */
-        i8_turn_words(from + heads, row_bytes, GAL_PACK_UNIT, bytes, words, to);
+        i8_turn_words(from + heads, row_bytes, GAL_PACK_UNIT, bytes, words, fetch, step, to);
     to += words * 4 * GAL_PACK_ROWS;
     for (int i = 0; i < p->tails; i++, to += 2 * GAL_PACK_ROWS)
         i8_turn_scale(from + heads + 4 * (size_t)p->words + 2 * i, row_bytes, to);
@@ -364,7 +369,7 @@ static void pack_run(const void *args, int64_t chunk, void *scratch) {
         uint8_t *to = (uint8_t *)a->packed + (size_t)g * row_bytes * GAL_PACK_ROWS;
         for (int64_t b = 0; b < blocks; b += most)
             i8_pack_unit(a->block, from + (size_t)b * info->bytes, row_bytes,
-                         GAL_MIN(a->rows - g * GAL_PACK_ROWS, GAL_PACK_ROWS), GAL_MIN(most, blocks - b),
+                         GAL_MIN(a->rows - g * GAL_PACK_ROWS, GAL_PACK_ROWS), GAL_MIN(most, blocks - b), from, 0,
                          to + (size_t)b * info->bytes * GAL_PACK_ROWS);
     }
 }
@@ -405,16 +410,19 @@ static int64_t i8_blocks(const i8_weight *w, int64_t n) {
     return n == GAL_PACK_UNIT ? w->blocks : n / (GAL_PACK_UNIT / w->blocks);
 }
 
-/* Unit k / GAL_PACK_UNIT of n numbers of the group of rows that has `column`, as it was packed or is now. */
-static const uint8_t *i8_group(const i8_weight *w, int64_t column, int64_t k, int64_t n, bool fetch, i8_room *room) {
+/* Unit k / GAL_PACK_UNIT of n numbers of the group of rows that has `column`, as it was packed or is now. Meanwhile
+ * `ahead` bytes are asked for, which begin at fetch; NULL: what the group after it has there. */
+static const uint8_t *i8_group(const i8_weight *w, int64_t column, int64_t k, int64_t n, const uint8_t *fetch,
+                               size_t ahead, i8_room *room) {
     const size_t skip = (size_t)(column / GAL_PACK_ROWS * GAL_PACK_ROWS) * w->row_bytes,
                  before = (size_t)(k / GAL_PACK_UNIT) * w->unit_bytes;
     if (w->packed) return w->packed + skip + before;
     if (column % GAL_PACK_ROWS == 0) {
         const uint8_t *from = w->p + skip + before / GAL_PACK_ROWS;
         const int64_t blocks = i8_blocks(w, n);
-        if (fetch) i8_fetch_group(from, w->row_bytes, (size_t)blocks * w->bytes);
-        i8_pack_unit(w->block, from, w->row_bytes, GAL_MIN(w->rows - column, GAL_PACK_ROWS), blocks, room->unit);
+        if (!fetch) i8_fetch_group(from, w->row_bytes, (size_t)blocks * w->bytes);
+        i8_pack_unit(w->block, from, w->row_bytes, GAL_MIN(w->rows - column, GAL_PACK_ROWS), blocks,
+                     fetch ? fetch : from, fetch ? ahead : 0, room->unit);
     }
     return room->unit;
 }
@@ -436,7 +444,7 @@ static void i8_unpack(const i8_weight *w, const i8_format *f, int64_t j, int64_t
         const int64_t column = j + c * VW;
         const slab to = { room->q + (size_t)(4 * c * VW), room->scale + c * VW, room->min + c * VW, NULL };
         if (column >= w->rows) break; /* whatever is in the slab, nothing is stored of it */
-        const unit u = i8_unit(w, i8_group(w, column, k, n, true, room), column % GAL_PACK_ROWS, n);
+        const unit u = i8_unit(w, i8_group(w, column, k, n, NULL, 0, room), column % GAL_PACK_ROWS, n);
         f->unpack(&u, &to);
     }
 }
@@ -477,17 +485,23 @@ static i8_rows i8_rows_of(const gal_gemm *g, const i8_format *f, int64_t k, int6
 }
 
 /* Whole units of one group of columns after the other. In place the units of sixteen rows are not together, but what
- * the next sixteen have is one stretch. */
+ * the next sixteen have is one stretch: half of a unit's part of it is asked for while it is packed, unless that is
+ * slow for other reasons. */
 static void i8_few_run(const gal_gemm *g, const i8_weight *w, const i8_piece *p, const i8_format *f, int64_t lds,
                        i8_room *room) {
+    const bool shared = !w->packed && w->pieces.words != 5 && i8_turns(&w->pieces, w->blocks);
+    const size_t before = shared ? w->unit_bytes / 2 : 0;
+    const size_t after = (w->unit_bytes - before) / GAL_PACK_ROWS * VW;
     for (int64_t j = p->j0; j < p->j1; j += GAL_PACK_ROWS) {
         const uint8_t *beyond = w->packed ? NULL : w->p + (size_t)(j + GAL_PACK_ROWS) * w->row_bytes;
         for (int64_t k = 0; k < g->k; k += GAL_PACK_UNIT) {
-            const uint8_t *at = i8_group(w, j, k, GAL_PACK_UNIT, false, room), *ahead = at + FEW_AHEAD;
-            if (!w->packed) ahead = beyond + (size_t)(k / GAL_PACK_UNIT) * w->unit_bytes;
-            for (int row = 0; row < GAL_PACK_ROWS; row += VW) {
+            const uint8_t *next = w->packed ? NULL : beyond + (size_t)(k / GAL_PACK_UNIT) * w->unit_bytes;
+            const uint8_t *at = i8_group(w, j, k, GAL_PACK_UNIT, next, before, room);
+            const uint8_t *ahead = w->packed ? at + FEW_AHEAD : next + before;
+            for (int row = 0; row < GAL_PACK_ROWS; row += VW, ahead += after) {
                 unit u = i8_unit(w, at, row, GAL_PACK_UNIT);
-                u.ahead = ahead + (size_t)row * w->unit_bytes / GAL_PACK_ROWS;
+                u.ahead = ahead;
+                u.step = (after + QUADS - 1) / QUADS;
                 i8_rows a = i8_rows_of(g, f, k, GAL_PACK_UNIT, p->i0);
                 for (int64_t i = p->i0; i < p->i1;) {
                     const int did = f->few(&u, p->i1 - i, &a, room->sums + (i - p->i0) * lds + (j - p->j0) + row, lds,

@@ -14,7 +14,7 @@ struct i8_few {
     S (*sums)[SUBS]; /* [rows]: of each group of 32 (or 16) numbers */
     F *scale, *min;
     const uint8_t *ahead; /* to fetch next, a step for each quad: as weights lie, whatever the format's order is */
-    int step;
+    size_t step;
 };
 
 /* Bytes that have no sign are multiplied as the file has them, and what is natural is taken off where a sum starts.
@@ -62,8 +62,6 @@ GAL__INLINE void few_end(const i8_few *few, const bool mins, const bool fused, f
     }
 }
 
-#define FEW_STEP(bytes) (((bytes)*VW + 63) / 64) /* 64 quads go through as many bytes as VW rows have */
-
 /* A whole unit and R rows. A function for each number of rows: gcc would compute the addresses once for all of them
  * and keep them in memory. */
 #define GAL__I8_FEW_ROWS(R, name, bytes, natural, halves, mins, wide, fused)                                         \
@@ -71,7 +69,7 @@ GAL__INLINE void few_end(const i8_few *few, const bool mins, const bool fused, f
                                                            bool onto) {                                              \
         S sums[R][SUBS];                                                                                             \
         F scale[SUBS], min[SUBS];                                                                                    \
-        i8_few few = { R, halves, wide, a, sums, scale, min, u->ahead, FEW_STEP(bytes) };                            \
+        i8_few few = { R, halves, wide, a, sums, scale, min, u->ahead, u->step };                                    \
         const slab to = { .few = &few };                                                                             \
         few_begin(&few, natural);                                                                                    \
         unpack_##name(u, &to);                                                                                       \

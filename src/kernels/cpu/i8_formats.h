@@ -13,7 +13,8 @@ typedef struct i8_few i8_few;
 /* A unit as it lies in memory, from the first of VW rows on. */
 typedef struct unit {
     const uint8_t *heads, *words, *tails;
-    const uint8_t *ahead; /* what i8_few.h fetches meanwhile: as many bytes as these rows have */
+    const uint8_t *ahead; /* what i8_few.h fetches meanwhile, a step for each quad */
+    size_t step;
     int64_t blocks;
 } unit;
 
