@@ -42,8 +42,9 @@ typedef struct gal_lm_options {
     int64_t context;   /* most tokens of a sequence; 0: the smaller of the model's maximum and what memory allows */
     int64_t chunk;     /* prompts are read this many tokens at a time; 0: as suits the weights, 256 or 512 */
     int eager;         /* 1: never record and replay steps; the results are the same bytes */
-    /* 1: weights in blocks meet activations as they are; compute and cache are then f32, whatever they say. 0:
-     * activations are rounded to 8 bits first, 32 at a time, as other engines do. */
+    /* 1: all weights meet activations as they are; compute and cache are then f32, whatever they say. 0: weights in
+     * blocks of small integers meet activations rounded to 8 bits, 32 at a time, as in other engines; those in bf16,
+     * where several rows are computed at once and there are no experts, activations rounded to bf16. */
     int exact;
     int no_mmap; /* 1: read the weights into memory instead of mapping their files */
     /* Called now and then while weights are read from their files, with bytes; not 0 stops with GAL_EINTERRUPTED.

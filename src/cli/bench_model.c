@@ -166,7 +166,8 @@ static gal_err measure_peaks(gal_bench_report *r, const gal_bench_cell *c, doubl
     memset(now, 0, GAL_PEAK_COUNT * sizeof *now);
     if (apart(c) || !on_cpu(cli)) return GAL_OK; /* a GPU's limits are others */
     gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
-    if (!err) err = gal_machine_measure(f, &n, &dev->table, r->job->threads, PEAK_REPEATS, false, &cli->diag);
+    const int threads = gal_machine_at_once(r->job->threads);
+    if (!err) err = gal_machine_measure(f, &n, &dev->table, threads, PEAK_REPEATS, false, &cli->diag);
     for (size_t i = 0; i < n; i++) {
         take_figure(r, &f[i]);
         now[f[i].id] = f[i].median;

@@ -26,8 +26,9 @@ static const char *last_words(gal_buf *errors) {
 }
 
 /* It has closed its output: what it ends with is known soon, unless it goes on for reasons of its own. */
-static void await_end(gal_child *c) {
+static bool await_end(gal_child *c) {
     for (int i = 0; !gal_child_ended(c) && i < GONE_TRIES * WAIT_MS / 10; i++) (void)usleep(10000);
+    return gal_child_ended(c);
 }
 
 static gal_err gone(const char *name, gal_child *c, gal_buf *errors, gal_diag *diag) {
@@ -35,9 +36,10 @@ static gal_err gone(const char *name, gal_child *c, gal_buf *errors, gal_diag *d
     for (int i = 0; i < GONE_TRIES && c->err >= 0 && gal_child_read(c, &rest, errors, WAIT_MS); i++)
         gal_buf_clear(&rest);
     gal_buf_free(&rest);
-    await_end(c);
+    const bool ended = await_end(c);
     gal_child_end(c);
     const char *said = last_words(errors), *colon = said[0] ? ": " : "";
+    if (!ended) return gal_fail(diag, GAL_EFAIL, "%s: closed its output and did not end%s%.400s", name, colon, said);
     if (WIFSIGNALED(c->status))
         return gal_fail(diag, GAL_EFAIL, "%s: ended by signal %d%s%.400s", name, WTERMSIG(c->status), colon, said);
     return gal_fail(diag, GAL_EFAIL, "%s: ended with code %d%s%.400s", name, WEXITSTATUS(c->status), colon, said);
@@ -64,6 +66,8 @@ static double seconds_of(const gal__value *v) {
 
 static void copy_text(char *to, size_t room, const gal__value *v) {
     (void)snprintf(to, room, "%s", v && v->type == GAL__STRING ? v->text.s : "");
+    for (; *to; to++) /* it goes to a terminal */
+        if ((unsigned char)*to < ' ' || *to == 127) *to = '?';
 }
 
 /* ---- llama.cpp
@@ -251,8 +255,7 @@ static gal_err call(program *p, const char *const *argv, gal_buf *out, gal_diag 
     if (err) return err;
     gal_child_close(&c.in);
     while (!err && gal_child_read(&c, out, &errors, WAIT_MS)) err = check(out, p->base.name, diag);
-    if (!err) await_end(&c);
-    if (!err && (!gal_child_ended(&c) || c.status)) err = gone(p->base.name, &c, &errors, diag);
+    if (!err && (!await_end(&c) || c.status)) err = gone(p->base.name, &c, &errors, diag);
     gal_child_end(&c);
     gal_buf_free(&errors);
     return err;
@@ -272,9 +275,9 @@ static gal_err last_sample(program *p, const gal_buf *out, double *value, gal_di
     *value = seconds_of(s) * 1e-9;
     if (!err && *value <= 0)
         err = gal_fail(diag, GAL_EFAIL, "%s: expected a list of tests with samples_ns as its output", p->base.name);
-    const gal__value *build = err ? NULL : gal__member(test, "build_commit");
-    if (build && build->type == GAL__STRING)
-        (void)snprintf(p->base.about, sizeof p->base.about, "%s, build %s", p->command, build->text.s);
+    char build[64];
+    copy_text(build, sizeof build, err ? NULL : gal__member(test, "build_commit"));
+    if (build[0]) (void)snprintf(p->base.about, sizeof p->base.about, "%s, build %s", p->command, build);
     gal__pool_free(&pool);
     return err;
 }

@@ -165,7 +165,7 @@ const gal_command gal_cmd_bench = {
         "JSON keys of a MODEL: model, params, format, file_bytes, bytes_per_token, repeats, partial, machine, "
         "engines "
         "(name, about), cells (what, tokens, depth, batch, unit, limit, results: one for each engine, null where it "
-        "has none, with median, min, max, samples, of_limit, ratio).",
+        "has none, with median, min, max, samples, of_limit, of_best, ratio).",
     .examples = "galerne bench model.gguf\n"
                 "galerne bench model.gguf --prefill 512 --decode 0,4096 --vs llama.cpp --vs fork=./llama-bench\n"
                 "galerne bench --machine\n"

@@ -4,6 +4,7 @@
 #include "cli/machine.h"
 
 #include "base/mem.h"
+#include "base/topology.h"
 #include "base/util.h"
 
 #include <stdlib.h>
@@ -121,6 +122,12 @@ static size_t memory_bytes(size_t at_most) {
     size_t want = GAL_MIN(GAL_MAX(4 * cache_bytes(3), at_most / 2), at_most);
     want = GAL_MIN(want, (size_t)(gal_memory_available() / 4));
     return GAL_MAX(want / MEMORY_PIECE * MEMORY_PIECE, (size_t)MEMORY_PIECE);
+}
+
+int gal_machine_at_once(int threads) {
+    gal_topology t;
+    gal_topology_read(&t, "");
+    return GAL_MIN(threads, t.processors);
 }
 
 gal_err gal_machine_measure(gal_machine_figure *out, size_t *n, const gal_kernel_table *table, int threads,

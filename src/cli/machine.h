@@ -17,8 +17,11 @@ typedef struct gal_machine_figure {
 enum { GAL_MACHINE_REPEATS = 15, GAL_MACHINE_ROOM = 7 };
 
 /* One thread count of a machine: up to GAL_MACHINE_ROOM figures into out, *n of them. Takes about `repeats` times
- * 60 ms. caches: the caches too. GAL_ENOMEM. */
+ * 60 ms where each has a processor. caches: the caches too. GAL_ENOMEM. */
 gal_err gal_machine_measure(gal_machine_figure *out, size_t *n, const gal_kernel_table *table, int threads,
                             int repeats, bool caches, gal_diag *diag);
+
+/* Of so many threads those that can run at once, which together do what all of them do. */
+int gal_machine_at_once(int threads);
 
 #endif

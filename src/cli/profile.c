@@ -283,7 +283,8 @@ static peaks measure_peaks(const gal_profile *p, const char *cpu) {
     size_t n = 0;
     const gal_device_options o = { .cpu = cpu, .threads = 1 };
     if (p->threads < 1 || gal_dev_open(&dev, &o, NULL)) return m;
-    if (gal_machine_measure(f, &n, &dev->table, p->threads, PEAK_REPEATS, false, NULL)) n = 0;
+    const int threads = gal_machine_at_once(p->threads);
+    if (gal_machine_measure(f, &n, &dev->table, threads, PEAK_REPEATS, false, NULL)) n = 0;
     for (size_t i = 0; i < n; i++) {
         if (f[i].id == GAL_PEAK_READ) m.read = f[i].best;
         if (f[i].id == GAL_PEAK_F32) m.f32 = f[i].best;

@@ -17,8 +17,8 @@ typedef struct gal_engine_options {
     gal_dtype compute, cache;
     int64_t sequences; /* at least 1 */
     int64_t context;   /* most tokens of a sequence; 0: the smaller of the model's maximum and what memory allows */
-    int64_t chunk;     /* most rows of one step, at least `sequences`; 0: 512, 256 where weights are small integers */
-    bool eager;        /* never record */
+    int64_t chunk; /* most rows of one step, at least `sequences`; 0: 512, or 256 where products are of integers */
+    bool eager;    /* never record */
     /* Weights meet activations as they are. Else these are rounded: to small integers for weights in blocks
      * (gal_set_quantised()); to bf16 for weights in bf16, in steps of several rows of which only those logits are
      * wanted that text is made from (gal_engine_step() without all_rows), and if there is no router. */

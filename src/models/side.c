@@ -39,15 +39,17 @@ void gal__slices_hash(const gal__slices *s, gal_dev *dev) { gal_pool_run(dev->po
 /* ---- which weights -----------------------------------------------------------------------------------------------
  */
 
-/* What packing makes of one pattern in every format: a part of a group with two units, a group and a part of one. */
+/* What packing makes of one pattern in every format: a part of a group with two units, a group and a part of one, and
+ * where that is possible a unit and a part of one. */
 static void add_layout(gal_sha256 *h) {
-    static const int64_t ROWS[] = { 3, 17 }, COLS[] = { 512, 256 };
+    static const int64_t ROWS[] = { 3, 17, 2 }, COLS[] = { 512, 256, 256 + 160 };
     enum { UNIT = 272 }; /* bytes of 256 numbers, at most */
     uint8_t from[17 * UNIT], to[32 * UNIT];
     uint32_t x = 1;
     for (size_t i = 0; i < sizeof from; i++, x = x * 1664525u + 1013904223u) from[i] = (uint8_t)(x >> 24);
     for (uint32_t b = 0; b <= GAL_BLOCK_F8_E4M3; b++) {
-        for (int i = 0; i < 2 && gal_pieces_of(b); i++) {
+        for (size_t i = 0; i < GAL_LEN(ROWS) && gal_pieces_of(b); i++) {
+            if (COLS[i] % gal_block_info_of(b)->elements) continue;
             const size_t bytes = gal_pack_bytes(b, ROWS[i], COLS[i]);
             GAL_ASSERT(bytes <= sizeof to);
             gal_pack(b, from, ROWS[i], COLS[i], 0, (ROWS[i] + GAL_PACK_ROWS - 1) / GAL_PACK_ROWS, to);

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* Of the file at a time, whole huge pages: the system then keeps the file in such pages, and its map has them, too.
  */
@@ -166,6 +167,9 @@ gal_err gal_model_side_write(gal_model *m, gal_dev *dev, const gal_side *how, ga
         return gal_fail(diag, GAL_EINPUT, "%s: another file has its name by now", first->file);
     gal_err err = gal__side_contents(contents, m, dev, diag);
     if (!err) err = place(&folder, &path, &beside, first->file, contents, how, diag);
+    struct stat st;
+    if (!err && stat(path.data, &st) == 0 && !S_ISREG(st.st_mode)) /* a pipe would be waited for */
+        err = gal_fail(diag, GAL_EIO, "%s: expected a regular file, or none", path.data);
     if (!err) err = write_to(path.data, m, dev, key, contents, how, diag);
     if (!err) err = take_up(m, dev, path.data, first->file, key, how, diag);
     if (!err && beside) remove_earlier(folder.data, gal__side_base(first->file), gal__side_base(path.data));

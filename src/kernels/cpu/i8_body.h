@@ -297,8 +297,8 @@ GAL__INLINE void i8_turn_scale(const uint8_t *from, size_t row_bytes, uint8_t *t
     for (int r = 0; r < GAL_PACK_ROWS; r++, from += row_bytes) memcpy(to + 2 * r, from, 2);
 }
 
-/* Whether a unit of so many blocks is packed with vectors below: of one block, or of blocks with 4, 5 or 8 words and
- * no tails. */
+/* Whether a unit of so many blocks is packed with vectors below: of one block, or of blocks with 4, 5 or 8 words,
+ * heads of two bytes and no tails. */
 static bool i8_turns(const gal_pieces *p, int64_t blocks) {
     return p->head_bytes == 2 && blocks * p->words >= VW &&
            (blocks == 1 || (!p->tails && (p->words == 4 || p->words == 5 || p->words == 8)));
