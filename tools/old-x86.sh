@@ -8,8 +8,10 @@ set -eu
 cd "$(dirname "$0")/.."
 build=build-old-x86
 jobs=$(nproc 2>/dev/null || echo 2)
-# Left out: checks of the sources, and of what the host's compiler makes of an installed library.
-without='^(includes|budgets|banned|text|headers|self|levels|isa|symbols|install|faults)$'
+# Left out: checks of the sources, and of what the host's compiler makes of an installed library; and the test that
+# stops a program with Ctrl-Z: qemu 7.2 calls handlers of signals on a stack that is 8 bytes off the 16 that the C
+# library's tcsetattr() counts on, so that it ends with signal 11, whichever processor it plays.
+without='^(includes|budgets|banned|text|headers|self|levels|isa|symbols|install|faults|cli_keys)$'
 verdict=0
 
 [ "$(uname -m)" = x86_64 ] || { echo "galerne: old-x86.sh needs a machine of the kind x86-64, this is $(uname -m)" >&2; exit 1; }
