@@ -1,6 +1,8 @@
 /* bench_limits_test.c - what a model's file asks of a machine, against numbers that its shapes give by hand.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "base/topology.h"
 #include "cli/bench.h"
+#include "cli/machine.h"
 #include "infer/cache.h"
 #include "support/test.h"
 
@@ -106,9 +108,19 @@ static void test_blocks(void **state) {
     gal_bench_model_free(&m);
 }
 
+/* Threads beyond the processors would only make measuring the machine take longer. */
+static void test_threads_at_once(void **state) {
+    (void)state;
+    gal_topology t;
+    gal_topology_read(&t, "");
+    assert_int_equal(gal_machine_at_once(1), 1);
+    assert_int_equal(gal_machine_at_once(t.processors), t.processors);
+    assert_int_equal(gal_machine_at_once(t.processors + 1000), t.processors);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_dense), cmocka_unit_test(test_window),
-                                        cmocka_unit_test(test_tied), cmocka_unit_test(test_experts),
-                                        cmocka_unit_test(test_blocks) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_dense),  cmocka_unit_test(test_window),
+                                        cmocka_unit_test(test_tied),   cmocka_unit_test(test_experts),
+                                        cmocka_unit_test(test_blocks), cmocka_unit_test(test_threads_at_once) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -210,7 +210,7 @@ GAL__INLINE void unpack_q5_k(const unit *u, const slab *to) {
         }
     }
 }
-GAL__INLINE void unpack_q6_k(const unit *u, const slab *to) { /* words are in an order of their own: pack.c */
+GAL__INLINE void unpack_q6_k(const unit *u, const slab *to) { /* words stand where gal_pack_place() says */
     const F d = tail(u, 0);
     GAL__ROLLED
     for (int n = 0; n < 2; n++) {
