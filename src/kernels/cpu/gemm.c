@@ -41,10 +41,14 @@ static gal_gemm with_dense_rows(const gal_gemm *g) {
     return t;
 }
 
+static bool weights(const gal_gemm *g) { return g->b.rs == 1 && g->a.cs == 1 && g->c.cs == 1; }
+
 static bool few_rows(const gal_gemm *g, bool alike, const gal__gemm_level *lv) {
-    const int64_t most = g->compute == GAL_BF16 && g->b.dt == GAL_BF16 ? lv->bf16_rows : GAL__GEMM_ROWS;
-    return g->m <= (alike ? GAL_ALIKE_ROWS : most) && g->k <= GAL__GEMM_ROWS_K && g->b.rs == 1 && g->a.cs == 1 &&
-           g->c.cs == 1;
+    return g->m <= (alike ? GAL_ALIKE_ROWS : lv->few) && g->k <= GAL__GEMM_ROWS_K && weights(g);
+}
+
+static bool some_rows(const gal_gemm *g, bool alike, const gal__gemm_level *lv) {
+    return g->m <= lv->some && weights(g) && !few_rows(g, alike, lv);
 }
 
 static bool all_few_rows(const gal_k_gemm *args, const gal__gemm_level *lv) {
@@ -69,6 +73,12 @@ static cut cut_few_rows(const gal_gemm *g) {
     strip = strip < 8 ? 8 : strip > 256 ? 256 : strip;
     strip = smaller(strip, g->n > 128 ? g->n / 16 : 8);
     return (cut){ 1, ceil_div(g->n, strip) };
+}
+
+/* A is made words for every strip: they are as wide as leaves four for every thread, within bounds. */
+static cut cut_some_rows(const gal_gemm *g, int threads) {
+    const int64_t wanted = 4 * (threads > 0 ? threads : 8);
+    return (cut){ 1, smaller(GAL_MAX(wanted, ceil_div(g->n, GAL__GEMM_STRIP)), ceil_div(g->n, 48)) };
 }
 
 /* Tiles of r x c cost, for each step of k, r c multiply-adds and (r + c) numbers to pack: about a cycle each, because
@@ -101,7 +111,9 @@ static cut cut_tiles(const gal_gemm *g, int count, int threads, const gal__gemm_
 
 static cut cut_of(const gal_gemm *g, const gal_k_gemm *args, const gal__gemm_level *lv) {
     if (g->m <= 0 || g->n <= 0) return (cut){ 0, 0 };
-    return few_rows(g, args->alike, lv) ? cut_few_rows(g) : cut_tiles(g, args->count, args->threads, lv);
+    if (few_rows(g, args->alike, lv)) return cut_few_rows(g);
+    return some_rows(g, args->alike, lv) ? cut_some_rows(g, args->threads)
+                                         : cut_tiles(g, args->count, args->threads, lv);
 }
 
 /* GAL__GEMM_ROWS rows at a time: B comes from the cache when it is read again. */
@@ -146,13 +158,15 @@ void gal__gemm_run(const gal_k_gemm *args, int64_t chunk, void *scratch, const g
         bool share_b = g.n + c.tn * g.m <= g.m + c.tm * g.n;
         /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): chunk is below tm * tn, so neither is 0 */
         int64_t im = share_b ? chunk % c.tm : chunk / c.tn, in = share_b ? chunk / c.tm : chunk % c.tn;
-        const bool few = few_rows(&g, args->alike, lv);
-        int64_t unit = few ? 1 : lv->nr, panels = ceil_div(g.n, unit);
+        const bool few = few_rows(&g, args->alike, lv), some = some_rows(&g, args->alike, lv);
+        int64_t unit = few || some ? 1 : lv->nr, panels = ceil_div(g.n, unit);
         gal__tile t = { .i0 = g.m * im / c.tm, .i1 = g.m * (im + 1) / c.tm };
         t.j0 = panels * in / c.tn * unit;
         t.j1 = smaller(panels * (in + 1) / c.tn * unit, g.n);
         if (few)
             run_few(&g, &t, scratch, lv);
+        else if (some)
+            lv->dots(&g, &t, scratch);
         else
             lv->tile(&g, &t, scratch);
         return;

@@ -1,6 +1,6 @@
 /* gemm.h - private to kernels/cpu: what the levels' matrix products share. gemm.c cuts a launch into tiles of C and
  * finds the tile of a chunk; a level computes one tile (gemm_body.h) or one
- * strip of a product with few rows (gemm_rows.h). SPDX-License-Identifier: Apache-2.0 */
+ * strip of a product with few rows (gemm_rows.h) or some (gemm_dots.h). SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_GEMM_H
 #define GAL_KERNELS_CPU_GEMM_H
 
@@ -20,9 +20,11 @@
 #endif
 
 enum {
-    GAL__GEMM_MT = 960,        /* most rows of a tile */
-    GAL__GEMM_ROWS = 8,        /* up to so many rows of A the product is bound by reading B: no packing */
-    GAL__GEMM_ROWS_K = 1 << 16 /* ... and A's rows as f32 must fit the scratch: 2 MiB */
+    GAL__GEMM_MT = 960,         /* most rows of a tile */
+    GAL__GEMM_ROWS = 8,         /* most rows of A that rows() takes at once, ... */
+    GAL__GEMM_ROWS_K = 1 << 16, /* ... and most of k: as f32 they must fit the scratch, 2 MiB */
+    GAL__GEMM_SOME = 64,        /* most rows of A that dots() takes, ... */
+    GAL__GEMM_STRIP = 512       /* ... and most columns */
 };
 
 /* Rows [i0, i1) and columns [j0, j1) of C. */
@@ -36,8 +38,9 @@ typedef struct gal__gemm_level {
     int nr;        /* columns of the block of C held in registers */
     int nt;        /* most columns of a tile */
     int f32, bf16; /* 64ths of a cycle that a multiply-add takes */
-    int bf16_rows; /* as GAL__GEMM_ROWS, where B and what is computed in are bf16 */
-    gal__tile_fn tile, rows;
+    int few;       /* up to so many rows of A the product is bound by reading B: rows() */
+    int some;      /* up to so many it does not pay to pack B: dots(); 0: the level has none */
+    gal__tile_fn tile, rows, dots;
 } gal__gemm_level;
 
 /* Which piece of n chunk i is, where reading weights is what takes long. Threads that take turns each go through a

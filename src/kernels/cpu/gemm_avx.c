@@ -9,7 +9,7 @@
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
-static const gal__gemm_level level = { NR, NT, 8, 8, GAL__GEMM_ROWS, tile, few_rows };
+static const gal__gemm_level level = { NR, NT, 8, 8, GAL__GEMM_ROWS, 0, tile, few_rows, NULL };
 
 #include "kernels/cpu/gemm_fill.h"
 

@@ -26,6 +26,12 @@ GAL__INLINE float f_sum(F x) {
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
+/* The sums of the numbers of four vectors. */
+GAL__INLINE void f_sums(float sums[4], const F v[4]) {
+    const F x = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1)));
+}
+
 GAL__INLINE __m256i lanes(int64_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
@@ -85,9 +91,10 @@ GAL__INLINE void transpose(F r[VW]) {
 #include "kernels/cpu/gemm_f32_words.h"
 
 #include "kernels/cpu/gemm_body.h"
+#include "kernels/cpu/gemm_dots.h"
 #include "kernels/cpu/gemm_rows.h"
 
-static const gal__gemm_level level = { NR, NT, 4, 4, GAL__GEMM_ROWS, tile, few_rows };
+static const gal__gemm_level level = { NR, NT, 4, 4, 3, GAL__GEMM_SOME, tile, few_rows, some_rows };
 
 #include "kernels/cpu/gemm_fill.h"
 

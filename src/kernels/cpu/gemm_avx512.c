@@ -12,10 +12,11 @@
 #include "kernels/cpu/gemm_f32_words.h"
 
 #include "kernels/cpu/gemm_body.h"
+#include "kernels/cpu/gemm_dots.h"
 #include "kernels/cpu/gemm_rows.h"
 
 /* Also what gemm_avx512_bf16.c does not do itself. */
-const gal__gemm_level gal__gemm_avx512 = { NR, NT, 2, 2, GAL__GEMM_ROWS, tile, few_rows };
+const gal__gemm_level gal__gemm_avx512 = { NR, NT, 2, 2, 3, GAL__GEMM_SOME, tile, few_rows, some_rows };
 #define level gal__gemm_avx512
 
 #include "kernels/cpu/gemm_fill.h"

@@ -29,6 +29,7 @@ GAL__INLINE F unit_n(const void *p0, const void *p1, gal_dtype dt, int64_t n, bo
 }
 
 #include "kernels/cpu/gemm_body.h"
+#include "kernels/cpu/gemm_dots.h"
 
 static void any_tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
     (g->compute == GAL_BF16 ? tile : gal__gemm_avx512.tile)(g, t, scratch);
@@ -114,11 +115,17 @@ static void bf16_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
     }
 }
 
+static bool bf16_pairs(const gal_gemm *g) { return g->compute == GAL_BF16 && g->b.dt == GAL_BF16; }
+
 static void any_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
-    (g->compute == GAL_BF16 && g->b.dt == GAL_BF16 ? bf16_rows : gal__gemm_avx512.rows)(g, t, scratch);
+    (bf16_pairs(g) ? bf16_rows : gal__gemm_avx512.rows)(g, t, scratch);
 }
 
-static const gal__gemm_level level = { NR, NT, 2, 1, 16, any_tile, any_rows };
+static void any_dots(const gal_gemm *g, const gal__tile *t, void *scratch) {
+    (bf16_pairs(g) ? some_rows : gal__gemm_avx512.dots)(g, t, scratch);
+}
+
+static const gal__gemm_level level = { NR, NT, 2, 1, 3, GAL__GEMM_SOME, any_tile, any_rows, any_dots };
 
 #include "kernels/cpu/gemm_fill.h"
 

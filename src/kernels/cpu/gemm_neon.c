@@ -21,7 +21,7 @@ GAL__INLINE void look_up(int8_t *q, const int8_t table[16], const uint8_t *p) {
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
-static const gal__gemm_level level = { NR, NT, 4, 4, GAL__GEMM_ROWS, tile, few_rows };
+static const gal__gemm_level level = { NR, NT, 4, 4, GAL__GEMM_ROWS, 0, tile, few_rows, NULL };
 
 #include "kernels/cpu/gemm_fill.h"
 

@@ -46,7 +46,7 @@ GAL__INLINE void transpose(F r[VW]) { _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
-static const gal__gemm_level level = { NR, NT, 16, 16, GAL__GEMM_ROWS, tile, few_rows };
+static const gal__gemm_level level = { NR, NT, 16, 16, GAL__GEMM_ROWS, 0, tile, few_rows, NULL };
 
 #include "kernels/cpu/gemm_fill.h"
 

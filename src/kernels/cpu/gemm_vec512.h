@@ -1,4 +1,4 @@
-/* gemm_vec512.h - vectors of 16 floats for gemm_body.h and gemm_rows.h (AVX-512 F, BW, DQ, VL).
+/* gemm_vec512.h - vectors of 16 floats for gemm_body.h, gemm_rows.h and gemm_dots.h (AVX-512 F, BW, DQ, VL).
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_GEMM_VEC512_H
 #define GAL_KERNELS_CPU_GEMM_VEC512_H
@@ -18,6 +18,15 @@ GAL__INLINE F f_add(F a, F b) { return _mm512_add_ps(a, b); }
 GAL__INLINE F f_fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
 GAL__INLINE F f_set1(float x) { return _mm512_set1_ps(x); }
 GAL__INLINE float f_sum(F x) { return _mm512_reduce_add_ps(x); }
+
+/* The sums of the numbers of four vectors. */
+GAL__INLINE void f_sums(float sums[4], const F v[4]) {
+    const F a = _mm512_add_ps(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+    const F b = _mm512_add_ps(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    const F c = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    const __m256 d = _mm256_add_ps(_mm512_castps512_ps256(c), _mm512_extractf32x8_ps(c, 1));
+    _mm_storeu_ps(sums, _mm_add_ps(_mm256_castps256_ps128(d), _mm256_extractf128_ps(d, 1)));
+}
 
 GAL__INLINE __mmask16 lanes(int64_t n) { return (__mmask16)((1U << (unsigned)n) - 1U); }
 GAL__INLINE __m256i half_load(const void *p, int64_t n) {
