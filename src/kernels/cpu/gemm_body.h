@@ -139,6 +139,7 @@ static void pack_strips(const strip *s, int64_t count, int64_t width, const char
 GAL__INLINE void pack_block(float *dst, int64_t width, const gal_mat *b, gal_dtype dt, int64_t j, int64_t cols,
                             int64_t ahead, int64_t k0, int64_t n, bool round) {
     F r[VW];
+    GAL__UNROLL
     for (int i = 0; i < VW; i++) {
         if (i >= cols)
             r[i] = f_zero();
@@ -149,6 +150,7 @@ GAL__INLINE void pack_block(float *dst, int64_t width, const gal_mat *b, gal_dty
             r[i] = unit_strided(at(b, k0, j + i), dt, b->rs, n, round);
     }
     transpose(r);
+    GAL__UNROLL
     for (int i = 0; i < VW; i++) f_store(dst + i * width, r[i]);
 }
 
