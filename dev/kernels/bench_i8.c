@@ -114,9 +114,12 @@ static void format(bench *b, uint32_t block, int64_t only) {
 
 int main(int argc, char **argv) {
     bench b = { 0 };
-    if (!gal_dev_table(&b.table, argc > 1 ? argv[1] : "avx512") ||
-        gal_pool_new(&b.pool, argc > 2 ? atoi(argv[2]) : 2, NULL))
+    const char *level = argc > 1 ? argv[1] : "avx512";
+    if (!gal_dev_table(&b.table, level)) {
+        fprintf(stderr, "bench_i8: this processor has no level %s\n", level);
         return 2;
+    }
+    if (gal_pool_new(&b.pool, argc > 2 ? atoi(argv[2]) : 2, NULL)) return 4;
     const size_t most = (size_t)N * K * 34 / 32;
     for (int i = 0; i < MATRICES; i++) {
         b.weights[i] = gal_alloc(most);

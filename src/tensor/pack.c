@@ -1,4 +1,4 @@
-/* pack.c - see pack.h. Refuses nothing: callers ask gal_pieces_of() first. SPDX-License-Identifier: Apache-2.0 */
+/* pack.c - see pack.h. Callers ask gal_pieces_of() first. SPDX-License-Identifier: Apache-2.0 */
 #include "tensor/pack.h"
 
 #include "base/util.h"

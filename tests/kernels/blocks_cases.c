@@ -207,6 +207,7 @@ static void setup_embed(kt *t, const int64_t *p) {
 #define EACH(NAME)                                                                                                        \
     { "gemm 5x19x512 " #NAME, GAL_K_GEMM, setup, { 5, 19, 512, GAL_BLOCK_##NAME, 0, 1, 2 }, KT_SCALE, false },            \
         { "gemm 37x35x768 " #NAME, GAL_K_GEMM, setup, { 37, 35, 768, GAL_BLOCK_##NAME }, KT_SCALE, false },               \
+        { "gemm 70x35x512 " #NAME, GAL_K_GEMM, setup, { 70, 35, 512, GAL_BLOCK_##NAME }, 0, false },                      \
         { "gemm 11x256x45 along n " #NAME, GAL_K_GEMM, setup, { 11, 256, 45, GAL_BLOCK_##NAME, 1 }, KT_ACC, false },      \
         { "gemm_i8 1x21x256 " #NAME, GAL_K_GEMM_I8, setup_i8, { 1, 21, 256, GAL_BLOCK_##NAME }, KT_SCALE, false },        \
         { "gemm_i8 6x19x768 " #NAME, GAL_K_GEMM_I8, setup_i8, { 6, 19, 768, GAL_BLOCK_##NAME, 0, 1, 3 }, 0, false },      \
@@ -265,9 +266,11 @@ static const kt_case CASES[] = {
     EACH(MXFP4),
     { "gemm 3x10x96 Q8_0 bf16", GAL_K_GEMM, setup, { 3, 10, 96, GAL_BLOCK_Q8_0, 0, 0, 1, 1 }, KT_SCALE, false },
     { "gemm 30x40x352 Q4_0 bf16", GAL_K_GEMM, setup, { 30, 40, 352, GAL_BLOCK_Q4_0, 0, 0, 1, 1 }, KT_SCALE, false },
+    { "gemm 70x40x352 Q4_0 bf16", GAL_K_GEMM, setup, { 70, 40, 352, GAL_BLOCK_Q4_0, 0, 0, 1, 1 }, KT_SCALE, false },
     { "gemm 33x96x352 Q5_0 along n", GAL_K_GEMM, setup, { 33, 96, 352, GAL_BLOCK_Q5_0, 1 }, KT_ACC, false },
     { "gemm 1x21x50 F8", GAL_K_GEMM, setup, { 1, 21, 50, F8 }, KT_SCALE, false },
     { "gemm 37x35x500 F8", GAL_K_GEMM, setup, { 37, 35, 500, F8 }, KT_SCALE, false },
+    { "gemm 70x35x500 F8", GAL_K_GEMM, setup, { 70, 35, 500, F8 }, KT_SCALE, false },
     { "gemm 11x77x45 along n F8", GAL_K_GEMM, setup, { 11, 77, 45, F8, 1 }, KT_ACC, false },
     { "gemm 1x2048x2048 F8", GAL_K_GEMM, setup, { 1, 2048, 2048, F8 }, KT_F32, true },
     { "gemm 128x2048x2048 F8", GAL_K_GEMM, setup, { 128, 2048, 2048, F8 }, KT_F32, true },
@@ -279,6 +282,15 @@ static const kt_case CASES[] = {
       { 33, 37, 96, GAL_BLOCK_Q4_0, 0, 1, 1, 1 },
       KT_SCALE,
       false },
+    { "gemm_i8 130x600x256 Q4_K twice", GAL_K_GEMM_I8, setup_i8, { 130, 600, 256, GAL_BLOCK_Q4_K, 1 }, 0, false },
+    { "gemm_i8 300x40x256 Q6_K packed",
+      GAL_K_GEMM_I8,
+      setup_i8,
+      { 300, 40, 256, GAL_BLOCK_Q6_K, 0, 0, 1, 1 },
+      0,
+      false },
+    { "gemm_i8 3x1100x512 Q8_0", GAL_K_GEMM_I8, setup_i8, { 3, 1100, 512, GAL_BLOCK_Q8_0 }, 0, false },
+    { "pack 900x2560 Q8_0", GAL_K_PACK, setup_pack, { 900, 2560, GAL_BLOCK_Q8_0 }, KT_F32, false }, /* two chunks */
     { "pack 18x352 Q5_0", GAL_K_PACK, setup_pack, { 18, 352, GAL_BLOCK_Q5_0 }, KT_F32, false },
     { "quantise 1x32", GAL_K_QUANTISE, setup_quantise, { 1, 32 }, KT_SCALE, false },
     { "quantise 7x352", GAL_K_QUANTISE, setup_quantise, { 7, 352 }, KT_SCALE, false },

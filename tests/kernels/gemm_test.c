@@ -271,74 +271,74 @@ static void three_at_once(void **state) {
     free(a.m.p);
 }
 
-/* However many threads a launch is cut for, the bytes are the same. */
+/* However many threads a launch is cut for, the bytes are the same: few rows, some, and several tiles, with blocks of
+ * k and a last panel that is not full. */
 static void any_cut(void **state) {
     (void)state;
-    const int64_t m = 523, n = 611, k = 331; /* several tiles, blocks of k, and a last panel that is not full */
-    const int threads[] = { 1, 2, 3, 8, 64 };
-    block a = block_new(m, k, GAL_F32, BY_COL, 0), b = block_new(k, n, GAL_F32, BY_COL, 0);
-    for (int narrow = 0; narrow < 2; narrow++) {
-        block one = block_new(m, n, narrow ? GAL_BF16 : GAL_F32, BY_ROW, 0), other = one;
-        void *before = malloc(one.bytes);
-        assert_non_null(before);
-        memcpy(before, one.m.p, one.bytes);
-        other.m.p = malloc(one.bytes);
-        assert_non_null(other.m.p);
-        for (size_t l = 1; l < sizeof levels / sizeof *levels; l++) {
-            if (!levels[l].here) continue;
-            int64_t fewest = INT64_MAX, most = 0;
-            for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
-                gal_k_gemm args = { .count = 1, .threads = threads[t] };
-                block *c = t ? &other : &one;
-                memcpy(c->m.p, before, one.bytes);
-                args.p[0] = (gal_gemm){ m, n, k, a.m, b.m, c->m, NULL, narrow ? GAL_BF16 : GAL_F32, true };
+    static const int THREADS[] = { 1, 2, 3, 8, 64 };
+    static const int64_t ROWS[] = { 2, 40, 523 };
+    const int64_t n = 611, k = 331;
+    for (size_t r = 0; r < GAL_LEN(ROWS); r++)
+        for (size_t l = 1; l < GAL_LEN(levels); l++)
+            for (int narrow = 0; levels[l].here && narrow < 2; narrow++) {
+                const int64_t m = ROWS[r];
                 const gal_kernel *kernel = &levels[l].table.k[GAL_K_GEMM];
-                run_all(kernel, &args, t % 2);
-                if (t) assert_memory_equal(one.m.p, other.m.p, one.bytes);
-                fewest = fewest < kernel->chunks(&args) ? fewest : kernel->chunks(&args);
-                most = most > kernel->chunks(&args) ? most : kernel->chunks(&args);
+                block a = block_new(m, k, GAL_F32, BY_ROW, 0), b = block_new(k, n, GAL_F32, BY_COL, 0);
+                block one = block_new(m, n, narrow ? GAL_BF16 : GAL_F32, BY_ROW, 0), other = one;
+                void *before = malloc(one.bytes);
+                other.m.p = malloc(one.bytes);
+                assert_true(before && other.m.p);
+                memcpy(before, one.m.p, one.bytes);
+                int64_t fewest = INT64_MAX, most = 0;
+                for (size_t t = 0; t < GAL_LEN(THREADS); t++) {
+                    gal_k_gemm args = { .count = 1, .threads = THREADS[t] };
+                    block *c = t ? &other : &one;
+                    memcpy(c->m.p, before, one.bytes);
+                    args.p[0] = (gal_gemm){ m, n, k, a.m, b.m, c->m, NULL, narrow ? GAL_BF16 : GAL_F32, true };
+                    run_all(kernel, &args, t % 2);
+                    if (t) assert_memory_equal(one.m.p, other.m.p, one.bytes);
+                    fewest = GAL_MIN(fewest, kernel->chunks(&args));
+                    most = GAL_MAX(most, kernel->chunks(&args));
+                }
+                assert_true(ROWS[r] == 2 || fewest < most); /* of few rows chunks are dealt in another order */
+                free(one.m.p);
+                free(other.m.p);
+                free(before);
+                free(a.m.p);
+                free(b.m.p);
             }
-            assert_true(fewest < most);
-        }
-        free(one.m.p);
-        free(other.m.p);
-        free(before);
-    }
-    free(a.m.p);
-    free(b.m.p);
 }
 
 /* Up to GAL_ALIKE_ROWS rows have the bytes that each has alone, where that is asked for. */
-static void alike(void **state) {
-    (void)state;
+static void alike_of(int64_t n, int64_t k) {
     static const gal_dtype TYPES[] = { GAL_F32, GAL_BF16, GAL_F16 };
-    enum { N = 37, K = 203, ROW = N + 3, BYTES = ((GAL_ALIKE_ROWS - 1) * ROW + N) * 4 }; /* of a gap of 3 */
+    const size_t bytes = (size_t)((GAL_ALIKE_ROWS - 1) * (n + 3) + n) * 4; /* of a gap of 3 */
     for (size_t l = 0; l < GAL_LEN(levels); l++)
         for (size_t t = 0; levels[l].here && t < GAL_LEN(TYPES) * 2; t++) {
-            const gal_kernel *k = &levels[l].table.k[GAL_K_GEMM];
-            block a = block_new(GAL_ALIKE_ROWS, K, GAL_F32, BY_ROW, 0), b = block_new(K, N, TYPES[t / 2], BY_COL, 0);
-            block together = block_new(GAL_ALIKE_ROWS, N, GAL_F32, BY_ROW, 3), alone = together;
-            alone.m.p = malloc(BYTES);
+            const gal_kernel *kernel = &levels[l].table.k[GAL_K_GEMM];
+            block a = block_new(GAL_ALIKE_ROWS, k, GAL_F32, BY_ROW, 0), b = block_new(k, n, TYPES[t / 2], BY_COL, 0);
+            block together = block_new(GAL_ALIKE_ROWS, n, GAL_F32, BY_ROW, 3), alone = together;
+            alone.m.p = malloc(bytes);
             assert_non_null(alone.m.p);
-            memcpy(alone.m.p, together.m.p, BYTES);
+            memcpy(alone.m.p, together.m.p, bytes);
             const gal_dtype compute = t % 2 ? GAL_BF16 : GAL_F32;
             gal_k_gemm args = { .count = 1, .alike = true };
             for (int64_t i = 0; i < GAL_ALIKE_ROWS; i++) {
                 const gal_mat row = { (float *)a.m.p + i * a.m.rs, GAL_F32, a.m.rs, 1, NULL, NULL };
                 const gal_mat out = { (float *)alone.m.p + i * alone.m.rs, GAL_F32, alone.m.rs, 1, NULL, NULL };
-                args.p[0] = (gal_gemm){ 1, N, K, row, b.m, out, out.p, compute, false };
-                run_all(k, &args, false);
+                args.p[0] = (gal_gemm){ 1, n, k, row, b.m, out, out.p, compute, false };
+                run_all(kernel, &args, false);
             }
-            for (int64_t m = 9; m <= GAL_ALIKE_ROWS; m += 7) {
+            for (int64_t m = 5; m <= GAL_ALIKE_ROWS; m += m == 5 ? 4 : 7) {
                 block some = together;
-                some.m.p = malloc(BYTES);
+                some.m.p = malloc(bytes);
                 assert_non_null(some.m.p);
-                memcpy(some.m.p, together.m.p, BYTES);
-                args.p[0] = (gal_gemm){ m, N, K, a.m, b.m, some.m, some.m.p, compute, false };
-                run_all(k, &args, true);
+                memcpy(some.m.p, together.m.p, bytes);
+                args.p[0] = (gal_gemm){ m, n, k, a.m, b.m, some.m, some.m.p, compute, false };
+                run_all(kernel, &args, true);
                 for (int64_t i = 0; i < m; i++)
                     assert_memory_equal((float *)some.m.p + i * some.m.rs, (float *)alone.m.p + i * some.m.rs,
-                                        N * sizeof(float));
+                                        (size_t)n * sizeof(float));
                 free(some.m.p);
             }
             free(a.m.p);
@@ -348,17 +348,28 @@ static void alike(void **state) {
         }
 }
 
+static void alike(void **state) {
+    (void)state;
+    alike_of(37, 203);
+    alike_of(3, 66000); /* longer than few rows fit the scratch */
+}
+
 /* An infinity or NaN reaches exactly the sums that it belongs to. */
 static void not_finite(void **state) {
     (void)state;
-    for (int64_t m = 5; m <= 21; m += 16) /* few rows, and tiles */
-        for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
+    static const struct {
+        int64_t m;
+        bool alike;
+    } ROWS[] = { { 5, true }, { 21, false }, { 69, false } }; /* few, some, and tiles */
+    for (size_t r = 0; r < GAL_LEN(ROWS); r++)
+        for (size_t l = 0; l < GAL_LEN(levels); l++) {
+            const int64_t m = ROWS[r].m;
             if (!levels[l].here) continue;
             block a = block_new(m, 19, GAL_F32, BY_ROW, 0), b = block_new(19, 21, GAL_F32, BY_COL, 0);
             block c = block_new(m, 21, GAL_BF16, BY_ROW, 0);
             ((float *)a.m.p)[2 * 19 + 18] = (float)INFINITY;
             ((float *)a.m.p)[4 * 19 + 3] = (float)NAN;
-            gal_k_gemm args = { .count = 1 };
+            gal_k_gemm args = { .count = 1, .alike = ROWS[r].alike };
             args.p[0] = (gal_gemm){ m, 21, 19, a.m, b.m, c.m, NULL, GAL_BF16, false };
             run_all(&levels[l].table.k[GAL_K_GEMM], &args, false);
             for (int64_t i = 0; i < m; i++)

@@ -18,6 +18,7 @@ enum { MOST = 19, MOST_N = 45 };
 static void launch(const gal_kernel *k, const void *args) {
     void *scratch = aligned_alloc(64, GAL_SCRATCH_BYTES);
     assert_non_null(scratch);
+    memset(scratch, 0xff, GAL_SCRATCH_BYTES); /* NaN: what is read before it is written shows */
     const int64_t chunks = k->chunks(args);
     for (int64_t c = 0; c < chunks; c++) k->run(args, c, scratch);
     free(scratch);

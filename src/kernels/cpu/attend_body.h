@@ -86,12 +86,23 @@ VINLINE void attend_raise(attend_run *t, int64_t i, float m, V sum) {
     }
 }
 
+/* s[0, end) = exp(s - max); their sums by lanes. The number of a whole block is known when it is compiled. */
+VINLINE V attend_exp(float *s, int64_t end, V max) {
+    V sum = v_zero();
+    for (int64_t j = 0; j < end; j += VL) {
+        V p = v_exp(v_sub(v_load(s + j), max));
+        v_store(s + j, p);
+        sum = v_add(sum, p);
+    }
+    return sum;
+}
+
 /* Turns row i's scores in [lo, hi) into exp(score - max), zeros elsewhere in [0, end); scales o and sum to the new
  * max. */
 static void attend_softmax(attend_run *t, int64_t i, int64_t lo, int64_t hi, int64_t end) {
     float *s = t->s + i * KEY_BLOCK;
     const bool whole = lo <= 0 && hi >= KEY_BLOCK && end == KEY_BLOCK;
-    V ninf = v_set1(-INFINITY), mx = ninf, sum = v_zero();
+    V ninf = v_set1(-INFINITY), mx = ninf;
     if (whole) {
         for (int64_t j = 0; j < KEY_BLOCK; j += VL) mx = v_max(mx, v_load(s + j));
     } else {
@@ -107,21 +118,7 @@ static void attend_softmax(attend_run *t, int64_t i, int64_t lo, int64_t hi, int
         for (int64_t j = 0; j < end; j += VL) v_store(s + j, v_zero());
         return;
     }
-    V vm = v_set1(m);
-    if (whole) {
-        for (int64_t j = 0; j < KEY_BLOCK; j += VL) {
-            V p = v_exp(v_sub(v_load(s + j), vm));
-            v_store(s + j, p);
-            sum = v_add(sum, p);
-        }
-    } else {
-        for (int64_t j = 0; j < end; j += VL) {
-            V p = v_exp(v_sub(v_load(s + j), vm));
-            v_store(s + j, p);
-            sum = v_add(sum, p);
-        }
-    }
-    attend_raise(t, i, m, sum);
+    attend_raise(t, i, m, whole ? attend_exp(s, KEY_BLOCK, v_set1(m)) : attend_exp(s, end, v_set1(m)));
 }
 
 /* The block's keys turned into t->kt; its values, which are in t->v where they need a conversion. */

@@ -1,7 +1,10 @@
 /* blocks_body.h - weights in blocks as small integers, 32 neighbours of a row at a time: y = scale q - min, a scale
  * and a minimum for each 16. Exactly the numbers of tensor/blocks.h when product and difference round one by one.
- * Compiled once a level, over its F; before, the including file defines half_at(p)              two bytes of f16 as a
- * float look_up(q, table, p)    q[i] = table[p[i] & 15], q[i + 16] = table[p[i] >> 4] for i < 16
+ * Compiled once a level, over its F; before, the including file defines
+ *
+ *   half_at(p)              two bytes of f16 as a float
+ *   look_up(q, table, p)    q[i] = table[p[i] & 15], q[i + 16] = table[p[i] >> 4] for i < 16
+ *
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_BLOCKS_BODY_H
 #define GAL_KERNELS_CPU_BLOCKS_BODY_H

@@ -5,8 +5,8 @@
 
 #include "base/pool.h"
 
-_Static_assert((size_t)(GAL__GEMM_ROWS + 4) * GAL__GEMM_ROWS_K * 4 <= GAL_SCRATCH_BYTES,
-               "rows of A and four of B out of blocks must fit");
+_Static_assert((size_t)(GAL__GEMM_FEW + 1) * GAL__GEMM_FEW_K * 4 <= GAL_SCRATCH_BYTES,
+               "rows of A and a column of B out of blocks must fit");
 
 static bool is_input(gal_dtype dt) { return dt == GAL_F32 || dt == GAL_BF16 || dt == GAL_F16; }
 
@@ -41,20 +41,22 @@ static gal_gemm with_dense_rows(const gal_gemm *g) {
     return t;
 }
 
+/* Laid out as weights and activations of a linear layer are. */
 static bool weights(const gal_gemm *g) { return g->b.rs == 1 && g->a.cs == 1 && g->c.cs == 1; }
 
-static bool few_rows(const gal_gemm *g, bool alike, const gal__gemm_level *lv) {
-    return g->m <= (alike ? GAL_ALIKE_ROWS : lv->few) && g->k <= GAL__GEMM_ROWS_K && weights(g);
+static bool is_few(const gal_gemm *g, bool alike, const gal__gemm_level *lv) {
+    return g->m <= (alike ? GAL_ALIKE_ROWS : lv->few) && g->k <= GAL__GEMM_FEW_K && weights(g);
 }
 
-static bool some_rows(const gal_gemm *g, bool alike, const gal__gemm_level *lv) {
-    return g->m <= lv->some && weights(g) && !few_rows(g, alike, lv);
+/* Where rows are to be alike and k is too long for run_few(), tiles are: their blocks of k are the same for all. */
+static bool is_some(const gal_gemm *g, bool alike, const gal__gemm_level *lv) {
+    return g->m <= lv->some && weights(g) && !is_few(g, alike, lv) && !(alike && g->m <= GAL_ALIKE_ROWS);
 }
 
-static bool all_few_rows(const gal_k_gemm *args, const gal__gemm_level *lv) {
+static bool all_few(const gal_k_gemm *args, const gal__gemm_level *lv) {
     for (int i = 0; i < args->count; i++) {
         const gal_gemm g = with_dense_rows(&args->p[i]);
-        if (!few_rows(&g, args->alike, lv)) return false;
+        if (!is_few(&g, args->alike, lv)) return false;
     }
     return true;
 }
@@ -75,10 +77,12 @@ static cut cut_few_rows(const gal_gemm *g) {
     return (cut){ 1, ceil_div(g->n, strip) };
 }
 
-/* A is made words for every strip: they are as wide as leaves four for every thread, within bounds. */
+/* A is made words again for every strip, which costs least for wide ones; but four strips a thread share the work
+ * more evenly, unless they would be narrower than a few groups of columns. */
 static cut cut_some_rows(const gal_gemm *g, int threads) {
-    const int64_t wanted = 4 * (threads > 0 ? threads : 8);
-    return (cut){ 1, smaller(GAL_MAX(wanted, ceil_div(g->n, GAL__GEMM_STRIP)), ceil_div(g->n, 48)) };
+    enum { NARROW = 48 };
+    const int64_t wanted = 4 * (threads > 0 ? threads : 8), fewest = ceil_div(g->n, GAL__GEMM_STRIP);
+    return (cut){ 1, smaller(GAL_MAX(wanted, fewest), ceil_div(g->n, NARROW)) };
 }
 
 /* Tiles of r x c cost, for each step of k, r c multiply-adds and (r + c) numbers to pack: about a cycle each, because
@@ -111,21 +115,21 @@ static cut cut_tiles(const gal_gemm *g, int count, int threads, const gal__gemm_
 
 static cut cut_of(const gal_gemm *g, const gal_k_gemm *args, const gal__gemm_level *lv) {
     if (g->m <= 0 || g->n <= 0) return (cut){ 0, 0 };
-    if (few_rows(g, args->alike, lv)) return cut_few_rows(g);
-    return some_rows(g, args->alike, lv) ? cut_some_rows(g, args->threads)
-                                         : cut_tiles(g, args->count, args->threads, lv);
+    if (is_few(g, args->alike, lv)) return cut_few_rows(g);
+    return is_some(g, args->alike, lv) ? cut_some_rows(g, args->threads)
+                                       : cut_tiles(g, args->count, args->threads, lv);
 }
 
-/* GAL__GEMM_ROWS rows at a time: B comes from the cache when it is read again. */
+/* GAL__GEMM_FEW rows at a time: B comes from the cache when it is read again. */
 static void run_few(const gal_gemm *g, const gal__tile *t, void *scratch, const gal__gemm_level *lv) {
-    for (int64_t i = 0; i < g->m; i += GAL__GEMM_ROWS) {
+    for (int64_t i = 0; i < g->m; i += GAL__GEMM_FEW) {
         gal_gemm p = *g;
-        p.m = smaller(g->m - i, GAL__GEMM_ROWS);
+        p.m = smaller(g->m - i, GAL__GEMM_FEW);
         p.a.p = (char *)p.a.p + i * p.a.rs * (int64_t)gal_dtype_bytes(p.a.dt);
         const int64_t skip = i * p.c.rs * (int64_t)gal_dtype_bytes(p.c.dt);
         p.c.p = (char *)p.c.p + skip;
         if (p.add) p.add = (const char *)p.add + skip;
-        lv->rows(&p, &(gal__tile){ 0, p.m, t->j0, t->j1 }, scratch);
+        lv->run_few(&p, &(gal__tile){ 0, p.m, t->j0, t->j1 }, scratch);
     }
 }
 
@@ -145,7 +149,7 @@ void gal__gemm_run(const gal_k_gemm *args, int64_t chunk, void *scratch, const g
         ref_kernel().run(args, chunk, scratch);
         return;
     }
-    if (all_few_rows(args, lv)) chunk = gal__side_by_side(chunk, gal__gemm_chunks(args, lv), args->threads);
+    if (all_few(args, lv)) chunk = gal__side_by_side(chunk, gal__gemm_chunks(args, lv), args->threads);
     for (int i = 0; i < args->count; i++) {
         gal_gemm g = with_dense_rows(&args->p[i]);
         cut c = cut_of(&g, args, lv);
@@ -158,7 +162,7 @@ void gal__gemm_run(const gal_k_gemm *args, int64_t chunk, void *scratch, const g
         bool share_b = g.n + c.tn * g.m <= g.m + c.tm * g.n;
         /* NOLINTNEXTLINE(clang-analyzer-core.DivideZero): chunk is below tm * tn, so neither is 0 */
         int64_t im = share_b ? chunk % c.tm : chunk / c.tn, in = share_b ? chunk / c.tm : chunk % c.tn;
-        const bool few = few_rows(&g, args->alike, lv), some = some_rows(&g, args->alike, lv);
+        const bool few = is_few(&g, args->alike, lv), some = is_some(&g, args->alike, lv);
         int64_t unit = few || some ? 1 : lv->nr, panels = ceil_div(g.n, unit);
         gal__tile t = { .i0 = g.m * im / c.tm, .i1 = g.m * (im + 1) / c.tm };
         t.j0 = panels * in / c.tn * unit;
@@ -166,9 +170,9 @@ void gal__gemm_run(const gal_k_gemm *args, int64_t chunk, void *scratch, const g
         if (few)
             run_few(&g, &t, scratch, lv);
         else if (some)
-            lv->dots(&g, &t, scratch);
+            lv->run_some(&g, &t, scratch);
         else
-            lv->tile(&g, &t, scratch);
+            lv->run_tile(&g, &t, scratch);
         return;
     }
 }

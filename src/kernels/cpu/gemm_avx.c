@@ -4,12 +4,17 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/vec_avx.h"
 
-#include "kernels/cpu/gemm_vec8.h"
+#define MR 6
+#include "kernels/cpu/gemm_vec.h"
+
+#include "kernels/cpu/gemm_f32_words.h"
 
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
-static const gal__gemm_level level = { NR, NT, 8, 8, GAL__GEMM_ROWS, 0, tile, few_rows, NULL };
+static const gal__gemm_level level = {
+    .nr = NR, .nt = NT, .f32 = 8, .bf16 = 8, .few = GAL__GEMM_FEW, .run_tile = tile, .run_few = few_rows
+};
 
 #include "kernels/cpu/gemm_fill.h"
 

@@ -2,15 +2,17 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/vec_avx512.h"
 
 #include "kernels/cpu/blocks_x86.h"
-#include "kernels/cpu/gemm_vec512.h"
+#define MR 14
+#include "kernels/cpu/gemm_vec.h"
 
 #define UNIT 2
 #define mac(acc, a, b) _mm512_dpbf16_ps(acc, (__m512bh)(a), (__m512bh)(b))
 
 GAL__INLINE __m256i to_bf16(const void *p, gal_dtype dt, int64_t n) {
-    return dt == GAL_BF16 ? half_load(p, n) : (__m256i)_mm512_cvtneps_pbh(ld(p, dt, n));
+    return dt == GAL_BF16 ? v_load16(p, n) : (__m256i)_mm512_cvtneps_pbh(ld(p, dt, n));
 }
 GAL__INLINE F unit_k(const void *p, gal_dtype dt, int64_t n, bool round) {
     (void)round;
@@ -32,14 +34,13 @@ GAL__INLINE F unit_n(const void *p0, const void *p1, gal_dtype dt, int64_t n, bo
 #include "kernels/cpu/gemm_dots.h"
 
 static void any_tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
-    (g->compute == GAL_BF16 ? tile : gal__gemm_avx512.tile)(g, t, scratch);
+    (g->compute == GAL_BF16 ? tile : gal__gemm_avx512.run_tile)(g, t, scratch);
 }
 
-/* ---- few rows of A
- * -------------------------------------------------------------------------------------------------- As gemm_rows.h,
- * with B as it is. A number of C is summed the same way whatever R and C are. */
+/* ---- few rows of A ------------------------------------------------------------------------------------------------
+ * As gemm_rows.h, with B as it is. A number of C is summed the same way whatever R and C are. */
 
-enum { SUMS = 2, STEP = SUMS * 2 * VW /* numbers of k */, AHEAD = 8192 };
+enum { SUMS = 2, STEP = SUMS * 2 * VW /* numbers of k */ };
 
 /* sums[2 r + c]: rows r < R of A (lda apart, padded with zeros) with C <= 2 columns of B. */
 GAL__INLINE void bf16_dots(const int R, const int C, float *sums, const uint16_t *a, int64_t lda,
@@ -56,7 +57,7 @@ GAL__INLINE void bf16_dots(const int R, const int C, float *sums, const uint16_t
             GAL__UNROLL
             for (int c = 0; c < C; c++) {
                 b[c] = unit_k(p[c] + 2 * at, GAL_BF16, left, false);
-                __builtin_prefetch(p[c] + 2 * at + AHEAD);
+                __builtin_prefetch(p[c] + 2 * at + GAL__GEMM_AHEAD);
             }
             GAL__UNROLL
             for (int r = 0; r < R; r++) {
@@ -94,22 +95,19 @@ static void bf16_dots_any(int64_t rows, int64_t cols, float *sums, const uint16_
 }
 
 static void bf16_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
-    const int64_t lda = (g->k + 2 * VW - 1) / (2 * VW) * (2 * VW);
-    uint16_t *a = scratch;
-    for (int64_t i = 0; i < g->m; i++)
-        for (int64_t k = 0; k < lda; k += VW) {
-            const int64_t left = min64(g->k - k, VW);
-            const __m256i x = left > 0 ? to_bf16(at(&g->a, i, k), g->a.dt, left) : _mm256_setzero_si256();
-            _mm256_storeu_si256((__m256i *)(void *)(a + i * lda + k), x);
-        }
-    const int64_t wide = g->m > 4 ? 2 : 1; /* of one row, columns stream one after the other, as they lie in memory */
+    const int64_t words = (g->k + 2 * VW - 1) / (2 * VW) * VW;
+    const uint16_t *a = scratch;
+    rows_as_words(scratch, words, g, 0, g->k);
+    /* Of few rows columns stream one after the other, as they lie in memory; there are more than four only where they
+     * are to be alike. */
+    const int64_t wide = g->m > 4 ? 2 : 1;
     for (int64_t j = t->j0; j < t->j1; j += wide) {
         const int64_t cols = min64(t->j1 - j, wide);
         const char *const p[2] = { at(&g->b, 0, j), at(&g->b, 0, j + cols - 1) };
         for (int64_t i = 0; i < g->m; i += 4) {
             float sums[8];
             const int64_t rows = min64(g->m - i, 4);
-            bf16_dots_any(rows, cols, sums, a + i * lda, lda, p, g->k);
+            bf16_dots_any(rows, cols, sums, a + i * 2 * words, 2 * words, p, g->k);
             finish(g, sums, 2, i, rows, j, cols);
         }
     }
@@ -118,14 +116,22 @@ static void bf16_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
 static bool bf16_pairs(const gal_gemm *g) { return g->compute == GAL_BF16 && g->b.dt == GAL_BF16; }
 
 static void any_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
-    (bf16_pairs(g) ? bf16_rows : gal__gemm_avx512.rows)(g, t, scratch);
+    (bf16_pairs(g) ? bf16_rows : gal__gemm_avx512.run_few)(g, t, scratch);
 }
 
 static void any_dots(const gal_gemm *g, const gal__tile *t, void *scratch) {
-    (bf16_pairs(g) ? some_rows : gal__gemm_avx512.dots)(g, t, scratch);
+    (bf16_pairs(g) ? some_rows : gal__gemm_avx512.run_some)(g, t, scratch);
 }
 
-static const gal__gemm_level level = { NR, NT, 2, 1, 3, GAL__GEMM_SOME, any_tile, any_rows, any_dots };
+static const gal__gemm_level level = { .nr = NR,
+                                       .nt = NT,
+                                       .f32 = 2,
+                                       .bf16 = 1,
+                                       .few = 3,
+                                       .some = GAL__GEMM_SOME,
+                                       .run_tile = any_tile,
+                                       .run_few = any_rows,
+                                       .run_some = any_dots };
 
 #include "kernels/cpu/gemm_fill.h"
 

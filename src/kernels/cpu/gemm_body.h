@@ -73,6 +73,16 @@ static F unit_strided(const char *p, gal_dtype dt, int64_t stride, int64_t n, bo
     return unit_k(tmp, GAL_F32, n, round);
 }
 
+/* All rows of A, whose k is contiguous, numbers [k0, k0 + n): [i][word], rows lda words apart, padded with zeros to
+ * whole vectors. */
+static void rows_as_words(float *dst, int64_t lda, const gal_gemm *g, int64_t k0, int64_t n) {
+    enum { STEP = VW * UNIT };
+    const bool round = g->compute == GAL_BF16;
+    for (int64_t i = 0; i < g->m; i++)
+        for (int64_t k = 0; k < n; k += STEP)
+            f_store(dst + i * lda + k / UNIT, unit_k(at(&g->a, i, k0 + k), g->a.dt, min64(n - k, STEP), round));
+}
+
 #if !B_STAYS
 /* Rows of A, k contiguous (or strided): [i][word]. */
 GAL__INLINE void pack_row(float *dst, const char *p, size_t ahead, gal_dtype dt, int64_t n, bool round) {

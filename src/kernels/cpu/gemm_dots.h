@@ -14,15 +14,18 @@ enum { DOT_R = 3, DOT_C = 4 }; /* 12 sums, 3 words of A and 1 of B in 16 registe
 #endif
 enum {
     DOT_A_WORDS = 96 * 1024, /* of a block of A */
-    DOT_PAD = 16,            /* words, so that rows do not share sets of a cache */
-    DOT_FETCH = 2            /* columns that rows fetch meanwhile, if there are enough rows */
+    DOT_LINE = 16,           /* words of a line of the cache; A's rows are one apart, so as not to share sets */
+    DOT_FETCH = 2,           /* columns that a group of rows fetches, if there are enough groups */
+    DOT_ROWS = (GAL__GEMM_SOME + DOT_R - 1) / DOT_R * DOT_R
 };
-_Static_assert(DOT_R *DOT_C % 4 == 0 && DOT_C % DOT_FETCH == 0, "f_sums() takes four; columns are fetched once");
-_Static_assert((GAL__GEMM_SOME * (GAL__GEMM_STRIP + DOT_C) + DOT_A_WORDS + GAL__GEMM_SOME * (VW + DOT_PAD) +
-                DOT_C * (DOT_A_WORDS / DOT_R + VW + DOT_PAD)) *
+_Static_assert(DOT_R *DOT_C % 4 == 0, "f_sums() takes four");
+_Static_assert(DOT_C % DOT_FETCH == 0, "each column is fetched once");
+/* Sums, a block of A and columns of B out of blocks: see some_rows(). */
+_Static_assert((DOT_ROWS * (GAL__GEMM_STRIP + DOT_LINE) + DOT_A_WORDS + DOT_ROWS * (VW + DOT_LINE) +
+                DOT_C * (DOT_A_WORDS / DOT_R + VW + DOT_LINE)) *
                        4 <=
                    GAL_SCRATCH_BYTES,
-               "sums, a block of A and columns out of blocks must fit");
+               "a strip must fit the scratch");
 
 /* DOT_C columns of B, the numbers of a block of k. */
 typedef struct dot_columns {
@@ -30,7 +33,6 @@ typedef struct dot_columns {
     int64_t n;
     const char *next; /* columns to fetch meanwhile, `stride` bytes apart */
     ptrdiff_t stride;
-    bool round;
 } dot_columns;
 
 GAL__INLINE void dot_step(F s[DOT_R][DOT_C], const float *a, int64_t lda, const dot_columns *b, const gal_dtype dt,
@@ -52,13 +54,15 @@ GAL__INLINE void dot_step(F s[DOT_R][DOT_C], const float *a, int64_t lda, const 
 GAL__INLINE void dot_group(float *out, int64_t ldo, const float *a, int64_t lda, const dot_columns *b,
                            const gal_dtype dt, const bool round, const int fetch) {
     enum { STEP = VW * UNIT };
-    const dot_columns cols = *b;
     F s[DOT_R][DOT_C];
     GAL__UNROLL
-    for (int i = 0; i < DOT_R * DOT_C; i++) s[i / DOT_C][i % DOT_C] = f_zero();
+    for (int r = 0; r < DOT_R; r++) {
+        GAL__UNROLL
+        for (int c = 0; c < DOT_C; c++) s[r][c] = f_zero();
+    }
     int64_t k = 0;
-    for (; k + STEP <= cols.n; k += STEP) dot_step(s, a, lda, &cols, dt, k, STEP, round, fetch);
-    if (k < cols.n) dot_step(s, a, lda, &cols, dt, k, cols.n - k, round, fetch);
+    for (; k + STEP <= b->n; k += STEP) dot_step(s, a, lda, b, dt, k, STEP, round, fetch);
+    if (k < b->n) dot_step(s, a, lda, b, dt, k, b->n - k, round, fetch);
     GAL__UNROLL
     for (int i = 0; i < DOT_R * DOT_C; i += 4) {
         float sums[4];
@@ -83,14 +87,15 @@ GAL__INLINE void dot_group(float *out, int64_t ldo, const float *a, int64_t lda,
 
 /* fetch: of columns, 0, DOT_FETCH or DOT_C. */
 static void dot_any(float *out, int64_t ldo, const float *a, int64_t lda, const dot_columns *b, gal_dtype dt,
-                    int fetch) {
+                    bool round, int fetch) {
+    (void)round; /* of words of two it says nothing */
     if (dt == GAL_BF16) GAL__DOT_GROUP(GAL_BF16, false);
 #if UNIT == 1
-    else if (dt == GAL_F16 && b->round)
+    else if (dt == GAL_F16 && round)
         GAL__DOT_GROUP(GAL_F16, true);
     else if (dt == GAL_F16)
         GAL__DOT_GROUP(GAL_F16, false);
-    else if (b->round)
+    else if (round)
         GAL__DOT_GROUP(GAL_F32, true);
     else
         GAL__DOT_GROUP(GAL_F32, false);
@@ -104,28 +109,26 @@ static void some_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
     const int64_t rows = (g->m + DOT_R - 1) / DOT_R * DOT_R, steps = (g->k + STEP - 1) / STEP;
     const int64_t most = DOT_A_WORDS / rows / VW, count = (steps + most - 1) / most;
     const int64_t each = count > 0 ? (steps + count - 1) / count * STEP : 0; /* numbers of a block of k */
-    const int64_t ldo = (t->j1 - t->j0 + DOT_C - 1) / DOT_C * DOT_C, lda = each / UNIT + DOT_PAD;
+    const int64_t ldo = (t->j1 - t->j0 + DOT_C + DOT_LINE - 1) / DOT_LINE * DOT_LINE, lda = each / UNIT + DOT_LINE;
     const int fetch = blocks ? 0 : rows / DOT_R * DOT_FETCH < DOT_C ? DOT_C : DOT_FETCH;
     float *out = scratch, *a = out + rows * ldo, *wide = a + rows * lda;
     memset(out, 0, (size_t)(rows * ldo) * sizeof *out);
     memset(a + g->m * lda, 0, (size_t)((rows - g->m) * lda) * sizeof *a);
     for (int64_t k = 0; k < g->k; k += each) {
         const int64_t n = min64(g->k - k, each);
-        for (int64_t i = 0; i < g->m; i++)
-            for (int64_t v = 0; v < n; v += STEP)
-                f_store(a + i * lda + v / UNIT, unit_k(at(&g->a, i, k + v), g->a.dt, min64(n - v, STEP), round));
+        rows_as_words(a, lda, g, k, n);
         for (int64_t j = t->j0; j < t->j1; j += DOT_C) {
-            dot_columns b = { .n = n, .stride = g->b.cs * (ptrdiff_t)bytes_of(dt), .round = round };
+            dot_columns b = { .n = n, .stride = g->b.cs * (ptrdiff_t)bytes_of(dt) };
             for (int64_t c = 0; c < DOT_C; c++) { /* beyond the last column it is repeated */
                 const int64_t col = min64(j + c, t->j1 - 1);
-                float *w = wide + c * (each + DOT_PAD);
+                float *w = wide + c * (each + DOT_LINE);
                 if (blocks) unpack(g->b.code, g->b.p, g->b.cs, col, k, n, w);
                 b.p[c] = blocks ? (const char *)w : at(&g->b, k, col);
             }
             for (int64_t i = 0; i < rows; i += DOT_R) {
                 const int64_t from = i / DOT_R * fetch;
                 b.next = b.p[0] + (DOT_C + from) * b.stride;
-                dot_any(out + i * ldo + (j - t->j0), ldo, a + i * lda, lda, &b, dt, from < DOT_C ? fetch : 0);
+                dot_any(out + i * ldo + (j - t->j0), ldo, a + i * lda, lda, &b, dt, round, from < DOT_C ? fetch : 0);
             }
         }
     }

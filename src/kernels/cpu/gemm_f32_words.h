@@ -3,6 +3,9 @@
 #ifndef GAL_KERNELS_CPU_GEMM_F32_WORDS_H
 #define GAL_KERNELS_CPU_GEMM_F32_WORDS_H
 
+#define UNIT 1
+#define mac(acc, a, b) f_fma(a, b, acc)
+
 GAL__INLINE F unit_k(const void *p, gal_dtype dt, int64_t n, bool round) {
     F x = ld(p, dt, n);
     return round ? f_round(x) : x;

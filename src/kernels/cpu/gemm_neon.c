@@ -4,7 +4,10 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/vec_neon.h"
 
-#include "kernels/cpu/gemm_vec8.h"
+#define MR 6
+#include "kernels/cpu/gemm_vec.h"
+
+#include "kernels/cpu/gemm_f32_words.h"
 
 GAL__INLINE float half_at(const void *p) {
     uint16_t h;
@@ -21,7 +24,9 @@ GAL__INLINE void look_up(int8_t *q, const int8_t table[16], const uint8_t *p) {
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
-static const gal__gemm_level level = { NR, NT, 4, 4, GAL__GEMM_ROWS, 0, tile, few_rows, NULL };
+static const gal__gemm_level level = {
+    .nr = NR, .nt = NT, .f32 = 4, .bf16 = 4, .few = GAL__GEMM_FEW, .run_tile = tile, .run_few = few_rows
+};
 
 #include "kernels/cpu/gemm_fill.h"
 

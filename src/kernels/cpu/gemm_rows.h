@@ -6,14 +6,11 @@
 #ifndef GAL_KERNELS_CPU_GEMM_ROWS_H
 #define GAL_KERNELS_CPU_GEMM_ROWS_H
 
-enum {
-    SUMS = 4,
-    AHEAD = 8192
-}; /* SUMS: of a number of C, for one after the other; AHEAD: bytes of B to fetch ahead */
+enum { SUMS = 4 }; /* of a number of C, for one after the other */
 
 /* Numbers [i, i + SUMS VW) of the rows and of a column, or those of them that are below k. */
-GAL__INLINE void dots_step(const int R, F s[4][SUMS], const float *a, int64_t lda, const char *p, const gal_dtype dt,
-                           int64_t i, int64_t k, const bool whole, const bool round) {
+GAL__INLINE void column_step(const int R, F s[4][SUMS], const float *a, int64_t lda, const char *p,
+                             const gal_dtype dt, int64_t i, int64_t k, const bool whole, const bool round) {
     const size_t size = dt == GAL_F32 ? 4 : 2;
     GAL__UNROLL
     for (int c = 0; c < SUMS; c++) {
@@ -28,8 +25,8 @@ GAL__INLINE void dots_step(const int R, F s[4][SUMS], const float *a, int64_t ld
 }
 
 /* sums[r]: rows r < R of A (lda apart) with a column of B, k numbers from p of type dt. */
-GAL__INLINE void dots(const int R, float sums[4], const float *a, int64_t lda, const char *p, const gal_dtype dt,
-                      int64_t k, const bool round) {
+GAL__INLINE void column(const int R, float sums[4], const float *a, int64_t lda, const char *p, const gal_dtype dt,
+                        int64_t k, const bool round) {
     enum { STEP = SUMS * VW };
     const size_t size = dt == GAL_F32 ? 4 : 2;
     F s[4][SUMS];
@@ -41,49 +38,46 @@ GAL__INLINE void dots(const int R, float sums[4], const float *a, int64_t lda, c
     int64_t i = 0;
     for (; i + STEP <= k; i += STEP) {
         GAL__UNROLL
-        for (size_t b = 0; b < STEP * size; b += 64) __builtin_prefetch(p + (size_t)i * size + AHEAD + b, 0, 3);
-        dots_step(R, s, a, lda, p, dt, i, k, true, round);
+        for (size_t b = 0; b < STEP * size; b += 64)
+            __builtin_prefetch(p + (size_t)i * size + GAL__GEMM_AHEAD + b, 0, 3);
+        column_step(R, s, a, lda, p, dt, i, k, true, round);
     }
-    dots_step(R, s, a, lda, p, dt, i, k, false, round);
+    column_step(R, s, a, lda, p, dt, i, k, false, round);
     GAL__UNROLL
     for (int r = 0; r < R; r++) sums[r] = f_sum(f_add(f_add(s[r][0], s[r][1]), f_add(s[r][2], s[r][3])));
 }
 
-#define GAL__DOTS(R)                                                                                                 \
+#define GAL__COLUMN(R)                                                                                               \
     do {                                                                                                             \
         if (dt == GAL_BF16)                                                                                          \
-            dots(R, sums, a, lda, p, GAL_BF16, k, false);                                                            \
+            column(R, sums, a, lda, p, GAL_BF16, k, false);                                                          \
         else if (dt == GAL_F16 && round)                                                                             \
-            dots(R, sums, a, lda, p, GAL_F16, k, true);                                                              \
+            column(R, sums, a, lda, p, GAL_F16, k, true);                                                            \
         else if (dt == GAL_F16)                                                                                      \
-            dots(R, sums, a, lda, p, GAL_F16, k, false);                                                             \
+            column(R, sums, a, lda, p, GAL_F16, k, false);                                                           \
         else if (round)                                                                                              \
-            dots(R, sums, a, lda, p, GAL_F32, k, true);                                                              \
+            column(R, sums, a, lda, p, GAL_F32, k, true);                                                            \
         else                                                                                                         \
-            dots(R, sums, a, lda, p, GAL_F32, k, false);                                                             \
+            column(R, sums, a, lda, p, GAL_F32, k, false);                                                           \
     } while (0)
 
-static void dots_any(int64_t rows, float sums[4], const float *a, int64_t lda, const char *p, gal_dtype dt, int64_t k,
-                     bool round) {
+static void column_any(int64_t rows, float sums[4], const float *a, int64_t lda, const char *p, gal_dtype dt,
+                       int64_t k, bool round) {
     if (rows == 4)
-        GAL__DOTS(4);
+        GAL__COLUMN(4);
     else if (rows == 3)
-        GAL__DOTS(3);
+        GAL__COLUMN(3);
     else if (rows == 2)
-        GAL__DOTS(2);
+        GAL__COLUMN(2);
     else
-        GAL__DOTS(1);
+        GAL__COLUMN(1);
 }
 
 static void few_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
     float *a = scratch;
     const int64_t lda = (g->k + VW - 1) / VW * VW;
     const bool round = g->compute == GAL_BF16;
-    for (int64_t i = 0; i < g->m; i++)
-        for (int64_t k = 0; k < g->k; k += VW) {
-            F x = ld(at(&g->a, i, k), g->a.dt, g->k - k < VW ? g->k - k : VW);
-            f_store(a + i * lda + k, round ? f_round(x) : x);
-        }
+    rows_as_words(a, lda, g, 0, g->k);
     const bool blocks = g->b.dt == GAL_BLOCKS;
     float *wide = a + g->m * lda; /* a column of B out of blocks */
     for (int64_t j = t->j0; j < t->j1; j++) {
@@ -92,7 +86,7 @@ static void few_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
         for (int64_t i = 0; i < g->m; i += 4) {
             float sums[4];
             const int64_t rows = g->m - i < 4 ? g->m - i : 4;
-            dots_any(rows, sums, a + i * lda, lda, p, blocks ? GAL_F32 : g->b.dt, g->k, round);
+            column_any(rows, sums, a + i * lda, lda, p, blocks ? GAL_F32 : g->b.dt, g->k, round);
             finish(g, sums, 1, i, rows, j, 1);
         }
     }

@@ -8,8 +8,6 @@
 typedef __m128 F;
 enum { VW = 4, NR = 8 }; /* 8 sums, 2 words of B, 1 of A and a product in 16 registers */
 #define MR 4
-#define UNIT 1
-#define mac(acc, a, b) f_fma(a, b, acc)
 
 GAL__INLINE F f_zero(void) { return _mm_setzero_ps(); }
 GAL__INLINE F f_load(const float *p) { return _mm_loadu_ps(p); }
@@ -46,7 +44,9 @@ GAL__INLINE void transpose(F r[VW]) { _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
 #include "kernels/cpu/gemm_body.h"
 #include "kernels/cpu/gemm_rows.h"
 
-static const gal__gemm_level level = { NR, NT, 16, 16, GAL__GEMM_ROWS, 0, tile, few_rows, NULL };
+static const gal__gemm_level level = {
+    .nr = NR, .nt = NT, .f32 = 16, .bf16 = 16, .few = GAL__GEMM_FEW, .run_tile = tile, .run_few = few_rows
+};
 
 #include "kernels/cpu/gemm_fill.h"
 

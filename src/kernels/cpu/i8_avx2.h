@@ -2,18 +2,13 @@
 #ifndef GAL_KERNELS_CPU_I8_AVX2_H
 #define GAL_KERNELS_CPU_I8_AVX2_H
 
-#include <immintrin.h>
-#include <string.h>
-
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/vec_avx2.h"
 
+/* 6 sums of integers, 6 of floats, 2 words of weights, 1 of A in 16 registers */
 #define ROWS 3
-enum {
-    VW = 8,
-    COLS = 2,
-    FUSED = true
-}; /* 6 sums of integers, 6 of floats, 2 words of weights, 1 of A in 16 registers */
+enum { VW = 8, COLS = 2, FUSED = true };
 typedef float F __attribute__((vector_size(32)));
 typedef int32_t S __attribute__((vector_size(32)));
 typedef uint32_t U __attribute__((vector_size(32)));
@@ -36,23 +31,12 @@ GAL__INLINE U i8_gather(const void *p, const int each, size_t stride) {
 }
 
 GAL__INLINE void i8_turn(U x[VW]) {
-    __m256i t[VW];
+    V t[VW]; /* bits of floats that nothing computes with */
     GAL__UNROLL
-    for (int i = 0; i < VW; i += 4) { /* 4 x 4 blocks within the halves of four rows */
-        const __m256i a = _mm256_unpacklo_epi32((__m256i)x[i], (__m256i)x[i + 1]),
-                      b = _mm256_unpackhi_epi32((__m256i)x[i], (__m256i)x[i + 1]),
-                      c = _mm256_unpacklo_epi32((__m256i)x[i + 2], (__m256i)x[i + 3]),
-                      d = _mm256_unpackhi_epi32((__m256i)x[i + 2], (__m256i)x[i + 3]);
-        t[i] = _mm256_unpacklo_epi64(a, c);
-        t[i + 1] = _mm256_unpackhi_epi64(a, c);
-        t[i + 2] = _mm256_unpacklo_epi64(b, d);
-        t[i + 3] = _mm256_unpackhi_epi64(b, d);
-    }
+    for (int i = 0; i < VW; i++) t[i] = (V)x[i];
+    v_turn(t);
     GAL__UNROLL
-    for (int i = 0; i < 4; i++) {
-        x[i] = (U)_mm256_permute2x128_si256(t[i], t[i + 4], 0x20);
-        x[i + 4] = (U)_mm256_permute2x128_si256(t[i], t[i + 4], 0x31);
-    }
+    for (int i = 0; i < VW; i++) x[i] = (U)t[i];
 }
 
 #endif

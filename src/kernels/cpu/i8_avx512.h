@@ -2,18 +2,13 @@
 #ifndef GAL_KERNELS_CPU_I8_AVX512_H
 #define GAL_KERNELS_CPU_I8_AVX512_H
 
-#include <immintrin.h>
-#include <string.h>
-
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/vec_avx512.h"
 
+/* 12 sums of integers, 12 of floats, 2 words of weights, 1 of A in 32 registers */
 #define ROWS 6
-enum {
-    VW = 16,
-    COLS = 2,
-    FUSED = true
-}; /* 12 sums of integers, 12 of floats, 2 words of weights, 1 of A in 32 registers */
+enum { VW = 16, COLS = 2, FUSED = true };
 typedef float F __attribute__((vector_size(64)));
 typedef int32_t S __attribute__((vector_size(64)));
 typedef uint32_t U __attribute__((vector_size(64)));
@@ -41,28 +36,12 @@ GAL__INLINE U i8_gather(const void *p, const int each, size_t stride) {
 }
 
 GAL__INLINE void i8_turn(U x[VW]) {
-    __m512i t[VW];
+    V t[VW]; /* bits of floats that nothing computes with */
     GAL__UNROLL
-    for (int i = 0; i < VW; i += 4) { /* 4 x 4 blocks within the quarters of four rows */
-        const __m512i a = _mm512_unpacklo_epi32((__m512i)x[i], (__m512i)x[i + 1]),
-                      b = _mm512_unpackhi_epi32((__m512i)x[i], (__m512i)x[i + 1]),
-                      c = _mm512_unpacklo_epi32((__m512i)x[i + 2], (__m512i)x[i + 3]),
-                      d = _mm512_unpackhi_epi32((__m512i)x[i + 2], (__m512i)x[i + 3]);
-        t[i] = _mm512_unpacklo_epi64(a, c);
-        t[i + 1] = _mm512_unpackhi_epi64(a, c);
-        t[i + 2] = _mm512_unpacklo_epi64(b, d);
-        t[i + 3] = _mm512_unpackhi_epi64(b, d);
-    }
+    for (int i = 0; i < VW; i++) t[i] = (V)x[i];
+    v_turn(t);
     GAL__UNROLL
-    for (int i = 0; i < 4; i++) { /* quarters q of t[i], t[4 + i], .. make row 4 q + i */
-        const __m512i a = _mm512_shuffle_i32x4(t[i], t[i + 4], 0x44), b = _mm512_shuffle_i32x4(t[i], t[i + 4], 0xee),
-                      c = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0x44),
-                      d = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0xee);
-        x[i] = (U)_mm512_shuffle_i32x4(a, c, 0x88);
-        x[i + 4] = (U)_mm512_shuffle_i32x4(a, c, 0xdd);
-        x[i + 8] = (U)_mm512_shuffle_i32x4(b, d, 0x88);
-        x[i + 12] = (U)_mm512_shuffle_i32x4(b, d, 0xdd);
-    }
+    for (int i = 0; i < VW; i++) x[i] = (U)t[i];
 }
 
 #endif

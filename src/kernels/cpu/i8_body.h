@@ -4,23 +4,24 @@
  *     C[i, j] = sum_b scale_a[i, b] scale_w[j, b] (sum of 32 products of integers) - sum_b sum_a[i, b] min_w[j, b]
  *
  * A chunk is some columns of C, a panel of PANEL columns at a time. Of each panel 256 numbers of k are taken apart
- * into a slab that stays in L1 (i8_formats.h); then all rows of A pass, ROWS of them at a time: each word of four
- * integers of a row is spread over a vector and multiplied with the quads of COLS vectors of columns. So weights are
- * taken apart once for all rows, and one row alone is bound by reading them. Whatever the number of rows, a number of
- * C is summed in the order of k, so its bytes depend on nothing else.
+ * into a slab that stays in L1 (i8_formats.h); then up to TILE rows of A pass, ROWS of them at a time: each word of
+ * four integers of a row is spread over a vector and multiplied with the quads of COLS vectors of columns. So weights
+ * are taken apart once for many rows, and one row alone is bound by reading them. Whatever the number of rows, a
+ * number of C is summed in the order of k, so its bytes depend on nothing else.
  *
  * Before, the including file defines
- *   VW: lanes of a vector, rows of a weight and columns of C. COLS, ROWS: vectors of columns and rows of A whose sums
- *   are in registers. F, S, U, B: vectors of VW floats, int32, uint32, and the same as bytes.
  *
- *   f_set1, f_fma, f_half (VW f16), s_set1, i8_pairs (VW uint16), i8_turn(U x[VW]) a transposition
+ *   VW            lanes of a vector, rows of a weight and columns of C
+ *   COLS, ROWS    vectors of columns and rows of A whose sums are in registers
+ *   F, S, U, B    vectors of VW floats, int32, uint32, and the same as bytes
+ *   f_set1, f_fma, f_half (VW f16), s_set1, i8_pairs (VW uint16), i8_turn(U x[VW]) (a transposition)
+ *   i8_offset(natural), i8_start(bias, natural)
+ *                 see i8_formats.h; what a sum starts with so that the offset is undone
+ *   i8_dot(S, U w, S a, wide)
+ *                 sums + the four products of each lane; or, with I8_PRODUCTS, i8_products() instead
+ *   i8_look_up(U q, table)
+ *                 table[byte] for each byte below 16
  *
- *   i8_offset(natural), i8_start(bias, natural): see i8_formats.h; what a sum starts with so that the offset is
- * undone
- *
- *   i8_dot(S, U w, S a, wide): sums + the four products of each lane; or, with I8_PRODUCTS, i8_products() instead
- *
- *   i8_look_up(U q, table): table[byte] for each byte below 16
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_I8_BODY_H
 #define GAL_KERNELS_CPU_I8_BODY_H
@@ -42,7 +43,7 @@ enum {
 enum {
     STRIP = 128, /* columns of a chunk where there are many rows */
     TILE = 256,  /* rows of A that a chunk takes */
-    MANY = 16,
+    MANY = 16,   /* rows of A from which on it no longer counts most to read the weights */
     MOST_STRIP = 256,
     FEW = VW < 16 ? 1 : 2, /* rows of A that i8_few.h takes at a time */
     MOST_FEW = 2 * FEW,    /* and at most */
@@ -61,7 +62,7 @@ typedef struct i8_room {
     float sums[];             /* [rows, columns of the chunk] */
 } i8_room;
 _Static_assert(sizeof(i8_room) + (size_t)TILE * STRIP * 4 <= GAL_SCRATCH_BYTES &&
-                   sizeof(i8_room) + (size_t)MANY * 2 * MOST_STRIP * 4 <= GAL_SCRATCH_BYTES,
+                   sizeof(i8_room) + (size_t)MANY * MOST_STRIP * 4 <= GAL_SCRATCH_BYTES,
                "sums must fit the scratch");
 
 /* Rows of a unit of A, `stride` bytes apart, and where in a row its numbers begin. */
@@ -109,11 +110,10 @@ GAL__INLINE F i8_scaled(S sum, F scale, F undo, const bool fused) {
     return __builtin_convertvector(sum - s_set1(GAL_I8_START), F) * scale;
 }
 
-/* Where a sum of bytes as the file has them starts: -natural (q[0] + ..), from -128 times that; natural is a power of
- * two or 0. */
+/* Where a sum of bytes as the file has them starts: -natural (q[0] + ..), from -128 times that. */
 GAL__INLINE S i8_start_natural(const char *bias, int natural) {
     if (natural == 0) return s_set1(GAL_I8_START);
-    return s_set1(GAL_I8_START + (int_at(bias) - GAL_I8_START) / (GAL_I8_OFFSET / natural));
+    return s_set1(GAL_I8_START + (int_at(bias) - GAL_I8_START) * natural / GAL_I8_OFFSET);
 }
 
 #include "kernels/cpu/i8_formats.h"
@@ -121,7 +121,7 @@ GAL__INLINE S i8_start_natural(const char *bias, int natural) {
 #include "kernels/cpu/i8_few.h"
 
 /* What the micro-kernels below are made for. */
-#define GAL__I8_CHECK(block, name, bytes, natural, halves, mins, wide, fused)                                        \
+#define GAL__I8_CHECK(block, name, natural, halves, mins, wide, fused)                                               \
     _Static_assert(!((halves) && (wide)) && !((mins) && ((wide) || (natural))) && ((fused) || (wide)) &&             \
                        ((natural) & ((natural)-1)) == 0 && (natural) < GAL_I8_OFFSET,                                \
                    #block ": see docs/internals/int8.md, a new format");
@@ -137,7 +137,7 @@ GAL__I8_FORMATS(GAL__I8_SLAB_OF)
 typedef struct i8_format {
     void (*unpack)(const unit *u, const slab *to); /* NULL: no such format */
     int (*few)(const unit *u, int64_t rows, const i8_rows *a, float *y, int64_t lds, bool onto);
-    int bytes, natural;
+    int natural;
     bool halves, mins, wide, fused;
 } i8_format;
 
@@ -485,8 +485,8 @@ static i8_rows i8_rows_of(const gal_gemm *g, const i8_format *f, int64_t k, int6
 }
 
 /* Whole units of one group of columns after the other. In place the units of sixteen rows are not together, but what
- * the next sixteen have is one stretch: half of a unit's part of it is asked for while it is packed, unless that is
- * slow for other reasons. */
+ * the next sixteen have is one stretch: half of a unit's part of it is asked for while it is packed. Not of Q5_0 and
+ * Q5_1, whose words (five) are copied first, where it was no faster. */
 static void i8_few_run(const gal_gemm *g, const i8_weight *w, const i8_piece *p, const i8_format *f, int64_t lds,
                        i8_room *room) {
     const bool shared = !w->packed && w->pieces.words != 5 && i8_turns(&w->pieces, w->blocks);
@@ -548,9 +548,9 @@ static void i8_panel_run(const gal_gemm *g, const i8_weight *w, const i8_piece *
 }
 
 static void i8_piece_run(const gal_gemm *g, int64_t each, const i8_piece *p, const i8_format *f, i8_room *room) {
+    GAL_ASSERT(g->k > 0);
     const int64_t lds = (p->j1 - p->j0 + LEAST - 1) / LEAST * LEAST, rows = p->i1 - p->i0;
     const i8_weight w = i8_weight_of(g, room);
-    GAL_ASSERT((size_t)f->bytes * GAL_PACK_ROWS == w.unit_bytes);
     if (rows <= MOST_FEW && g->k % GAL_PACK_UNIT == 0) {
         i8_few_run(g, &w, p, f, lds, room);
     } else { /* few rows stay in the cache, and weights are read as they lie in memory */
@@ -570,7 +570,7 @@ typedef struct i8_cut {
 static i8_cut i8_cut_of(const gal_gemm *g, int64_t each) {
     i8_cut cut = { .cols = STRIP, .rows = TILE };
     const int64_t m = g->m * each;
-    if (g->m <= MANY) {
+    if (m <= MANY) {
         cut.cols = (1 << 19) / (g->k > 0 ? g->k : 1) / LEAST * LEAST;
         cut.cols = cut.cols < LEAST ? LEAST : cut.cols > MOST_STRIP ? MOST_STRIP : cut.cols;
         cut.cols = GAL_MIN(cut.cols, g->n > 512 ? (g->n / 16 + LEAST - 1) / LEAST * LEAST : LEAST);
@@ -612,7 +612,7 @@ static void i8_run(const void *args, int64_t chunk, void *scratch) {
         return;
     }
     const int64_t each = a->twice ? 2 : 1;
-    if (a->p[0].m <= MANY) chunk = gal__side_by_side(chunk, i8_chunks(args), a->threads);
+    if (a->p[0].m * each <= MANY) chunk = gal__side_by_side(chunk, i8_chunks(args), a->threads);
     for (int i = 0; i < a->count; i++) {
         const gal_gemm *g = &a->p[i];
         const i8_cut cut = i8_cut_of(g, each);

@@ -64,7 +64,7 @@ GAL__INLINE void few_end(const i8_few *few, const bool mins, const bool fused, f
 
 /* A whole unit and R rows. A function for each number of rows: gcc would compute the addresses once for all of them
  * and keep them in memory. */
-#define GAL__I8_FEW_ROWS(R, name, bytes, natural, halves, mins, wide, fused)                                         \
+#define GAL__I8_FEW_ROWS(R, name, natural, halves, mins, wide, fused)                                                \
     static __attribute__((noinline)) void few_##name##_##R(const unit *u, const i8_rows *a, float *y, int64_t lds,   \
                                                            bool onto) {                                              \
         S sums[R][SUBS];                                                                                             \

@@ -267,21 +267,21 @@ GAL__INLINE void unpack_q3_k(const unit *u, const slab *to) {
     }
 }
 
-/* Formats by name: bytes of 256 numbers of a row, natural, halves, mins; wide: numbers that take all of eight bits
+/* Formats by name: natural, halves, mins; wide: numbers that take all of eight bits
  * and a sign; fused: scales are so far from the largest f32 that 2^24 times one is finite. */
 #define GAL__I8_FORMATS(X)                                                                                           \
-    X(Q8_0, q8_0, 272, 0, false, false, true, true)                                                                  \
-    X(Q4_0, q4_0, 144, 8, false, false, false, true)                                                                 \
-    X(Q4_1, q4_1, 160, 0, false, true, false, true)                                                                  \
-    X(Q5_0, q5_0, 176, 16, false, false, false, true)                                                                \
-    X(Q5_1, q5_1, 192, 0, false, true, false, true)                                                                  \
-    X(IQ4_NL, iq4_nl, 144, 0, false, false, true, true)                                                              \
-    X(MXFP4, mxfp4, 136, 0, false, false, true, false)                                                               \
-    X(IQ4_XS, iq4_xs, 136, 0, false, false, true, true)                                                              \
-    X(Q2_K, q2_k, 84, 0, true, true, false, true)                                                                    \
-    X(Q3_K, q3_k, 110, 4, true, false, false, true)                                                                  \
-    X(Q4_K, q4_k, 144, 0, false, true, false, true)                                                                  \
-    X(Q5_K, q5_k, 176, 0, false, true, false, true)                                                                  \
-    X(Q6_K, q6_k, 210, 32, true, false, false, true)
+    X(Q8_0, q8_0, 0, false, false, true, true)                                                                       \
+    X(Q4_0, q4_0, 8, false, false, false, true)                                                                      \
+    X(Q4_1, q4_1, 0, false, true, false, true)                                                                       \
+    X(Q5_0, q5_0, 16, false, false, false, true)                                                                     \
+    X(Q5_1, q5_1, 0, false, true, false, true)                                                                       \
+    X(IQ4_NL, iq4_nl, 0, false, false, true, true)                                                                   \
+    X(MXFP4, mxfp4, 0, false, false, true, false)                                                                    \
+    X(IQ4_XS, iq4_xs, 0, false, false, true, true)                                                                   \
+    X(Q2_K, q2_k, 0, true, true, false, true)                                                                        \
+    X(Q3_K, q3_k, 4, true, false, false, true)                                                                       \
+    X(Q4_K, q4_k, 0, false, true, false, true)                                                                       \
+    X(Q5_K, q5_k, 0, false, true, false, true)                                                                       \
+    X(Q6_K, q6_k, 32, true, false, false, true)
 
 #endif

@@ -7,12 +7,9 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/half128.h"
 
+/* 6 sums of integers, 6 of floats, 2 words of weights, 1 of A in 16 registers */
 #define ROWS 3
-enum {
-    VW = 4,
-    COLS = 2,
-    FUSED = false
-}; /* 6 sums of integers, 6 of floats, 2 words of weights, 1 of A in 16 registers */
+enum { VW = 4, COLS = 2, FUSED = false };
 typedef float F __attribute__((vector_size(16)));
 typedef int32_t S __attribute__((vector_size(16)));
 typedef uint32_t U __attribute__((vector_size(16)));

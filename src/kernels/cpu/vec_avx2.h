@@ -1,7 +1,7 @@
 /* vec_avx2.h - the vector of 8 floats that the shared kernel bodies are written over (AVX2, FMA, F16C).
- * vec_avx512.h defines the same names for 16 floats, vec_neon.h for 64-bit ARM; a body includes neither, the .c file
- * around it includes one. Functions with a count m touch only the first m lanes' memory (0 <= m <= VL); lanes beyond
- * it load as 0. SPDX-License-Identifier: Apache-2.0 */
+ * vec_avx512.h defines the same names for 16 floats, vec_sse42.h, vec_avx.h and vec_neon.h for 8 in two halves or
+ * without FMA; a body includes none of them, the .c file around it includes one. Functions with a count m touch only
+ * the first m lanes' memory (0 <= m <= VL); lanes beyond it load as 0. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_VEC_AVX2_H
 #define GAL_KERNELS_CPU_VEC_AVX2_H
 
@@ -143,5 +143,6 @@ VINLINE Z z_halves(const char *const row[VL], int i, int64_t at) { return z_load
 VINLINE Z z_by_columns(Z x) { return x; }
 
 #include "kernels/cpu/vec_x86.h"
+#define v_turn v8_turn
 
 #endif

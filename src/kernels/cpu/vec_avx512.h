@@ -8,6 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/cpu/unroll.h"
+
 #define VINLINE static inline __attribute__((always_inline))
 
 typedef __m512 V;
@@ -109,7 +111,7 @@ VINLINE Z z_hi32(Z a, Z b) { return _mm512_unpackhi_epi32(a, b); }
 VINLINE Z z_lo64(Z a, Z b) { return _mm512_unpacklo_epi64(a, b); }
 VINLINE Z z_hi64(Z a, Z b) { return _mm512_unpackhi_epi64(a, b); }
 VINLINE __m128i z_lane(const void *p) { return _mm_loadu_si128((const __m128i_u *)p); }
-/* VL rows' columns: a lane of four of them, `step` bytes apart; two lanes of two of them. */
+/* VL rows' columns: four of them in a lane each; eight of two of them. */
 VINLINE Z z_floats(const char *const row[VL], int i, int64_t at) {
     Z x = _mm512_castsi128_si512(z_lane(row[i] + at));
     x = _mm512_inserti32x4(x, z_lane(row[i + 4] + at), 1);
@@ -122,6 +124,29 @@ VINLINE Z z_halves(const char *const row[VL], int i, int64_t at) {
 }
 /* Rows [0, 8) of both lanes, then rows [8, 16): what z_halves() began, by columns. */
 VINLINE Z z_by_columns(Z x) { return _mm512_shuffle_i64x2(x, x, 0xD8); }
+
+/* r[c][l] = r[l][c] of 16 x 16. */
+VINLINE void v_turn(V r[VL]) {
+    V t[VL];
+    GAL__UNROLL
+    for (int i = 0; i < 16; i += 4) { /* 4 x 4 blocks within the quarters of four rows */
+        V a = _mm512_unpacklo_ps(r[i], r[i + 1]), b = _mm512_unpackhi_ps(r[i], r[i + 1]);
+        V c = _mm512_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm512_unpackhi_ps(r[i + 2], r[i + 3]);
+        t[i] = _mm512_shuffle_ps(a, c, 0x44);
+        t[i + 1] = _mm512_shuffle_ps(a, c, 0xee);
+        t[i + 2] = _mm512_shuffle_ps(b, d, 0x44);
+        t[i + 3] = _mm512_shuffle_ps(b, d, 0xee);
+    }
+    GAL__UNROLL
+    for (int i = 0; i < 4; i++) { /* quarters q of t[i], t[4 + i], .. make row 4 q + i */
+        V a = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x44), b = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xee);
+        V c = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x44), d = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xee);
+        r[i] = _mm512_shuffle_f32x4(a, c, 0x88);
+        r[i + 4] = _mm512_shuffle_f32x4(a, c, 0xdd);
+        r[i + 8] = _mm512_shuffle_f32x4(b, d, 0x88);
+        r[i + 12] = _mm512_shuffle_f32x4(b, d, 0xdd);
+    }
+}
 
 #include "kernels/cpu/vec_x86.h"
 

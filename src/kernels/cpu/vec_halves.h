@@ -167,5 +167,6 @@ VINLINE void v8_transpose(float *out, int64_t ldo, const V8 in[8]) {
     v8_turn(r);
     for (int i = 0; i < 8; i++) v_store(out + i * ldo, r[i]);
 }
+#define v_turn v8_turn
 
 #endif

@@ -3,6 +3,8 @@
 #ifndef GAL_KERNELS_CPU_VEC_X86_H
 #define GAL_KERNELS_CPU_VEC_X86_H
 
+#include "kernels/cpu/unroll.h"
+
 /* The f16 at p in all lanes. */
 VINLINE V v_f16_all(const void *p) {
     uint16_t h;
@@ -21,23 +23,32 @@ VINLINE V8 v8_load_bf16(const void *p) {
 }
 VINLINE V8 v8_load_f16(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i_u *)p)); }
 
+/* r[c][l] = r[l][c] of 8 x 8. */
+VINLINE void v8_turn(V8 r[8]) {
+    V8 t[8];
+    GAL__UNROLL
+    for (int i = 0; i < 8; i += 4) { /* 4 x 4 blocks within the halves of four rows */
+        const V8 a = _mm256_unpacklo_ps(r[i], r[i + 1]), b = _mm256_unpackhi_ps(r[i], r[i + 1]);
+        const V8 c = _mm256_unpacklo_ps(r[i + 2], r[i + 3]), d = _mm256_unpackhi_ps(r[i + 2], r[i + 3]);
+        t[i] = _mm256_shuffle_ps(a, c, 0x44);
+        t[i + 1] = _mm256_shuffle_ps(a, c, 0xee);
+        t[i + 2] = _mm256_shuffle_ps(b, d, 0x44);
+        t[i + 3] = _mm256_shuffle_ps(b, d, 0xee);
+    }
+    GAL__UNROLL
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(t[i], t[i + 4], 0x31);
+    }
+}
 /* out[c][r] = in[r][c] for 8 x 8. */
 VINLINE void v8_transpose(float *out, int64_t ldo, const V8 in[8]) {
-    __m256 a[8], b[8];
-    for (int i = 0; i < 8; i += 2) {
-        a[i] = _mm256_unpacklo_ps(in[i], in[i + 1]);
-        a[i + 1] = _mm256_unpackhi_ps(in[i], in[i + 1]);
-    }
-    for (int i = 0; i < 8; i += 4) {
-        b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
-        b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xEE);
-        b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
-        b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xEE);
-    }
-    for (int i = 0; i < 4; i++) {
-        _mm256_storeu_ps(out + i * ldo, _mm256_permute2f128_ps(b[i], b[i + 4], 0x20));
-        _mm256_storeu_ps(out + (i + 4) * ldo, _mm256_permute2f128_ps(b[i], b[i + 4], 0x31));
-    }
+    V8 r[8];
+    GAL__UNROLL
+    for (int i = 0; i < 8; i++) r[i] = in[i];
+    v8_turn(r);
+    GAL__UNROLL
+    for (int i = 0; i < 8; i++) _mm256_storeu_ps(out + i * ldo, r[i]);
 }
 
 /* The sums of four vectors' lanes, each in the same fixed order. */

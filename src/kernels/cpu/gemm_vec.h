@@ -1,13 +1,11 @@
-/* gemm_vec8.h - what gemm_body.h asks of a level, over the vector of 8 floats of the other kernels (vec_*.h, included
- * before); bf16 products are rounded and multiplied in f32. SPDX-License-Identifier: Apache-2.0 */
-#ifndef GAL_KERNELS_CPU_GEMM_VEC8_H
-#define GAL_KERNELS_CPU_GEMM_VEC8_H
+/* gemm_vec.h - what gemm_body.h, gemm_rows.h and gemm_dots.h ask of a level's vector, over that of the other kernels
+ * (vec_*.h, included before). What words are is for the including file to say: gemm_f32_words.h, or words of its own.
+ * SPDX-License-Identifier: Apache-2.0 */
+#ifndef GAL_KERNELS_CPU_GEMM_VEC_H
+#define GAL_KERNELS_CPU_GEMM_VEC_H
 
 typedef V F;
 enum { VW = VL, NR = 2 * VL };
-#define MR 6
-#define UNIT 1
-#define mac(acc, a, b) v_fma(a, b, acc)
 #define f_zero v_zero
 #define f_load v_load
 #define f_store v_store
@@ -15,7 +13,8 @@ enum { VW = VL, NR = 2 * VL };
 #define f_fma v_fma
 #define f_set1 v_set1
 #define f_sum v_hsum
-#define transpose v8_turn
+#define f_sums(sums, v) v_hsum4(sums, (v)[0], (v)[1], (v)[2], (v)[3])
+#define transpose v_turn
 
 /* n <= VW numbers as floats, zero beyond; reads nothing beyond. */
 GAL__INLINE F ld(const void *p, gal_dtype dt, int64_t n) {
@@ -32,7 +31,5 @@ GAL__INLINE void st(void *p, gal_dtype dt, F x, int64_t n) {
         v_storem(p, x, n);
 }
 GAL__INLINE F f_round(F x) { return v_bf16(v_to_bf16(x)); }
-
-#include "kernels/cpu/gemm_f32_words.h"
 
 #endif
