@@ -83,8 +83,7 @@ static gal_err print_json(gal_chat_room *r, const gal_talk_answer *a) {
     gal_cli_print_sampling(&b, r->cli, r->lm, &r->how.generate.sampling);
     gal_buf_printf(&b, ", \"seed\": %llu}\n", (unsigned long long)r->how.generate.sampling.seed);
     if (!err && b.oom) err = gal_fail(&r->cli->diag, GAL_ENOMEM, "no memory for the answer");
-    if (!err) (void)fwrite(b.data, 1, b.len, stdout);
-    gal_cli_flush();
+    if (!err) gal_cli_write(b.data, b.len);
     gal_buf_free(&b);
     return err;
 }
@@ -95,8 +94,7 @@ static void print_error(const char *why) {
     gal_buf_puts(&b, "{\"error\": ");
     gal_buf_json(&b, why, strlen(why));
     gal_buf_puts(&b, "}\n");
-    if (!b.oom) (void)fwrite(b.data, 1, b.len, stdout);
-    gal_cli_flush();
+    if (!b.oom) gal_cli_write(b.data, b.len);
     gal_buf_free(&b);
 }
 

@@ -84,6 +84,8 @@ gal_err gal_cli_usage(gal_cli *cli, const char *fmt, ...) GAL_PRINTF(2, 3);
  * second one before a reset ends it at once with code 130. Commands that can stop cleanly call it and look at
  * gal_cli_interrupted(). */
 void gal_cli_catch_interrupts(void);
+/* Whether a call that such a signal meets goes on (a write) or ends (a read that waits for the user). */
+void gal_cli_go_on_after_interrupts(bool on);
 int gal_cli_interrupted(void);       /* how many so far */
 bool gal_cli_wants_stop(void *user); /* whether there was one, for those who ask all the time; user: of no use */
 bool gal_cli_terminated(void);       /* whether one was SIGTERM or SIGHUP, which end a conversation, too */

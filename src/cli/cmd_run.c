@@ -66,7 +66,7 @@ static void print_json(const gal_cli *cli, const gal_lm *lm, const show *s, cons
     gal_buf_printf(&b, ", \"disk_read_bytes\": %llu, \"page_faults\": %llu", (unsigned long long)disk->read_bytes,
                    (unsigned long long)disk->faults);
     gal_buf_printf(&b, ", \"seed\": %llu}\n", (unsigned long long)how->seed);
-    if (b.data) (void)fwrite(b.data, 1, b.len, stdout);
+    if (b.data) gal_cli_write(b.data, b.len);
     gal_buf_free(&b);
 }
 

@@ -2,8 +2,8 @@
 #include "cli/screen.h"
 
 #include "base/util.h"
+#include "cli/cli.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -21,10 +21,14 @@ void gal_cli_gather_output(void) {
     (void)setvbuf(stdout, room, _IOFBF, sizeof room);
 }
 
-/* What was not written stays in the buffer. */
-void gal_cli_flush(void) {
-    while (fflush(stdout) != 0 && errno == EINTR) clearerr(stdout);
+void gal_cli_write(const char *s, size_t n) {
+    gal_cli_go_on_after_interrupts(true); /* a stream forgets what it was writing when a signal met it */
+    (void)fwrite(s, 1, n, stdout);
+    (void)fflush(stdout);
+    gal_cli_go_on_after_interrupts(false);
 }
+
+void gal_cli_flush(void) { gal_cli_write("", 0); }
 
 int gal_cli_width(FILE *out) {
     struct winsize w = { 0 };

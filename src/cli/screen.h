@@ -12,10 +12,12 @@ bool gal_cli_colours(FILE *out);
 bool gal_cli_is_terminal(FILE *out);
 int gal_cli_width(FILE *out); /* columns now; 80 where nobody knows */
 
-/* Before the first output of a command that shows text piece by piece while it catches Ctrl-C: it is written by
- * gal_cli_flush() alone, which goes on where Ctrl-C interrupted it. */
+/* Before the first output of a command that shows text piece by piece while it catches Ctrl-C: pieces are gathered,
+ * and written by gal_cli_flush(), which Ctrl-C does not cut short. gal_cli_write(): n bytes, which may be many, and
+ * what was gathered before. */
 void gal_cli_gather_output(void);
 void gal_cli_flush(void);
+void gal_cli_write(const char *s, size_t n);
 
 /* Appends text for eyes: newlines and tabs stay (unless line is set), what else a terminal would obey, or would turn
  * other text around by, is spelled \u001b, bytes that are no character <FF>. */

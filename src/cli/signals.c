@@ -26,13 +26,24 @@ static void on_interrupt(int signal_number) {
     errno = kept;
 }
 
-void gal_cli_catch_interrupts(void) {
-    struct sigaction a = { .sa_handler = on_interrupt };
+static void handle(int flags) {
+    struct sigaction a = { .sa_handler = on_interrupt, .sa_flags = flags };
     sigemptyset(&a.sa_mask);
-    (void)sigaction(SIGINT, &a, NULL); /* no SA_RESTART: a read that waits for the user returns */
+    (void)sigaction(SIGINT, &a, NULL);
     (void)sigaction(SIGTERM, &a, NULL);
     struct sigaction before; /* nohup: the program goes on without its terminal */
     if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN) (void)sigaction(SIGHUP, &a, NULL);
+}
+
+static bool caught;
+
+void gal_cli_catch_interrupts(void) {
+    caught = true;
+    handle(0); /* no SA_RESTART: a read that waits for the user returns */
+}
+
+void gal_cli_go_on_after_interrupts(bool on) {
+    if (caught) handle(on ? SA_RESTART : 0);
 }
 
 int gal_cli_interrupted(void) { return (int)interrupts; }
