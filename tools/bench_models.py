@@ -6,14 +6,15 @@
                [ARGS="--repeats 3 --threads 2 --fresh"]
 
 PYTHON is a Python with llama-cpp-python, python3 if that has it; without one llama.cpp is left out. PEER is a program
-with llama-bench's options, and its arguments; several with semicolons between them. MODELS are GGUF files to measure.
-Without them models with random weights are made, one after the other, and removed again: 1b in six formats; 3b, 7b
-and mixtral-small in two. ONLY=tiny tries the whole thing on a small one. GENERATOR is a script that writes such a
+with llama-bench's options, and its arguments; several with semicolons between them. MODELS are GGUF files to measure,
+without blanks in their paths and each of another name. Without them models with random weights are made, one after
+the other, and removed again: 1b in six formats; 3b, 7b and mixtral-small in two. ONLY=tiny tries the whole thing on a small one. GENERATOR is a script that writes such a
 file (make_gguf.py OUT --shape SHAPE --type TYPE); without one, galerne makes them itself (`init`, `quantize`) where
 memory and disk have room for it.
 
 What was measured is kept in --folder, a file for each model, and not measured again by the next call unless the
-program, the peers or what is asked have changed, or --fresh is given. So a run that was stopped goes on where it was.
+program, the peers, the processor or what is asked have changed, or --fresh is given. So a run that was stopped goes
+on where it was. Ends with 1 if a model that was asked for is missing in the table.
 """
 import argparse
 import hashlib
@@ -103,6 +104,21 @@ def digest(path):
         return hashlib.sha256(f.read()).hexdigest()[:16]
 
 
+def program_of(peer):
+    """The program's path in NAME=PROGRAM ARGUMENTS; a path with blanks is a whole file's name, as for galerne."""
+    name, equals, path = peer.partition("=")
+    command = path if equals and name and "/" not in name and " " not in name else peer
+    return command if os.path.exists(command) else command.split(" ")[0]
+
+
+def state_of(o):
+    """What figures depend on beside what is asked."""
+    peers = [digest(found) if (found := shutil.which(program_of(p))) else None for p in o.peer]
+    python = subprocess.run([o.python, "-c", "import llama_cpp; print(llama_cpp.__version__)"], check=False, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout if o.python else None
+    return [digest(o.galerne), python, peers, processor()]
+
+
 def measure(o, name, path, what):
     command = [o.galerne, "bench", path] + what + ["--json", "--repeats", str(o.repeats), "--tokens", str(o.tokens),
                                                    "--limit", str(o.limit), "--threads", str(o.threads)]
@@ -152,7 +168,7 @@ def each(o):
         what = WHOLE if made and made[0] == "1b" else SHORT if made else []
         what = o.cells or what
         key = [o.version, o.python, o.peer, o.threads, o.repeats, o.tokens, o.limit, what, o.generator,
-               None if made else [os.path.abspath(path), os.path.getsize(path)]]
+               None if made else [os.path.abspath(path), os.path.getsize(path), os.stat(path).st_mtime_ns]]
         report = kept(o, name, key)
         if report:
             log(f"{name}: kept from an earlier call")
@@ -162,15 +178,18 @@ def each(o):
             why = make(o, *made, path) if made else None
             if why:
                 log(f"{name}: left out: {why}")
+                o.missing = True
                 continue
             log(f"{name}: measuring")
             report = measure(o, name, path, what)
         finally:
             if made and os.path.exists(path):
                 os.remove(path)
-        if report:
-            keep(o, name, key, report)
-            yield name, report
+        if not report:
+            o.missing = True
+            continue
+        keep(o, name, key, report)
+        yield name, report
 
 
 # ---- the table ------------------------------------------------------------------------------------------------------
@@ -225,6 +244,13 @@ def span(reports, key, scale):
     return (f"{min(x):.0f}" if f"{min(x):.0f}" == f"{max(x):.0f}" else f"{min(x):.0f} to {max(x):.0f}") if x else "?"
 
 
+def about(o, engine):
+    text = engine["about"]
+    for peer in o.peer:
+        text = text.replace(program_of(peer), os.path.basename(program_of(peer)))
+    return text
+
+
 def page(o, reports):
     first = reports[0][1]
     peers = [e["name"] for e in first["engines"][1:]]
@@ -237,7 +263,7 @@ def page(o, reports):
     busy = [name for name, r in reports if r["machine"]["unsteady"] > 0.25]
     if busy:
         lines += [f"The machine did other things too while these were measured: {', '.join(busy)}.", ""]
-    lines += [f"- {e['name']}: {e['about']}" for e in first["engines"]]
+    lines += [f"- {e['name']}: {about(o, e)}" for e in first["engines"]]
     ratios = "".join(f"; ratio to {p}" for p in peers)
     turns = f"up to {o.repeats} turns" if o.repeats > 1 else "a single turn"
     lines += ["", f"Tokens a second, medians of {turns} (part of what the machine allowed around each turn / of the best "
@@ -256,9 +282,8 @@ def imports(python, module):
 
 def without_folder(peer):
     """NAME=PROGRAM ARGUMENTS as another machine would have it."""
-    program, _, arguments = peer.partition(" ")
-    name, equals, path = program.rpartition("=")
-    return f"{name}{equals}{os.path.basename(path)} {arguments}".strip()
+    program = program_of(peer)
+    return peer.replace(program, os.path.basename(program), 1)
 
 
 def find(o):
@@ -287,8 +312,9 @@ def find(o):
     for m in o.models:
         if not os.path.exists(m):
             sys.exit(f"bench: MODELS: {m} is not there")
-    o.version = digest(o.galerne)
+    o.version = state_of(o)
     said = [("PYTHON", "python3" if o.python else ""), ("PEER", "; ".join(without_folder(p) for p in o.peer)),
+            ("GENERATOR", os.path.basename(env("GENERATOR") or "")), ("MODELS", " ".join(map(os.path.basename, o.models))),
             ("ONLY", env("ONLY")), ("ARGS", env("ARGS"))]
     o.command = "make bench" + "".join(f" {name}={shlex.quote(value)}" for name, value in said if value)
 
@@ -306,6 +332,7 @@ def main():
     o = p.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # by way of what removes models
     os.makedirs(o.folder, exist_ok=True)
+    o.missing = False
     find(o)
     reports = []
     try:
@@ -320,6 +347,7 @@ def main():
             print(page(o, reports))
     if not reports:
         sys.exit("bench: nothing was measured")
+    sys.exit(1 if o.missing else 0)
 
 
 main()

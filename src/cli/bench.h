@@ -47,6 +47,11 @@ typedef struct gal_bench_model {
     gal_dtype cache;
 } gal_bench_model;
 
+/* Whether a cell is a rate of tokens; else a process of its own is measured. */
+static inline bool gal_bench_is_rate(const gal_bench_cell *c) {
+    return c->kind == GAL_BENCH_PREFILL || c->kind == GAL_BENCH_DECODE;
+}
+
 /* bench_limits.c */
 gal_err gal_bench_look(gal_bench_model *m, const char *path, gal_layout layout, const gal_lm_options *lo,
                        gal_diag *diag);
@@ -101,9 +106,9 @@ typedef struct gal_bench_report {
     size_t n_engines, n_done;                    /* cells */
     gal_bench_run run[GAL_BENCH_CELLS][GAL_BENCH_ENGINES];
     const char *level;
-    double best[GAL_PEAK_COUNT]; /* of the machine in the whole run; 0: not measured */
-    double unsteady;             /* how far its own figures lay apart in this run, as a part of the least */
-    bool stopped;                /* before all cells were done */
+    double best[GAL_PEAK_COUNT], least[GAL_PEAK_COUNT]; /* of the machine in the whole run; 0: not measured */
+    double unsteady; /* how far its own figures lay apart in this run, as a part of the least */
+    bool stopped;    /* before all cells were done */
     int repeats;
 } gal_bench_report;
 

@@ -128,7 +128,7 @@ double gal_bench_limit_s(const gal_bench_model *m, const gal_bench_cell *c, cons
         return GAL_MAX(ops, gal_bench_token_bytes(m, c->n) * n / best[GAL_PEAK_READ]);
     }
     if (c->kind != GAL_BENCH_DECODE) return 0;
-    const double cache = (double)gal_cache_bytes_for(&m->config, m->cache, 1, c->depth + (c->n + 1) / 2);
+    const double cache = (double)gal_cache_bytes_seen(&m->config, m->cache, c->depth + (c->n + 1) / 2);
     const double bytes = batch * n * (gal_bench_token_bytes(m, c->batch) + cache);
     return GAL_MAX(bytes / best[GAL_PEAK_READ],
                    ops_s(m, best, n * batch, n * batch, batch * looks(&m->config, c->depth, c->n)));

@@ -113,9 +113,11 @@ static void tell(const gal_bench_report *r, const gal_bench_cell *c, const char 
     if (c->depth) fprintf(stderr, " at %" PRId64, c->depth);
     if (c->batch > 1) fprintf(stderr, " x %" PRId64, c->batch);
     if (turn)
-        fprintf(stderr, ", turn %d, %s\x1b[K", turn, who);
+        fprintf(stderr, ", turn %d, ", turn);
     else
-        fprintf(stderr, ", %s gets ready\x1b[K", who);
+        fputs(", getting ready: ", stderr);
+    gal_cli_print_safe(stderr, GAL_SAFE_LINE, who, strlen(who));
+    fputs("\x1b[K", stderr);
     fflush(stderr);
 }
 
@@ -145,15 +147,13 @@ static gal_err one_turn(gal_bench_report *r, const gal_bench_cell *c, size_t eng
     return err;
 }
 
-static bool apart(const gal_bench_cell *c) { return c->kind == GAL_BENCH_START || c->kind == GAL_BENCH_MEMORY; }
-
 static bool on_cpu(const gal_cli *cli) { return !cli->device.device || strcmp(cli->device.device, "cpu") == 0; }
 
 /* Keeps the larger of the medians: what else the machine did meanwhile made it slower, never faster. */
 static void take_figure(gal_bench_report *r, const gal_machine_figure *f) {
-    double *best = &r->best[f->id], high = GAL_MAX(*best, f->best),
-           low = *best > 0 ? GAL_MIN(*best, f->median) : f->median;
-    if (low > 0) r->unsteady = GAL_MAX(r->unsteady, high / low - 1.0);
+    double *best = &r->best[f->id], *least = &r->least[f->id];
+    *least = *least > 0 ? GAL_MIN(*least, f->median) : f->median;
+    if (*least > 0) r->unsteady = GAL_MAX(r->unsteady, GAL_MAX(*best, f->best) / *least - 1.0);
     *best = GAL_MAX(*best, f->median);
 }
 
@@ -164,7 +164,7 @@ static gal_err measure_peaks(gal_bench_report *r, const gal_bench_cell *c, doubl
     gal_cli *cli = r->job->cli;
     size_t n = 0;
     memset(now, 0, GAL_PEAK_COUNT * sizeof *now);
-    if (apart(c) || !on_cpu(cli)) return GAL_OK; /* a GPU's limits are others */
+    if (!gal_bench_is_rate(c) || !on_cpu(cli)) return GAL_OK; /* a GPU's limits are others */
     gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
     const int threads = gal_machine_at_once(r->job->threads);
     if (!err) err = gal_machine_measure(f, &n, &dev->table, threads, PEAK_REPEATS, false, &cli->diag);
@@ -207,7 +207,8 @@ static gal_err measure_cell(gal_bench_report *r, size_t i, double limit_s) {
             if (!goes_on(r, c, &run[e], limit_s)) continue;
             err = one_turn(r, c, e, &run[e]);
             if (!err) err = measure_peaks(r, c, after);
-            if (!err) set_limit(r, c, before, after, &run[e]);
+            if (err) break;
+            set_limit(r, c, before, after, &run[e]);
             memcpy(before, after, sizeof before);
         }
     }

@@ -201,14 +201,12 @@ static gal_err decode(ours *o, int64_t depth, int64_t n, gal_diag *diag) {
     return err;
 }
 
-static bool apart(const gal_bench_cell *c) { return c->kind == GAL_BENCH_START || c->kind == GAL_BENCH_MEMORY; }
-
 static gal_err prepare(gal_bench_engine *e, const gal_bench_cell *c, bool *can, gal_diag *diag) {
     ours *o = (ours *)e;
     double first;
     *can = true;
     if (c->kind == GAL_BENCH_START) return in_new_process(o->job, c, &first, diag); /* the file is in memory then */
-    if (apart(c)) return GAL_OK;
+    if (!gal_bench_is_rate(c)) return GAL_OK;
     gal_err err = o->lm ? GAL_OK : open_model(o, diag);
     const int64_t context = c->batch == 1 ? o->job->longest : c->n;
     if (!err && (!o->engine || o->sequences != c->batch)) err = open_engine(o, c->batch, context, diag);
@@ -223,7 +221,7 @@ static gal_err prepare(gal_bench_engine *e, const gal_bench_cell *c, bool *can, 
 
 static gal_err measure(gal_bench_engine *e, const gal_bench_cell *c, double *value, gal_diag *diag) {
     ours *o = (ours *)e;
-    if (apart(c)) return in_new_process(o->job, c, value, diag);
+    if (!gal_bench_is_rate(c)) return in_new_process(o->job, c, value, diag);
     const bool prefill = c->kind == GAL_BENCH_PREFILL;
     gal_err err = go_to(o, prefill ? 0 : c->depth, diag);
     const double begin = gal_now_s();

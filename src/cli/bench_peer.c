@@ -66,8 +66,6 @@ static double seconds_of(const gal__value *v) {
 
 static void copy_text(char *to, size_t room, const gal__value *v) {
     (void)snprintf(to, room, "%s", v && v->type == GAL__STRING ? v->text.s : "");
-    for (; *to; to++) /* it goes to a terminal */
-        if ((unsigned char)*to < ' ' || *to == 127) *to = '?';
 }
 
 /* ---- llama.cpp
@@ -164,14 +162,12 @@ static void request(llama *p, const char *what, const gal_bench_cell *c) {
                    (long long)c->batch, p->as_stored ? "false" : "true");
 }
 
-static bool apart(const gal_bench_cell *c) { return c->kind == GAL_BENCH_START || c->kind == GAL_BENCH_MEMORY; }
-
 static gal_err llama_measure(gal_bench_engine *e, const gal_bench_cell *c, double *value, gal_diag *diag) {
     llama *p = (llama *)e;
-    gal_child fresh = GAL_CHILD_NONE, *who = apart(c) ? &fresh : &p->child;
+    gal_child fresh = GAL_CHILD_NONE, *who = !gal_bench_is_rate(c) ? &fresh : &p->child;
     gal__value *v = NULL;
     gal_err err = GAL_OK;
-    if (apart(c)) {
+    if (!gal_bench_is_rate(c)) {
         err = begin(p, &fresh, diag);
         if (!err) err = open_in(p, &fresh, diag);
     }
@@ -200,7 +196,7 @@ static gal_err llama_prepare(gal_bench_engine *e, const gal_bench_cell *c, bool 
     llama *p = (llama *)e;
     gal__value *v;
     *can = true;
-    if (apart(c)) return try_both(p, c, diag);
+    if (!gal_bench_is_rate(c)) return try_both(p, c, diag);
     gal_err err = p->opened ? GAL_OK : open_in(p, &p->child, diag);
     p->opened = true;
     request(p, "prepare", c);
@@ -285,7 +281,7 @@ static gal_err last_sample(program *p, const gal_buf *out, double *value, gal_di
 static gal_err program_prepare(gal_bench_engine *e, const gal_bench_cell *c, bool *can, gal_diag *diag) {
     const program *p = (const program *)e;
     (void)diag;
-    *can = !apart(c) && c->batch == 1 && (!c->depth || p->depth || p->prompt_first);
+    *can = gal_bench_is_rate(c) && c->batch == 1 && (!c->depth || p->depth || p->prompt_first);
     return GAL_OK;
 }
 

@@ -1,6 +1,7 @@
 /* bench_report.c - what was measured, as a table or as one JSON object. SPDX-License-Identifier: Apache-2.0 */
 #include "cli/bench.h"
 #include "cli/commands.h"
+#include "cli/screen.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -16,10 +17,8 @@ typedef struct summary {
     double spread;            /* half of what lies between the two, as a part of the median */
 } summary;
 
-static bool is_rate(const gal_bench_cell *c) { return c->kind == GAL_BENCH_PREFILL || c->kind == GAL_BENCH_DECODE; }
-
 static double shown(const gal_bench_cell *c, double value) {
-    return is_rate(c) ? (double)(c->n * c->batch) / value : value;
+    return gal_bench_is_rate(c) ? (double)(c->n * c->batch) / value : value;
 }
 
 static int by_size(const void *a, const void *b) {
@@ -54,13 +53,14 @@ static double part_of_limit(const gal_bench_run *run) {
 /* The same of the best that the machine did in the whole run. */
 static double part_of_best(const gal_bench_report *r, size_t cell, const summary *s) {
     const gal_bench_cell *c = &r->job->cell[cell];
-    const double limit_s = is_rate(c) ? gal_bench_limit_s(r->job->model, c, r->best) : 0;
+    const double limit_s = gal_bench_is_rate(c) ? gal_bench_limit_s(r->job->model, c, r->best) : 0;
     return limit_s > 0 ? s->median / shown(c, limit_s) : 0;
 }
 
-/* How much better the first is: above 1 it is faster, or needs less. */
+/* How much better the first is: above 1 it is faster, or needs less; 0: one of them is not known. */
 static double ratio(const gal_bench_cell *c, double ours, double theirs) {
-    return is_rate(c) ? ours / theirs : theirs / ours;
+    if (!(ours > 0 && theirs > 0)) return 0;
+    return gal_bench_is_rate(c) ? ours / theirs : theirs / ours;
 }
 
 /* ---- a table ----------------------------------------------------------------------------------------------------
@@ -128,6 +128,9 @@ static void print_row(const gal_bench_report *r, size_t i) {
     putchar('\n');
 }
 
+/* What others say of themselves, on a terminal. */
+static void print_safe(const char *s) { gal_cli_print_safe(stdout, GAL_SAFE_LINE, s, strlen(s)); }
+
 void gal_bench_print(const gal_bench_report *r) {
     const gal_bench_model *m = r->job->model;
     char count[40], file[40], token[40];
@@ -141,7 +144,13 @@ void gal_bench_print(const gal_bench_report *r) {
                r->best[GAL_PEAK_READ] * 1e-9, r->best[GAL_PEAK_F32] * 1e-9, r->best[GAL_PEAK_BF16] * 1e-9,
                r->best[GAL_PEAK_I8] * 1e-9);
     putchar('\n');
-    for (size_t e = 1; e < r->n_engines; e++) printf("against  %s: %s\n", r->engine[e]->name, r->engine[e]->about);
+    for (size_t e = 1; e < r->n_engines; e++) {
+        fputs("against  ", stdout);
+        print_safe(r->engine[e]->name);
+        fputs(": ", stdout);
+        print_safe(r->engine[e]->about);
+        putchar('\n');
+    }
     if (r->unsteady > UNSTEADY)
         printf("unsteady the machine's own figures lie up to %.0f %% apart: it did other things too\n",
                100.0 * r->unsteady);
@@ -190,7 +199,8 @@ static void json_run(gal_buf *b, const gal_bench_report *r, size_t cell, size_t 
     gal_buf_puts(b, "]");
     if (of_limit > 0)
         gal_buf_printf(b, ", \"of_limit\": %.4g, \"of_best\": %.4g", of_limit, part_of_best(r, cell, &s));
-    if (ours) gal_buf_printf(b, ", \"ratio\": %.4g", ratio(c, ours->median, s.median));
+    const double times = ours ? ratio(c, ours->median, s.median) : 0;
+    if (times > 0) gal_buf_printf(b, ", \"ratio\": %.4g", times);
     gal_buf_puts(b, "}");
 }
 

@@ -156,7 +156,7 @@ const gal_command gal_cmd_bench = {
         "The limit of single tokens: all weights that a token meets, and keys and values, are read from memory once. "
         "That of prompts: the operations of products and attention, at the pace of dot products in the fastest type "
         "that the weights allow, which is int8 for blocks of small integers, f32 for f16, the better of bf16 and f32 "
-        "for bf16 and FP8. Both from what the machine did just before a turn.\n\n"
+        "for bf16 and FP8. Both from what the machine did just before and after a turn.\n\n"
         "With --machine: reads from memory and from the caches, and the largest number of operations that dot "
         "products "
         "reach with the instructions of the level in use, at 1, 2, 4, ... threads up to --threads. A multiply-add "

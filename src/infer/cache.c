@@ -37,6 +37,15 @@ uint64_t gal_cache_bytes_for(const gal_config *config, gal_dtype dtype, int64_t 
     return slots > UINT64_MAX / GAL_MAX(one, 1) ? UINT64_MAX : slots * one;
 }
 
+uint64_t gal_cache_bytes_seen(const gal_config *config, gal_dtype dtype, int64_t tokens) {
+    uint64_t keys = 0;
+    for (int64_t l = 0; l < config->L; l++) {
+        const int64_t window = layer_window(config, l);
+        keys += (uint64_t)(window > 0 ? GAL_MIN(window, tokens) : tokens);
+    }
+    return keys * slot_bytes(config->G, config->K, dtype);
+}
+
 int64_t gal_cache_tokens_in(const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t most,
                             uint64_t bytes) {
     int64_t lo = 0, hi = most; /* lo fits */

@@ -28,6 +28,8 @@ void gal_cache_free(gal_cache *c);
 
 /* Bytes of a cache whose sequences have room for `tokens` each. */
 uint64_t gal_cache_bytes_for(const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t tokens);
+/* Bytes of it that a token of one sequence reads which has `tokens` before it. */
+uint64_t gal_cache_bytes_seen(const gal_config *config, gal_dtype dtype, int64_t tokens);
 /* Most tokens a sequence may have so that the cache, and what growing needs beside it, fits into `bytes`; at most
  * `most`. */
 int64_t gal_cache_tokens_in(const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t most,
