@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "base/mem.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -106,22 +107,23 @@ static bool same_file(const slot *s, struct stat *st) {
 }
 
 /* The clock of files ticks at least every 10 ms; some file systems count whole seconds, or two. */
-static void settle(const struct stat *st) {
+static void wait_for_tick(const struct stat *st) {
     const bool coarse = st->st_ctim.tv_nsec == 0 && st->st_mtim.tv_nsec == 0;
     const double wait = coarse ? 2.1 : 0.05;
     struct timespec now;
     if (clock_gettime(CLOCK_REALTIME, &now) != 0) return;
     const double age = (double)(now.tv_sec - st->st_ctim.tv_sec) + 1e-9 * (double)(now.tv_nsec - st->st_ctim.tv_nsec);
     if (age > wait) return;
-    (void)nanosleep(&(struct timespec){ (time_t)wait, (long)((wait - (double)(time_t)wait) * 1e9) }, NULL);
+    struct timespec left = { (time_t)wait, (long)((wait - (double)(time_t)wait) * 1e9) };
+    while (nanosleep(&left, &left) != 0 && errno == EINTR) {}
 }
 
-bool gal_maps_stamp_at(const void *address, bool settled, gal_map_stamp *out) {
+bool gal_maps_stamp_at(const void *address, bool settle, gal_map_stamp *out) {
     const slot *s = slot_of(address);
     struct stat st;
     if (!s || !same_file(s, &st)) return false;
-    if (settled) {
-        settle(&st);
+    if (settle) {
+        wait_for_tick(&st);
         if (!same_file(s, &st)) return false;
     }
     *out = (gal_map_stamp){ (uint64_t)st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec, st.st_ctim.tv_sec,

@@ -1,5 +1,5 @@
-/* maps.h - which files are mapped where, so that a handler of SIGBUS can name the file that shrank under its map.
- * Owned by file.c, asked by the program. SPDX-License-Identifier: Apache-2.0 */
+/* maps.h - which files are mapped where, so that a handler of SIGBUS can name the file that shrank under its map, and
+ * in which state they are. Owned by file.c, asked by the program. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_BASE_MAPS_H
 #define GAL_BASE_MAPS_H
 

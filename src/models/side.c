@@ -59,6 +59,13 @@ static void add_layout(gal_sha256 *h) {
     }
 }
 
+/* Some of its numbers: a file system may give another file of the same size the same times. */
+static void add_sample(gal_sha256 *h, const gal_w *w) {
+    enum { SAMPLE = 4096 };
+    const uint64_t hash = gal_hash_bulk(w->data, GAL_MIN(gal_wbytes(w), (size_t)SAMPLE), 0);
+    gal_sha256_add(h, &hash, sizeof hash);
+}
+
 static void add_shape(gal_sha256 *h, const gal_w *w) {
     const int64_t what[] = { (int64_t)w->code.block, w->dim[0], w->dim[1] };
     gal_sha256_add(h, w->name, strlen(w->name) + 1);
@@ -75,6 +82,7 @@ bool gal__side_key(uint8_t key[32], const gal_model *m, bool settle) {
         const gal_w *w = &m->weights[i];
         if (!gal__packs(m, w)) continue;
         add_shape(&h, w);
+        add_sample(&h, w);
         if (w->file == file) continue;
         if (!gal_maps_stamp_at(w->data, settle, &stamp)) return false;
         gal_sha256_add(&h, &stamp, sizeof stamp);
@@ -204,7 +212,8 @@ uint64_t gal__side_sum(const void *head, const void *hashes, uint64_t n) {
     return gal_hash_bulk(hashes, 8 * (size_t)n, gal_hash_bulk(head, GAL__SIDE_HEAD, 0));
 }
 
-/* Maps a file if it is of this key and whole; else *why says why not, "" where it is of no interest. */
+static const char OTHER_KEY[] = "it is of an earlier state of the model, or of another place of it";
+
 gal_err gal__side_attach(gal_model *m, gal_dev *dev, const char *path, const uint8_t key[32], const gal_side *how,
                          const char **why, gal_diag *diag) {
     uint64_t hashes, sum;
@@ -218,7 +227,7 @@ gal_err gal__side_attach(gal_model *m, gal_dev *dev, const char *path, const uin
     if (map.bytes < GAL__SIDE_HEAD || memcmp(map.data, GAL__SIDE_MAGIC, GAL__SIDE_MAGIC_BYTES) != 0) {
         *why = ""; /* of another version, say */
     } else if (memcmp(map.data + GAL__SIDE_AT_KEY, key, 32) != 0) {
-        *why = "it is of an earlier state of the model, or of another place of it";
+        *why = OTHER_KEY;
     } else if (map.bytes != bytes) {
         *why = "its size is wrong";
     } else {
@@ -258,7 +267,8 @@ static gal_err look_in(gal_model *m, gal_dev *dev, const char *folder, bool besi
         if (!gal_path_join(&path, folder, names[i]))
             err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for a path", folder);
         if (!err) err = gal__side_attach(m, dev, path.data, key, how, &why, diag);
-        if (err || !beside || !why || !*why) continue; /* elsewhere, files of other models may have the name */
+        if (err || !why || !*why) continue;
+        if (why == OTHER_KEY && !beside) continue; /* elsewhere, files of other models may have the name */
         (void)snprintf(text, sizeof text, ": not used: %s", why);
         err = gal_model_add_note(m, path.data, text, diag);
     }

@@ -1,8 +1,8 @@
 /* side.h - private to models/: what reading and writing the file of packed weights share. The file is
  *
  *   4096 bytes   "GALPK 1\n"; 8 bytes, the file's size; 32 bytes, the key: which state of which files it was made of;
- *                32 bytes, the contents: SHA-256 of names, shapes, formats and numbers, of which its name has 16
- * digits
+ *                32 bytes, the contents: SHA-256 of names, shapes, formats and numbers (its name has 16 digits of
+ * it). Size and contents are for people and other programs
  *   ...          the packed weights in the model's order, each padded to 4096 bytes with zeros
  *   8 n          gal_hash_bulk() of each weight's slices of 4 MiB
  *   8            gal_hash_bulk() of the first 4096 bytes, then of these

@@ -161,7 +161,9 @@ gal_err gal_model_side_write(gal_model *m, gal_dev *dev, const gal_side *how, ga
     uint8_t key[32], contents[32];
     gal_buf folder = { 0 }, path = { 0 };
     bool beside = false;
-    if (m->side.data || dev->far || !gal__packing_helps(dev)) return GAL_OK;
+    if (m->side.data) return GAL_OK;
+    if (dev->far || !gal__packing_helps(dev))
+        return gal_model_add_note(m, "repack", ": what computes here takes weights as they lie in their file", diag);
     if (!first) return gal_model_add_note(m, "repack", ": no weights in blocks that are packed", diag);
     if (!gal__side_key(key, m, true))
         return gal_fail(diag, GAL_EINPUT, "%s: another file has its name by now", first->file);
