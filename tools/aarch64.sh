@@ -1,8 +1,9 @@
 #!/bin/sh
 # aarch64.sh [quick|all]: builds for 64-bit ARM and runs the tests there, under qemu's user mode where this machine is
-# another (what has levels of its own also on newer processors). Closes with the summary line of run-tests.sh. Nothing is installed for the foreign architecture: its packages
-# are fetched with this distribution's sources and keys (apt-get with folders of its own) and unpacked below
-# build-aarch64/sysroot, once. SPDX-License-Identifier: Apache-2.0
+# another; those of kernels on newer processors, too, which have dot products and i8mm. Closes with the summary line of
+# run-tests.sh. Nothing is installed for the foreign architecture: its packages are fetched with this distribution's
+# sources and keys (apt-get with folders of its own) and unpacked below build-aarch64/sysroot, once.
+# SPDX-License-Identifier: Apache-2.0
 set -eu
 cd "$(dirname "$0")/.."
 which=${1:-quick}

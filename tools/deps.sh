@@ -1,8 +1,8 @@
 #!/bin/sh
-# deps.sh [--ci | --fuzz | --aarch64 | --old-x86 | --valgrind | --list]: installs the packages that galerne needs and this machine
-# lacks. Says nothing when none is missing.
-# --ci adds the other compilers, the linters and a terminal, --fuzz clang with its libFuzzer, --aarch64 the cross compiler and
-# the emulator of tools/aarch64.sh, --old-x86 the emulator of tools/old-x86.sh; --list only prints the packages. SPDX-License-Identifier: Apache-2.0
+# deps.sh [--ci | --fuzz | --aarch64 | --old-x86 | --valgrind | --list]: installs the packages that galerne needs and
+# this machine lacks. Says nothing when none is missing. --ci adds the other compilers, the linters and a terminal,
+# --fuzz clang with its libFuzzer, --aarch64 the cross compiler and the emulator of tools/aarch64.sh, --old-x86 the
+# emulator of tools/old-x86.sh; --list only prints the packages. SPDX-License-Identifier: Apache-2.0
 set -eu
 
 # libc6-dev: gcc only recommends it. g++: one test compiles the public headers as C++. zlib, cmocka: tests only.

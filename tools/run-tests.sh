@@ -1,7 +1,8 @@
 #!/bin/sh
-# run-tests.sh quick|all [-E PATTERN | -R PATTERN] BUILD...: runs CTest in each build folder (without the tests whose
-# name matches PATTERN, or with them only) and closes with one line that sums the tests inside all programs: "N passed, N failed, N skipped". The exit
-# status is the verdict. A program that dies before it counted counts as one failure, a script as one test. SPDX-License-Identifier: Apache-2.0
+# run-tests.sh quick|all [-E PATTERN] [-R PATTERN] BUILD...: runs CTest in each build folder (without the tests whose
+# name matches -E, and of the others those with -R only) and closes with one line that sums the tests inside all
+# programs: "N passed, N failed, N skipped". The exit status is the verdict. A program that dies before it counted
+# counts as one failure, a script as one test. SPDX-License-Identifier: Apache-2.0
 set -u
 which=$1
 shift

@@ -45,9 +45,9 @@ typedef struct gal_generate_result {
     int64_t prompt_tokens, tokens; /* tokens: generated ones, without an end of sequence */
     double prompt_s, generate_s;   /* seconds */
     gal_stop_reason stop;
-    int64_t passes;             /* steps of the model after the prompt; without speculation one for each token but the
-                                 * first */
-    int64_t proposed, accepted; /* tokens guessed ahead, and those of them that are part of the text */
+    int64_t passes;             /* steps of the model after the prompt; without speculation one for each token, and an
+                                 * end of sequence, but the first, which comes with the prompt */
+    int64_t proposed, accepted; /* tokens guessed ahead, and those of them that were right */
 } gal_generate_result;
 
 /* One new token and the bytes of text that may be shown because of it: whole characters, often none, and none at all

@@ -38,9 +38,10 @@ gal_err gal_cli_speculation(gal_cli *cli, gal_lm_options *lo) {
 }
 
 void gal_cli_print_guesses(gal_buf *b, const gal_generate_result *r) {
+    const int64_t made = r->tokens - 1 + (r->stop == GAL_STOP_EOS); /* by passes: the first came with the prompt */
     gal_buf_printf(b, "%lld of %lld guesses accepted (%.1f %%), %.2f tokens a pass", (long long)r->accepted,
                    (long long)r->proposed, r->proposed ? 100.0 * (double)r->accepted / (double)r->proposed : 0.0,
-                   r->passes ? (double)(r->tokens - 1) / (double)r->passes : 0.0);
+                   r->passes ? (double)made / (double)r->passes : 0.0);
 }
 
 gal_err gal_cli_lm_options(gal_cli *cli, gal_lm_options *lo, gal_reading *reading, gal_loras *loras) {

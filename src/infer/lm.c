@@ -47,8 +47,8 @@ static gal_err bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, 
     if (err || (m->side.data && !side.later)) return err; /* what else the model has is small, or read row by row */
     if (how.read || fits) err = gal_model_bring(m, &how, diag);
     if (err) return err;
-    if (dev->far) return gal_model_to_device(m, dev, diag);
-    if (packs && o.repack) err = gal_model_side_write(m, dev, &side, diag);
+    if (o.repack) err = gal_model_side_write(m, dev, &side, diag);
+    if (!err && dev->far) return gal_model_to_device(m, dev, diag);
     return err || !packs || (pack_later && !mirrors) ? err : gal_model_pack(m, dev, on_progress, &o, diag);
 }
 
@@ -58,7 +58,7 @@ gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, 
 
 /* In place a product is slower where it has few rows, and nothing else: the prompt need not wait, and of a token or
  * two nobody would have the use of it. */
-enum { PACK_STEPS = 16 };
+enum { PACK_STEPS = 16 }; /* a step packs so little that a text that streams does not stutter */
 static bool pack_on(void *user) {
     gal_lm *lm = user;
     if (!lm->pack_bytes) return false;
@@ -70,6 +70,7 @@ static bool pack_on(void *user) {
 void gal_lm_settle(gal_lm *lm) {
     if (lm->pack_bytes) (void)gal_model_pack_some(lm->model, lm->dev, UINT64_MAX);
     lm->pack_bytes = 0;
+    if (lm->draft) gal_lm_settle(lm->draft);
 }
 
 /* What a folder has in the way of vocabularies, by its files' names; whether one is good is for opening it to say. */

@@ -44,7 +44,7 @@ gal_err gal_lm_adapt(gal_model *m, const gal_lm_adapter *adapters, size_t n, gal
  */
 gal_err gal_lm_bring(gal_model *m, gal_dev *dev, const gal_lm_options *options, gal_diag *diag);
 /* An open one packs its weights while it goes on, so that the first token does not wait for that: this does the rest
- * at once. */
+ * at once, of its draft, too. */
 void gal_lm_settle(gal_lm *lm);
 /* Of the folder or GGUF file that a MODEL operand means: the model, the tokenizer (NULL where there is none, or only
  * one of a kind that is not supported) and its makers' sampling (generation_config.json, general.sampling.*), each

@@ -15,6 +15,7 @@ _Static_assert((int)GAL_TRY_MOST <= (int)GAL_ALIKE_ROWS && (int)GAL_TRY_MOST <= 
 typedef struct recorded {
     gal_plan *plan;
     const float *logits;
+    bool rounds; /* bf16 */
 } recorded;
 
 struct gal_engine {
@@ -248,12 +249,14 @@ static gal_err fetch(gal_engine *e, const float **logits, int64_t rows, gal_diag
 /* Runs the step that was filled in, or replays the one that was recorded for so many rows. */
 static gal_err compute(gal_engine *e, const request *q, const float **result, gal_diag *diag) {
     const int64_t rows = e->st.n;
-    const bool single = q->apart || rows == (int64_t)q->n;
+    const bool single = q->apart || rows == (int64_t)q->n,
+               rounds = e->rounds && !q->all_rows && !q->apart && rows > 1;
     recorded *r = !e->eager && single && rows <= PLAN_ROWS ? &e->plans[q->apart][rows] : NULL;
+    if (r && r->plan && r->rounds != rounds) r = NULL; /* as many rows, but computed otherwise */
     gal_err err = GAL_OK;
     gal_step_begin(e->cx);
     gal_set_alike(e->cx, q->apart);
-    gal_set_bf16(e->cx, e->rounds && !q->all_rows && !q->apart && rows > 1);
+    gal_set_bf16(e->cx, rounds);
     if (r && r->plan) {
         gal_replay(e->cx, r->plan);
         *result = r->logits;
@@ -264,7 +267,7 @@ static gal_err compute(gal_engine *e, const request *q, const float **result, ga
         const gal_t *t = e->model->family->logits(e->cx, e->model, &e->st);
         if (r) err = gal_record_end(e->cx, &plan, diag);
         if (t) *result = t->data;
-        if (r && !err) *r = (recorded){ plan, *result };
+        if (r && !err) *r = (recorded){ plan, *result, rounds };
     }
     gal_err end = gal_step_end(e->cx, diag);
     return err ? err : end;

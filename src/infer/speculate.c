@@ -7,7 +7,7 @@
 #include <string.h>
 
 enum { STAY_STREAM = 0x5b, REST_STREAM = 0x5c, DRAFT_SEED = 0x5d }; /* beside sample.c's */
-enum { FIRST_LENGTH = 4, LONGEST_REST = 32 };
+enum { FIRST_LENGTH = 4, LONGEST_REST = 32 }; /* a text that can be guessed again is found out soon enough */
 /* A guess that is wrong costs a row more in a step, a tenth of it, and what a draft takes: with less hope than this
  * of the first one it does not pay. What went before counts 7/8 as much with each guess. */
 static const double FIRST_HOPE = 0.5, LEAST_HOPE = 0.125, MEMORY = 0.875;

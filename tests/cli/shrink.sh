@@ -6,7 +6,6 @@ set -eu
 GALERNE=$1
 dir=$(mktemp -d)
 run= # still running only if a check failed; kill of one that ended is no failure
-# The program has ended by itself where all is well: nothing to kill is no failure, and the trap judges nothing.
 trap '[ -z "$run" ] || kill -9 $run 2>/dev/null || true; rm -rf "$dir"' EXIT
 cd "$dir"
 ulimit -c 0
