@@ -8,9 +8,9 @@
 PYTHON is a Python with llama-cpp-python, python3 if that has it; without one llama.cpp is left out. PEER is a program
 with llama-bench's options, and its arguments; several with semicolons between them. MODELS are GGUF files to measure,
 without blanks in their paths and each of another name. Without them models with random weights are made, one after
-the other, and removed again: 1b in six formats; 3b, 7b and mixtral-small in two. ONLY=tiny tries the whole thing on a small one. GENERATOR is a script that writes such a
-file (make_gguf.py OUT --shape SHAPE --type TYPE); without one, galerne makes them itself (`init`, `quantize`) where
-memory and disk have room for it.
+the other, and removed again: 1b in six formats; 3b, 7b and mixtral-small in two. ONLY=tiny tries the whole thing on
+a small one. GENERATOR is a script that writes such a file (make_gguf.py OUT --shape SHAPE --type TYPE); without one,
+galerne makes them itself (`init`, `quantize`) where memory and disk have room for it.
 
 What was measured is kept in --folder, a file for each model, and not measured again by the next call unless the
 program, the peers, the processor or what is asked have changed, or --fresh is given. So a run that was stopped goes

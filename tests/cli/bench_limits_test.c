@@ -67,6 +67,9 @@ static void test_window(void **state) {
     const double far = limit(&m, GAL_BENCH_DECODE, 1, 100, 1, ENDLESS, 10, 10, 10);
     const gal_config *c = &m.config;
     close_to(far - rest, 4.0 * (double)(c->H * c->K * c->L * (c->window - 1)) / 10);
+    /* Read are the keys and values of the window, not the slots that a ring has to spare. */
+    close_to(limit(&m, GAL_BENCH_DECODE, 1, 100, 1, 10, ENDLESS, ENDLESS, ENDLESS),
+             (gal_bench_token_bytes(&m, 1) + 2.0 * 4 * (double)(c->G * c->K * c->L * c->window)) / 10);
     gal_bench_model_free(&m);
 }
 

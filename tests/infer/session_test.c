@@ -343,6 +343,36 @@ static void test_rounded_prompts(void **state) {
     free(got);
 }
 
+/* Several sequences a step, all logits wanted (in f32) or those of text (in bf16): what was recorded of one is not
+ * taken for the other. */
+static void test_rounded_steps(void **state) {
+    (void)state;
+    enum { SEQS = 3, STEPS = 12 };
+    int32_t ids[SEQS * STEPS];
+    float *recorded = rows(SEQS * STEPS), *eager = rows(SEQS * STEPS);
+    gal_dev *dev = tiny_dev(NULL, 1);
+    gal_model *m = tiny_model(W, false);
+    narrow(m);
+    tiny_ids(ids, SEQS * STEPS, 12);
+    for (int way = 0; way < 2; way++) {
+        gal_engine *e = tiny_engine(dev, m, (gal_engine_options){ .sequences = SEQS, .eager = way == 1 });
+        for (int i = 0; i < STEPS; i++) {
+            const float *p = NULL;
+            gal_slice slices[SEQS];
+            for (int s = 0; s < SEQS; s++) slices[s] = (gal_slice){ s, ids + i * SEQS + s, 1 };
+            assert_int_equal(gal_engine_step(e, slices, SEQS, i / 2 % 2 == 0, &p, NULL), GAL_OK);
+            memcpy((way ? eager : recorded) + i * SEQS * TINY_V, p, SEQS * TINY_V * sizeof *p);
+        }
+        assert_true(way == 1 || gal_engine_replays(e) > 0);
+        gal_engine_free(e);
+    }
+    assert_memory_equal(recorded, eager, SEQS * STEPS * TINY_V * sizeof *eager);
+    gal_model_free(m);
+    gal_dev_close(dev);
+    free(recorded);
+    free(eager);
+}
+
 typedef struct patience {
     int asked, at;
 } patience;
@@ -482,12 +512,19 @@ static void test_try(void **state) {
 /* With an argument, only the tests whose names fit it. */
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_chunks),    cmocka_unit_test(test_recorded_is_eager),
-                                        cmocka_unit_test(test_threads),   cmocka_unit_test(test_packed),
-                                        cmocka_unit_test(test_prefill),   cmocka_unit_test(test_rounded_prompts),
-                                        cmocka_unit_test(test_interrupt), cmocka_unit_test(test_refusals),
-                                        cmocka_unit_test(test_truncate),  cmocka_unit_test(test_try),
-                                        cmocka_unit_test(test_far),       cmocka_unit_test(test_far_without_memory),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_chunks),
+                                        cmocka_unit_test(test_recorded_is_eager),
+                                        cmocka_unit_test(test_threads),
+                                        cmocka_unit_test(test_packed),
+                                        cmocka_unit_test(test_prefill),
+                                        cmocka_unit_test(test_rounded_prompts),
+                                        cmocka_unit_test(test_rounded_steps),
+                                        cmocka_unit_test(test_interrupt),
+                                        cmocka_unit_test(test_refusals),
+                                        cmocka_unit_test(test_truncate),
+                                        cmocka_unit_test(test_try),
+                                        cmocka_unit_test(test_far),
+                                        cmocka_unit_test(test_far_without_memory),
                                         cmocka_unit_test(test_cuda) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

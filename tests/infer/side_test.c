@@ -320,6 +320,39 @@ static void damaged(void **state) {
     gal_buf_free(&want);
 }
 
+/* In the cache folder, too, a damaged one is told of; one of another model of the name is not. */
+static void damaged_elsewhere(void **state) {
+    (void)state;
+    char here[PATH], there[PATH + 40], dir[PATH];
+    gal_buf want = { 0 }, b = { 0 };
+    gal_lm *lm = NULL;
+    gal_lm_options o = options(0);
+    need_packing();
+    logits_alone(&want, 0);
+    check_open(1, true, &want);
+    (void)snprintf(dir, sizeof dir, "%s/elsewhere", folder);
+    (void)snprintf(there, sizeof there, "%s%s", dir, strrchr(side_in(here, folder), '/'));
+    assert_int_equal(mkdir(dir, 0755), 0);
+    assert_int_equal(rename(here, there), 0);
+    o.repack_dir = dir;
+    check_open_as(model, &o, true, &want);
+    CHECK_OK(gal_read_file(&b, there, 1 << 24, diag));
+    for (int key = 0; key < 2; key++) {
+        const size_t at = key ? GAL__SIDE_AT_KEY : b.len - 1;
+        b.data[at] = (char)(b.data[at] ^ 1);
+        put_file(dir, strrchr(there, '/') + 1, b.data, b.len);
+        CHECK_OK(gal_lm_open(&lm, model, &o, diag));
+        assert_null(lm->model->side.data);
+        if (!key) has_note(lm, "not used: a checksum differs");
+        assert_int_equal(lm->model->n_notes, !key);
+        gal_lm_close(lm);
+    }
+    assert_int_equal(unlink(there), 0);
+    assert_int_equal(rmdir(dir), 0);
+    gal_buf_free(&b);
+    gal_buf_free(&want);
+}
+
 /* What another version wrote is of no interest, and stays. */
 static void another_version(void **state) {
     (void)state;
@@ -590,10 +623,10 @@ static void read_only_disk(void **state) {
 
 int main(void) {
 #define EACH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-    const struct CMUnitTest tests[] = { EACH(the_same_numbers), EACH(removed_while_used), EACH(damaged),
-                                        EACH(taken_over),       EACH(another_version),    EACH(changed_model),
-                                        EACH(several_files),    EACH(refusals),           EACH(several_at_once),
-                                        EACH(full_disk),        EACH(read_only_disk) };
+    const struct CMUnitTest tests[] = { EACH(the_same_numbers),  EACH(removed_while_used), EACH(damaged),
+                                        EACH(damaged_elsewhere), EACH(taken_over),         EACH(another_version),
+                                        EACH(changed_model),     EACH(several_files),      EACH(refusals),
+                                        EACH(several_at_once),   EACH(full_disk),          EACH(read_only_disk) };
     int failed = cmocka_run_group_tests_name("packed weights in a file", tests, NULL, NULL);
     gal_buf_free(&original);
     return failed;
