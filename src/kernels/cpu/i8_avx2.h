@@ -24,12 +24,7 @@ GAL__INLINE U i8_look_up(U q, const int8_t table[16]) {
     return (U)_mm256_shuffle_epi8(t, (__m256i)q);
 }
 
-/* VW words of a row: pieces of `each` words, `stride` bytes apart. */
-GAL__INLINE U i8_gather(const void *p, const int each, size_t stride) {
-    const void *next = (const char *)p + stride;
-    return each >= VW ? (U)_mm256_loadu_si256(p) : (U)_mm256_loadu2_m128i(next, p);
-}
-
+#define I8_LOADED(x) "+x"(x)
 GAL__INLINE void i8_turn(U x[VW]) {
     V t[VW]; /* bits of floats that nothing computes with */
     GAL__UNROLL

@@ -24,17 +24,7 @@ GAL__INLINE U i8_look_up(U q, const int8_t table[16]) {
     return (U)_mm512_shuffle_epi8(t, (__m512i)q);
 }
 
-/* VW words of a row: pieces of `each` words, `stride` bytes apart. */
-GAL__INLINE U i8_gather(const void *p, const int each, size_t stride) {
-    const char *at = p;
-    if (each >= VW) return (U)_mm512_loadu_si512(at);
-    const __m256i low = each == 8 ? _mm256_loadu_si256(p) : _mm256_loadu2_m128i((const void *)(at + stride), p);
-    at += (size_t)(8 / each) * stride;
-    const __m256i high = each == 8 ? _mm256_loadu_si256((const void *)at)
-                                   : _mm256_loadu2_m128i((const void *)(at + stride), (const void *)at);
-    return (U)_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
-}
-
+#define I8_LOADED(x) "+v"(x)
 GAL__INLINE void i8_turn(U x[VW]) {
     V t[VW]; /* bits of floats that nothing computes with */
     GAL__UNROLL

@@ -15,6 +15,7 @@
  *   COLS, ROWS    vectors of columns and rows of A whose sums are in registers
  *   F, S, U, B    vectors of VW floats, int32, uint32, and the same as bytes
  *   f_set1, f_fma, f_half (VW f16), s_set1, i8_pairs (VW uint16), i8_turn(U x[VW]) (a transposition)
+ *   I8_LOADED(x)  an operand of inline assembly that a vector of integers is in a register
  *   i8_offset(natural), i8_start(bias, natural)
  *                 see i8_formats.h; what a sum starts with so that the offset is undone
  *   i8_dot(S, U w, S a, wide)
@@ -119,6 +120,8 @@ GAL__INLINE S i8_start_natural(const char *bias, int natural) {
 #include "kernels/cpu/i8_formats.h"
 
 #include "kernels/cpu/i8_few.h"
+
+#include "kernels/cpu/i8_pack.h"
 
 /* What the micro-kernels below are made for. */
 #define GAL__I8_CHECK(block, name, natural, halves, mins, wide, fused)                                               \
@@ -259,96 +262,6 @@ static void i8_micro_any(int64_t rows, const i8_format *f, const i8_rows *a, con
 /* ---- packing -----------------------------------------------------------------------------------------------------
  */
 
-/* VW words of 16 rows, from word w on, side by side: `each` of them follow one another, then the next ones `stride`
- * bytes on. They go where those of this kind of block do. Asks for a step of what lies at `ahead` with each vector.
- */
-GAL__INLINE void i8_turn_some(const uint8_t *from, size_t row_bytes, const int each, size_t stride, int64_t w,
-                              const uint32_t block, const uint8_t *ahead, size_t step, uint8_t *to) {
-    for (int64_t r = 0; r < GAL_PACK_ROWS; r += VW) {
-        U x[VW];
-        GAL__UNROLL
-        for (int i = 0; i < VW; i++, ahead += step) {
-            __builtin_prefetch(ahead, 0, 3);
-            x[i] = i8_gather(from + (size_t)(r + i) * row_bytes + (size_t)(w / each) * stride + 4 * (w % each), each,
-                             stride);
-        }
-        i8_turn(x);
-        GAL__UNROLL
-        for (int i = 0; i < VW; i++)
-            memcpy(to + (gal_pack_place(block, w + i) * GAL_PACK_ROWS + r) * 4, &x[i], sizeof(U));
-    }
-}
-/* So many words that stay in their order. Where all follow one another, the last vectors overlap those before. */
-GAL__INLINE void i8_turn_words(const uint8_t *from, size_t row_bytes, const int each, size_t stride, int64_t words,
-                               const uint8_t *ahead, size_t step, uint8_t *to) {
-    for (int64_t at = 0; at < words; at += VW, ahead += GAL_PACK_ROWS * step)
-        i8_turn_some(from, row_bytes, each, stride, GAL_MIN(at, words - VW), GAL_BLOCK_Q8_0, ahead, step, to);
-}
-static void i8_turn_q6_k(const uint8_t *from, size_t row_bytes, const uint8_t *ahead, size_t step, uint8_t *to) {
-    enum { WORDS = 52 };
-    GAL__UNROLL
-    for (int64_t at = 0; at < WORDS; at += VW, ahead += GAL_PACK_ROWS * step)
-        i8_turn_some(from, row_bytes, GAL_PACK_UNIT, 0, GAL_MIN(at, WORDS - VW), GAL_BLOCK_Q6_K, ahead, step, to);
-}
-
-/* Two bytes of each of 16 rows. */
-GAL__INLINE void i8_turn_scale(const uint8_t *from, size_t row_bytes, uint8_t *to) {
-    GAL__UNROLL
-    for (int r = 0; r < GAL_PACK_ROWS; r++, from += row_bytes) memcpy(to + 2 * r, from, 2);
-}
-
-/* Whether a unit of so many blocks is packed with vectors below: of one block, or of blocks with 4, 5 or 8 words,
- * heads of two bytes and no tails. */
-static bool i8_turns(const gal_pieces *p, int64_t blocks) {
-    return p->head_bytes == 2 && blocks * p->words >= VW &&
-           (blocks == 1 || (!p->tails && (p->words == 4 || p->words == 5 || p->words == 8)));
-}
-
-/* gal_pack_unit(), faster for whole groups of most formats. Asks for `ahead` bytes from fetch on meanwhile. */
-static void i8_pack_unit(uint32_t block, const uint8_t *from, size_t row_bytes, int64_t rows, int64_t blocks,
-                         const uint8_t *fetch, size_t ahead, uint8_t *to) {
-    const gal_pieces *p = gal_pieces_of(block);
-    const size_t bytes = gal_block_info_of(block)->bytes, heads = (size_t)p->head_bytes * p->heads;
-    const int64_t words = blocks * p->words;
-    if (rows < GAL_PACK_ROWS || !i8_turns(p, blocks)) {
-        gal_pack_unit(block, from, row_bytes, rows, blocks, to);
-        return;
-    }
-    const size_t step = ahead / (size_t)((words + VW - 1) / VW * GAL_PACK_ROWS);
-    if (blocks == 1 && heads == 4 && !p->tails) { /* two heads are one more word in front */
-        uint32_t word[GAL_PACK_ROWS];
-        uint16_t head[2][GAL_PACK_ROWS];
-        i8_turn_words(from, row_bytes, GAL_PACK_UNIT, bytes, words + 1, fetch, step, to);
-        memcpy(word, to, sizeof word);
-        for (int r = 0; r < GAL_PACK_ROWS; r++) {
-            head[0][r] = (uint16_t)word[r];
-            head[1][r] = (uint16_t)(word[r] >> 16);
-        }
-        memcpy(to, head, sizeof head);
-        return;
-    }
-    for (int64_t b = 0; b < blocks; b++)
-        for (int i = 0; i < p->heads; i++, to += 2 * GAL_PACK_ROWS)
-            i8_turn_scale(from + (size_t)b * bytes + 2 * i, row_bytes, to);
-    if (p->words == 5) { /* divides no vector: words of several blocks together first */
-        uint8_t line[GAL_PACK_ROWS][GAL_PACK_UNIT];
-        for (int64_t r = 0; r < GAL_PACK_ROWS; r++)
-            for (int64_t b = 0; b < blocks; b++)
-                memcpy(line[r] + 20 * b, from + (size_t)r * row_bytes + (size_t)b * bytes + heads, 20);
-        i8_turn_words(line[0], sizeof line[0], GAL_PACK_UNIT, 0, words, fetch, step, to);
-    } else if (p->words == 4)
-        i8_turn_words(from + heads, row_bytes, 4, bytes, words, fetch, step, to);
-    else if (p->words == 8)
-        i8_turn_words(from + heads, row_bytes, 8, bytes, words, fetch, step, to);
-    else if (block == GAL_BLOCK_Q6_K)
-        i8_turn_q6_k(from, row_bytes, fetch, step, to);
-    else /* one block */
-        i8_turn_words(from + heads, row_bytes, GAL_PACK_UNIT, bytes, words, fetch, step, to);
-    to += words * 4 * GAL_PACK_ROWS;
-    for (int i = 0; i < p->tails; i++, to += 2 * GAL_PACK_ROWS)
-        i8_turn_scale(from + heads + 4 * (size_t)p->words + 2 * i, row_bytes, to);
-}
-
 /* Fetches the same unit of the group after this one. */
 static void i8_fetch_group(const uint8_t *from, size_t row_bytes, size_t bytes) {
     from += GAL_PACK_ROWS * row_bytes;
@@ -364,11 +277,12 @@ static void pack_run(const void *args, int64_t chunk, void *scratch) {
     const int64_t each = gal__pack_groups(a), all = (a->rows + GAL_PACK_ROWS - 1) / GAL_PACK_ROWS,
                   blocks = a->cols / info->elements, most = GAL_PACK_UNIT / info->elements;
     const size_t row_bytes = (size_t)blocks * info->bytes;
+    const i8_order order = i8_order_of(a->block);
     for (int64_t g = chunk * each; g < GAL_MIN(all, (chunk + 1) * each); g++) {
         const uint8_t *from = (const uint8_t *)a->weight + (size_t)(g * GAL_PACK_ROWS) * row_bytes;
         uint8_t *to = (uint8_t *)a->packed + (size_t)g * row_bytes * GAL_PACK_ROWS;
         for (int64_t b = 0; b < blocks; b += most)
-            i8_pack_unit(a->block, from + (size_t)b * info->bytes, row_bytes,
+            i8_pack_unit(&order, from + (size_t)b * info->bytes, row_bytes,
                          GAL_MIN(a->rows - g * GAL_PACK_ROWS, GAL_PACK_ROWS), GAL_MIN(most, blocks - b), from, 0,
                          to + (size_t)b * info->bytes * GAL_PACK_ROWS);
     }
@@ -389,22 +303,25 @@ typedef struct i8_weight {
     int64_t rows, cols, blocks;          /* blocks of a whole unit */
     size_t bytes, unit_bytes, row_bytes; /* of a block, of a packed unit, of a row */
     gal_pieces pieces;
+    i8_order order; /* where it is used in place */
 } i8_weight;
 
 static i8_weight i8_weight_of(const gal_gemm *g, const i8_room *room) {
     const uint32_t block = g->b.code->block;
     const gal_block_info *info = gal_block_info_of(block);
     const int64_t blocks = GAL_PACK_UNIT / info->elements;
-    return (i8_weight){ .packed = g->b.packed ? gal__packed_near(&g->b, room) : NULL,
-                        .p = g->b.p,
-                        .block = block,
-                        .rows = g->n,
-                        .cols = g->k,
-                        .blocks = blocks,
-                        .bytes = info->bytes,
-                        .unit_bytes = (size_t)blocks * info->bytes * GAL_PACK_ROWS,
-                        .row_bytes = gal_code_bytes(g->b.code, g->k),
-                        .pieces = *gal_pieces_of(block) };
+    i8_weight w = { .packed = g->b.packed ? gal__packed_near(&g->b, room) : NULL,
+                    .p = g->b.p,
+                    .block = block,
+                    .rows = g->n,
+                    .cols = g->k,
+                    .blocks = blocks,
+                    .bytes = info->bytes,
+                    .unit_bytes = (size_t)blocks * info->bytes * GAL_PACK_ROWS,
+                    .row_bytes = gal_code_bytes(g->b.code, g->k),
+                    .pieces = *gal_pieces_of(block) };
+    if (!w.packed) w.order = i8_order_of(block);
+    return w;
 }
 static int64_t i8_blocks(const i8_weight *w, int64_t n) {
     return n == GAL_PACK_UNIT ? w->blocks : n / (GAL_PACK_UNIT / w->blocks);
@@ -421,7 +338,7 @@ static const uint8_t *i8_group(const i8_weight *w, int64_t column, int64_t k, in
         const uint8_t *from = w->p + skip + before / GAL_PACK_ROWS;
         const int64_t blocks = i8_blocks(w, n);
         if (!fetch) i8_fetch_group(from, w->row_bytes, (size_t)blocks * w->bytes);
-        i8_pack_unit(w->block, from, w->row_bytes, GAL_MIN(w->rows - column, GAL_PACK_ROWS), blocks,
+        i8_pack_unit(&w->order, from, w->row_bytes, GAL_MIN(w->rows - column, GAL_PACK_ROWS), blocks,
                      fetch ? fetch : from, fetch ? ahead : 0, room->unit);
     }
     return room->unit;
@@ -485,11 +402,10 @@ static i8_rows i8_rows_of(const gal_gemm *g, const i8_format *f, int64_t k, int6
 }
 
 /* Whole units of one group of columns after the other. In place the units of sixteen rows are not together, but what
- * the next sixteen have is one stretch: half of a unit's part of it is asked for while it is packed. Not of Q5_0 and
- * Q5_1, whose words (five) are copied first, where it was no faster. */
+ * the next sixteen have is one stretch: half of a unit's part of it is asked for while it is packed. */
 static void i8_few_run(const gal_gemm *g, const i8_weight *w, const i8_piece *p, const i8_format *f, int64_t lds,
                        i8_room *room) {
-    const bool shared = !w->packed && w->pieces.words != 5 && i8_turns(&w->pieces, w->blocks);
+    const bool shared = !w->packed && w->order.way != I8_BYTES;
     const size_t before = shared ? w->unit_bytes / 2 : 0;
     const size_t after = (w->unit_bytes - before) / GAL_PACK_ROWS * VW;
     for (int64_t j = p->j0; j < p->j1; j += GAL_PACK_ROWS) {

@@ -21,13 +21,8 @@ GAL__INLINE F f_half(const void *p) { return (F)vcvt_f32_f16(vreinterpret_f16_u1
 GAL__INLINE S s_set1(int32_t x) { return (S)vdupq_n_s32(x); }
 GAL__INLINE U i8_pairs(const void *p) { return (U)vmovl_u16(vld1_u16(p)); }
 GAL__INLINE U i8_look_up(U q, const int8_t table[16]) { return (U)vqtbl1q_s8(vld1q_s8(table), (uint8x16_t)q); }
-/* VW words of a row: no pieces are shorter. */
-GAL__INLINE U i8_gather(const void *p, const int each, size_t stride) {
-    (void)each;
-    (void)stride;
-    return (U)vld1q_u8(p);
-}
 
+#define I8_LOADED(x) "+w"(x)
 GAL__INLINE void i8_turn(U x[VW]) {
     const uint32x4x2_t a = vtrnq_u32((uint32x4_t)x[0], (uint32x4_t)x[1]),
                        b = vtrnq_u32((uint32x4_t)x[2], (uint32x4_t)x[3]);

@@ -23,13 +23,8 @@ GAL__INLINE U i8_pairs(const void *p) { return (U)h_words(p); }
 GAL__INLINE U i8_look_up(U q, const int8_t table[16]) {
     return (U)_mm_shuffle_epi8(_mm_loadu_si128((const __m128i_u *)(const void *)table), (__m128i)q);
 }
-/* VW words of a row: no pieces are shorter. */
-GAL__INLINE U i8_gather(const void *p, const int each, size_t stride) {
-    (void)each;
-    (void)stride;
-    return (U)_mm_loadu_si128(p);
-}
 
+#define I8_LOADED(x) "+x"(x)
 GAL__INLINE void i8_turn(U x[VW]) {
     const __m128i a = _mm_unpacklo_epi32((__m128i)x[0], (__m128i)x[1]),
                   b = _mm_unpackhi_epi32((__m128i)x[0], (__m128i)x[1]),
