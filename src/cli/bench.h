@@ -9,12 +9,14 @@
 #include "cli/child.h"
 #include "cli/io.h"
 #include "cli/machine.h"
+#include "galerne/infer.h"
 
 enum {
     GAL_BENCH_LIST = 16, /* numbers in one option */
-    GAL_BENCH_CELLS = 3 * GAL_BENCH_LIST + 2,
+    GAL_BENCH_CELLS = 3 * GAL_BENCH_LIST + 3,
     GAL_BENCH_REPEATS = 64,
-    GAL_BENCH_ENGINES = 5,   /* galerne and four others */
+    GAL_BENCH_ENGINES = 6, /* galerne, the same without guesses, and four others */
+    GAL_BENCH_OTHERS = 4,
     GAL_BENCH_CHUNK = 512,   /* rows of a prompt that other engines compute at once */
     GAL_BENCH_FIRST = 16,    /* tokens of the prompt before the first token */
     GAL_BENCH_CONTEXT = 4096 /* of the measurement of memory */
@@ -23,6 +25,7 @@ enum {
 typedef enum gal_bench_kind {
     GAL_BENCH_PREFILL, /* n tokens into an empty cache; logits after the last one. Seconds */
     GAL_BENCH_DECODE,  /* n tokens, one by one, for each of `batch` sequences that hold `depth`. Seconds */
+    GAL_BENCH_TEXT,  /* the n most likely tokens after the text of --prompt, guessed ahead. Seconds after the first */
     GAL_BENCH_START, /* from opening the model to the first token after GAL_BENCH_FIRST, in a new process. Seconds */
     GAL_BENCH_MEMORY /* what a new process takes for a full context of n tokens at most. Bytes */
 } gal_bench_kind;
@@ -48,9 +51,7 @@ typedef struct gal_bench_model {
 } gal_bench_model;
 
 /* Whether a cell is a rate of tokens; else a process of its own is measured. */
-static inline bool gal_bench_is_rate(const gal_bench_cell *c) {
-    return c->kind == GAL_BENCH_PREFILL || c->kind == GAL_BENCH_DECODE;
-}
+static inline bool gal_bench_is_rate(const gal_bench_cell *c) { return c->kind <= GAL_BENCH_TEXT; }
 
 /* bench_limits.c */
 gal_err gal_bench_look(gal_bench_model *m, const char *path, gal_layout layout, const gal_lm_options *lo,
@@ -88,6 +89,10 @@ typedef struct gal_bench_engine {
 
 /* job is borrowed by all of them. GAL_EINPUT: what they need is not there. */
 gal_err gal_bench_ours(gal_bench_engine **out, const gal_bench_job *job, const char *level, gal_diag *diag);
+/* The same open model, whose texts it makes one token by one, and nothing else. ours outlives it. */
+gal_err gal_bench_one_by_one(gal_bench_engine **out, gal_bench_engine *ours, gal_diag *diag);
+/* How the last guesses of ours went; tokens 0: there were none. */
+const gal_generate_result *gal_bench_guesses(const gal_bench_engine *ours);
 gal_err gal_bench_llama_cpp(gal_bench_engine **out, const gal_bench_job *job, gal_diag *diag);
 /* command: a program that understands llama-bench's options, and further arguments after blanks. */
 gal_err gal_bench_program(gal_bench_engine **out, const gal_bench_job *job, const char *command, gal_diag *diag);

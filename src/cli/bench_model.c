@@ -77,7 +77,8 @@ static gal_err plan(gal_bench_job *j) {
     list prefill = { .n = 0 }, decode = { .n = 0 }, batch = { .n = 0 };
     const bool start = gal_cli_given(cli, "start"),
                given[] = { gal_cli_given(cli, "prefill"), gal_cli_given(cli, "decode"), gal_cli_given(cli, "batch") };
-    const bool usual = !start && !given[0] && !given[1] && !given[2];
+    const bool text = gal_cli_given(cli, "prompt");
+    const bool usual = !start && !text && !given[0] && !given[1] && !given[2];
     const int64_t n = gal_cli_int(cli, "tokens"), room = room_of(j);
     gal_err err = list_of(cli, "prefill", usual, "32,128,512,2048", 1, &prefill);
     if (!err) err = list_of(cli, "decode", usual, "0,2048,8192", 0, &decode);
@@ -97,6 +98,7 @@ static gal_err plan(gal_bench_job *j) {
         err = add_cell(j, given[1], (gal_bench_cell){ GAL_BENCH_DECODE, n, decode.x[i], 1 });
     for (size_t i = 0; !err && i < batch.n; i++)
         err = add_cell(j, given[2], (gal_bench_cell){ GAL_BENCH_DECODE, n, 0, batch.x[i] });
+    if (!err && text) err = add_cell(j, true, (gal_bench_cell){ GAL_BENCH_TEXT, n, 0, 1 });
     if (!err && !j->n_cells)
         err = gal_fail(&cli->diag, GAL_ENOMEM, "bench: the model's %" PRId64 " positions have no room for anything",
                        room);
@@ -107,7 +109,7 @@ static gal_err plan(gal_bench_job *j) {
  */
 
 static void tell(const gal_bench_report *r, const gal_bench_cell *c, const char *who, int turn) {
-    static const char *const WHAT[] = { "prefill", "decode", "start", "memory" };
+    static const char *const WHAT[] = { "prefill", "decode", "text", "start", "memory" };
     if (r->job->cli->quiet || !gal_cli_is_terminal(stderr)) return;
     fprintf(stderr, "\r%zu of %zu: %s %" PRId64, r->n_done + 1, r->job->n_cells, WHAT[c->kind], c->n);
     if (c->depth) fprintf(stderr, " at %" PRId64, c->depth);
@@ -235,6 +237,10 @@ static gal_err open_engines(gal_bench_report *r) {
     const size_t n = gal_cli_count(cli, "vs");
     gal_err err = gal_bench_ours(&r->engine[0], r->job, r->level, &cli->diag);
     r->n_engines = err ? 0 : 1;
+    if (!err && gal_cli_given(cli, "prompt")) {
+        err = gal_bench_one_by_one(&r->engine[1], r->engine[0], &cli->diag);
+        r->n_engines += err ? 0 : 1;
+    }
     for (size_t i = 0; !err && i < n; i++) {
         const char *vs = gal_cli_nth(cli, "vs", i);
         err = strcmp(vs, "llama.cpp") == 0 ? gal_bench_llama_cpp(&r->engine[r->n_engines], r->job, &cli->diag)
@@ -244,9 +250,11 @@ static gal_err open_engines(gal_bench_report *r) {
     return err;
 }
 
-static gal_err check(gal_cli *cli, const gal_bench_model *m) {
+static gal_err check(gal_cli *cli, const gal_lm_options *lo, const gal_bench_model *m) {
     const size_t n = gal_cli_count(cli, "vs");
-    if (n >= GAL_BENCH_ENGINES) return gal_cli_usage(cli, "--vs: at most %d others", GAL_BENCH_ENGINES - 1);
+    if (n > GAL_BENCH_OTHERS) return gal_cli_usage(cli, "--vs: at most %d others", GAL_BENCH_OTHERS);
+    if (gal_cli_given(cli, "prompt") != (lo->speculate != GAL_SPECULATE_OFF))
+        return gal_cli_usage(cli, "--prompt and --speculate lookup or --draft MODEL belong together");
     if (n && !m->gguf)
         return gal_cli_usage(cli, "--vs: others read GGUF files only, and %s is none; galerne convert makes one",
                              m->path.data);
@@ -283,7 +291,7 @@ static gal_err with_model(gal_bench_report *r, const gal_bench_job *j, const cha
         else
             gal_bench_print(r);
     }
-    for (size_t i = 0; i < r->n_engines; i++) r->engine[i]->free(r->engine[i]);
+    for (size_t i = r->n_engines; i-- > 0;) r->engine[i]->free(r->engine[i]);
     return why ? why : err;
 }
 
@@ -296,8 +304,9 @@ gal_err gal_bench_run_model(gal_cli *cli) {
     char level[80];
     gal_cli_catch_interrupts();
     gal_err err = gal_cli_lm_options(cli, &lo, &reading, &loras);
+    if (!err) err = gal_cli_speculation(cli, &lo);
     if (!err) err = gal_bench_look(&m, cli->operands[0], gal_cli_layout(cli), &lo, &cli->diag);
-    if (!err) err = check(cli, &m);
+    if (!err) err = check(cli, &lo, &m);
     if (!err) err = plan(&j);
     if (!err) err = ask_device(cli, level, &j.threads);
     j.python = gal_cli_string(cli, "python");

@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WARM_TOKENS = 512, WARM_STEPS = 3 };
+enum { WARM_TOKENS = 512, WARM_STEPS = 3, WARM_TEXT = 32 };
 
 typedef struct ours {
     gal_bench_engine base;
@@ -24,7 +24,14 @@ typedef struct ours {
     int64_t n_ids;
     gal_slice *slices; /* one for each sequence */
     int32_t *next;
+    gal_generate_result guesses; /* the last that were measured */
 } ours;
+
+/* The same model without guesses. */
+typedef struct plain {
+    gal_bench_engine base;
+    ours *of;
+} plain;
 
 /* ---- in a new process --------------------------------------------------------------------------------------------
  */
@@ -35,6 +42,8 @@ typedef struct said {
     gal_err err;
     gal_diag diag;
 } said;
+
+static const gal_sampling GREEDY = { .top_p = 1.0, .repetition_penalty = 1.0 };
 
 static int one_token(void *user, int32_t id, const char *text, size_t bytes) {
     (void)user, (void)id, (void)text, (void)bytes;
@@ -50,7 +59,7 @@ static gal_err start(const gal_bench_job *job, const gal_lm_options *lo, double 
     gal_err err = gal_lm_open(&lm, job->model->path.data, lo, diag);
     if (!err) {
         gal_generate_options_init(&o, lm);
-        o.sampling = (gal_sampling){ .top_p = 1.0, .repetition_penalty = 1.0 };
+        o.sampling = GREEDY;
         o.max_tokens = 1;
         err = gal_lm_generate_ids(lm, ids, GAL_BENCH_FIRST, &o, one_token, NULL, NULL, diag);
         *value = gal_now_s() - begin;
@@ -136,10 +145,12 @@ static gal_err in_new_process(const gal_bench_job *job, const gal_bench_cell *c,
 static gal_err open_model(ours *o, gal_diag *diag) {
     const gal_config *c = &o->job->model->config;
     gal_lm_options lo = *o->job->lo;
-    lo.context = GAL_MIN(c->max_positions, GAL_MAX(lo.context, (int64_t)WARM_STEPS));
+    if (lo.speculate == GAL_SPECULATE_OFF) /* else a text is made, too, by the handle's own engine */
+        lo.context = GAL_MIN(c->max_positions, GAL_MAX(lo.context, (int64_t)WARM_STEPS));
     gal_err err = gal_lm_open(&o->lm, o->job->model->path.data, &lo, diag);
     if (err) return err;
     gal_lm_settle(o->lm);
+    o->lm->stop = gal_cli_wants_stop;
     gal_cli_warn(o->job->cli, o->lm->model);
     o->n_ids = GAL_MAX(o->job->longest, (int64_t)WARM_TOKENS);
     o->ids = gal_alloc_array((size_t)o->n_ids, sizeof *o->ids);
@@ -201,13 +212,40 @@ static gal_err decode(ours *o, int64_t depth, int64_t n, gal_diag *diag) {
     return err;
 }
 
+static int go_on(void *user, int32_t id, const char *text, size_t bytes) {
+    (void)user, (void)id, (void)text, (void)bytes;
+    return gal_cli_interrupted();
+}
+
+/* The n most likely tokens after the text of --prompt. */
+static gal_err make_text(ours *o, gal_speculate how, int64_t n, gal_generate_result *r, gal_diag *diag) {
+    const char *prompt = gal_cli_string(o->job->cli, "prompt");
+    const gal_speculate as_opened = o->lm->options.speculate;
+    gal_generate_options g;
+    gal_generate_options_init(&g, o->lm);
+    g.sampling = GREEDY;
+    g.max_tokens = n;
+    g.ignore_eos = 1;
+    o->lm->options.speculate = how;
+    gal_err err = gal_lm_generate(o->lm, prompt, strlen(prompt), &g, go_on, NULL, r, diag);
+    o->lm->options.speculate = as_opened;
+    if (!err && gal_cli_interrupted()) err = gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
+    if (!err && r->tokens < n)
+        err = gal_fail(diag, GAL_ENOMEM, "bench: the context of %lld tokens has no room for the prompt and %lld more",
+                       (long long)gal_engine_context(o->lm->engine), (long long)n);
+    return err;
+}
+
 static gal_err prepare(gal_bench_engine *e, const gal_bench_cell *c, bool *can, gal_diag *diag) {
     ours *o = (ours *)e;
     double first;
+    gal_generate_result r;
     *can = true;
     if (c->kind == GAL_BENCH_START) return in_new_process(o->job, c, &first, diag); /* the file is in memory then */
     if (!gal_bench_is_rate(c)) return GAL_OK;
     gal_err err = o->lm ? GAL_OK : open_model(o, diag);
+    if (!err && c->kind == GAL_BENCH_TEXT)
+        return make_text(o, o->lm->options.speculate, GAL_MIN(c->n, (int64_t)WARM_TEXT), &r, diag);
     const int64_t context = c->batch == 1 ? o->job->longest : c->n;
     if (!err && (!o->engine || o->sequences != c->batch)) err = open_engine(o, c->batch, context, diag);
     if (err) return err;
@@ -222,6 +260,11 @@ static gal_err prepare(gal_bench_engine *e, const gal_bench_cell *c, bool *can, 
 static gal_err measure(gal_bench_engine *e, const gal_bench_cell *c, double *value, gal_diag *diag) {
     ours *o = (ours *)e;
     if (!gal_bench_is_rate(c)) return in_new_process(o->job, c, value, diag);
+    if (c->kind == GAL_BENCH_TEXT) {
+        gal_err err = make_text(o, o->lm->options.speculate, c->n, &o->guesses, diag);
+        *value = o->guesses.generate_s;
+        return err;
+    }
     const bool prefill = c->kind == GAL_BENCH_PREFILL;
     gal_err err = go_to(o, prefill ? 0 : c->depth, diag);
     const double begin = gal_now_s();
@@ -249,3 +292,36 @@ gal_err gal_bench_ours(gal_bench_engine **out, const gal_bench_job *job, const c
     *out = &o->base;
     return GAL_OK;
 }
+
+/* ---- without guesses ----------------------------------------------------------------------------------------------
+ */
+
+static gal_err prepare_plain(gal_bench_engine *e, const gal_bench_cell *c, bool *can, gal_diag *diag) {
+    (void)e, (void)diag;
+    *can = c->kind == GAL_BENCH_TEXT; /* the model is open and warm by then */
+    return GAL_OK;
+}
+
+static gal_err measure_plain(gal_bench_engine *e, const gal_bench_cell *c, double *value, gal_diag *diag) {
+    gal_generate_result r = { 0 };
+    gal_err err = make_text(((plain *)e)->of, GAL_SPECULATE_OFF, c->n, &r, diag);
+    *value = r.generate_s;
+    return err;
+}
+
+static void close_plain(gal_bench_engine *e) { gal_free(e); }
+
+gal_err gal_bench_one_by_one(gal_bench_engine **out, gal_bench_engine *ours_, gal_diag *diag) {
+    plain *p = gal_alloc(sizeof *p);
+    if (!p) return gal_fail(diag, GAL_ENOMEM, "no memory for a benchmark");
+    p->base = (gal_bench_engine){ .name = "one by one",
+                                  .about = "the same without guesses",
+                                  .prepare = prepare_plain,
+                                  .measure = measure_plain,
+                                  .free = close_plain };
+    p->of = (ours *)ours_;
+    *out = &p->base;
+    return GAL_OK;
+}
+
+const gal_generate_result *gal_bench_guesses(const gal_bench_engine *e) { return &((const ours *)e)->guesses; }

@@ -195,7 +195,8 @@ static gal_err try_both(llama *p, const gal_bench_cell *c, gal_diag *diag) {
 static gal_err llama_prepare(gal_bench_engine *e, const gal_bench_cell *c, bool *can, gal_diag *diag) {
     llama *p = (llama *)e;
     gal__value *v;
-    *can = true;
+    *can = c->kind != GAL_BENCH_TEXT;
+    if (!*can) return GAL_OK;
     if (!gal_bench_is_rate(c)) return try_both(p, c, diag);
     gal_err err = p->opened ? GAL_OK : open_in(p, &p->child, diag);
     p->opened = true;
@@ -281,7 +282,8 @@ static gal_err last_sample(program *p, const gal_buf *out, double *value, gal_di
 static gal_err program_prepare(gal_bench_engine *e, const gal_bench_cell *c, bool *can, gal_diag *diag) {
     const program *p = (const program *)e;
     (void)diag;
-    *can = gal_bench_is_rate(c) && c->batch == 1 && (!c->depth || p->depth || p->prompt_first);
+    *can = gal_bench_is_rate(c) && c->kind != GAL_BENCH_TEXT && c->batch == 1 &&
+           (!c->depth || p->depth || p->prompt_first);
     return GAL_OK;
 }
 

@@ -1,6 +1,7 @@
 /* bench_report.c - what was measured, as a table or as one JSON object. SPDX-License-Identifier: Apache-2.0 */
 #include "cli/bench.h"
 #include "cli/commands.h"
+#include "cli/sampling.h"
 #include "cli/screen.h"
 
 #include <inttypes.h>
@@ -70,6 +71,8 @@ static void name_cell(const gal_bench_cell *c, char *text, size_t room) {
     const long long n = (long long)c->n, depth = (long long)c->depth, batch = (long long)c->batch;
     if (c->kind == GAL_BENCH_PREFILL)
         (void)snprintf(text, room, "prefill %lld", n);
+    else if (c->kind == GAL_BENCH_TEXT)
+        (void)snprintf(text, room, "text of %lld, guessing", n);
     else if (c->kind == GAL_BENCH_START)
         (void)snprintf(text, room, "to the first token");
     else if (c->kind == GAL_BENCH_MEMORY)
@@ -133,6 +136,7 @@ static void print_safe(const char *s) { gal_cli_print_safe(stdout, GAL_SAFE_LINE
 
 void gal_bench_print(const gal_bench_report *r) {
     const gal_bench_model *m = r->job->model;
+    const gal_generate_result *guesses = gal_bench_guesses(r->engine[0]);
     char count[40], file[40], token[40];
     printf("model    %s: %s parameters, %s, %s; %s read a token\n", m->path.data,
            gal_cli_count_text(count, sizeof count, m->params), m->format,
@@ -154,6 +158,12 @@ void gal_bench_print(const gal_bench_report *r) {
     if (r->unsteady > UNSTEADY)
         printf("unsteady the machine's own figures lie up to %.0f %% apart: it did other things too\n",
                100.0 * r->unsteady);
+    if (guesses->tokens) {
+        gal_buf b = { 0 };
+        gal_cli_print_guesses(&b, guesses);
+        printf("guesses  %s\n", b.data ? b.data : "");
+        gal_buf_free(&b);
+    }
     if (r->stopped) puts("partial  it did not come to its end: of what was measured so far");
     if (any_cached(r)) puts("cached   more than 100 %: weights in a cache are read faster than memory is");
     printf("\n%-24s %10s %8s %9s %8s", "tokens/s", "galerne", "spread", "of limit", "of best");
@@ -205,8 +215,8 @@ static void json_run(gal_buf *b, const gal_bench_report *r, size_t cell, size_t 
 }
 
 static void json_cell(gal_buf *b, const gal_bench_report *r, size_t i) {
-    static const char *const KIND[] = { "prefill", "decode", "start", "memory" };
-    static const char *const UNIT[] = { "tokens/s", "tokens/s", "s", "bytes" };
+    static const char *const KIND[] = { "prefill", "decode", "text", "start", "memory" };
+    static const char *const UNIT[] = { "tokens/s", "tokens/s", "tokens/s", "s", "bytes" };
     const gal_bench_cell *c = &r->job->cell[i];
     double limits[GAL_BENCH_REPEATS] = { 0 };
     const int turns = GAL_MAX(r->run[i][0].turns, 1);
@@ -232,6 +242,7 @@ static void json_cell(gal_buf *b, const gal_bench_report *r, size_t i) {
 
 gal_err gal_bench_print_json(const gal_bench_report *r, gal_diag *diag) {
     const gal_bench_model *m = r->job->model;
+    const gal_generate_result *guesses = gal_bench_guesses(r->engine[0]);
     gal_buf b = { 0 };
     gal_buf_puts(&b, "{");
     json_text(&b, "model", m->path.data);
@@ -248,7 +259,11 @@ gal_err gal_bench_print_json(const gal_bench_report *r, gal_diag *diag) {
         json_text(&b, "about", r->engine[e]->about);
         gal_buf_puts(&b, "}");
     }
-    gal_buf_puts(&b, "], \"cells\": [");
+    gal_buf_puts(&b, "]");
+    if (guesses->tokens)
+        gal_buf_printf(&b, ", \"guesses\": {\"passes\": %lld, \"proposed\": %lld, \"accepted\": %lld}",
+                       (long long)guesses->passes, (long long)guesses->proposed, (long long)guesses->accepted);
+    gal_buf_puts(&b, ", \"cells\": [");
     for (size_t i = 0; i < r->n_done; i++) json_cell(&b, r, i);
     gal_buf_puts(&b, "]}\n");
     gal_err err = b.oom ? gal_fail(diag, GAL_ENOMEM, "no memory for the report") : GAL_OK;

@@ -100,6 +100,14 @@ static const gal_option OPTIONS[] = {
     { .name = "start",
       .help = "seconds from opening the model to the first token, and the memory that it takes; also if nothing is "
               "chosen" },
+    { .name = "prompt",
+      .letter = 'p',
+      .kind = GAL_V_STRING,
+      .value = "TEXT",
+      .help =
+          "the most likely --tokens after this text, guessed ahead as --speculate or --draft says and one by one, "
+          "turn by turn" },
+    GAL_SPECULATE_OPTIONS,
     { .name = "tokens",
       .kind = GAL_V_INT,
       .value = "N",
@@ -164,10 +172,12 @@ const gal_command gal_cmd_bench = {
         "other things too they differ.\n\n"
         "JSON keys of a MODEL: model, params, format, file_bytes, bytes_per_token, repeats, partial, machine, "
         "engines "
-        "(name, about), cells (what, tokens, depth, batch, unit, limit, results: one for each engine, null where it "
+        "(name, about), guesses (passes, proposed, accepted, if there were any), cells (what, tokens, depth, batch, "
+        "unit, limit, results: one for each engine, null where it "
         "has none, with median, min, max, samples, of_limit, of_best, ratio).",
     .examples = "galerne bench model.gguf\n"
                 "galerne bench model.gguf --prefill 512 --decode 0,4096 --vs llama.cpp --vs fork=./llama-bench\n"
+                "galerne bench model.gguf --draft small.gguf --prompt \"Once upon a time\" --tokens 256\n"
                 "galerne bench --machine\n"
                 "galerne bench --machine --cpu avx2 --threads 1 --json",
     .options = OPTIONS,
