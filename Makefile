@@ -50,7 +50,7 @@ test-aarch64: ## the quick tests built for 64-bit ARM, under qemu (Debian)
 	@sh tools/deps.sh --aarch64
 	@sh tools/aarch64.sh quick
 
-test-old-x86: ## the quick tests on Nehalem, Sandy Bridge and Haswell, under qemu (Debian; PROCESSORS=)
+test-old-x86: ## the quick tests on Nehalem, those that come to kernels on Sandy Bridge and Haswell, under qemu (Debian; PROCESSORS=)
 	@sh tools/deps.sh --old-x86
 	@sh tools/old-x86.sh $(PROCESSORS)
 

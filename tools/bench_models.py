@@ -111,11 +111,20 @@ def program_of(peer):
     return command if os.path.exists(command) else command.split(" ")[0]
 
 
+def libraries(path):
+    """Of those that a program links, what is not the system's own."""
+    done = subprocess.run(["ldd", path], check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    found = [line.split(" => ")[1].split(" (")[0] for line in done.stdout.splitlines() if " => /" in line]
+    return [digest(lib) for lib in found if not lib.startswith(("/lib", "/usr/lib"))]
+
+
 def state_of(o):
     """What figures depend on beside what is asked."""
-    peers = [digest(found) if (found := shutil.which(program_of(p))) else None for p in o.peer]
-    python = subprocess.run([o.python, "-c", "import llama_cpp; print(llama_cpp.__version__)"], check=False, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout if o.python else None
+    peers = [[digest(found)] + libraries(found) if (found := shutil.which(program_of(p))) else None for p in o.peer]
+    show = ("import glob, llama_cpp, os; print(llama_cpp.__version__, [(f, os.stat(f).st_size, os.stat(f).st_mtime_ns)"
+            " for f in sorted(glob.glob(os.path.dirname(llama_cpp.__file__) + '/lib/*'))])")
+    python = subprocess.run([o.python, "-c", show], check=False, text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.DEVNULL).stdout if o.python else None
     return [digest(o.galerne), python, peers, processor()]
 
 
@@ -129,6 +138,11 @@ def measure(o, name, path, what):
     done = run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
         log(f"{name}: galerne bench ended with code {done.returncode}")
+        if done.stdout:
+            part = os.path.join(o.folder, f"{name}.partial.json")
+            with open(part, "w", encoding="utf-8") as f:
+                f.write(done.stdout)
+            log(f"{name}: what was measured before is in {part}")
         return None
     return json.loads(done.stdout)
 

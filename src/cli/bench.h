@@ -1,8 +1,9 @@
 /* bench.h - `galerne bench MODEL`: what is measured, by whom, and what the machine would allow at best.
  *
- * A measurement is a cell. Engines take turns at it: galerne, and whoever --vs names, all on the same file with as
- * many threads. Each engine prepares a cell (reads the model, warms up, fills its cache), which is not counted, and
- * then measures it as often as asked. SPDX-License-Identifier: Apache-2.0 */
+ * A measurement is a cell. Engines take turns at it: galerne, whoever --vs names, all on the same file with as many
+ * threads, and where a text is guessed ahead galerne without guesses. Each engine prepares a cell (reads the model,
+ * warms up, fills its cache), which is not counted, and then measures it as often as asked. SPDX-License-Identifier:
+ * Apache-2.0 */
 #ifndef GAL_CLI_BENCH_H
 #define GAL_CLI_BENCH_H
 
@@ -25,7 +26,7 @@ enum {
 typedef enum gal_bench_kind {
     GAL_BENCH_PREFILL, /* n tokens into an empty cache; logits after the last one. Seconds */
     GAL_BENCH_DECODE,  /* n tokens, one by one, for each of `batch` sequences that hold `depth`. Seconds */
-    GAL_BENCH_TEXT,  /* the n most likely tokens after the text of --prompt, guessed ahead. Seconds after the first */
+    GAL_BENCH_TEXT,    /* the n most likely tokens after the text of --prompt, guessed ahead. Seconds */
     GAL_BENCH_START, /* from opening the model to the first token after GAL_BENCH_FIRST, in a new process. Seconds */
     GAL_BENCH_MEMORY /* what a new process takes for a full context of n tokens at most. Bytes */
 } gal_bench_kind;
@@ -91,7 +92,7 @@ typedef struct gal_bench_engine {
 gal_err gal_bench_ours(gal_bench_engine **out, const gal_bench_job *job, const char *level, gal_diag *diag);
 /* The same open model, whose texts it makes one token by one, and nothing else. ours outlives it. */
 gal_err gal_bench_one_by_one(gal_bench_engine **out, gal_bench_engine *ours, gal_diag *diag);
-/* How the last guesses of ours went; tokens 0: there were none. */
+/* How guesses of the last turn went; tokens 0: there were none. */
 const gal_generate_result *gal_bench_guesses(const gal_bench_engine *ours);
 gal_err gal_bench_llama_cpp(gal_bench_engine **out, const gal_bench_job *job, gal_diag *diag);
 /* command: a program that understands llama-bench's options, and further arguments after blanks. */
@@ -118,6 +119,7 @@ typedef struct gal_bench_report {
 } gal_bench_report;
 
 /* bench_report.c */
+const char *gal_bench_kind_name(gal_bench_kind kind); /* as in JSON. Static */
 void gal_bench_print(const gal_bench_report *r);
 gal_err gal_bench_print_json(const gal_bench_report *r, gal_diag *diag);
 

@@ -92,13 +92,14 @@ static gal_err plan(gal_bench_job *j) {
         const int64_t full = GAL_MIN(room, (int64_t)GAL_BENCH_CONTEXT);
         if (!err && full >= 4) err = add_cell(j, false, (gal_bench_cell){ GAL_BENCH_MEMORY, full, 0, 1 });
     }
+    if (!err && text && n < 2) err = gal_cli_usage(cli, "--tokens: expected at least 2 of a text, found %" PRId64, n);
+    if (!err && text) err = add_cell(j, true, (gal_bench_cell){ GAL_BENCH_TEXT, n, 0, 1 });
     for (size_t i = 0; !err && i < prefill.n; i++)
         err = add_cell(j, given[0], (gal_bench_cell){ GAL_BENCH_PREFILL, prefill.x[i], 0, 1 });
     for (size_t i = 0; !err && i < decode.n; i++)
         err = add_cell(j, given[1], (gal_bench_cell){ GAL_BENCH_DECODE, n, decode.x[i], 1 });
     for (size_t i = 0; !err && i < batch.n; i++)
         err = add_cell(j, given[2], (gal_bench_cell){ GAL_BENCH_DECODE, n, 0, batch.x[i] });
-    if (!err && text) err = add_cell(j, true, (gal_bench_cell){ GAL_BENCH_TEXT, n, 0, 1 });
     if (!err && !j->n_cells)
         err = gal_fail(&cli->diag, GAL_ENOMEM, "bench: the model's %" PRId64 " positions have no room for anything",
                        room);
@@ -109,9 +110,8 @@ static gal_err plan(gal_bench_job *j) {
  */
 
 static void tell(const gal_bench_report *r, const gal_bench_cell *c, const char *who, int turn) {
-    static const char *const WHAT[] = { "prefill", "decode", "text", "start", "memory" };
     if (r->job->cli->quiet || !gal_cli_is_terminal(stderr)) return;
-    fprintf(stderr, "\r%zu of %zu: %s %" PRId64, r->n_done + 1, r->job->n_cells, WHAT[c->kind], c->n);
+    fprintf(stderr, "\r%zu of %zu: %s %" PRId64, r->n_done + 1, r->job->n_cells, gal_bench_kind_name(c->kind), c->n);
     if (c->depth) fprintf(stderr, " at %" PRId64, c->depth);
     if (c->batch > 1) fprintf(stderr, " x %" PRId64, c->batch);
     if (turn)

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/util.h"
 #include "cli/bench.h"
+#include "cli/sampling.h"
 #include "infer/lm.h"
 
 #include <errno.h>
@@ -12,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WARM_TOKENS = 512, WARM_STEPS = 3, WARM_TEXT = 32 };
+enum { WARM_TOKENS = 512, WARM_STEPS = 3 };
 
 typedef struct ours {
     gal_bench_engine base;
@@ -24,7 +25,8 @@ typedef struct ours {
     int64_t n_ids;
     gal_slice *slices; /* one for each sequence */
     int32_t *next;
-    gal_generate_result guesses; /* the last that were measured */
+    gal_generate_result guesses; /* of the last turn */
+    gal_told told;
 } ours;
 
 /* The same model without guesses. */
@@ -108,6 +110,8 @@ static _Noreturn void be_new(const gal_bench_job *job, const gal_bench_cell *c, 
     gal_lm_options lo = *job->lo;
     gal_child_follow();
     lo.progress = NULL;
+    lo.speculate = GAL_SPECULATE_OFF; /* a draft is for texts alone */
+    lo.draft = NULL;
     lo.context = c->kind == GAL_BENCH_MEMORY ? c->n : lo.context;
     s.err = c->kind == GAL_BENCH_MEMORY ? memory(job, &lo, c, &s.value, &s.diag) : start(job, &lo, &s.value, &s.diag);
     const ssize_t n = write(out, &s, sizeof s);
@@ -151,7 +155,7 @@ static gal_err open_model(ours *o, gal_diag *diag) {
     if (err) return err;
     gal_lm_settle(o->lm);
     o->lm->stop = gal_cli_wants_stop;
-    gal_cli_warn(o->job->cli, o->lm->model);
+    gal_cli_tell(o->job->cli, o->lm, &o->told);
     o->n_ids = GAL_MAX(o->job->longest, (int64_t)WARM_TOKENS);
     o->ids = gal_alloc_array((size_t)o->n_ids, sizeof *o->ids);
     if (!o->ids) return gal_fail(diag, GAL_ENOMEM, "no memory for %lld ids", (long long)o->n_ids);
@@ -217,35 +221,64 @@ static int go_on(void *user, int32_t id, const char *text, size_t bytes) {
     return gal_cli_interrupted();
 }
 
-/* The n most likely tokens after the text of --prompt. */
+/* The n most likely tokens after the text of --prompt. Nothing is left of what was made before, of the draft's cache
+ * neither: that a draft reads the prompt counts, as it does for a user. */
 static gal_err make_text(ours *o, gal_speculate how, int64_t n, gal_generate_result *r, gal_diag *diag) {
     const char *prompt = gal_cli_string(o->job->cli, "prompt");
-    const gal_speculate as_opened = o->lm->options.speculate;
+    gal_lm *lm = o->lm;
+    const gal_speculate as_opened = lm->options.speculate;
     gal_generate_options g;
-    gal_generate_options_init(&g, o->lm);
+    gal_generate_options_init(&g, lm);
     g.sampling = GREEDY;
     g.max_tokens = n;
     g.ignore_eos = 1;
-    o->lm->options.speculate = how;
-    gal_err err = gal_lm_generate(o->lm, prompt, strlen(prompt), &g, go_on, NULL, r, diag);
-    o->lm->options.speculate = as_opened;
+    if (lm->draft) {
+        lm->draft->held.len = 0;
+        (void)gal_engine_truncate(lm->draft->engine, 0, 0);
+    }
+    lm->options.speculate = how;
+    gal_err err = gal_lm_generate(lm, prompt, strlen(prompt), &g, go_on, NULL, r, diag);
+    lm->options.speculate = as_opened;
     if (!err && gal_cli_interrupted()) err = gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
     if (!err && r->tokens < n)
         err = gal_fail(diag, GAL_ENOMEM, "bench: the context of %lld tokens has no room for the prompt and %lld more",
-                       (long long)gal_engine_context(o->lm->engine), (long long)n);
+                       (long long)gal_engine_context(lm->engine), (long long)n);
+    return err;
+}
+
+/* Makes the whole text once, so that caches have their size; but first asks whether there is room for it. */
+static gal_err prepare_text(ours *o, int64_t n, gal_diag *diag) {
+    const char *prompt = gal_cli_string(o->job->cli, "prompt");
+    gal_generate_result r;
+    int32_t *ids = NULL;
+    size_t count = 0;
+    if (!o->lm->tokenizer)
+        return gal_fail(diag, GAL_EINPUT, "bench: --prompt: %s has no tokenizer", o->job->model->path.data);
+    gal_err err = gal_lm_encode(o->lm, prompt, strlen(prompt), &ids, &count, diag);
+    gal_release(ids);
+    if (!err && (int64_t)count + n > gal_engine_context(o->lm->engine))
+        err = gal_fail(diag, GAL_ENOMEM,
+                       "bench: the context of %lld tokens has no room for the prompt's %zu and %lld more",
+                       (long long)gal_engine_context(o->lm->engine), count, (long long)n);
+    return err ? err : make_text(o, o->lm->options.speculate, n, &r, diag);
+}
+
+/* Seconds of n tokens. The first one comes with the prompt. */
+static gal_err measure_text(ours *o, gal_speculate how, int64_t n, gal_generate_result *r, double *value,
+                            gal_diag *diag) {
+    gal_err err = make_text(o, how, n, r, diag);
+    if (!err) *value = r->generate_s * (double)n / (double)(n - 1);
     return err;
 }
 
 static gal_err prepare(gal_bench_engine *e, const gal_bench_cell *c, bool *can, gal_diag *diag) {
     ours *o = (ours *)e;
     double first;
-    gal_generate_result r;
     *can = true;
     if (c->kind == GAL_BENCH_START) return in_new_process(o->job, c, &first, diag); /* the file is in memory then */
     if (!gal_bench_is_rate(c)) return GAL_OK;
     gal_err err = o->lm ? GAL_OK : open_model(o, diag);
-    if (!err && c->kind == GAL_BENCH_TEXT)
-        return make_text(o, o->lm->options.speculate, GAL_MIN(c->n, (int64_t)WARM_TEXT), &r, diag);
+    if (!err && c->kind == GAL_BENCH_TEXT) return prepare_text(o, c->n, diag);
     const int64_t context = c->batch == 1 ? o->job->longest : c->n;
     if (!err && (!o->engine || o->sequences != c->batch)) err = open_engine(o, c->batch, context, diag);
     if (err) return err;
@@ -261,8 +294,9 @@ static gal_err measure(gal_bench_engine *e, const gal_bench_cell *c, double *val
     ours *o = (ours *)e;
     if (!gal_bench_is_rate(c)) return in_new_process(o->job, c, value, diag);
     if (c->kind == GAL_BENCH_TEXT) {
-        gal_err err = make_text(o, o->lm->options.speculate, c->n, &o->guesses, diag);
-        *value = o->guesses.generate_s;
+        gal_generate_result r = { 0 };
+        gal_err err = measure_text(o, o->lm->options.speculate, c->n, &r, value, diag);
+        if (!err) o->guesses = r;
         return err;
     }
     const bool prefill = c->kind == GAL_BENCH_PREFILL;
@@ -275,6 +309,7 @@ static gal_err measure(gal_bench_engine *e, const gal_bench_cell *c, double *val
 
 static void close_ours(gal_bench_engine *e) {
     ours *o = (ours *)e;
+    if (o->told.before) gal_cli_tell(o->job->cli, o->lm, &o->told); /* what came since it was opened */
     gal_engine_free(o->engine);
     gal_lm_close(o->lm);
     gal_free(o->ids);
@@ -297,16 +332,14 @@ gal_err gal_bench_ours(gal_bench_engine **out, const gal_bench_job *job, const c
  */
 
 static gal_err prepare_plain(gal_bench_engine *e, const gal_bench_cell *c, bool *can, gal_diag *diag) {
-    (void)e, (void)diag;
-    *can = c->kind == GAL_BENCH_TEXT; /* the model is open and warm by then */
-    return GAL_OK;
+    gal_generate_result r;
+    *can = c->kind == GAL_BENCH_TEXT; /* the model is open by then */
+    return *can ? make_text(((plain *)e)->of, GAL_SPECULATE_OFF, c->n, &r, diag) : GAL_OK;
 }
 
 static gal_err measure_plain(gal_bench_engine *e, const gal_bench_cell *c, double *value, gal_diag *diag) {
     gal_generate_result r = { 0 };
-    gal_err err = make_text(((plain *)e)->of, GAL_SPECULATE_OFF, c->n, &r, diag);
-    *value = r.generate_s;
-    return err;
+    return measure_text(((plain *)e)->of, GAL_SPECULATE_OFF, c->n, &r, value, diag);
 }
 
 static void close_plain(gal_bench_engine *e) { gal_free(e); }

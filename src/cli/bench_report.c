@@ -13,6 +13,16 @@
 #define CACHED 1.1    /* above what memory allows, beyond noise */
 enum { WIDE = 336 };  /* any double in %.3f */
 
+static const struct {
+    const char *name, *unit;
+} KIND[] = {
+    [GAL_BENCH_PREFILL] = { "prefill", "tokens/s" }, [GAL_BENCH_DECODE] = { "decode", "tokens/s" },
+    [GAL_BENCH_TEXT] = { "text", "tokens/s" },       [GAL_BENCH_START] = { "start", "s" },
+    [GAL_BENCH_MEMORY] = { "memory", "bytes" },
+};
+
+const char *gal_bench_kind_name(gal_bench_kind kind) { return KIND[kind].name; }
+
 typedef struct summary {
     double median, low, high; /* in the unit that is shown: tokens a second, seconds, bytes */
     double spread;            /* half of what lies between the two, as a part of the median */
@@ -215,8 +225,6 @@ static void json_run(gal_buf *b, const gal_bench_report *r, size_t cell, size_t 
 }
 
 static void json_cell(gal_buf *b, const gal_bench_report *r, size_t i) {
-    static const char *const KIND[] = { "prefill", "decode", "text", "start", "memory" };
-    static const char *const UNIT[] = { "tokens/s", "tokens/s", "tokens/s", "s", "bytes" };
     const gal_bench_cell *c = &r->job->cell[i];
     double limits[GAL_BENCH_REPEATS] = { 0 };
     const int turns = GAL_MAX(r->run[i][0].turns, 1);
@@ -226,7 +234,7 @@ static void json_cell(gal_buf *b, const gal_bench_report *r, size_t i) {
     gal_buf_printf(b,
                    "%s{\"what\": \"%s\", \"tokens\": %" PRId64 ", \"depth\": %" PRId64 ", \"batch\": %" PRId64
                    ", \"unit\": \"%s\", \"limit\": ",
-                   i ? ", " : "", KIND[c->kind], c->n, c->depth, c->batch, UNIT[c->kind]);
+                   i ? ", " : "", KIND[c->kind].name, c->n, c->depth, c->batch, KIND[c->kind].unit);
     if (limit > 0)
         gal_buf_printf(b, "%.6g", limit);
     else

@@ -111,7 +111,7 @@ static const gal_option OPTIONS[] = {
     { .name = "tokens",
       .kind = GAL_V_INT,
       .value = "N",
-      .help = "single tokens in each repetition",
+      .help = "single tokens, or of a text, in each repetition",
       .fallback = "32",
       .min = 1,
       .max = 1e6 },
@@ -160,7 +160,7 @@ const gal_command gal_cmd_bench = {
         "part that is of what the machine allows; and the same of others on the same file with as many threads, "
         "turn by turn. A ratio above 1 is in favour of galerne. What does not fit into the model's context is left "
         "out; where lists are given, only they are measured. A warm-up goes before and is not counted. Ids are "
-        "fixed.\n\n"
+        "fixed, but for those of --prompt: there the text is what the model makes of it.\n\n"
         "The limit of single tokens: all weights that a token meets, and keys and values, are read from memory once. "
         "That of prompts: the operations of products and attention, at the pace of dot products in the fastest type "
         "that the weights allow, which is int8 for blocks of small integers, f32 for f16, the better of bf16 and f32 "
@@ -172,7 +172,7 @@ const gal_command gal_cmd_bench = {
         "other things too they differ.\n\n"
         "JSON keys of a MODEL: model, params, format, file_bytes, bytes_per_token, repeats, partial, machine, "
         "engines "
-        "(name, about), guesses (passes, proposed, accepted, if there were any), cells (what, tokens, depth, batch, "
+        "(name, about), guesses (of the last turn: passes, proposed, accepted), cells (what, tokens, depth, batch, "
         "unit, limit, results: one for each engine, null where it "
         "has none, with median, min, max, samples, of_limit, of_best, ratio).",
     .examples = "galerne bench model.gguf\n"

@@ -130,8 +130,41 @@ static void no_more_with_small_integers(void **state) {
         }
 }
 
+static void count_launch(void *user, const gal_span *span) { ((int *)user)[span->id]++; }
+
+/* How often a decoding step rounds something to small integers. */
+static int roundings(const gal_model *m) {
+    static gal_busy busy[GAL_MAX_THREADS];
+    int launches[GAL_K_COUNT] = { 0 };
+    const gal_watch watch = { count_launch, launches, busy };
+    gal_dev *dev = tiny_dev(NULL, 2);
+    dev->watch = &watch;
+    gal_engine *e = tiny_engine(dev, m, (gal_engine_options){ .sequences = 1 });
+    static const int32_t ID = 7;
+    const gal_slice s = { 0, &ID, 1 };
+    const float *logits = NULL;
+    gal_diag diag = { 0 };
+    for (int step = 0; step < 3; step++) {
+        memset(launches, 0, sizeof launches);
+        if (gal_engine_step(e, &s, 1, false, &logits, &diag)) fail_msg("%s", diag.text);
+    }
+    gal_engine_free(e);
+    gal_dev_close(dev);
+    return launches[GAL_K_QUANTISE];
+}
+
+/* Once for q, k and v, for o, for gate and up, for down. */
+static void inputs_are_rounded_once(void **state) {
+    (void)state;
+    gal_model *two = wide_model(2, GAL_BLOCK_Q4_K, false), *three = wide_model(3, GAL_BLOCK_Q4_K, false);
+    assert_int_equal(roundings(three) - roundings(two), 4);
+    gal_model_free(two);
+    gal_model_free(three);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(few_barriers_a_block),
-                                        cmocka_unit_test(no_more_with_small_integers) };
+                                        cmocka_unit_test(no_more_with_small_integers),
+                                        cmocka_unit_test(inputs_are_rounded_once) };
     return cmocka_run_group_tests_name("infer/barriers", tests, NULL, NULL);
 }

@@ -77,10 +77,12 @@ static void check(const gal_kernel_table *t, const operands *o, bool twice) {
 }
 
 static void rows_do_not_matter(void **state) {
-    /* k 288 for blocks of 32: not whole units. n: whole groups of sixteen and more or less than half of one. */
+    /* k 288 for blocks of 32: not whole units. n: whole groups of sixteen, the last of which ends where the weight
+     * does, and more or less than half of one. */
     static const struct {
         int64_t n, k;
-    } SHAPES[] = { { MOST_N, 512 }, { MOST_N, 256 }, { MOST_N, 288 }, { 40, 512 }, { 3, 256 }, { 18, 288 } };
+    } SHAPES[] = { { MOST_N, 512 }, { MOST_N, 256 }, { MOST_N, 288 }, { 40, 512 },
+                   { 3, 256 },      { 18, 288 },     { 32, 512 } };
     (void)state;
     unsigned seed = 1;
     for (uint32_t f = 0; f < GAL_BLOCK_F8_E4M3; f++)

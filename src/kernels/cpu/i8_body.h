@@ -298,8 +298,7 @@ typedef struct i8_piece {
 
 /* The weight of a product, as it was packed or lies in its file. */
 typedef struct i8_weight {
-    const uint8_t *packed, *p; /* the one that is near, or NULL; the file's */
-    uint32_t block;
+    const uint8_t *packed, *p;           /* the one that is near, or NULL; the file's */
     int64_t rows, cols, blocks;          /* blocks of a whole unit */
     size_t bytes, unit_bytes, row_bytes; /* of a block, of a packed unit, of a row */
     gal_pieces pieces;
@@ -312,7 +311,6 @@ static i8_weight i8_weight_of(const gal_gemm *g, const i8_room *room) {
     const int64_t blocks = GAL_PACK_UNIT / info->elements;
     i8_weight w = { .packed = g->b.packed ? gal__packed_near(&g->b, room) : NULL,
                     .p = g->b.p,
-                    .block = block,
                     .rows = g->n,
                     .cols = g->k,
                     .blocks = blocks,
@@ -405,7 +403,7 @@ static i8_rows i8_rows_of(const gal_gemm *g, const i8_format *f, int64_t k, int6
  * the next sixteen have is one stretch: half of a unit's part of it is asked for while it is packed. */
 static void i8_few_run(const gal_gemm *g, const i8_weight *w, const i8_piece *p, const i8_format *f, int64_t lds,
                        i8_room *room) {
-    const bool shared = !w->packed && w->order.way != I8_BYTES;
+    const bool shared = !w->packed && w->order.way != I8_DEFINED;
     const size_t before = shared ? w->unit_bytes / 2 : 0;
     const size_t after = (w->unit_bytes - before) / GAL_PACK_ROWS * VW;
     for (int64_t j = p->j0; j < p->j1; j += GAL_PACK_ROWS) {

@@ -8,17 +8,17 @@
 #ifndef GAL_KERNELS_CPU_I8_PACK_H
 #define GAL_KERNELS_CPU_I8_PACK_H
 
-enum { SLOT = 4 * GAL_PACK_ROWS, MOST_LANES = UNIT_BYTES / SLOT };
+enum { SLOT = 4 * GAL_PACK_ROWS, MOST_LANES = UNIT_BYTES / SLOT, MOST_ACROSS = 68 /* lanes of Q8_0 */ };
 
 /* How lanes of a whole unit become slots. */
 typedef struct i8_order {
     uint32_t block;
-    enum { I8_BYTES, I8_LANES, I8_ACROSS } way; /* I8_BYTES: by gal_pack_unit() */
-    int64_t blocks, words;                      /* words of a block */
-    int64_t lanes;                              /* of a row */
-    int64_t scales, n_scales;                   /* slots of two scales: the first, how many */
-    bool tail;                                  /* a scale is left over at the end of the block */
-    bool moved;                                 /* lanes go to other slots than their own */
+    enum { I8_DEFINED, I8_LANES, I8_ACROSS } way; /* I8_DEFINED: by gal_pack_unit(), the definition */
+    int64_t blocks, words;                        /* words of a block */
+    int64_t lanes;                                /* of a row */
+    int64_t scales, n_scales;                     /* slots of two scales: the first, how many */
+    bool tail;                                    /* a scale is left over at the end of the block */
+    bool moved;                                   /* lanes go to other slots than their own */
     uint8_t slot[MOST_LANES];
 } i8_order;
 
@@ -27,31 +27,37 @@ static void i8_add_lane(i8_order *o, int64_t slot) {
     o->slot[o->lanes++] = (uint8_t)slot;
 }
 
+/* Blocks with two scales in front; blocks that are a unit, with none in front and up to two behind; or, in pairs,
+ * blocks with one in front and as many words as i8_pack_unit() is made for. */
 static i8_order i8_order_of(uint32_t block) {
     const gal_pieces *p = gal_pieces_of(block);
     const gal_block_info *info = gal_block_info_of(block);
     i8_order o = { .block = block, .blocks = GAL_PACK_UNIT / info->elements, .words = p->words };
-    const int64_t heads = o.blocks * p->heads / 2;
-    if (p->head_bytes != 2 || o.blocks * p->heads % 2) return o;
-    o.way = p->heads != 1 ? I8_LANES : p->words == 4 || p->words == 5 || p->words == 8 ? I8_ACROSS : I8_BYTES;
+    const bool two = p->heads == 2 && !p->tails, none = !p->heads && o.blocks == 1 && p->tails <= 2,
+               one = p->heads == 1 && !p->tails && o.blocks % 2 == 0 &&
+                     (p->words == 4 || p->words == 5 || p->words == 8);
+    const bool wide = o.blocks * (int64_t)info->bytes >= (int64_t)sizeof(U); /* a vector of lanes at least */
+    if (p->head_bytes != 2 || !wide || !(two || none || one)) return o;
+    o.way = one ? I8_ACROSS : I8_LANES;
+    o.n_scales = none ? p->tails / 2 : o.blocks * p->heads / 2;
+    o.scales = none ? p->words : 0;
     o.tail = p->tails == 1;
-    o.n_scales = p->tails == 2 ? 1 : heads;
-    o.scales = p->tails == 2 ? p->words : 0;
-    if (o.way == I8_ACROSS) {
+    if (one) {
         o.lanes = o.blocks * (int64_t)info->bytes / 4;
         return o;
     }
     for (int64_t b = 0; b < o.blocks; b++) {
-        if (p->heads == 2) i8_add_lane(&o, b);
-        for (int64_t w = 0; w < p->words; w++) i8_add_lane(&o, heads + b * p->words + gal_pack_place(block, w));
+        const int64_t words = none ? 0 : o.blocks;
+        if (two) i8_add_lane(&o, b);
+        for (int64_t w = 0; w < p->words; w++) i8_add_lane(&o, words + b * p->words + gal_pack_place(block, w));
         if (p->tails == 2) i8_add_lane(&o, p->words);
     }
     return o;
 }
 
-/* To slots in the order of lanes, or as o says. Asks for a step of what lies at `ahead` with each vector; the last
- * vectors overlap those before. Four rows are loaded before the next four pointers are made: gcc would compute
- * sixteen of them first and keep them in memory. */
+/* moved: to slots as o says, else in the order of lanes. Asks for a step of what lies at `ahead` with each vector;
+ * the last vectors overlap those before. Four rows are loaded before the next four pointers are made: gcc would
+ * compute sixteen of them first and keep them in memory. */
 GAL__INLINE void i8_turn_lanes(const i8_order *o, const bool moved, const uint8_t *from, size_t row_bytes,
                                const uint8_t *ahead, size_t step, uint8_t *to) {
     for (int64_t at = 0; at < o->lanes; at += VW) {
@@ -118,17 +124,17 @@ GAL__INLINE void i8_put_together(const int words, const i8_order *o, const uint8
     }
 }
 
-/* A unit of `rows` rows, row_bytes apart. Asks for `ahead` bytes from fetch on meanwhile. */
+/* A unit of `rows` rows, row_bytes apart. Asks for so many bytes from `ahead` on meanwhile. */
 static void i8_pack_unit(const i8_order *o, const uint8_t *from, size_t row_bytes, int64_t rows, int64_t blocks,
-                         const uint8_t *fetch, size_t ahead, uint8_t *to) {
-    if (rows < GAL_PACK_ROWS || o->way == I8_BYTES || blocks != o->blocks) {
+                         const uint8_t *ahead, size_t bytes, uint8_t *to) {
+    if (rows < GAL_PACK_ROWS || o->way == I8_DEFINED || blocks != o->blocks) {
         gal_pack_unit(o->block, from, row_bytes, rows, blocks, to);
         return;
     }
-    const size_t step = ahead / (size_t)((o->lanes + VW - 1) / VW * GAL_PACK_ROWS);
+    const size_t step = bytes / (size_t)((o->lanes + VW - 1) / VW * GAL_PACK_ROWS);
     if (o->way == I8_ACROSS) {
-        uint8_t lanes[UNIT_BYTES] __attribute__((aligned(64)));
-        i8_turn_lanes(o, false, from, row_bytes, fetch, step, lanes);
+        uint8_t lanes[MOST_ACROSS * SLOT] __attribute__((aligned(64)));
+        i8_turn_lanes(o, false, from, row_bytes, ahead, step, lanes);
         if (o->words == 4)
             i8_put_together(4, o, lanes, to);
         else if (o->words == 5)
@@ -138,9 +144,9 @@ static void i8_pack_unit(const i8_order *o, const uint8_t *from, size_t row_byte
         return;
     }
     if (o->moved)
-        i8_turn_lanes(o, true, from, row_bytes, fetch, step, to);
+        i8_turn_lanes(o, true, from, row_bytes, ahead, step, to);
     else
-        i8_turn_lanes(o, false, from, row_bytes, fetch, step, to);
+        i8_turn_lanes(o, false, from, row_bytes, ahead, step, to);
     for (uint8_t *slot = to + o->scales * SLOT, *end = slot + o->n_scales * SLOT; slot < end; slot += SLOT)
         i8_two_scales(slot, slot, slot);
     if (!o->tail) return;
