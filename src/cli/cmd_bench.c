@@ -48,6 +48,7 @@ static gal_err measure_machine(gal_cli *cli) {
     gal_dev *dev = NULL;
     gal_buf b = { 0 };
     gal_machine_figure f[GAL_MACHINE_ROOM];
+    gal_cli_catch_interrupts();
     gal_err err = gal_dev_open(&dev, &cli->device, &cli->diag);
     if (err) return err;
     int most = gal_pool_threads(dev->pool), repeats = GAL_MACHINE_REPEATS;
@@ -65,6 +66,7 @@ static gal_err measure_machine(gal_cli *cli) {
             json_figure(&b, &f[i], t == 1 && i == 0);
             if (!cli->json) print_figure(&f[i]);
         }
+        if (!err && gal_cli_interrupted()) err = gal_fail(&cli->diag, GAL_EINTERRUPTED, "interrupted");
     }
     gal_buf_puts(&b, "]}\n");
     if (!err && b.oom) err = gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the report");
@@ -75,7 +77,11 @@ static gal_err measure_machine(gal_cli *cli) {
 }
 
 static gal_err run(gal_cli *cli) {
+    static const char *const OF_MODEL[] = { "prefill", "decode", "batch", "start", "prompt", "vs", "draft", "lora" };
     const bool machine = gal_cli_given(cli, "machine");
+    for (size_t i = 0; machine && i < GAL_LEN(OF_MODEL); i++)
+        if (gal_cli_given(cli, OF_MODEL[i]))
+            return gal_cli_usage(cli, "--machine and --%s exclude each other", OF_MODEL[i]);
     if (machine && cli->n_operands) return gal_cli_usage(cli, "--machine takes no MODEL");
     if (!machine && !cli->n_operands) return gal_cli_usage(cli, "expected a MODEL or --machine");
     return machine ? measure_machine(cli) : gal_bench_run_model(cli);
@@ -159,7 +165,8 @@ const gal_command gal_cmd_bench = {
         "Of a MODEL: tokens a second of prompts and of single tokens, by length, depth and number of sequences; what "
         "part that is of what the machine allows; and the same of others on the same file with as many threads, "
         "turn by turn. A ratio above 1 is in favour of galerne. What does not fit into the model's context is left "
-        "out; where lists are given, only they are measured. A warm-up goes before and is not counted. Ids are "
+        "out; where lists are given, only they are measured, and must fit. A warm-up goes before and is not counted. "
+        "Ids are "
         "fixed, but for those of --prompt: there the text is what the model makes of it.\n\n"
         "The limit of single tokens: all weights that a token meets, and keys and values, are read from memory once. "
         "That of prompts: the operations of products and attention, at the pace of dot products in the fastest type "

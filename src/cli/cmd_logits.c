@@ -133,7 +133,9 @@ static const gal_option OPTIONS[] = {
       .value = "N",
       .min = 0,
       .max = 1e9,
-      .help = "ids to compute at a time; 0: all at once; if not given, as many as keep memory small" },
+      .help = "ids to compute at a time; 0: all at once; if not given, as many as keep memory small. Another number "
+              "rounds "
+              "sums otherwise, as a prompt that is cut elsewhere does" },
     { .name = "exact",
       .help = "weights in blocks meet activations in f32, whatever --dtype says; else these are rounded to 8 bits "
               "first" },

@@ -10,7 +10,7 @@ run=
 trap '[ -z "$run" ] || kill -9 $run 2>/dev/null || true; rm -rf "$dir"' EXIT
 cd "$dir"
 
-# What was measured by then is told, and that it is a part.
+# What was measured by then is told, our turn of the cell at hand too, and that it is a part.
 FAKE_BAD=hang "$GALERNE" bench "$model" --threads 2 --start --prefill 8 --vs llama.cpp --python "$peers/python" \
     --json >out 2>err &
 run=$!
@@ -23,8 +23,8 @@ code=0
 wait $run || code=$?
 run=
 [ $code = 130 ] && [ ! -s err ] || { echo "code $code, expected 130 and no words"; cat err; exit 1; }
-grep -q '"partial": true, .*"cells": \[{"what": "start", .*{"what": "memory", [^{]*{[^{]*{[^{]*$' out ||
-    { echo "expected start and memory"; cat out; exit 1; }
+grep -q '"partial": true, .*"cells": \[{"what": "start", .*{"what": "memory", [^{]*{[^{]*{[^{]*{"what": "prefill", [^{]*{[^{]*, null\]}\]}$' out ||
+    { echo "expected start, memory and our turn of a prompt"; cat out; exit 1; }
 ! kill -0 "$(cat hanging)" 2>/dev/null || { echo "the peer is still there"; exit 1; }
 
 command -v python3 >/dev/null || { echo "skipped: the text for a Python, for there is no python3"; exit 77; }

@@ -40,6 +40,7 @@ GAL__INLINE void few_begin(const i8_few *few, int natural) {
         const char *bias = few->a->q + (size_t)r * few->a->stride + few->a->bias;
         GAL__UNROLL
         for (int b = 0; b < subs; b++)
+            /* NOLINTNEXTLINE(bugprone-branch-clone): where products are i8_maddubs.h's both are the same */
             few->sums[r][b] = few->wide ? i8_start(bias + 4 * b, natural) : i8_start_natural(bias + 4 * b, natural);
     }
 }
