@@ -1,5 +1,5 @@
 #!/bin/sh
-# bench_peer.sh GALERNE: a benchmark that is interrupted while a peer computes, and the text that galerne gives to a
+# bench_peer.sh GALERNE: benchmarks that are interrupted, one while a peer computes, and the text that galerne gives to a
 # Python, in a real one with a stand-in for the package. SPDX-License-Identifier: Apache-2.0
 set -eu
 GALERNE=$1
@@ -26,6 +26,16 @@ run=
 grep -q '"partial": true, .*"cells": \[{"what": "start", .*{"what": "memory", [^{]*{[^{]*{[^{]*{"what": "prefill", [^{]*{[^{]*, null\]}\]}$' out ||
     { echo "expected start, memory and our turn of a prompt"; cat out; exit 1; }
 ! kill -0 "$(cat hanging)" 2>/dev/null || { echo "the peer is still there"; exit 1; }
+
+# Measuring the machine ends at a signal, too, when a number of threads is done.
+"$GALERNE" bench --machine --threads 2 --repeats 20 >out 2>err &
+run=$!
+sleep 0.3
+kill -TERM $run
+code=0
+wait $run || code=$?
+run=
+[ $code = 130 ] && [ ! -s err ] || { echo "--machine: code $code, expected 130 and no words"; cat err; exit 1; }
 
 command -v python3 >/dev/null || { echo "skipped: the text for a Python, for there is no python3"; exit 77; }
 
