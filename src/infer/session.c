@@ -86,11 +86,10 @@ static gal_err check_room(const gal_engine *e, int64_t length, gal_diag *diag) {
 }
 
 /* So many rows that what is done once for all of them does not count: taking weights apart, which takes less time for
- * products of small integers, but of experts each has a part of the rows alone. More would only take memory. */
+ * products of small integers. More would only take memory. */
 static int64_t rows_at_once(const gal_model *m, bool exact) {
     for (size_t i = 0; !exact && i < m->n_weights; i++)
-        if (m->weights[i].dtype == GAL_BLOCKS && gal_pieces_of(m->weights[i].code.block) && !m->config.experts)
-            return 256;
+        if (m->weights[i].dtype == GAL_BLOCKS && gal_pieces_of(m->weights[i].code.block)) return 256;
     return 512;
 }
 

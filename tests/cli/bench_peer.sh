@@ -30,7 +30,11 @@ grep -q '"partial": true, .*"cells": \[{"what": "start", .*{"what": "memory", [^
 # Measuring the machine ends at a signal, too, when a number of threads is done.
 "$GALERNE" bench --machine --threads 2 --repeats 20 >out 2>err &
 run=$!
-sleep 0.3
+for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do # its second thread comes after its handlers
+    [ "$(ls /proc/$run/task | wc -l)" -lt 2 ] || break
+    sleep 0.2
+done
+sleep 0.2
 kill -TERM $run
 code=0
 wait $run || code=$?
