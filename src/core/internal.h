@@ -5,7 +5,7 @@
 
 #include "core/ctx.h"
 
-enum { GAL_TAPE_INPUTS = 5 };
+enum { GAL_TAPE_INPUTS = 6 };
 
 /* One op that ran while the tape was on, or one block that will run again. */
 typedef struct gal_node {

@@ -11,6 +11,8 @@ typedef struct gal_kv_layer {
     void *k, *v; /* [sequences, G, slots, K] */
     gal_dtype dtype;
     int64_t slots;
+    const void *r;     /* relative keys [distances, H, K] of the type computed in; NULL: the model has none */
+    int64_t distances; /* further ones are as the last */
 } gal_kv_layer;
 
 /* Where kernels find the arrays of a step: the host's own memory on the CPU, else copies in the device's. */

@@ -25,8 +25,12 @@ typedef enum gal_kernel_id {
     GAL_K_RMS_NORM,
     GAL_K_RMS_NORM_DX,
     GAL_K_RMS_NORM_DW,
+    GAL_K_LAYER_NORM,
+    GAL_K_LAYER_NORM_DX,
+    GAL_K_LAYER_NORM_DW,
     GAL_K_ROPE_TABLE,
     GAL_K_ROPE,
+    GAL_K_SINUSOID,
     GAL_K_ATTEND,
     GAL_K_ATTEND_JOIN,
     GAL_K_ATTEND_GRAD,
@@ -37,6 +41,10 @@ typedef enum gal_kernel_id {
     GAL_K_MUL,
     GAL_K_SILU,
     GAL_K_SILU_GRAD,
+    GAL_K_GELU,
+    GAL_K_GELU_GRAD,
+    GAL_K_ADD_ROW,
+    GAL_K_SUM_ROWS,
     GAL_K_SOFTMAX,
     GAL_K_SOFTMAX_GRAD,
     GAL_K_COPY,
@@ -220,6 +228,33 @@ typedef struct gal_k_rms_norm_dw {
     int64_t n, d;
 } gal_k_rms_norm_dw;
 
+/* y = (x - mean) inv w + b, inv = 1 / sqrt(mean((x - mean)^2) + eps) (arXiv:1607.06450), rounded once. x y [N, D], w
+ * b [D] of type wdt, mean inv [N] or NULL. */
+typedef struct gal_k_layer_norm {
+    void *y, *mean, *inv;
+    const void *x, *w, *b;
+    gal_dtype dt, wdt;
+    int64_t n, d;
+    double eps;
+} gal_k_layer_norm;
+
+/* With g = w dy and z = (x - mean) inv:  dx (+)= inv (g - mean(g) - z mean(g z)).  Chunks cut the rows. */
+typedef struct gal_k_layer_norm_dx {
+    void *dx;
+    const void *dy, *x, *w, *mean, *inv;
+    gal_dtype dt, wdt;
+    int64_t n, d;
+    bool accumulate;
+} gal_k_layer_norm_dx;
+
+/* dw += sum_n dy z, rows in order.  dw [D] of gal_stat_dtype(dt). Chunks cut the columns. */
+typedef struct gal_k_layer_norm_dw {
+    void *dw;
+    const void *dy, *x, *mean, *inv;
+    gal_dtype dt;
+    int64_t n, d;
+} gal_k_layer_norm_dw;
+
 /* table[n] = { m cos(p f_0) .. m cos(p f_{K/2-1}), m sin(p f_0) .. }, p = pos[n], the angle rounded to f32 as the
  * reference implementations do; qscale[n] = 1 + beta ln(1 + floor(p / original)) (mistral.md 12), or NULL.
  * table [N, K] and qscale [N] of gal_stat_dtype(dt); inv_freq [K / 2]. */
@@ -243,6 +278,14 @@ typedef struct gal_k_rope {
     bool interleaved, inverse;
 } gal_k_rope;
 
+/* table[m, :] = { sin(p w_0) .., cos(p w_0) .. }, p = first + m, w_t = 10000^(-2 t / D): sines first, then cosines
+ * (Transformer-XL, arXiv:1901.02860). table [M, D] of type dt, D even. */
+typedef struct gal_k_sinusoid {
+    void *table;
+    gal_dtype dt;
+    int64_t first, m, d;
+} gal_k_sinusoid;
+
 /* Attention of each row n over keys of its own document: o = softmax(scale q k^T) v with query head h reading
  * key-value head h / (H / G), exact for any length. rows of this batch: j in [start[n], n] with n - j < window cached
  * keys, only if ck is not NULL: positions p in [0, pos[start[n]]) with pos[n] - p < window, of cache sequence seq[n],
@@ -251,7 +294,9 @@ typedef struct gal_k_rope {
  * (gal_dtype_in_blocks) where K is whole blocks. start[n] <= n; rows of a document are consecutive and pos grows
  * by 1. part, or NULL: room in which ATTEND may leave what it makes of pieces of the cached keys, where there are at
  * most GAL_ATTEND_SPLIT rows; then o and lse of these rows are what ATTEND_JOIN, with the same arguments, makes of
- * them. */
+ * them. r, or NULL: relative positions, where H = G; a key that lies m positions back has the score
+ * scale (q k + qr r[min(m, M - 1)]), with qr [N, H, K] and r [M, H, K] of type dt (arXiv:1901.02860, 3.3; gopher.md
+ * 2.2). */
 enum { GAL_ATTEND_SPLIT = 16, GAL_ATTEND_PIECES = 16 };
 typedef struct gal_k_attend {
     void *o, *lse;
@@ -264,10 +309,13 @@ typedef struct gal_k_attend {
     gal_dtype cdt;
     int64_t slots;
     float *part; /* [N, H, GAL_ATTEND_PIECES, K + 2] */
+    const void *qr, *r;
+    int64_t distances; /* M */
 } gal_k_attend;
 
 /* dq dk dv (+)= gradients of attend without a cache. row_len divides n: no document crosses a multiple of it; chunks
- * are (multiple of row_len, key-value head). */
+ * are (multiple of row_len, key-value head). Where r is given dqr (+)= qr's gradient, and dr receives that of r,
+ * [N / row_len, M, H, K] in gal_stat_dtype(dt): a part of each chunk, to be summed over the first dimension. */
 typedef struct gal_k_attend_grad {
     void *dq, *dk, *dv;
     const void *dout, *o, *lse, *q, *k, *v;
@@ -276,6 +324,9 @@ typedef struct gal_k_attend_grad {
     double scale;
     const int32_t *start;
     bool accumulate;
+    void *dqr, *dr;
+    const void *qr, *r;
+    int64_t distances;
 } gal_k_attend_grad;
 
 /* Writes row n's keys and values to slot pos[n] mod slots of sequence seq[n]; of a sequence's rows only the last
@@ -313,6 +364,32 @@ typedef struct gal_k_map {
     double value;
     bool accumulate;
 } gal_k_map;
+
+/* GELU y = gelu(x + b), gelu(x) = x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (arXiv:1606.08415, the form of
+ * GPT-2); GELU_GRAD y = dy gelu'(x + b). y x dy [N, D], y may be x or dy; b [D] of type wdt. */
+typedef struct gal_k_gelu {
+    void *y;
+    const void *x, *b, *dy;
+    gal_dtype dt, wdt;
+    int64_t n, d;
+} gal_k_gelu;
+
+/* y[n, :] = x[n, :] + b[:], y may be x. x y [N, D], b [D] of type wdt. */
+typedef struct gal_k_add_row {
+    void *y;
+    const void *x, *b;
+    gal_dtype dt, wdt;
+    int64_t n, d;
+} gal_k_add_row;
+
+/* y[:] (+)= sum_n x[n, :], rows in order. x [N, D] of type xdt, y [D] of type dt. Chunks cut the columns. */
+typedef struct gal_k_sum_rows {
+    void *y;
+    const void *x;
+    gal_dtype dt, xdt;
+    int64_t n, d;
+    bool accumulate;
+} gal_k_sum_rows;
 
 /* y[n, m] = exp(scale x - max) / sum over columns lo[n] <= m < hi[n] (0 elsewhere), N rows in `groups` blocks that
  * share lo and hi: row r uses lo[r % (N / groups)]. The gradient, with the probabilities in x: dx (+)= scale * x *

@@ -102,6 +102,88 @@ gal_t *gal_silu(gal_ctx *cx, gal_t *x) {
     return y;
 }
 
+/* ---- vectors that every row meets ---------------------------------------------------------------------------------
+ */
+
+void gal__row_grad(gal_ctx *cx, const gal_w *b, const gal_t *dy) {
+    void *db = gal_wgrad_of(cx, b);
+    if (db)
+        GAL_LAUNCH(cx, GAL_K_SUM_ROWS, gal_k_sum_rows, .y = db, .x = dy->data, .dt = gal_stat_dtype(dy->dtype),
+                   .xdt = dy->dtype, .n = gal_rows(dy), .d = gal_cols(dy), .accumulate = true);
+}
+
+typedef struct row_saved {
+    gal_t *x; /* NULL: in place, the gradient is x's already */
+    const gal_w *b;
+} row_saved;
+
+static void add_row_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
+    const row_saved *s = saved;
+    gal__row_grad(cx, s->b, y->grad);
+    bool has;
+    gal_t *d = s->x ? gal_grad_of(cx, s->x, &has) : NULL;
+    if (d) gal__accumulate(cx, d, y->grad, has);
+}
+
+static void add_row(gal_ctx *cx, gal_t *y, const gal_t *x, const gal_w *b) {
+    GAL_SHAPES(gal_cols(x) == gal_wcount(b), "add_row", x, NULL);
+    GAL_LAUNCH(cx, GAL_K_ADD_ROW, gal_k_add_row, .y = y->data, .x = x->data, .b = b->data, .dt = y->dtype,
+               .wdt = b->dtype, .n = gal_rows(y), .d = gal_cols(y));
+}
+
+gal_t *gal_add_row(gal_ctx *cx, gal_t *x, const gal_w *b) {
+    gal_t *y = x ? gal_like(cx, x) : NULL;
+    if (!y) return NULL;
+    add_row(cx, y, x, b);
+    gal_tape_push(cx, add_row_vjp, y, &(row_saved){ x, b }, sizeof(row_saved), NULL, 0);
+    return y;
+}
+
+void gal_bias(gal_ctx *cx, gal_t *x, const gal_w *b) {
+    if (!x || !gal_ok(cx)) return;
+    add_row(cx, x, x, b);
+    x->version++;
+    gal_tape_push(cx, add_row_vjp, x, &(row_saved){ NULL, b }, sizeof(row_saved), NULL, 0);
+}
+
+/* ---- gelu(x up^T + b) -------------------------------------------------------------------------------------------
+ */
+
+typedef struct gelu_saved {
+    gal_t *x, *h;
+    const gal_w *up, *b;
+} gelu_saved;
+
+static gal_k_gelu gelu_args(gal_t *y, const gal_t *h, const gal_w *b) {
+    return (gal_k_gelu){
+        .y = y->data, .x = h->data, .b = b->data, .dt = y->dtype, .wdt = b->dtype, .n = gal_rows(y), .d = gal_cols(y)
+    };
+}
+
+static void gelu_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
+    const gelu_saved *s = saved;
+    gal_t *dh = gal_like(cx, s->h);
+    if (!dh) return;
+    gal_k_gelu a = gelu_args(dh, s->h, s->b);
+    a.dy = y->grad->data;
+    gal_launch(cx, GAL_K_GELU_GRAD, &a, sizeof a);
+    gal__row_grad(cx, s->b, dh);
+    gal__linear_grad(cx, s->x, s->up, dh->data, dh->dtype);
+}
+
+gal_t *gal_gelu(gal_ctx *cx, gal_t *x, const gal_w *up, const gal_w *b) {
+    if (!x) return NULL;
+    int64_t n = gal_rows(x), f = up->dim[0];
+    GAL_SHAPES(up->dim[1] == gal_cols(x) && gal_wcount(b) == f, "gelu", x, NULL);
+    gal_t *h = gal_new2(cx, x->dtype, n, f), *y = gal_may_overwrite(cx) ? h : gal_new2(cx, x->dtype, n, f);
+    if (!gal_ok(cx)) return NULL;
+    gal__project(cx, x, &up, &h, NULL, 1);
+    gal_k_gelu a = gelu_args(y, h, b);
+    gal_launch(cx, GAL_K_GELU, &a, sizeof a);
+    gal_tape_push(cx, gelu_vjp, y, &(gelu_saved){ x, h, up, b }, sizeof(gelu_saved), (gal_t *[]){ x, h }, 2);
+    return y;
+}
+
 /* ---- softmax of composites ---------------------------------------------------------------------------------------
  */
 

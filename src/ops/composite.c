@@ -49,13 +49,18 @@ static void take_head_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
     move_rows(cx, d, y->grad, s->rows, s->n, s->size, true);
 }
 
-static gal_t *take_head(gal_ctx *cx, gal_t *x, const int32_t *rows, int64_t size) {
-    gal_t *y = gal_new2(cx, x->dtype, gal_rows(x), size);
+/* Some rows of x, seen as [.., size]. */
+static gal_t *take_rows(gal_ctx *cx, gal_t *x, const int32_t *rows, int64_t n, int64_t size) {
+    gal_t *y = x && rows ? gal_new2(cx, x->dtype, n, size) : NULL;
     if (!y) return NULL;
-    head_saved s = { x, rows, gal_rows(x), size };
-    move_rows(cx, y, x, rows, s.n, size, false);
+    head_saved s = { x, rows, n, size };
+    move_rows(cx, y, x, rows, n, size, false);
     gal_tape_push(cx, take_head_vjp, y, &s, sizeof s, NULL, 0);
     return y;
+}
+
+static gal_t *take_head(gal_ctx *cx, gal_t *x, const int32_t *rows, int64_t size) {
+    return x ? take_rows(cx, x, rows, gal_rows(x), size) : NULL;
 }
 
 static void put_head_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
@@ -83,9 +88,29 @@ static const int32_t *head_rows(gal_ctx *cx, int64_t n, int64_t heads, int64_t h
     return gal_constant(cx, rows, bytes);
 }
 
-gal_t *gal_attend_composite(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec,
-                            const gal_step *st) {
-    if (!q || !k || !v) return NULL;
+/* y[i, j] = x[i, min(i - j, M - 1)] for j <= i, x [N, M]; further right 0. Each row is multiplied with a matrix that
+ * puts its numbers there. */
+static gal_t *by_distance(gal_ctx *cx, gal_t *x, int64_t n) {
+    gal_t *y = x ? gal_new2(cx, x->dtype, n, n) : NULL;
+    if (!y) return NULL;
+    const int64_t m = gal_cols(x);
+    zero(cx, y);
+    for (int64_t i = 0; i < n && gal_ok(cx); i++) {
+        double *where = gal_step_memory(cx, (size_t)(m * n) * sizeof *where);
+        gal_t *put = gal_new2(cx, x->dtype, m, n);
+        int32_t *row = gal_step_memory(cx, sizeof *row);
+        if (!gal_ok(cx)) return NULL;
+        *row = (int32_t)i;
+        for (int64_t j = 0; j <= i; j++) where[GAL_MIN(i - j, m - 1) * n + j] = 1;
+        gal_convert(put->data, put->dtype, where, GAL_F64, m * n);
+        put_head(cx, y, gal_matmul(cx, take_rows(cx, x, row, 1, m), put, false), row, n);
+    }
+    return y;
+}
+
+/* r NULL: no relative positions. */
+static gal_t *attend_by_heads(gal_ctx *cx, gal_t *q, gal_t *qr, gal_t *k, gal_t *v, gal_t *r,
+                              const gal_attend_spec *spec, const gal_step *st) {
     int64_t n = gal_rows(q), heads = spec->heads, kv_heads = spec->kv_heads, size = spec->size;
     size_t bytes = (size_t)n * sizeof(int32_t);
     int32_t *lo = gal_step_memory(cx, bytes), *hi = gal_step_memory(cx, bytes);
@@ -103,10 +128,26 @@ gal_t *gal_attend_composite(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal
         const int32_t *q_rows = head_rows(cx, n, heads, h), *kv_rows = head_rows(cx, n, kv_heads, g);
         if (!q_rows || !kv_rows) return NULL;
         gal_t *qh = take_head(cx, q, q_rows, size), *kh = take_head(cx, k, kv_rows, size);
-        gal_t *p = gal_softmax(cx, gal_matmul(cx, qh, kh, true), from, to, spec->scale);
+        gal_t *score = gal_matmul(cx, qh, kh, true);
+        if (r) {
+            const int32_t *r_rows = head_rows(cx, gal_rows(r), heads, h);
+            gal_t *qrh = take_head(cx, qr, q_rows, size), *rh = take_head(cx, r, r_rows, size);
+            score = gal_add(cx, score, by_distance(cx, gal_matmul(cx, qrh, rh, true), n));
+        }
+        gal_t *p = gal_softmax(cx, score, from, to, spec->scale);
         put_head(cx, y, gal_matmul(cx, p, take_head(cx, v, kv_rows, size), false), q_rows, size);
     }
     return y;
+}
+
+gal_t *gal_attend_composite(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec,
+                            const gal_step *st) {
+    return q && k && v ? attend_by_heads(cx, q, NULL, k, v, NULL, spec, st) : NULL;
+}
+
+gal_t *gal_attend_relative_composite(gal_ctx *cx, gal_t *q, gal_t *qr, gal_t *k, gal_t *v, gal_t *r,
+                                     const gal_attend_spec *spec, const gal_step *st) {
+    return q && qr && k && v && r ? attend_by_heads(cx, q, qr, k, v, r, spec, st) : NULL;
 }
 
 /* ---- experts ----------------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ void gal__adapt_grad(gal_ctx *cx, gal_t *x, const gal_w *w, void *dy, gal_dtype 
 /* dx (+)= dy w and dw += dy^T x for y = x w^T; dy [N, O] of type dy_dt; adapters of w included. dx may be NULL. A
  * weight in blocks has no gradient of its own, x's flows through it. */
 void gal__linear_grad(gal_ctx *cx, gal_t *x, const gal_w *w, void *dy, gal_dtype dy_dt);
+/* act.c    db += sum of the rows of dy, for what was added to each of them */
+void gal__row_grad(gal_ctx *cx, const gal_w *b, const gal_t *dy);
 /* to (+)= from, of the same type and count. */
 void gal__accumulate(gal_ctx *cx, gal_t *to, const gal_t *from, bool accumulate);
 

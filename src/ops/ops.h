@@ -23,6 +23,8 @@ gal_t *gal_matmul(gal_ctx *cx, gal_t *a, gal_t *b, bool transpose_b);
 
 /* norm.c     x [N, D], w [D] -> cast(x / rms(x)) w */
 gal_t *gal_rms_norm(gal_ctx *cx, gal_t *x, const gal_w *w, double eps);
+/* (x - mean) / deviation * w + b; w and b of one type */
+gal_t *gal_layer_norm(gal_ctx *cx, gal_t *x, const gal_w *w, const gal_w *b, double eps);
 
 /* rope.c     Rotary positions (RoFormer, arXiv:2104.09864; YaRN, arXiv:2309.00071). */
 typedef struct gal_rope_spec {
@@ -51,12 +53,22 @@ typedef struct gal_attend_spec {
 } gal_attend_spec;
 gal_t *gal_attend(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec, const gal_step *st,
                   int layer);
+/* The same with relative positions (Transformer-XL, arXiv:1901.02860, 3.3; gopher.md 2.2): a key m positions back has
+ * the score scale (q k + qr r[min(m, M - 1)]). q qr k v [N, H K], as many key-value heads as heads, r [M, H K] for
+ * the distances of the batch's rows; where there is a cache the relative keys beside it are taken, and r is NULL. */
+gal_t *gal_attend_relative(gal_ctx *cx, gal_t *q, gal_t *qr, gal_t *k, gal_t *v, gal_t *r,
+                           const gal_attend_spec *spec, const gal_step *st, int layer);
+/* Sinusoids of the distances first .. first + m - 1 [M, D]: sines, then cosines. */
+gal_t *gal_sinusoid(gal_ctx *cx, int64_t first, int64_t m, int64_t d);
 
 /* act.c */
 gal_t *gal_swiglu(gal_ctx *cx, gal_t *x, const gal_w *gate, const gal_w *up); /* silu(x gate^T) * (x up^T) [N, F] */
 gal_t *gal_add(gal_ctx *cx, gal_t *a, gal_t *b);
 gal_t *gal_mul(gal_ctx *cx, gal_t *a, gal_t *b);
 gal_t *gal_silu(gal_ctx *cx, gal_t *x);
+gal_t *gal_gelu(gal_ctx *cx, gal_t *x, const gal_w *up, const gal_w *b); /* gelu(x up^T + b), tanh form [N, F] */
+gal_t *gal_add_row(gal_ctx *cx, gal_t *x, const gal_w *b);               /* b [D], or as many numbers, to each row */
+void gal_bias(gal_ctx *cx, gal_t *x, const gal_w *b);                    /* the same in place */
 /* Softmax of scale * x over columns lo[n] .. hi[n]-1 of each row (kernels.h SOFTMAX). */
 gal_t *gal_softmax(gal_ctx *cx, gal_t *x, const int32_t *lo, const int32_t *hi, double scale);
 
@@ -92,6 +104,8 @@ void gal_qkv_composite(gal_ctx *cx, gal_t *x, const gal_w *wq, const gal_w *wk, 
 gal_t *gal_swiglu_composite(gal_ctx *cx, gal_t *x, const gal_w *gate, const gal_w *up);
 gal_t *gal_attend_composite(gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const gal_attend_spec *spec,
                             const gal_step *st);
+gal_t *gal_attend_relative_composite(gal_ctx *cx, gal_t *q, gal_t *qr, gal_t *k, gal_t *v, gal_t *r,
+                                     const gal_attend_spec *spec, const gal_step *st); /* on the CPU alone */
 /* Every expert over every row, times the row's weight for it, 0 where it was not chosen. On the CPU alone. */
 gal_t *gal_moe_composite(gal_ctx *cx, gal_t *x, const gal_moe_spec *m, gal_t *add);
 gal_t *gal_cross_entropy_composite(gal_ctx *cx, gal_t *x, const gal_w *head, const gal_step *st);

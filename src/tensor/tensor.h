@@ -27,7 +27,8 @@ typedef enum gal_role {
     GAL_W_EMBED,    /* rows looked up by id [V, D] */
     GAL_W_LINEAR,   /* multiplied with activations [out, in] */
     GAL_W_RESIDUAL, /* like LINEAR, its product is added to the residual stream: smaller initial values */
-    GAL_W_NORM      /* scale of a normalisation [D]: starts at 1, never decayed */
+    GAL_W_NORM,     /* scale of a normalisation [D]: starts at 1, never decayed */
+    GAL_W_BIAS      /* added to activations: starts at 0, never decayed */
 } gal_role;
 
 /* How the numbers of a weight lie whose type is GAL_BLOCKS. A row's numbers are whole blocks. */
@@ -59,6 +60,9 @@ typedef struct gal_w {
     void *grad;     /* f32 (f64 on the reference device), same shape; NULL: no gradient is kept */
     const struct gal_lora *lora; /* what is added to its products; NULL: nothing. Borrowed */
 } gal_w;
+
+/* Whether it meets activations number by number and not in a product: few numbers, which are kept in full. */
+static inline bool gal_w_is_vector(const gal_w *w) { return w->role == GAL_W_NORM || w->role == GAL_W_BIAS; }
 
 /* A low-rank adapter (LoRA, arXiv:2106.09685) of a weight [out, in]: its products are those of w + scale B A, its own
  * numbers stay as they are. Rows of B are in w's order. */

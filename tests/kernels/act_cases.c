@@ -64,6 +64,30 @@ static void setup_map(kt *t, const int64_t *p) {
     t->bytes = 3.0 * (double)n * (double)gal_dtype_bytes(t->dt);
 }
 
+/* p: rows, columns. The sigmoid's argument is off by a few units, which counts where it is steep. */
+static void setup_gelu(kt *t, const int64_t *p) {
+    int64_t n = p[0], d = p[1];
+    bool grad = t->c->id == GAL_K_GELU_GRAD;
+    kt_out *y = kt_result(t, t->dt, n * d, 1);
+    void *x = kt_in(t, t->dt, n * d, t->scale), *b = kt_in(t, t->wdt, d, 1), *dy = kt_in(t, t->dt, n * d, 1);
+    extremes(x, t->dt, n * d);
+    for (int64_t i = 0; i < n * d; i++) {
+        double add = kt_get(b, t->wdt, i % d), h = kt_get(x, t->dt, i) + add, g = fabs(kt_get(dy, t->dt, i));
+        double lost = KT_U * (fabs(kt_get(x, t->dt, i)) + fabs(add)); /* of the sum */
+        double cube = 0.044715 * h * h, outer = 2 * sqrt(2 / 3.14159265358979323846), z = outer * h * (1 + cube);
+        double s = sigmoid(z), steep = s * (1 - s), inner = outer * (1 + 3 * cube);
+        double off = 6 * KT_U * fabs(z) + lost * inner; /* of z */
+        double value = fabs(h) * (12 * KT_U * s + off * steep) + lost * s;
+        double slope = 14 * KT_U * (s + fabs(h) * steep * inner) + off * steep * (1 + fabs(h) * inner) +
+                       lost * steep * inner * (1 + 2 * cube / (1 + cube) * 4);
+        /* A sigmoid below the least normal number may be 0. */
+        double flushed = 4 * (double)FLT_MIN * (1 + fabs(h) * (1 + inner));
+        y->abs[i] = grad ? g * (slope + flushed) + (double)FLT_MIN : value + flushed;
+    }
+    KT_ARGS(t, gal_k_gelu, y->p, x, b, dy, t->dt, t->wdt, n, d);
+    t->bytes = (grad ? 3.0 : 2.0) * (double)(n * d) * (double)gal_dtype_bytes(t->dt);
+}
+
 /* p: rows, columns, groups. */
 static void spans(kt *t, const int64_t *p, int32_t **lo, int32_t **hi) {
     int64_t share = p[0] / p[2];
@@ -134,6 +158,9 @@ static const kt_case CASES[] = {
     { "mul 29 in place", GAL_K_MUL, setup_map, { 29, 1 }, 0, false },
     { "silu 4117", GAL_K_SILU, setup_map, { 4117, 0 }, KT_SCALE, false },
     { "silu_grad 4117", GAL_K_SILU_GRAD, setup_map, { 4117, 0 }, KT_SCALE | KT_ACC, false },
+    { "gelu 21x67", GAL_K_GELU, setup_gelu, { 21, 67 }, KT_SCALE | KT_WDT, false },
+    { "gelu 3x1030", GAL_K_GELU, setup_gelu, { 3, 1030 }, 0, false },
+    { "gelu_grad 21x67", GAL_K_GELU_GRAD, setup_gelu, { 21, 67 }, KT_SCALE | KT_WDT, false },
     { "copy 9001", GAL_K_COPY, setup_map, { 9001, 0 }, KT_SCALE | KT_WDT, false },
     { "fill 4101", GAL_K_FILL, setup_map, { 4101, 0 }, 0, false },
     { "fill 0", GAL_K_FILL, setup_map, { 0, 0 }, 0, false },
@@ -142,6 +169,8 @@ static const kt_case CASES[] = {
     { "softmax_grad 36x67", GAL_K_SOFTMAX_GRAD, setup_softmax_grad, { 36, 67, 4 }, KT_SCALE | KT_ACC, false },
     { "swiglu 1M", GAL_K_SWIGLU, setup_swiglu, { 1 << 20 }, 0, true },
     { "swiglu_grad 1M", GAL_K_SWIGLU_GRAD, setup_swiglu_grad, { 1 << 20 }, 0, true },
+    { "gelu 512x2048", GAL_K_GELU, setup_gelu, { 512, 2048 }, 0, true },
+    { "gelu_grad 512x2048", GAL_K_GELU_GRAD, setup_gelu, { 512, 2048 }, 0, true },
     { "add 1M", GAL_K_ADD, setup_map, { 1 << 20, 0 }, 0, true },
     { "softmax 1024x512", GAL_K_SOFTMAX, setup_softmax, { 1024, 512, 1 }, 0, true },
     { "swiglu 8M", GAL_K_SWIGLU, setup_swiglu, { 1 << 23 }, KT_GPU, true },

@@ -2,12 +2,13 @@
  * caches, grouped heads; and its gradient. SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/kernel_test.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
-/* p: rows, heads, kv heads, size, window, longest document, cached positions of each document (0: no cache), slots.
- */
-enum { ROWS, HEADS, KV, SIZE, WINDOW, DOCUMENT, CACHED, SLOTS };
+/* p: rows, heads, kv heads, size, window, longest document, cached positions of each document (0: no cache), slots,
+ * distances of relative positions (0: none). */
+enum { ROWS, HEADS, KV, SIZE, WINDOW, DOCUMENT, CACHED, SLOTS, DISTANCES };
 
 typedef struct problem {
     gal_k_attend a;
@@ -49,6 +50,11 @@ static problem make(kt *t, const int64_t *p) {
         s.a.ck = kt_in(t, t->wdt, s.sequences * p[KV] * p[SLOTS] * size, 1);
         s.a.cv = kt_in(t, t->wdt, s.sequences * p[KV] * p[SLOTS] * size, t->scale);
     }
+    if (p[DISTANCES]) {
+        s.a.qr = kt_in(t, t->dt, n * p[HEADS] * size, t->scale);
+        s.a.r = kt_in(t, t->dt, p[DISTANCES] * p[HEADS] * size, 1);
+        s.a.distances = p[DISTANCES];
+    }
     return s;
 }
 
@@ -78,6 +84,16 @@ static double dot(const void *a, gal_dtype adt, int64_t at, const void *b, gal_d
     return sum;
 }
 
+/* What a key `distance` back gets for that; its terms are added to *size. */
+static double relative(const gal_k_attend *a, int64_t row, int64_t h, int64_t distance, double *size) {
+    if (!a->r) return 0;
+    int64_t at = (GAL_MIN(distance, a->distances - 1) * a->heads + h) * a->size;
+    double own,
+        sum = dot(a->qr, a->dt, row, (const char *)a->r + at * (int64_t)gal_dtype_bytes(a->dt), a->dt, a->size, &own);
+    *size += own;
+    return sum;
+}
+
 static void expect_row(const gal_k_attend *a, int64_t n, int64_t h, kt_out *o, kt_out *lse) {
     int64_t g = h / (a->heads / a->kv_heads), row = (n * a->heads + h) * a->size, end = a->pos[n] + 1, keys = 0;
     double *score = calloc((size_t)end, sizeof *score), max = (double)-INFINITY, sum = 0, worst = 0, size = 0;
@@ -85,8 +101,10 @@ static void expect_row(const gal_k_attend *a, int64_t n, int64_t h, kt_out *o, k
     if (!score) abort();
     for (int64_t at = 0; at < end; at++) {
         const char *key = key_of(a, n, g, at, false, &dt);
-        score[at] = key ? a->scale * dot(a->q, a->dt, row, key, dt, a->size, &size) : (double)-INFINITY;
+        score[at] = (double)-INFINITY;
         if (!key) continue;
+        score[at] = dot(a->q, a->dt, row, key, dt, a->size, &size);
+        score[at] = a->scale * (score[at] + relative(a, row, h, a->pos[n] - at, &size));
         keys++;
         max = fmax(max, score[at]);
         worst = fmax(worst, KT_U * a->scale * size * (double)(a->size + 3));
@@ -154,21 +172,38 @@ static void expect_pair(const gal_k_attend_grad *a, int64_t n, int64_t h, int64_
     const char *v = (const char *)a->v + key * (int64_t)gal_dtype_bytes(a->dt);
     const char *o = (const char *)a->o + row * (int64_t)gal_dtype_bytes(a->dt);
     double lse = kt_get(a->lse, GAL_F32, n * a->heads + h), size_s, size_p, size_d;
-    double score = a->scale * dot(a->q, a->dt, row, k, a->dt, size, &size_s), p = exp(score - lse);
+    double score = dot(a->q, a->dt, row, k, a->dt, size, &size_s), p;
+    const gal_k_attend of = {
+        .qr = a->qr, .r = a->r, .dt = a->dt, .heads = a->heads, .size = size, .distances = a->distances
+    };
+    score = a->scale * (score + relative(&of, row, h, n - j, &size_s));
+    p = exp(score - lse);
     double dp = dot(a->dout, a->dt, row, v, a->dt, size, &size_p);
     double delta = dot(a->dout, a->dt, row, o, a->dt, size, &size_d);
     double ds = a->scale * p * (dp - delta), length = (double)(size + 4), sums = (double)(2 * a->row_len * a->heads);
     double rel = KT_U * (length * a->scale * size_s + fabs(score) + fabs(lse) + 16);
-    double off = a->scale * p * (rel * fabs(dp - delta) + KT_U * length * (size_p + size_d));
+    /* Probabilities below the least normal number may be 0. */
+    double off = a->scale * ((p * rel + (double)FLT_MIN) * fabs(dp - delta) + p * KT_U * length * (size_p + size_d));
     for (int64_t i = 0; i < size; i++) {
         double x[3] = { ds * kt_get(k, a->dt, i), ds * kt_get(a->q, a->dt, row + i),
                         p * kt_get(a->dout, a->dt, row + i) };
-        double e[3] = { off * fabs(kt_get(k, a->dt, i)), off * fabs(kt_get(a->q, a->dt, row + i)), rel * fabs(x[2]) };
+        double e[3] = { off * fabs(kt_get(k, a->dt, i)), off * fabs(kt_get(a->q, a->dt, row + i)),
+                        rel * fabs(x[2]) + (double)FLT_MIN * fabs(kt_get(a->dout, a->dt, row + i)) };
         for (int w = 0; w < 3; w++) {
             int64_t at = (w == 0 ? row : key) + i;
             out[w].want[at] += x[w];
             out[w].abs[at] += e[w] + sums * KT_U * fabs(x[w]);
         }
+    }
+    if (!a->r) return;
+    int64_t at_r = (GAL_MIN(n - j, a->distances - 1) * a->heads + h) * size,
+            part = n / a->row_len * a->distances * a->heads * size;
+    for (int64_t i = 0; i < size; i++) {
+        double r = kt_get(a->r, a->dt, at_r + i), q = kt_get(a->qr, a->dt, row + i);
+        out[3].want[row + i] += ds * r;
+        out[3].abs[row + i] += off * fabs(r) + sums * KT_U * fabs(ds * r);
+        out[4].want[part + at_r + i] += ds * q;
+        out[4].abs[part + at_r + i] += off * fabs(q) + sums * KT_U * fabs(ds * q);
     }
 }
 
@@ -184,6 +219,11 @@ static void setup_grad(kt *t, const int64_t *p) {
     s.a.lse = kt_in(t, GAL_F32, p[ROWS] * p[HEADS], 1);
     kt_run_ref(GAL_K_ATTEND, &s.a);
     for (int i = 0; i < 3; i++) (void)kt_result(t, t->dt, i ? nk : nq, t->scale);
+    int outs = p[DISTANCES] ? 5 : 3;
+    if (p[DISTANCES]) {
+        (void)kt_result(t, t->dt, nq, t->scale);
+        (void)kt_result(t, GAL_F32, p[ROWS] / row_len * p[DISTANCES] * p[HEADS] * p[SIZE], 1);
+    }
     gal_k_attend_grad a = { .dq = t->out[0].p,
                             .dk = t->out[1].p,
                             .dv = t->out[2].p,
@@ -201,17 +241,24 @@ static void setup_grad(kt *t, const int64_t *p) {
                             .row_len = row_len,
                             .scale = s.a.scale,
                             .start = s.a.start,
-                            .accumulate = t->accumulate };
+                            .accumulate = t->accumulate,
+                            .qr = s.a.qr,
+                            .r = s.a.r,
+                            .distances = s.a.distances };
+    if (a.r) {
+        a.dqr = t->out[3].p;
+        a.dr = t->out[4].p;
+    }
     a.dout = kt_in(t, t->dt, nq, 1);
     kt_args(t, &a, sizeof a);
     for (int64_t n = 0; n < p[ROWS]; n++)
         for (int64_t j = a.start[n]; j <= n; j++)
             t->flops += p[WINDOW] && n - j >= p[WINDOW] ? 0 : 10.0 * (double)(p[HEADS] * p[SIZE]);
     if (t->c->bench) return;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < outs; i++) {
         kt_out *o = &t->out[i];
         o->want = kt_doubles(t, o->n);
-        for (int64_t k = 0; t->accumulate && k < o->n; k++) {
+        for (int64_t k = 0; t->accumulate && i < 4 && k < o->n; k++) {
             o->want[k] = kt_get(o->p, o->dt, k);
             o->abs[k] = 2 * KT_U * fabs(o->want[k]);
         }
@@ -255,6 +302,13 @@ static const kt_case CASES[] = {
       { 3, 6, 2, 32, 50, 3, 120, 50 },
       KT_WDT,
       false },
+    { "attend relative, one row", GAL_K_ATTEND, setup, { 1, 1, 1, 4, 0, 1, 0, 0, 1 }, 0, false },
+    { "attend relative, 21 rows", GAL_K_ATTEND, setup, { 21, 3, 3, 10, 0, 21, 0, 0, 21 }, KT_SCALE, false },
+    { "attend relative, 150 rows", GAL_K_ATTEND, setup, { 150, 2, 2, 24, 0, 150, 0, 0, 150 }, 0, false },
+    { "attend relative, few distances", GAL_K_ATTEND, setup, { 139, 2, 2, 33, 0, 90, 0, 0, 70 }, 0, false },
+    { "attend relative, documents", GAL_K_ATTEND, setup, { 130, 2, 2, 64, 0, 71, 0, 0, 71 }, KT_SCALE, false },
+    { "attend relative, cache, one row", GAL_K_ATTEND, setup, { 1, 4, 4, 16, 0, 1, 137, 150, 150 }, KT_WDT, false },
+    { "attend relative, cache, far", GAL_K_ATTEND, setup, { 70, 2, 2, 40, 0, 29, 133, 180, 60 }, KT_WDT, false },
     { "attend_join without pieces", GAL_K_ATTEND_JOIN, setup_join, { 2, 4, 2, 16, 0, 1, 37, 64 }, KT_WDT, false },
     { "attend_grad one row", GAL_K_ATTEND_GRAD, setup_grad, { 1, 1, 1, 4, 0, 1 }, KT_ACC, false },
     { "attend_grad 21 rows", GAL_K_ATTEND_GRAD, setup_grad, { 21, 4, 2, 16, 0, 21 }, KT_SCALE | KT_ACC, false },
@@ -264,8 +318,36 @@ static const kt_case CASES[] = {
     { "attend_grad head of 128", GAL_K_ATTEND_GRAD, setup_grad, { 40, 2, 1, 128, 0, 40 }, KT_ACC, false },
     { "attend_grad head of 200", GAL_K_ATTEND_GRAD, setup_grad, { 37, 2, 2, 200, 9, 20, 0, 37 }, 0, false },
     { "attend_grad 100 rows", GAL_K_ATTEND_GRAD, setup_grad, { 100, 4, 2, 64, 0, 100 }, 0, false },
+    { "attend_grad relative, one row", GAL_K_ATTEND_GRAD, setup_grad, { 1, 1, 1, 4, 0, 1, 0, 0, 1 }, KT_ACC, false },
+    { "attend_grad relative, 21 rows",
+      GAL_K_ATTEND_GRAD,
+      setup_grad,
+      { 21, 3, 3, 10, 0, 21, 0, 0, 21 },
+      KT_SCALE | KT_ACC,
+      false },
+    { "attend_grad relative, 150 rows",
+      GAL_K_ATTEND_GRAD,
+      setup_grad,
+      { 150, 2, 2, 24, 0, 150, 0, 0, 150 },
+      KT_ACC,
+      false },
+    { "attend_grad relative, documents, few distances",
+      GAL_K_ATTEND_GRAD,
+      setup_grad,
+      { 140, 2, 2, 18, 0, 60, 0, 70, 31 },
+      KT_ACC,
+      false },
     { "attend 512 rows, 16x64", GAL_K_ATTEND, setup, { 512, 16, 4, 64, 0, 512 }, 0, true },
     { "attend 1 row, 2048 cached", GAL_K_ATTEND, setup, { 1, 16, 4, 64, 0, 1, 2048, 2049 }, 0, true },
+    { "attend relative 512 rows, 8x64", GAL_K_ATTEND, setup, { 512, 8, 8, 64, 0, 512, 0, 0, 512 }, 0, true },
+    { "attend 512 rows, 8x64", GAL_K_ATTEND, setup, { 512, 8, 8, 64, 0, 512 }, 0, true },
+    { "attend_grad relative 256 rows, 8x64",
+      GAL_K_ATTEND_GRAD,
+      setup_grad,
+      { 256, 8, 8, 64, 0, 256, 0, 0, 256 },
+      0,
+      true },
+    { "attend_grad 256 rows, 8x64, ungrouped", GAL_K_ATTEND_GRAD, setup_grad, { 256, 8, 8, 64, 0, 256 }, 0, true },
     { "attend_grad 256 rows, 8x64", GAL_K_ATTEND_GRAD, setup_grad, { 256, 8, 4, 64, 0, 256 }, 0, true },
     { "attend 2048 rows, 16x128", GAL_K_ATTEND, setup, { 2048, 16, 4, 128, 0, 2048 }, KT_GPU, true },
     { "attend 8 rows, 4096 cached", GAL_K_ATTEND, setup, { 8, 32, 8, 128, 0, 1, 4096, 4110 }, KT_GPU, true },

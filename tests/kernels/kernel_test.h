@@ -11,7 +11,7 @@
 #include "base/pool.h"
 #include "kernels/kernels.h"
 
-enum { KT_OUTS = 6, KT_BLOCKS = 48, KT_ARGS_BYTES = 1024, KT_PARAMS = 8 };
+enum { KT_OUTS = 6, KT_BLOCKS = 48, KT_ARGS_BYTES = 1024, KT_PARAMS = 9 };
 
 #define KT_U 0x1p-24 /* relative error of one f32 operation */
 

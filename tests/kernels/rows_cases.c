@@ -180,7 +180,136 @@ static void setup_rope(kt *t, const int64_t *p) {
     t->bytes = 2.0 * (double)(n * (p[1] + p[2]) * size) * (double)gal_dtype_bytes(t->dt);
 }
 
+/* Mean and inverse deviation of each row, as the kernel that made them would have left them. */
+typedef struct stats {
+    float *mean, *inv;
+} stats;
+static stats some_stats(kt *t, const void *x, int64_t n, int64_t d) {
+    stats s = { kt_in(t, GAL_F32, n, 1), kt_in(t, GAL_F32, n, 1) };
+    for (int64_t r = 0; r < n; r++) {
+        double mean = 0, square = 0;
+        for (int64_t i = 0; i < d; i++) mean += kt_get(x, t->dt, r * d + i) / (double)d;
+        for (int64_t i = 0; i < d; i++) square += pow(kt_get(x, t->dt, r * d + i) - mean, 2) / (double)d;
+        s.mean[r] = (float)mean;
+        s.inv[r] = (float)(1 / sqrt(square + 1e-5));
+    }
+    return s;
+}
+
+/* p: rows, columns, 1: without statistics. */
+static void setup_layer(kt *t, const int64_t *p) {
+    int64_t n = p[0], d = p[1];
+    const double eps = 1e-5;
+    kt_out *y = kt_result(t, t->dt, n * d, 1), *mean = NULL, *inv = NULL;
+    if (!p[2]) {
+        mean = kt_result(t, GAL_F32, n, 1);
+        inv = kt_result(t, GAL_F32, n, 1);
+    }
+    void *x = kt_in(t, t->dt, n * d, t->scale), *w = kt_in(t, t->wdt, d, 1), *b = kt_in(t, t->wdt, d, 1);
+    for (int64_t r = 0; r < n; r++) {
+        double m = 0, size = 0, square = 0;
+        for (int64_t i = 0; i < d; i++) {
+            m += kt_get(x, t->dt, r * d + i) / (double)d;
+            size += fabs(kt_get(x, t->dt, r * d + i)) / (double)d;
+        }
+        for (int64_t i = 0; i < d; i++) square += pow(kt_get(x, t->dt, r * d + i) - m, 2) / (double)d;
+        /* The mean is off by a sum of d; that moves every number, and the deviation at most as much. */
+        double exact = 1 / sqrt(square + eps), off = ((double)d + 2) * KT_U * size;
+        double rel = ((double)d / 2 + 6) * KT_U + off * exact;
+        if (mean) mean->abs[r] = off;
+        if (inv) inv->abs[r] = rel * exact;
+        for (int64_t i = 0; i < d; i++) {
+            double z = fabs(kt_get(x, t->dt, r * d + i) - m) * exact, g = fabs(kt_get(w, t->wdt, i));
+            y->abs[r * d + i] = g * (z * (rel + 4 * KT_U) + off * exact) + 2 * KT_U * fabs(kt_get(b, t->wdt, i));
+        }
+    }
+    KT_ARGS(t, gal_k_layer_norm, y->p, mean ? mean->p : NULL, inv ? inv->p : NULL, x, w, b, t->dt, t->wdt, n, d, eps);
+    t->bytes = 2.0 * (double)(n * d) * (double)gal_dtype_bytes(t->dt);
+}
+
+static void setup_layer_dx(kt *t, const int64_t *p) {
+    int64_t n = p[0], d = p[1];
+    kt_out *dx = kt_result(t, t->dt, n * d, t->scale);
+    void *dy = kt_in(t, t->dt, n * d, 1), *x = kt_in(t, t->dt, n * d, t->scale), *w = kt_in(t, t->wdt, d, 1);
+    const stats s = some_stats(t, x, n, d);
+    for (int64_t r = 0; r < n; r++) {
+        double mean_g = 0, mean_gz = 0, inv = (double)s.inv[r];
+        for (int64_t i = 0; i < d; i++) {
+            double g = fabs(kt_get(w, t->wdt, i) * kt_get(dy, t->dt, r * d + i));
+            mean_g += g / (double)d;
+            mean_gz += g * fabs(kt_get(x, t->dt, r * d + i) - (double)s.mean[r]) * inv / (double)d;
+        }
+        for (int64_t i = 0; i < d; i++) {
+            double z = (fabs(kt_get(x, t->dt, r * d + i)) + fabs((double)s.mean[r])) * inv;
+            double size = inv * (fabs(kt_get(w, t->wdt, i) * kt_get(dy, t->dt, r * d + i)) + mean_g + z * mean_gz);
+            if (t->accumulate) size += fabs(kt_get(dx->p, t->dt, r * d + i));
+            dx->abs[r * d + i] = ((double)d + 8) * KT_U * size;
+        }
+    }
+    KT_ARGS(t, gal_k_layer_norm_dx, dx->p, dy, x, w, s.mean, s.inv, t->dt, t->wdt, n, d, t->accumulate);
+}
+
+static void setup_layer_dw(kt *t, const int64_t *p) {
+    int64_t n = p[0], d = p[1];
+    kt_out *dw = kt_result(t, GAL_F32, d, 1);
+    void *dy = kt_in(t, t->dt, n * d, 1), *x = kt_in(t, t->dt, n * d, t->scale);
+    const stats s = some_stats(t, x, n, d);
+    for (int64_t i = 0; i < d; i++) {
+        double size = fabs(kt_get(dw->p, GAL_F32, i));
+        for (int64_t r = 0; r < n; r++)
+            size += fabs(kt_get(dy, t->dt, r * d + i)) * (double)s.inv[r] *
+                    (fabs(kt_get(x, t->dt, r * d + i)) + fabs((double)s.mean[r]));
+        dw->abs[i] = ((double)n + 4) * KT_U * size;
+    }
+    KT_ARGS(t, gal_k_layer_norm_dw, dw->p, dy, x, s.mean, s.inv, t->dt, n, d);
+}
+
+static void setup_add_row(kt *t, const int64_t *p) {
+    kt_out *y = kt_result(t, t->dt, p[0] * p[1], 1);
+    void *x = kt_in(t, t->dt, p[0] * p[1], t->scale), *b = kt_in(t, t->wdt, p[1], 1);
+    KT_ARGS(t, gal_k_add_row, y->p, x, b, t->dt, t->wdt, p[0], p[1]);
+    t->bytes = 2.0 * (double)(p[0] * p[1]) * (double)gal_dtype_bytes(t->dt);
+}
+
+/* p: rows, columns, 1: the sum has the rows' type, else that of statistics. */
+static void setup_sum_rows(kt *t, const int64_t *p) {
+    int64_t n = p[0], d = p[1];
+    gal_dtype to = p[2] ? t->dt : GAL_F32;
+    kt_out *y = kt_result(t, to, d, 1);
+    void *x = kt_in(t, t->dt, n * d, t->scale);
+    for (int64_t i = 0; i < d; i++) {
+        double size = t->accumulate ? fabs(kt_get(y->p, to, i)) : 0;
+        for (int64_t r = 0; r < n; r++) size += fabs(kt_get(x, t->dt, r * d + i));
+        y->abs[i] = ((double)n + 2) * KT_U * size;
+    }
+    KT_ARGS(t, gal_k_sum_rows, y->p, x, to, t->dt, n, d, t->accumulate);
+    t->bytes = (double)(n * d) * (double)gal_dtype_bytes(t->dt);
+}
+
+static void setup_sinusoid(kt *t, const int64_t *p) {
+    kt_out *y = kt_result(t, t->dt, p[1] * p[2], 1);
+    for (int64_t i = 0; i < y->n; i++) y->abs[i] = 4 * KT_U;
+    KT_ARGS(t, gal_k_sinusoid, y->p, t->dt, p[0], p[1], p[2]);
+}
+
 static const kt_case CASES[] = {
+    { "layer_norm 1x1", GAL_K_LAYER_NORM, setup_layer, { 1, 1, 0 }, KT_WDT | KT_SCALE, false },
+    { "layer_norm 19x65", GAL_K_LAYER_NORM, setup_layer, { 19, 65, 0 }, KT_WDT | KT_SCALE, false },
+    { "layer_norm 3x1027 alone", GAL_K_LAYER_NORM, setup_layer, { 3, 1027, 1 }, KT_WDT | KT_SCALE, false },
+    { "layer_norm_dx 19x65", GAL_K_LAYER_NORM_DX, setup_layer_dx, { 19, 65 }, KT_WDT | KT_SCALE | KT_ACC, false },
+    { "layer_norm_dx 2x1027", GAL_K_LAYER_NORM_DX, setup_layer_dx, { 2, 1027 }, KT_WDT | KT_ACC, false },
+    { "layer_norm_dw 37x67", GAL_K_LAYER_NORM_DW, setup_layer_dw, { 37, 67 }, KT_SCALE, false },
+    { "layer_norm_dw 130x300", GAL_K_LAYER_NORM_DW, setup_layer_dw, { 130, 300 }, 0, false },
+    { "add_row 21x67", GAL_K_ADD_ROW, setup_add_row, { 21, 67 }, KT_WDT | KT_SCALE, false },
+    { "add_row 2x1030", GAL_K_ADD_ROW, setup_add_row, { 2, 1030 }, KT_WDT, false },
+    { "sum_rows 1x5", GAL_K_SUM_ROWS, setup_sum_rows, { 1, 5, 0 }, KT_ACC, false },
+    { "sum_rows 150x67", GAL_K_SUM_ROWS, setup_sum_rows, { 150, 67, 0 }, KT_SCALE | KT_ACC, false },
+    { "sum_rows 9x300, own type", GAL_K_SUM_ROWS, setup_sum_rows, { 9, 300, 1 }, KT_SCALE | KT_ACC, false },
+    { "sinusoid 40x10", GAL_K_SINUSOID, setup_sinusoid, { 0, 40, 10 }, 0, false },
+    { "sinusoid 3x64 far", GAL_K_SINUSOID, setup_sinusoid, { 100000, 3, 64 }, 0, false },
+    { "layer_norm 512x1024", GAL_K_LAYER_NORM, setup_layer, { 512, 1024, 0 }, 0, true },
+    { "add_row 512x1024", GAL_K_ADD_ROW, setup_add_row, { 512, 1024 }, 0, true },
+    { "sum_rows 512x1024", GAL_K_SUM_ROWS, setup_sum_rows, { 512, 1024, 0 }, 0, true },
     { "embed 1x1", GAL_K_EMBED, setup_embed, { 1, 1 }, KT_WDT, false },
     { "embed 35x67", GAL_K_EMBED, setup_embed, { 35, 67 }, KT_WDT | KT_SCALE, false },
     { "embed 3x1000", GAL_K_EMBED, setup_embed, { 3, 1000 }, KT_WDT, false },

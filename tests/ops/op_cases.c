@@ -89,6 +89,26 @@ BUILD(swiglu) {
     gal_t *x = X(0);
     return op_reduce(o, cx, composite ? gal_swiglu_composite(cx, x, W(1), W(2)) : gal_swiglu(cx, x, W(1), W(2)));
 }
+BUILD(gelu) {
+    (void)composite;
+    return op_reduce(o, cx, gal_gelu(cx, X(0), W(1), W(2)));
+}
+BUILD(add_row) { /* x goes two ways */
+    gal_t *x = X(0);
+    (void)composite;
+    return op_reduce(o, cx, gal_mul(cx, gal_add_row(cx, x, W(1)), gal_add_row(cx, x, W(2))));
+}
+BUILD(bias) {
+    gal_t *y = gal_linear(cx, X(0), W(1));
+    (void)composite;
+    gal_bias(cx, y, W(2));
+    return op_reduce(o, cx, gal_mul(cx, y, y));
+}
+BUILD(layer_norm) {
+    gal_t *x = X(0);
+    (void)composite;
+    return op_reduce(o, cx, gal_add(cx, gal_layer_norm(cx, x, W(1), W(2), 1e-5), x));
+}
 /* a: the scale in hundredths. A's weight is `first`, B's the next one. */
 static void adapt(op *o, int slot, int w, int first, const gal_lora *next) {
     o->lora[slot] = (gal_lora){ W(first), W(first + 1), (double)o->c->a[0] / 100, next };
@@ -184,6 +204,13 @@ static gal_t *attend_of(op *o, gal_ctx *cx, gal_t *q, gal_t *k, gal_t *v, const 
 BUILD(attend) {
     gal_t *q = X(0), *k = X(1), *v = X(2);
     return op_reduce(o, cx, attend_of(o, cx, q, k, v, o->c->a, composite));
+}
+BUILD(attend_relative) { /* of OP_SOME_ROWS, few distances are told apart */
+    gal_t *q = X(0), *qr = X(1), *k = X(2), *v = X(3), *r = gal_out_rows(cx, X(4), &o->st);
+    gal_attend_spec spec = spec_of(o->c->a);
+    return op_reduce(o, cx,
+                     composite ? gal_attend_relative_composite(cx, q, qr, k, v, r, &spec, &o->st)
+                               : gal_attend_relative(cx, q, qr, k, v, r, &spec, &o->st, 0));
 }
 BUILD(attend_shared) { /* the gradients of keys and values arrive at one tensor */
     gal_t *q = X(0), *k = X(1);
@@ -307,6 +334,10 @@ const op_case OP_CASES[] = {
     { "mul with itself", mul_self, { { OP_N, 5 } }, 0, { 0 }, false, 0, 9, 0 },
     { "silu", silu, { { OP_N, 5 } }, 0, { 0 }, false, 0, 9, 0 },
     { "swiglu", swiglu, { { OP_N, 9 }, { 11, 9 }, { 11, 9 } }, 0, { 0 }, true, 0, 9, 0 },
+    { "gelu", gelu, { { OP_N, 9 }, { 11, 9 }, { 11, 0 } }, 0, { 0 }, false, 0, 9, 0 },
+    { "add_row", add_row, { { OP_N, 9 }, { 9, 0 }, { 9, 0 } }, 0, { 0 }, false, 0, 8, 0 },
+    { "bias", bias, { { OP_N, 9 }, { 7, 9 }, { 7, 0 } }, 0, { 0 }, false, 0, 8, 0 },
+    { "layer_norm and residual", layer_norm, { { OP_N, 17 }, { 17, 0 }, { 17, 0 } }, 0, { 0 }, false, 0, 10, 0 },
     { "linear, adapted twice",
       adapted,
       { { OP_N, 32 }, { 6, 32 }, { 3, 32 }, { 6, 3 }, { 5, 32 }, { 6, 5 } },
@@ -368,6 +399,33 @@ const op_case OP_CASES[] = {
       true,
       0,
       9,
+      0 },
+    { "attend, relative",
+      attend_relative,
+      { { OP_N, 8 }, { OP_N, 8 }, { OP_N, 8 }, { OP_N, 8 }, { OP_N, 8 } },
+      0,
+      { 2, 2, 4, 0 },
+      true,
+      0,
+      12,
+      0 },
+    { "attend, relative, documents in rows, few distances",
+      attend_relative,
+      { { OP_N, 18 }, { OP_N, 18 }, { OP_N, 18 }, { OP_N, 18 }, { OP_N, 18 } },
+      OP_DOCUMENTS | OP_SHORT_ROWS | OP_SOME_ROWS,
+      { 3, 3, 6, 0 },
+      true,
+      0,
+      12,
+      0 },
+    { "attend, relative, window",
+      attend_relative,
+      { { OP_N, 10 }, { OP_N, 10 }, { OP_N, 10 }, { OP_N, 10 }, { OP_N, 10 } },
+      OP_SOME_ROWS,
+      { 2, 2, 5, 4 },
+      true,
+      0,
+      12,
       0 },
     { "attend, shared", attend_shared, { { OP_N, 8 }, { OP_N, 4 }, { OP_N, 4 } }, 0, { 2, 1, 4, 0 }, true, 0, 12, 0 },
     { "cross_entropy", cross_entropy, { { OP_N, 9 }, { 21, 9 } }, 0, { 0 }, true, 0, 5, 0 },

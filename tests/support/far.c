@@ -163,6 +163,28 @@ static const shape SHAPES[GAL_K_COUNT] = {
 #define ARGS gal_k_rms_norm_dw
     SHAPE(GAL_K_RMS_NORM_DW, 4, P(dw), P(dy), P(x), P(inv)),
 #undef ARGS
+#define ARGS gal_k_layer_norm
+    SHAPE(GAL_K_LAYER_NORM, 6, P(y), P(mean), P(inv), P(x), P(w), P(b)),
+#undef ARGS
+#define ARGS gal_k_layer_norm_dx
+    SHAPE(GAL_K_LAYER_NORM_DX, 6, P(dx), P(dy), P(x), P(w), P(mean), P(inv)),
+#undef ARGS
+#define ARGS gal_k_layer_norm_dw
+    SHAPE(GAL_K_LAYER_NORM_DW, 5, P(dw), P(dy), P(x), P(mean), P(inv)),
+#undef ARGS
+#define ARGS gal_k_sinusoid
+    SHAPE(GAL_K_SINUSOID, 1, P(table)),
+#undef ARGS
+#define ARGS gal_k_gelu
+    SHAPE(GAL_K_GELU, 4, P(y), P(x), P(b), P(dy)),
+    SHAPE(GAL_K_GELU_GRAD, 4, P(y), P(x), P(b), P(dy)),
+#undef ARGS
+#define ARGS gal_k_add_row
+    SHAPE(GAL_K_ADD_ROW, 3, P(y), P(x), P(b)),
+#undef ARGS
+#define ARGS gal_k_sum_rows
+    SHAPE(GAL_K_SUM_ROWS, 2, P(y), P(x)),
+#undef ARGS
 #define ARGS gal_k_rope_table
     SHAPE(GAL_K_ROPE_TABLE, 4, P(table), P(qscale), P(pos), P(inv_freq)),
 #undef ARGS
@@ -170,11 +192,14 @@ static const shape SHAPES[GAL_K_COUNT] = {
     SHAPE(GAL_K_ROPE, 4, P(q), P(k), P(table), P(qscale)),
 #undef ARGS
 #define ARGS gal_k_attend
-    SHAPE(GAL_K_ATTEND, 11, P(o), P(lse), P(q), P(k), P(v), P(start), P(pos), P(seq), P(ck), P(cv), P(part)),
-    SHAPE(GAL_K_ATTEND_JOIN, 11, P(o), P(lse), P(q), P(k), P(v), P(start), P(pos), P(seq), P(ck), P(cv), P(part)),
+    SHAPE(GAL_K_ATTEND, 13, P(o), P(lse), P(q), P(k), P(v), P(start), P(pos), P(seq), P(ck), P(cv), P(part), P(qr),
+          P(r)),
+    SHAPE(GAL_K_ATTEND_JOIN, 13, P(o), P(lse), P(q), P(k), P(v), P(start), P(pos), P(seq), P(ck), P(cv), P(part),
+          P(qr), P(r)),
 #undef ARGS
 #define ARGS gal_k_attend_grad
-    SHAPE(GAL_K_ATTEND_GRAD, 10, P(dq), P(dk), P(dv), P(dout), P(o), P(lse), P(q), P(k), P(v), P(start)),
+    SHAPE(GAL_K_ATTEND_GRAD, 14, P(dq), P(dk), P(dv), P(dout), P(o), P(lse), P(q), P(k), P(v), P(start), P(dqr),
+          P(dr), P(qr), P(r)),
 #undef ARGS
 #define ARGS gal_k_kv_store
     SHAPE(GAL_K_KV_STORE, 6, P(ck), P(cv), P(k), P(v), P(pos), P(seq)),

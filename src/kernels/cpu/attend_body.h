@@ -12,6 +12,7 @@
 #include <math.h>
 
 #include "kernels/cpu/attend_few_body.h"
+#include "kernels/cpu/relative_body.h"
 
 enum { PIECE_KEYS = 512 }; /* the shortest piece worth a chunk */
 
@@ -20,12 +21,13 @@ typedef struct attend_run {
     int64_t r0, rows, group, m, mp; /* rows [r0, r0 + rows), m = rows * group queries, mp padded */
     bool few;                       /* queries: attend_few_body.h */
     few_room room;
-    int64_t g, ld;    /* key-value head; padded head size */
-    float *q, *o;     /* [mp, ld], q scaled */
-    float *s;         /* [mp, KEY_BLOCK] scores, then probabilities */
-    float *kt, *v;    /* [size, KEY_BLOCK], [KEY_BLOCK, ld] */
-    float *max, *sum; /* [mp] */
-    int64_t *lo, *hi; /* [rows]: keys of the current block that a row sees, before cutting to the block */
+    int64_t g, ld;            /* key-value head; padded head size */
+    float *q, *o;             /* [mp, ld], q scaled */
+    float *s;                 /* [mp, KEY_BLOCK] scores, then probabilities */
+    float *kt, *v;            /* [size, KEY_BLOCK], [KEY_BLOCK, ld] */
+    float *max, *sum;         /* [mp] */
+    float *qr, *rel, *turned; /* relative positions: [mp, ld], scaled; rel_load()'s */
+    int64_t *lo, *hi;         /* [rows]: keys of the current block that a row sees, before cutting to the block */
 } attend_run;
 
 /* A block of up to KEY_BLOCK keys and values that lie evenly spaced, stride in numbers. */
@@ -33,6 +35,7 @@ typedef struct attend_keys {
     const void *k, *v;
     gal_dtype dt;
     int64_t stride, n;
+    int64_t far; /* how far back the first of them is from the last of mp rows */
 } attend_keys;
 
 /* What one document's cached keys are cut into: `count` pieces of `length` from position `first` on, up to `end`. */
@@ -49,8 +52,9 @@ static bool attend_fits(const gal_k_attend *a) {
     int64_t rows = attend_rows(a), mp = tile_pad(rows * (a->heads / a->kv_heads)), ld = v_pad(a->size);
     int64_t floats = 2 * mp * ld + mp * KEY_BLOCK + a->size * KEY_BLOCK + KEY_BLOCK * ld + 2 * mp + 4 * rows;
     floats += few_room_floats(a->size);
+    if (a->r) floats += mp * ld + REL_COLS * (ld + a->size);
     bool cache = !a->ck || v_float(a->cdt) || (key_blocks(a->cdt) && a->size % NUMBERS == 0);
-    return v_act(a->dt) && cache && floats * 4 + 1024 <= GAL_SCRATCH_BYTES;
+    return v_act(a->dt) && cache && (!a->r || a->heads == a->kv_heads) && floats * 4 + 1024 <= GAL_SCRATCH_BYTES;
 }
 
 /* Of the document that row r belongs to. */
@@ -162,12 +166,17 @@ static void attend_block(attend_run *t, const attend_keys *b) {
     }
     const float *v = attend_load(t, b);
     int64_t ldv = v == t->v ? t->ld : b->stride;
+    if (t->qr) {
+        const rel_keys k = rel_of(t->a->r, t->a->dt, t->a->heads, t->g, t->a->size, t->a->distances);
+        rel_load(t->rel, t->turned, &k, b->far);
+    }
     for (int64_t i = first * t->group / TILE_ROWS * TILE_ROWS; i < last * t->group; i += TILE_ROWS) {
         int64_t ra = i / t->group, rb = GAL_MIN((i + TILE_ROWS - 1) / t->group, t->rows - 1);
         int64_t hi = GAL_MIN(t->hi[rb], b->n), lo = GAL_MAX(t->lo[ra], 0);
         if (hi <= lo) continue;
         tile_mm(t->s + i * KEY_BLOCK, KEY_BLOCK, (tile_lhs){ t->q + i * t->ld, t->ld, 1 }, t->kt, KEY_BLOCK, 0,
                 t->a->size, hi, false);
+        if (t->qr) rel_scores(t->s + i * KEY_BLOCK, t->qr + i * t->ld, t->ld, t->turned, t->a->size, t->mp, i, hi);
         for (int64_t j = i; j < i + TILE_ROWS; j++) {
             int64_t r = GAL_MIN(j / t->group, rb);
             attend_softmax(t, j, GAL_MAX(t->lo[r], 0), GAL_MIN(t->hi[r], b->n), v_pad(hi));
@@ -190,7 +199,8 @@ static void attend_cache(attend_run *t, int64_t p, int64_t end) {
             t->hi[r] = n;
         }
         int64_t at = key_span(a->cdt, (head + slot) * a->size);
-        attend_keys b = { (const char *)a->ck + at, (const char *)a->cv + at, a->cdt, a->size, n };
+        attend_keys b = { (const char *)a->ck + at,     (const char *)a->cv + at, a->cdt, a->size, n,
+                          a->pos[t->r0] + t->mp - 1 - p };
         attend_block(t, &b);
         p += n;
     }
@@ -210,7 +220,7 @@ static void attend_batch(attend_run *t) {
             t->hi[r] = row + 1 - j;
         }
         int64_t at = j * stride + t->g * a->size;
-        attend_keys b = { v_at(a->k, a->dt, at), v_at(a->v, a->dt, at), a->dt, stride, n };
+        attend_keys b = { v_at(a->k, a->dt, at), v_at(a->v, a->dt, at), a->dt, stride, n, t->r0 + t->mp - 1 - j };
         attend_block(t, &b);
     }
 }
@@ -241,7 +251,7 @@ static void attend_run_rows(const gal_k_attend *a, int64_t g, int64_t r0, int64_
     const attend_pieces cut = attend_cut(a, r0);
     if (piece >= cut.count) return;
     const int64_t group = a->heads / a->kv_heads, m = rows * group, ld = v_pad(a->size);
-    const bool few = m <= FEW_MAX && few_takes(a->dt, a->size) && (!a->ck || few_takes(a->cdt, a->size));
+    const bool few = !a->r && m <= FEW_MAX && few_takes(a->dt, a->size) && (!a->ck || few_takes(a->cdt, a->size));
     int64_t mp = few ? few_pad(m) : tile_pad(m);
     attend_run t = { .a = a, .r0 = r0, .rows = rows, .group = group, .m = m, .mp = mp, .few = few, .g = g, .ld = ld };
     t.q = scratch;
@@ -254,6 +264,12 @@ static void attend_run_rows(const gal_k_attend *a, int64_t g, int64_t r0, int64_
     t.max = (float *)(void *)(t.hi + rows);
     t.sum = t.max + mp;
     if (few) t.room = few_room_at(t.sum + mp, a->size);
+    if (a->r) {
+        t.qr = t.sum + mp;
+        t.rel = t.qr + mp * ld;
+        t.turned = t.rel + REL_COLS * ld;
+        memset(t.qr + m * ld, 0, (size_t)((mp - m) * ld) * sizeof(float));
+    }
     memset(t.q + m * ld, 0, (size_t)((mp - m) * ld) * sizeof(float));
     memset(t.o, 0, (size_t)(mp * ld) * sizeof(float));
     for (int64_t i = 0; i < mp; i++) {
@@ -263,6 +279,7 @@ static void attend_run_rows(const gal_k_attend *a, int64_t g, int64_t r0, int64_
     for (int64_t r = 0; r < rows; r++) {
         int64_t at = ((r0 + r) * a->heads + g * group) * a->size;
         tile_pack(t.q + r * group * ld, v_at(a->q, a->dt, at), a->dt, a->size, group, a->size, (float)a->scale);
+        if (a->r) tile_pack(t.qr + r * ld, v_at(a->qr, a->dt, at), a->dt, a->size, 1, a->size, (float)a->scale);
     }
     const int64_t from = cut.first + piece * cut.length;
     if (a->ck) attend_cache(&t, from, GAL_MIN(cut.end, from + cut.length));

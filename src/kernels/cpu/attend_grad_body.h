@@ -23,16 +23,29 @@ typedef struct grad_run {
     float *p, *ds;          /* [QUERY_BLOCK, KEY_BLOCK] */
     float *lse, *delta;     /* [QUERY_BLOCK]; delta: sum of dout o, what softmax's own gradient subtracts */
     float *dq;              /* [row_len, ld] a head of the group, or [QUERY_BLOCK, ld] */
+    /* relative positions, or NULL: their queries, scaled, and the gradient, as q's; distances as in relative_body.h
+     */
+    float *qr, *dqr;
+    float *rel, *turned, *shifted, *sum;
+    rel_keys keys_by_distance;
 } grad_run;
 
+static int64_t grad_relative_floats(const gal_k_attend_grad *a) {
+    const int64_t ld = v_pad(a->size);
+    return a->r ? QUERY_BLOCK * ld + REL_COLS * (2 * ld + a->size + QUERY_BLOCK) : 0;
+}
 static int64_t grad_fixed_floats(const gal_k_attend_grad *a) {
-    return 2 * a->size * KEY_BLOCK + 5 * KEY_BLOCK * v_pad(a->size) + 2 * QUERY_BLOCK * KEY_BLOCK + 2 * QUERY_BLOCK;
+    return grad_relative_floats(a) + 2 * a->size * KEY_BLOCK + 5 * KEY_BLOCK * v_pad(a->size) +
+           2 * QUERY_BLOCK * KEY_BLOCK + 2 * QUERY_BLOCK;
 }
 static int64_t grad_dq_floats(const gal_k_attend_grad *a) {
     return a->heads / a->kv_heads * tile_pad(a->row_len) * v_pad(a->size);
 }
+/* dq and, where there is one, dqr: each of so many floats. */
+static int64_t grad_both(const gal_k_attend_grad *a, int64_t floats) { return a->r ? 2 * floats : floats; }
 static bool grad_fits(const gal_k_attend_grad *a, int64_t dq) {
-    return v_act(a->dt) && (grad_fixed_floats(a) + dq) * 4 <= GAL_SCRATCH_BYTES;
+    return v_act(a->dt) && (!a->r || a->heads == a->kv_heads) &&
+           (grad_fixed_floats(a) + grad_both(a, dq)) * 4 <= GAL_SCRATCH_BYTES;
 }
 
 static int64_t grad_lo(const gal_k_attend_grad *a, int64_t n) {
@@ -54,11 +67,18 @@ static void grad_load_keys(grad_run *t, int64_t j0, int64_t keys) {
     tile_pack(t->k, v_at(a->k, a->dt, at), a->dt, stride, keys, a->size, 1.0F);
 }
 
+/* How far back the first key is from the last row, counted with padding. */
+static int64_t grad_far(const grad_run *t) { return t->r0 + tile_pad(t->rows) - 1 - t->j0; }
+
 static void grad_load_queries(grad_run *t) {
     const gal_k_attend_grad *a = t->a;
     int64_t stride = a->heads * a->size, at = t->r0 * stride + t->head * a->size, pad = tile_pad(t->rows) - t->rows;
     tile_pack(t->q, v_at(a->q, a->dt, at), a->dt, stride, t->rows, a->size, (float)a->scale);
     tile_pack(t->dout, v_at(a->dout, a->dt, at), a->dt, stride, t->rows, a->size, 1.0F);
+    if (t->qr) {
+        tile_pack(t->qr, v_at(a->qr, a->dt, at), a->dt, stride, t->rows, a->size, (float)a->scale);
+        memset(t->qr + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
+    }
     memset(t->q + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
     memset(t->dout + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
     for (int64_t r = 0; r < t->rows; r++) {
@@ -75,11 +95,13 @@ static void grad_load_queries(grad_run *t) {
 /* p = exp(s - lse) and ds = p (dp - delta) where row n sees the key, zero elsewhere. */
 static void grad_scores(grad_run *t) {
     int64_t width = v_pad(t->keys), size = t->a->size;
+    if (t->qr) rel_load(t->rel, t->turned, &t->keys_by_distance, grad_far(t));
     for (int64_t i = 0; i < t->rows; i += TILE_ROWS) {
         int64_t last = GAL_MIN(i + TILE_ROWS, t->rows) - 1;
         int64_t reach = GAL_MAX(0, GAL_MIN(t->keys, t->r0 + last + 1 - t->j0));
         float *p = t->p + i * KEY_BLOCK, *ds = t->ds + i * KEY_BLOCK;
         tile_mm(p, KEY_BLOCK, (tile_lhs){ t->q + i * t->ld, t->ld, 1 }, t->kt, KEY_BLOCK, 0, size, reach, false);
+        if (t->qr && reach > 0) rel_scores(p, t->qr + i * t->ld, t->ld, t->turned, size, tile_pad(t->rows), i, reach);
         tile_mm(ds, KEY_BLOCK, (tile_lhs){ t->dout + i * t->ld, t->ld, 1 }, t->vt, KEY_BLOCK, 0, size, reach, false);
         for (int64_t r = i; r < i + TILE_ROWS; r++, p += KEY_BLOCK, ds += KEY_BLOCK) {
             int64_t n = t->r0 + r, lo = 0, hi = 0;
@@ -124,6 +146,18 @@ static void grad_add_queries(grad_run *t, float *dq) {
     }
 }
 
+/* After grad_scores(): dr of this chunk, and dqr of the block's rows where it is wanted. */
+static void grad_add_relative(grad_run *t, bool distances, float *dqr) {
+    const gal_k_attend_grad *a = t->a;
+    const int64_t rows = tile_pad(t->rows),
+                  part = (t->end - a->row_len) / a->row_len * a->distances * a->heads * a->size;
+    rel_shift(t->shifted, t->ds, rows, v_pad(t->keys));
+    if (dqr) rel_add_queries(dqr, t->shifted, t->rel, t->ld, rows);
+    if (distances)
+        rel_add_distances((float *)a->dr + part + t->head * a->size, &t->keys_by_distance, t->sum, t->shifted, t->qr,
+                          t->ld, rows, grad_far(t));
+}
+
 /* Rows of an output (+)= scale * x. */
 static void grad_store(const grad_run *t, void *out, int64_t at, int64_t stride, const float *x, int64_t rows,
                        float scale) {
@@ -161,6 +195,7 @@ static void grad_walk_keys(grad_run *t, int64_t from, bool with_dq) {
                 grad_scores(t);
                 grad_add_keys(t);
                 if (with_dq) grad_add_queries(t, t->dq + h * per_head + (r - from) * t->ld);
+                if (t->qr) grad_add_relative(t, true, with_dq ? t->dqr + (r - from) * t->ld : NULL);
             }
         }
         grad_store(t, a->dk, j * kv + t->g * a->size, kv, t->dk, t->keys, 1.0F);
@@ -176,17 +211,32 @@ static void grad_walk_queries(grad_run *t, int64_t from) {
         for (int64_t h = 0; h < group; h++) {
             grad_set_queries(t, r, t->g * group + h);
             grad_load_queries(t);
-            memset(t->dq, 0, (size_t)(QUERY_BLOCK * t->ld) * sizeof(float));
-            int64_t last = r + t->rows;
+            memset(t->dq, 0, (size_t)grad_both(a, QUERY_BLOCK * t->ld) * sizeof(float));
+            int64_t last = r + t->rows, at = (r * a->heads + t->head) * a->size, stride = a->heads * a->size;
             for (int64_t j = from + (grad_lo(a, r) - from) / KEY_BLOCK * KEY_BLOCK; j < last; j += KEY_BLOCK) {
                 grad_load_keys(t, j, GAL_MIN(t->end - j, KEY_BLOCK));
                 grad_scores(t);
                 grad_add_queries(t, t->dq);
+                if (t->qr) grad_add_relative(t, false, t->dqr);
             }
-            grad_store(t, a->dq, (r * a->heads + t->head) * a->size, a->heads * a->size, t->dq, t->rows,
-                       (float)a->scale);
+            grad_store(t, a->dq, at, stride, t->dq, t->rows, (float)a->scale);
+            if (t->qr) grad_store(t, a->dqr, at, stride, t->dqr, t->rows, (float)a->scale);
         }
     }
+}
+
+/* Where what is relative lies, from `at` on; the chunk's part of dr is made zero. */
+static void grad_set_relative(grad_run *t, float *at, int64_t from) {
+    const gal_k_attend_grad *a = t->a;
+    t->keys_by_distance = rel_of(a->r, a->dt, a->heads, t->g, a->size, a->distances);
+    t->qr = at;
+    t->rel = t->qr + QUERY_BLOCK * t->ld;
+    t->turned = t->rel + REL_COLS * t->ld;
+    t->shifted = t->turned + a->size * REL_COLS;
+    t->sum = t->shifted + QUERY_BLOCK * REL_COLS;
+    float *dr = (float *)a->dr + (from / a->row_len * a->distances * a->heads + t->g) * a->size;
+    for (int64_t m = 0; m < a->distances; m++)
+        memset(dr + m * a->heads * a->size, 0, (size_t)a->size * sizeof(float));
 }
 
 static int64_t grad_chunks(const void *args) {
@@ -215,9 +265,12 @@ static void grad_chunk(const void *args, int64_t chunk, void *scratch) {
     t.vt = t.kt + a->size * KEY_BLOCK;
     t.lse = t.vt + a->size * KEY_BLOCK;
     t.delta = t.lse + QUERY_BLOCK;
-    t.dq = t.delta + QUERY_BLOCK;
+    float *relative = t.delta + QUERY_BLOCK;
+    if (a->r) grad_set_relative(&t, relative, from);
+    t.dq = relative + grad_relative_floats(a);
     bool whole = grad_fits(a, grad_dq_floats(a));
-    if (whole) memset(t.dq, 0, (size_t)grad_dq_floats(a) * sizeof(float));
+    t.dqr = t.dq + (whole ? grad_dq_floats(a) : QUERY_BLOCK * ld);
+    if (whole) memset(t.dq, 0, (size_t)grad_both(a, grad_dq_floats(a)) * sizeof(float));
     grad_walk_keys(&t, from, whole);
     if (!whole) {
         grad_walk_queries(&t, from);
@@ -227,6 +280,9 @@ static void grad_chunk(const void *args, int64_t chunk, void *scratch) {
         grad_store(&t, a->dq, (from * a->heads + t.g * group + h) * a->size, a->heads * a->size,
                    t.dq + h * tile_pad(a->row_len) * ld, a->row_len, (float)a->scale);
     }
+    if (a->r)
+        grad_store(&t, a->dqr, (from * a->heads + t.g) * a->size, a->heads * a->size, t.dqr, a->row_len,
+                   (float)a->scale);
 }
 
 #endif

@@ -1,6 +1,6 @@
-/* rows_body.h - kernels that go row by row: RMSNorm and its gradients, rotary positions, embedding, gathering, the
- * store of keys and values, cross entropy; over the vector of vec_*.h. Included by rows_*.c after map_body.h.
- * SPDX-License-Identifier: Apache-2.0 */
+/* rows_body.h - kernels that go row by row: RMSNorm, LayerNorm and their gradients, biases, GELU, rotary positions,
+ * embedding, gathering, the store of keys and values, cross entropy; over the vector of vec_*.h. Included by rows_*.c
+ * after map_body.h. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_ROWS_BODY_H
 #define GAL_KERNELS_CPU_ROWS_BODY_H
 
@@ -121,6 +121,219 @@ VINLINE void norm_dw_body(const gal_k_rms_norm_dw *a, int64_t chunk, const gal_d
 static void norm_dw_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_rms_norm_dw *a = args;
     MAP_BY_TYPE(GAL_K_RMS_NORM_DW, norm_dw_body);
+}
+
+/* ---- LayerNorm ---------------------------------------------------------------------------------------------------
+ */
+
+static bool layer_ours(const gal_k_layer_norm *a) { return v_act(a->dt) && v_float(a->wdt); }
+static int64_t layer_chunks(const void *args) {
+    const gal_k_layer_norm *a = args;
+    return layer_ours(a) ? rows_pieces(a->n, a->d) : v_ref_chunks(GAL_K_LAYER_NORM, args);
+}
+/* x - mean where a row has numbers: right of them it would not be 0. */
+VINLINE V layer_centred(const void *x, const gal_dtype dt, int64_t at, int64_t m, V mean) {
+    V c = v_sub(v_get(x, dt, at, m), mean);
+    return m == VL ? c : v_range(c, 0, m, v_zero());
+}
+VINLINE void layer_body(const gal_k_layer_norm *a, int64_t chunk, const gal_dtype dt) {
+    map_span s = rows_part(a->n, a->d, chunk);
+    for (int64_t n = s.from; n < s.to; n++) {
+        V sum = v_zero(), squares = v_zero();
+        for (int64_t i = 0; i < a->d; i += VL) sum = v_add(sum, v_get(a->x, dt, n * a->d + i, v_left(a->d, i)));
+        const float mean = (float)((double)v_hsum(sum) / (double)a->d);
+        for (int64_t i = 0; i < a->d; i += VL) {
+            V c = layer_centred(a->x, dt, n * a->d + i, v_left(a->d, i), v_set1(mean));
+            squares = v_fma(c, c, squares);
+        }
+        const float inv = (float)(1.0 / sqrt((double)v_hsum(squares) / (double)a->d + a->eps));
+        if (a->inv) {
+            ((float *)a->mean)[n] = mean;
+            ((float *)a->inv)[n] = inv;
+        }
+        for (int64_t i = 0; i < a->d; i += VL) {
+            int64_t m = v_left(a->d, i);
+            V z = v_mul(v_sub(v_get(a->x, dt, n * a->d + i, m), v_set1(mean)), v_set1(inv));
+            v_put(a->y, dt, n * a->d + i, m, v_fma(z, v_get(a->w, a->wdt, i, m), v_get(a->b, a->wdt, i, m)));
+        }
+    }
+}
+static void layer_run(const void *args, int64_t chunk, void *scratch) {
+    const gal_k_layer_norm *a = args;
+    if (!layer_ours(a)) {
+        v_ref_run(GAL_K_LAYER_NORM, args, chunk, scratch);
+    } else if (a->dt == GAL_F32) {
+        layer_body(a, chunk, GAL_F32);
+    } else {
+        layer_body(a, chunk, GAL_BF16);
+    }
+}
+
+static bool layer_dx_ours(const gal_k_layer_norm_dx *a) { return v_act(a->dt) && v_float(a->wdt); }
+static int64_t layer_dx_chunks(const void *args) {
+    const gal_k_layer_norm_dx *a = args;
+    return layer_dx_ours(a) ? rows_pieces(a->n, a->d) : v_ref_chunks(GAL_K_LAYER_NORM_DX, args);
+}
+VINLINE void layer_dx_body(const gal_k_layer_norm_dx *a, int64_t chunk, const gal_dtype dt) {
+    map_span s = rows_part(a->n, a->d, chunk);
+    for (int64_t n = s.from; n < s.to; n++) {
+        const V mean = v_set1(((const float *)a->mean)[n]), inv = v_set1(((const float *)a->inv)[n]);
+        V sum = v_zero(), product = v_zero();
+        for (int64_t i = 0; i < a->d; i += VL) {
+            int64_t m = v_left(a->d, i), at = n * a->d + i;
+            V g = v_mul(v_get(a->w, a->wdt, i, m), v_get(a->dy, dt, at, m)); /* 0 right of the row */
+            sum = v_add(sum, g);
+            product = v_fma(g, v_mul(v_sub(v_get(a->x, dt, at, m), mean), inv), product);
+        }
+        const V mean_g = v_set1((float)((double)v_hsum(sum) / (double)a->d)),
+                mean_gz = v_set1((float)((double)v_hsum(product) / (double)a->d));
+        for (int64_t i = 0; i < a->d; i += VL) {
+            int64_t m = v_left(a->d, i), at = n * a->d + i;
+            V g = v_mul(v_get(a->w, a->wdt, i, m), v_get(a->dy, dt, at, m));
+            V z = v_mul(v_sub(v_get(a->x, dt, at, m), mean), inv);
+            V dx = v_mul(inv, v_fnma(z, mean_gz, v_sub(g, mean_g)));
+            v_put(a->dx, dt, at, m, a->accumulate ? v_add(dx, v_get(a->dx, dt, at, m)) : dx);
+        }
+    }
+}
+static void layer_dx_run(const void *args, int64_t chunk, void *scratch) {
+    const gal_k_layer_norm_dx *a = args;
+    if (!layer_dx_ours(a)) {
+        v_ref_run(GAL_K_LAYER_NORM_DX, args, chunk, scratch);
+    } else if (a->dt == GAL_F32) {
+        layer_dx_body(a, chunk, GAL_F32);
+    } else {
+        layer_dx_body(a, chunk, GAL_BF16);
+    }
+}
+
+static int64_t layer_dw_chunks(const void *args) {
+    const gal_k_layer_norm_dw *a = args;
+    return v_act(a->dt) ? v_ceil_div(a->d, ROWS_COLS) : v_ref_chunks(GAL_K_LAYER_NORM_DW, args);
+}
+VINLINE void layer_dw_body(const gal_k_layer_norm_dw *a, int64_t chunk, const gal_dtype dt) {
+    int64_t from = chunk * ROWS_COLS, cols = GAL_MIN(a->d - from, ROWS_COLS);
+    V total[ROWS_COLS / VL];
+    for (int j = 0; j < ROWS_COLS / VL; j++) total[j] = v_zero();
+    for (int64_t n0 = 0; n0 < a->n; n0 += ROWS_SUM) {
+        V sum[ROWS_COLS / VL];
+        for (int j = 0; j < ROWS_COLS / VL; j++) sum[j] = v_zero();
+        for (int64_t n = n0; n < GAL_MIN(a->n, n0 + ROWS_SUM); n++) {
+            V mean = v_set1(((const float *)a->mean)[n]), inv = v_set1(((const float *)a->inv)[n]);
+            for (int j = 0; j < ROWS_COLS / VL && j * VL < cols; j++) {
+                int64_t m = v_left(cols, j * VL), at = n * a->d + from + j * VL;
+                V z = v_mul(v_sub(v_get(a->x, dt, at, m), mean), inv);
+                sum[j] = v_fma(z, v_get(a->dy, dt, at, m), sum[j]);
+            }
+        }
+        for (int j = 0; j < ROWS_COLS / VL; j++) total[j] = v_add(total[j], sum[j]);
+    }
+    for (int j = 0; j < ROWS_COLS / VL && j * VL < cols; j++) {
+        int64_t m = v_left(cols, j * VL), at = from + j * VL;
+        v_put(a->dw, GAL_F32, at, m, v_add(total[j], v_get(a->dw, GAL_F32, at, m)));
+    }
+}
+static void layer_dw_run(const void *args, int64_t chunk, void *scratch) {
+    const gal_k_layer_norm_dw *a = args;
+    MAP_BY_TYPE(GAL_K_LAYER_NORM_DW, layer_dw_body);
+}
+
+/* ---- a vector that meets every row -------------------------------------------------------------------------------
+ */
+
+static bool add_row_ours(const gal_k_add_row *a) { return v_act(a->dt) && v_float(a->wdt); }
+static int64_t add_row_chunks(const void *args) {
+    const gal_k_add_row *a = args;
+    return add_row_ours(a) ? rows_pieces(a->n, a->d) : v_ref_chunks(GAL_K_ADD_ROW, args);
+}
+VINLINE void add_row_body(const gal_k_add_row *a, int64_t chunk, const gal_dtype dt) {
+    map_span s = rows_part(a->n, a->d, chunk);
+    for (int64_t n = s.from; n < s.to; n++)
+        for (int64_t i = 0; i < a->d; i += VL) {
+            int64_t m = v_left(a->d, i), at = n * a->d + i;
+            v_put(a->y, dt, at, m, v_add(v_get(a->x, dt, at, m), v_get(a->b, a->wdt, i, m)));
+        }
+}
+static void add_row_run(const void *args, int64_t chunk, void *scratch) {
+    const gal_k_add_row *a = args;
+    if (!add_row_ours(a)) {
+        v_ref_run(GAL_K_ADD_ROW, args, chunk, scratch);
+    } else if (a->dt == GAL_F32) {
+        add_row_body(a, chunk, GAL_F32);
+    } else {
+        add_row_body(a, chunk, GAL_BF16);
+    }
+}
+
+static bool sum_rows_ours(const gal_k_sum_rows *a) { return v_act(a->dt) && v_act(a->xdt); }
+static int64_t sum_rows_chunks(const void *args) {
+    const gal_k_sum_rows *a = args;
+    return sum_rows_ours(a) ? v_ceil_div(a->d, ROWS_COLS) : v_ref_chunks(GAL_K_SUM_ROWS, args);
+}
+VINLINE void sum_rows_body(const gal_k_sum_rows *a, int64_t chunk, const gal_dtype xdt) {
+    int64_t from = chunk * ROWS_COLS, cols = GAL_MIN(a->d - from, ROWS_COLS);
+    V total[ROWS_COLS / VL];
+    for (int j = 0; j < ROWS_COLS / VL; j++) total[j] = v_zero();
+    for (int64_t n0 = 0; n0 < a->n; n0 += ROWS_SUM) {
+        V sum[ROWS_COLS / VL];
+        for (int j = 0; j < ROWS_COLS / VL; j++) sum[j] = v_zero();
+        for (int64_t n = n0; n < GAL_MIN(a->n, n0 + ROWS_SUM); n++)
+            for (int j = 0; j < ROWS_COLS / VL && j * VL < cols; j++)
+                sum[j] = v_add(sum[j], v_get(a->x, xdt, n * a->d + from + j * VL, v_left(cols, j * VL)));
+        for (int j = 0; j < ROWS_COLS / VL; j++) total[j] = v_add(total[j], sum[j]);
+    }
+    for (int j = 0; j < ROWS_COLS / VL && j * VL < cols; j++) {
+        int64_t m = v_left(cols, j * VL), at = from + j * VL;
+        v_put(a->y, a->dt, at, m, a->accumulate ? v_add(total[j], v_get(a->y, a->dt, at, m)) : total[j]);
+    }
+}
+static void sum_rows_run(const void *args, int64_t chunk, void *scratch) {
+    const gal_k_sum_rows *a = args;
+    if (!sum_rows_ours(a)) {
+        v_ref_run(GAL_K_SUM_ROWS, args, chunk, scratch);
+    } else if (a->xdt == GAL_F32) {
+        sum_rows_body(a, chunk, GAL_F32);
+    } else {
+        sum_rows_body(a, chunk, GAL_BF16);
+    }
+}
+
+static bool gelu_ours(const gal_k_gelu *a) { return v_act(a->dt) && v_float(a->wdt); }
+static int64_t gelu_chunks(const void *args) {
+    const gal_k_gelu *a = args;
+    return gelu_ours(a) ? rows_pieces(a->n, a->d) : v_ref_chunks(GAL_K_GELU, args);
+}
+/* 1 + tanh(z) = 2 sigmoid(2 z). Where x^2 is cut the function is 0 or x already, and its slope does not overflow. */
+VINLINE void gelu_body(const gal_k_gelu *a, int64_t chunk, const gal_dtype dt, const bool slope) {
+    const V one = v_set1(1.0F), outer = v_set1(1.5957691216F), cube = v_set1(0.044715F), three = v_set1(0.134145F);
+    map_span s = rows_part(a->n, a->d, chunk);
+    for (int64_t n = s.from; n < s.to; n++)
+        for (int64_t i = 0; i < a->d; i += VL) {
+            int64_t m = v_left(a->d, i), at = n * a->d + i;
+            V x = v_add(v_get(a->x, dt, at, m), v_get(a->b, a->wdt, i, m)), rest;
+            V square = v_min(v_set1(1e4F), v_mul(x, x));
+            V part = v_sigmoid(v_mul(v_mul(outer, x), v_fma(cube, square, one)), &rest);
+            V y = v_mul(x, part);
+            if (slope) {
+                V inner = v_mul(outer, v_fma(three, square, one));
+                y = v_mul(v_get(a->dy, dt, at, m), v_fma(v_mul(y, rest), inner, part));
+            }
+            v_put(a->y, dt, at, m, y);
+        }
+}
+VINLINE void gelu_by_type(const void *args, int64_t chunk, void *scratch, const bool slope) {
+    const gal_k_gelu *a = args;
+    if (!gelu_ours(a)) {
+        v_ref_run(slope ? GAL_K_GELU_GRAD : GAL_K_GELU, args, chunk, scratch);
+    } else if (a->dt == GAL_F32) {
+        gelu_body(a, chunk, GAL_F32, slope);
+    } else {
+        gelu_body(a, chunk, GAL_BF16, slope);
+    }
+}
+static void gelu_run(const void *args, int64_t chunk, void *scratch) { gelu_by_type(args, chunk, scratch, false); }
+static void gelu_grad_run(const void *args, int64_t chunk, void *scratch) {
+    gelu_by_type(args, chunk, scratch, true);
 }
 
 static bool rope_ours(const gal_k_rope *a) {
@@ -354,6 +567,13 @@ static void rows_fill(gal_kernel_table *t) {
     t->k[GAL_K_RMS_NORM] = (gal_kernel){ norm_chunks, norm_run };
     t->k[GAL_K_RMS_NORM_DX] = (gal_kernel){ norm_dx_chunks, norm_dx_run };
     t->k[GAL_K_RMS_NORM_DW] = (gal_kernel){ norm_dw_chunks, norm_dw_run };
+    t->k[GAL_K_LAYER_NORM] = (gal_kernel){ layer_chunks, layer_run };
+    t->k[GAL_K_LAYER_NORM_DX] = (gal_kernel){ layer_dx_chunks, layer_dx_run };
+    t->k[GAL_K_LAYER_NORM_DW] = (gal_kernel){ layer_dw_chunks, layer_dw_run };
+    t->k[GAL_K_ADD_ROW] = (gal_kernel){ add_row_chunks, add_row_run };
+    t->k[GAL_K_SUM_ROWS] = (gal_kernel){ sum_rows_chunks, sum_rows_run };
+    t->k[GAL_K_GELU] = (gal_kernel){ gelu_chunks, gelu_run };
+    t->k[GAL_K_GELU_GRAD] = (gal_kernel){ gelu_chunks, gelu_grad_run };
     t->k[GAL_K_ROPE] = (gal_kernel){ rope_chunks, rope_run };
     t->k[GAL_K_EMBED] = (gal_kernel){ embed_chunks, embed_run };
     t->k[GAL_K_EMBED_GRAD] = (gal_kernel){ embed_grad_chunks, embed_grad_run };

@@ -92,8 +92,9 @@ VINLINE V8 tile_get8(const void *p, gal_dtype dt) {
     return dt == GAL_F16 ? v8_load_f16(p) : v8_load_bf16(p);
 }
 
-/* out[size][KEY_BLOCK] = transposed src[rows, size], zeros in the columns right of rows up to whole vectors. */
-VINLINE void tile_transpose_t(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows, int64_t size) {
+/* out[size][ldo] = transposed src[rows, size], zeros in the columns right of rows up to whole vectors. */
+VINLINE void tile_transpose_t(float *out, int64_t ldo, const void *src, gal_dtype dt, int64_t stride, int64_t rows,
+                              int64_t size) {
     int64_t cols = v_pad(rows), full = size / 8 * 8;
     for (int64_t r = 0; r < cols; r += 8) {
         for (int64_t d = 0; d < full; d += 8) {
@@ -102,24 +103,29 @@ VINLINE void tile_transpose_t(float *out, const void *src, gal_dtype dt, int64_t
                 bool have = r + i < rows;
                 in[i] = have ? tile_get8(v_at(src, dt, (r + i) * stride + d), dt) : v8_zero();
             }
-            v8_transpose(out + d * KEY_BLOCK + r, KEY_BLOCK, in);
+            v8_transpose(out + d * ldo + r, ldo, in);
         }
     }
     for (int64_t d = full; d < size; d++) {
         for (int64_t r = 0; r < cols; r++) {
-            out[d * KEY_BLOCK + r] = r < rows ? v_get1(src, dt, r * stride + d) : 0.0F;
+            out[d * ldo + r] = r < rows ? v_get1(src, dt, r * stride + d) : 0.0F;
         }
     }
 }
+static inline void tile_transpose_to(float *out, int64_t ldo, const void *src, gal_dtype dt, int64_t stride,
+                                     int64_t rows, int64_t size) {
+    if (dt == GAL_F32) {
+        tile_transpose_t(out, ldo, src, GAL_F32, stride, rows, size);
+    } else if (dt == GAL_BF16) {
+        tile_transpose_t(out, ldo, src, GAL_BF16, stride, rows, size);
+    } else {
+        tile_transpose_t(out, ldo, src, GAL_F16, stride, rows, size);
+    }
+}
+/* A block of keys. */
 static inline void tile_transpose(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows,
                                   int64_t size) {
-    if (dt == GAL_F32) {
-        tile_transpose_t(out, src, GAL_F32, stride, rows, size);
-    } else if (dt == GAL_BF16) {
-        tile_transpose_t(out, src, GAL_BF16, stride, rows, size);
-    } else {
-        tile_transpose_t(out, src, GAL_F16, stride, rows, size);
-    }
+    tile_transpose_to(out, KEY_BLOCK, src, dt, stride, rows, size);
 }
 
 #endif

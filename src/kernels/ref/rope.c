@@ -1,5 +1,5 @@
-/* rope.c - rotary positions (RoFormer, arXiv:2104.09864): the table of angles, and the rotation by it.
- * SPDX-License-Identifier: Apache-2.0 */
+/* rope.c - rotary positions (RoFormer, arXiv:2104.09864): the table of angles, and the rotation by it; sinusoids of
+ * distances (Transformer-XL, arXiv:1901.02860). SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/ref/ref.h"
 
 #include <math.h>
@@ -58,7 +58,27 @@ static void rope_run(const void *args, int64_t chunk, void *scratch) {
     }
 }
 
+static int64_t sinusoid_chunks(const void *args) {
+    return gal__ref_pieces(((const gal_k_sinusoid *)args)->m, GAL_REF_ROWS);
+}
+
+static void sinusoid_run(const void *args, int64_t chunk, void *scratch) {
+    (void)scratch;
+    const gal_k_sinusoid *a = args;
+    gal__range r = gal__ref_piece(a->m, GAL_REF_ROWS, chunk);
+    int64_t half = a->d / 2;
+    for (int64_t t = 0; t < half; t++) {
+        double w = pow(10000.0, -2.0 * (double)t / (double)a->d);
+        for (int64_t m = r.from; m < r.to; m++) {
+            double angle = (double)(a->first + m) * w;
+            gal__ref_put(a->table, a->dt, m * a->d + t, sin(angle));
+            gal__ref_put(a->table, a->dt, m * a->d + half + t, cos(angle));
+        }
+    }
+}
+
 void gal__ref_fill_rope(gal_kernel_table *t) {
+    t->k[GAL_K_SINUSOID] = (gal_kernel){ sinusoid_chunks, sinusoid_run };
     t->k[GAL_K_ROPE_TABLE] = (gal_kernel){ table_chunks, table_run };
     t->k[GAL_K_ROPE] = (gal_kernel){ rope_chunks, rope_run };
 }
