@@ -28,7 +28,7 @@ static void add_weight(gal_bench_model *m, const gal_w *w, bool exact) {
     const gal_peak_id type = type_of(w, exact);
     double bytes = (double)gal_wbytes(w), ops = 2.0 * (double)gal_wcount(w);
     if (w->role == GAL_W_EMBED && !head) return; /* of which one row is read */
-    if (w->role == GAL_W_NORM) ops = 0;
+    if (gal_w_is_vector(w)) ops = 0;
     if (w->of_expert) {
         m->expert_bytes += bytes;
         ops *= (double)c->experts_used / (double)c->experts;

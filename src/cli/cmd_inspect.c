@@ -197,7 +197,12 @@ static void print_text(const facts *f) {
     if (c->experts) print_experts(f->m);
     printf("positions   %lld", (long long)c->max_positions);
     if (c->window) printf(", window %lld", (long long)c->window);
-    printf(", rope %s, theta %g\n", c->rope_type, c->rope_theta);
+    if (!c->relative)
+        printf(", rope %s, theta %g\n", c->rope_type, c->rope_theta);
+    else if (c->max_distance)
+        printf(", relative, distances beyond %lld alike\n", (long long)c->max_distance);
+    else
+        printf(", relative\n");
     print_formats(f->m);
     printf(", %s in %zu tensors\n", gal_cli_bytes_text(a, sizeof a, f->weights), f->m->n_weights);
     if (f->m->adapters) print_adapters(f->m);

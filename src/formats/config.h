@@ -28,13 +28,31 @@ typedef enum gal_layout {
     GAL_LAYOUT_ANY = GAL_LAYOUTS /* for those who look for a model: whichever is there */
 } gal_layout;
 
-/* Sizes and options of a decoder-only transformer of the Mistral family (mistral.md 3; formats.md 2). */
+/* How tokens are sent to experts. */
+typedef enum gal_router {
+    GAL_ROUTER_TOP,   /* Mixtral: the largest logits, softmax over them (mixtral.md 4) */
+    GAL_ROUTER_SBASE, /* the largest logits, in training those of a balanced plan (routed-scaling.md 3.1) */
+    GAL_ROUTER_RLR,   /* a policy that learns from what its choices bring (3.3) */
+    GAL_ROUTER_HASH   /* the token's id modulo the number of experts (3.2) */
+} gal_router;
+const char *gal_router_name(gal_router r); /* "top", "sbase", "rlr", "hash" */
+
+/* Sizes and options of a decoder-only transformer of the families of Mistral (mistral.md 3; formats.md 2) and Gopher
+ * (gopher.md 2, routed-scaling.md 2). */
 typedef struct gal_config {
-    char model_type[32]; /* "mistral", "ministral3", "mixtral", ... */
+    char model_type[32]; /* "mistral", "ministral3", "mixtral", ..., "gopher" */
     gal_layout layout;
     int64_t V, D, L, H, G, K, F;
     int64_t experts, experts_used; /* of each layer, at most GAL_MAX_EXPERTS, and those a token goes to; 0: dense */
     double router_balance;         /* router_aux_loss_coef: what its makers trained the balance of experts with */
+    int64_t routed_every;          /* the last of so many layers has the experts; 1: all have */
+    gal_router router;
+    bool gate_sigmoid; /* an expert's weight: of its logit alone, else softmax over all experts */
+    bool gate_whole;   /* ... and those of a token's experts add up to 1 */
+    /* Gopher */
+    bool relative;        /* positions by distance (Transformer-XL), else rotary */
+    int64_t max_distance; /* further ones are as this; 0: all are told apart */
+    bool layer_norm;      /* with mean and bias, else by the root mean square */
     int64_t max_positions;
     int64_t window;      /* sliding_window; 0: none */
     uint8_t *layer_full; /* [L] 1: this layer ignores the window; NULL: none does. Owned by the config */

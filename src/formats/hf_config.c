@@ -23,6 +23,7 @@ void gal_config_defaults(gal_config *c) {
                        .rope_beta_fast = 32.0,
                        .rope_beta_slow = 1.0,
                        .rope_truncate = true,
+                       .routed_every = 1,
                        .max_positions = 4096,
                        .init_range = 0.02,
                        .bos = 1,
@@ -55,7 +56,7 @@ gal_err gal_config_copy(gal_config *out, const gal_config *c, gal_diag *diag) {
 }
 
 static gal_err check_experts(const gal_config *c, const char *where, const gal__config_names *n, gal_diag *diag) {
-    bool mixtral = strcmp(c->model_type, "mixtral") == 0;
+    bool mixtral = strcmp(c->model_type, "mixtral") == 0, gopher = strcmp(c->model_type, "gopher") == 0;
     if (c->experts < 0 || c->experts > GAL_MAX_EXPERTS || (mixtral && !c->experts))
         return gal_fail(diag, GAL_EINPUT, "%s: %s%s: expected %d to %d, found %" PRId64, where, n->prefix, n->experts,
                         mixtral, GAL_MAX_EXPERTS, c->experts);
@@ -65,9 +66,12 @@ static gal_err check_experts(const gal_config *c, const char *where, const gal__
     if (c->experts * c->L > MAX_EXPERTS_IN_ALL)
         return gal_fail(diag, GAL_EINPUT, "%s: %s%s: expected at most %d in all layers, found %" PRId64, where,
                         n->prefix, n->experts, MAX_EXPERTS_IN_ALL, c->experts * c->L);
-    if (c->experts && !mixtral)
-        return gal_fail(diag, GAL_EINPUT, "%s: experts in a \"%s\": expected them in \"mixtral\" alone", where,
-                        c->model_type);
+    if (c->experts && !mixtral && !gopher)
+        return gal_fail(diag, GAL_EINPUT, "%s: experts in a \"%s\": expected them in \"mixtral\" or \"gopher\"",
+                        where, c->model_type);
+    if (c->relative != gopher || (c->router != GAL_ROUTER_TOP && !gopher))
+        return gal_fail(diag, GAL_EINPUT, "%s: expected relative positions and their routers in \"gopher\" alone",
+                        where);
     if (c->experts && c->query_beta > 0)
         return gal_fail(diag, GAL_EINPUT, "%s: experts together with a scaling of queries are not supported", where);
     return GAL_OK;
@@ -96,7 +100,7 @@ gal_err gal__config_check(const gal_config *c, const char *where, const gal__con
         if (ranges[i].x < ranges[i].lo || ranges[i].x > ranges[i].hi)
             return gal_fail(diag, GAL_EINPUT, "%s: %s%s: expected %" PRId64 " to %" PRId64 ", found %" PRId64, where,
                             ranges[i].prefix, ranges[i].what, ranges[i].lo, ranges[i].hi, ranges[i].x);
-    if (c->K % 2)
+    if (c->K % 2 && !c->relative)
         return gal_fail(diag, GAL_EINPUT,
                         "%s: %s%s: expected an even number (rotary positions turn pairs), found %" PRId64, where,
                         n->prefix, n->head_size, c->K);
@@ -111,26 +115,32 @@ gal_err gal__config_check(const gal_config *c, const char *where, const gal__con
                         n->prefix, n->theta, c->rope_theta);
     if (!(c->init_range >= 0 && c->init_range <= 100))
         return gal_fail(diag, GAL_EINPUT, "%s: initializer_range: expected 0 to 100, found %g", where, c->init_range);
-    return check_experts(c, where, n, diag);
+    gal_err err = check_experts(c, where, n, diag);
+    return err || !c->relative ? err : gal__gopher_check(c, where, diag);
 }
 
 gal_err gal_config_check(const gal_config *c, const char *where, gal_diag *diag) {
-    static const gal__config_names NAMES = { .prefix = "",
-                                             .vocab = "vocab_size",
-                                             .width = "hidden_size",
-                                             .layers = "num_hidden_layers",
-                                             .heads = "num_attention_heads",
-                                             .kv_heads = "num_key_value_heads",
-                                             .head_size = "head_dim",
-                                             .hidden = "intermediate_size",
-                                             .positions = "max_position_embeddings",
-                                             .window = "sliding_window",
-                                             .original = "original_max_position_embeddings",
-                                             .eps = "rms_norm_eps",
-                                             .theta = "rope_theta",
-                                             .experts = "num_local_experts",
-                                             .experts_used = "num_experts_per_tok" };
-    return gal__config_check(c, where, &NAMES, diag);
+    static const gal__config_names MISTRAL = { .prefix = "",
+                                               .vocab = "vocab_size",
+                                               .width = "hidden_size",
+                                               .layers = "num_hidden_layers",
+                                               .heads = "num_attention_heads",
+                                               .kv_heads = "num_key_value_heads",
+                                               .head_size = "head_dim",
+                                               .hidden = "intermediate_size",
+                                               .positions = "max_position_embeddings",
+                                               .window = "sliding_window",
+                                               .original = "original_max_position_embeddings",
+                                               .eps = "rms_norm_eps",
+                                               .theta = "rope_theta",
+                                               .experts = "num_local_experts",
+                                               .experts_used = "num_experts_per_tok" };
+    gal__config_names names = MISTRAL;
+    if (c->relative) {
+        names.eps = "norm_eps";
+        names.experts = "num_experts";
+    }
+    return gal__config_check(c, where, &names, diag);
 }
 
 /* FP8 weights (formats.md 2): their blocks. Which tensors are FP8 the weights' files tell. */
@@ -198,8 +208,8 @@ static void enter_wrapper(gal__keys *r, gal_config *c) {
 
 /* Families that are something else, by what they say of themselves. */
 static void read_family(gal__keys *r, gal_config *c) {
-    static const char *const OURS[] = { "mistral", "ministral", "ministral3", "mixtral" };
-#define EXPECTED "expected \"mistral\", \"ministral\", \"ministral3\" or \"mixtral\", "
+    static const char *const OURS[] = { "mistral", "ministral", "ministral3", "mixtral", "gopher" };
+#define EXPECTED "expected \"mistral\", \"ministral\", \"ministral3\", \"mixtral\" or \"gopher\", "
     char shown[GAL__SHOW];
     const char *type = gal__key_text(r, "model_type", NULL);
     if (!r->err && !type) gal__key_fail(r, "model_type", EXPECTED "the key is missing");
@@ -213,6 +223,7 @@ static void read_family(gal__keys *r, gal_config *c) {
     if (arch && (strlen(arch) < strlen(tail) || strcmp(arch + strlen(arch) - strlen(tail), tail) != 0))
         gal__key_fail(r, "architectures", "expected a causal language model (\"...ForCausalLM\"), found \"%s\"",
                       gal__show(shown, arch));
+    if (strcmp(c->model_type, "gopher") == 0) return;
     const char *act = gal__key_text(r, "hidden_act", "silu");
     if (!r->err && strcmp(act, "silu") != 0)
         gal__key_fail(r, "hidden_act", "expected \"silu\", found \"%s\"", gal__show(shown, act));
@@ -271,7 +282,9 @@ static void read_sizes(gal__keys *r, gal_config *c) {
     c->eps = gal__key_real(r, "rms_norm_eps", 0, 1, is_newer(c) ? 1e-5 : 1e-6);
     c->tied = gal__key_truth(r, "tie_word_embeddings", false);
     c->init_range = gal__key_real(r, "initializer_range", 0, 100, 0.02);
-    c->bos = gal__key_token(r, "bos_token_id", 1);
+    bool gopher = strcmp(c->model_type, "gopher") == 0; /* whose files say what there is */
+    c->bos = gal__key_token(r, "bos_token_id", gopher ? -1 : 1);
+    if (gopher) c->n_eos = 0;
     if (json_object_get(r->obj, "eos_token_id")) c->n_eos = gal__key_token_list(r, "eos_token_id", c->eos);
     /* What a class has where the file says nothing is none in a smaller vocabulary. */
     if (!json_object_get(r->obj, "bos_token_id") && c->bos >= c->V) c->bos = -1;
@@ -447,10 +460,12 @@ gal_err gal_config_parse(gal_config *out, const char *bytes, size_t n, const cha
     if (!r.err) read_family(&r, &c);
     if (!r.err) read_sizes(&r, &c);
     read_experts(&r, &c);
+    bool gopher = strcmp(c.model_type, "gopher") == 0;
+    if (gopher && !r.err) gal__gopher_read(&r, &c);
     if (!r.err) gal__key_window(&r, "sliding_window", gal__key_get(&r, "sliding_window"), &c);
     if (!r.err) read_layer_types(&r, &c);
     if (!r.err) gal__drop_plain_layers(&c);
-    if (!r.err) read_rope(&r, &c);
+    if (!r.err && !gopher) read_rope(&r, &c);
     if (!r.err) r.err = gal_config_check(&c, path, diag);
     json_decref(root);
     if (r.err)

@@ -3,7 +3,7 @@
  * same values. SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "formats/config.h"
-#include "formats/json.h"
+#include "formats/json_keys.h"
 
 #include <string.h>
 
@@ -71,7 +71,20 @@ static const char *architecture(const char *model_type) {
     if (strcmp(model_type, "ministral") == 0) return "MinistralForCausalLM";
     if (strcmp(model_type, "ministral3") == 0) return "Ministral3ForCausalLM";
     if (strcmp(model_type, "mixtral") == 0) return "MixtralForCausalLM";
+    if (strcmp(model_type, "gopher") == 0) return "GopherForCausalLM";
     return "MistralForCausalLM";
+}
+
+/* What the families of Mistral alone have. */
+static void put_mistral(writer *w, const gal_config *c) {
+    put_experts(w, c);
+    put_text(w, "hidden_act", "silu");
+    put(w, "sliding_window", c->window ? json_integer(c->window) : json_null());
+    if (c->layer_full) put_layer_types(w, c);
+    put_real(w, "rms_norm_eps", c->eps);
+    put_real(w, "rope_theta", c->rope_theta);
+    put(w, "rope_parameters", rope_object(c, &w->oom));
+    if (strcmp(c->rope_type, "default") != 0) put(w, "rope_scaling", rope_object(c, &w->oom));
 }
 
 gal_err gal_config_print(const gal_config *c, gal_buf *out, const char *path, gal_diag *diag) {
@@ -93,15 +106,11 @@ gal_err gal_config_print(const gal_config *c, gal_buf *out, const char *path, ga
     put_int(&w, "num_attention_heads", c->H);
     put_int(&w, "num_key_value_heads", c->G);
     put_int(&w, "head_dim", c->K);
-    put_experts(&w, c);
-    put_text(&w, "hidden_act", "silu");
     put_int(&w, "max_position_embeddings", c->max_positions);
-    put(&w, "sliding_window", c->window ? json_integer(c->window) : json_null());
-    if (c->layer_full) put_layer_types(&w, c);
-    put_real(&w, "rms_norm_eps", c->eps);
-    put_real(&w, "rope_theta", c->rope_theta);
-    put(&w, "rope_parameters", rope_object(c, &w.oom));
-    if (strcmp(c->rope_type, "default") != 0) put(&w, "rope_scaling", rope_object(c, &w.oom));
+    if (c->relative)
+        w.oom |= !gal__gopher_put(w.obj, c);
+    else
+        put_mistral(&w, c);
     put(&w, "tie_word_embeddings", json_boolean(c->tied));
     put_real(&w, "initializer_range", c->init_range);
     put_real(&w, "attention_dropout", 0.0);

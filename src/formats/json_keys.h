@@ -34,6 +34,11 @@ void gal__key_ids_below(gal__keys *r, const char *key, const int32_t *ids, int32
 /* hf_config.c   A sliding window of any kind: a number, null, or a pattern that repeats down the c->L layers from
  * layer 0, null meaning full attention. v is the value of key. */
 void gal__key_window(gal__keys *r, const char *key, const json_t *v, gal_config *c);
+/* gopher_config.c   What config.json says of a "gopher" beside its sizes, and what is checked of it. */
+void gal__gopher_read(gal__keys *r, gal_config *c);
+gal_err gal__gopher_check(const gal_config *c, const char *where, gal_diag *diag);
+/* Sets those keys in an object; false: no memory. */
+bool gal__gopher_put(json_t *obj, const gal_config *c);
 /* gal_config_check() by the names that a description has for its numbers; prefix stands before each of them. */
 typedef struct gal__config_names {
     const char *prefix, *vocab, *width, *layers, *heads, *kv_heads, *head_size, *hidden, *positions, *window,

@@ -34,7 +34,21 @@ uint64_t gal_cache_bytes_for(const gal_config *config, gal_dtype dtype, int64_t 
     uint64_t slots = 0;
     for (int64_t l = 0; l < config->L; l++) slots += (uint64_t)slots_for(layer_window(config, l), tokens);
     uint64_t one = slot_bytes(config->G, config->K, dtype) * (uint64_t)sequences;
-    return slots > UINT64_MAX / GAL_MAX(one, 1) ? UINT64_MAX : slots * one;
+    uint64_t keys = slots > UINT64_MAX / GAL_MAX(one, 1) ? UINT64_MAX : slots * one;
+    uint64_t row = (uint64_t)(config->H * config->K) * (uint64_t)config->L * sizeof(float); /* below 2^35 */
+    uint64_t rows = (uint64_t)gal_relative_rows(config, tokens);
+    uint64_t relative = rows > UINT64_MAX / row ? UINT64_MAX : rows * row;
+    return keys > UINT64_MAX - relative ? UINT64_MAX : keys + relative;
+}
+
+int64_t gal_relative_rows(const gal_config *config, int64_t tokens) {
+    if (!config->relative) return 0;
+    return config->max_distance ? GAL_MIN(tokens, config->max_distance + 1) : tokens;
+}
+
+void gal_cache_set_relative(gal_cache *c, int64_t layer, const void *r, int64_t distances) {
+    c->layer[layer].r = r;
+    c->layer[layer].distances = distances;
 }
 
 uint64_t gal_cache_bytes_seen(const gal_config *config, gal_dtype dtype, int64_t tokens) {

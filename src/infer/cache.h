@@ -26,7 +26,7 @@ gal_err gal_cache_new(gal_cache **out, gal_dev *dev, const gal_config *config, g
                       int64_t limit, gal_diag *diag);
 void gal_cache_free(gal_cache *c);
 
-/* Bytes of a cache whose sequences have room for `tokens` each. */
+/* Bytes of a cache whose sequences have room for `tokens` each, and of relative keys beside it. */
 uint64_t gal_cache_bytes_for(const gal_config *config, gal_dtype dtype, int64_t sequences, int64_t tokens);
 /* Bytes of it that a token of one sequence reads which has `tokens` before it. */
 uint64_t gal_cache_bytes_seen(const gal_config *config, gal_dtype dtype, int64_t tokens);
@@ -44,6 +44,10 @@ const gal_kv_layer *gal_cache_layers(const gal_cache *c);
 /* Makes room for `tokens` in every sequence. *grown (may be NULL) tells whether addresses changed. On GAL_ENOMEM,
  * also for more than the limit, the cache is as before. */
 gal_err gal_cache_reserve(gal_cache *c, int64_t tokens, bool *grown, gal_diag *diag);
+/* Relative keys of a layer (gal_kv_layer.r), borrowed; gal_relative_rows(): how many distances are told apart by a
+ * model of this config among so many tokens, 0: it has none. */
+void gal_cache_set_relative(gal_cache *c, int64_t layer, const void *r, int64_t distances);
+int64_t gal_relative_rows(const gal_config *config, int64_t tokens);
 /* Says that a step stored n further positions of a sequence. */
 void gal_cache_advance(gal_cache *c, int64_t sequence, int64_t n);
 /* Whether a step with n further positions writes over some that are there: a ring that is full. */

@@ -2,6 +2,7 @@
 #include "infer/session.h"
 
 #include "base/mem.h"
+#include "infer/relative.h"
 #include "tensor/pack.h"
 
 #include <string.h>
@@ -22,6 +23,7 @@ struct gal_engine {
     const gal_model *model;
     gal_ctx *cx;
     gal_cache *cache;
+    gal_relative relative;
     gal_step st;
     int64_t sequences, context, chunk;
     uint64_t limit_bytes; /* of the cache */
@@ -50,7 +52,8 @@ static uint64_t cache_budget(gal_dev *dev, const gal_model *m) {
 
 static gal_err choose_context(gal_engine *e, gal_dev *dev, const gal_engine_options *o, gal_diag *diag) {
     const gal_config *c = &e->model->config;
-    int64_t most = o->beyond ? GAL_MAX_POSITIONS : c->max_positions;
+    /* Distances have no end: a text may be longer than those of training where somebody asks for it. */
+    int64_t most = o->beyond || (c->relative && o->context) ? GAL_MAX_POSITIONS : c->max_positions;
     uint64_t budget = cache_budget(dev, e->model);
     int64_t fits = gal_cache_tokens_in(c, o->cache, o->sequences, most, budget);
     int64_t want = o->context ? o->context : GAL_MAX(fits, 1);
@@ -127,8 +130,12 @@ gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const
         return err;
     }
     e->st.kv = gal_cache_layers(e->cache);
-    *out = e;
-    return GAL_OK;
+    err = gal_relative_grow(&e->relative, e->cx, m, e->cache, diag);
+    if (err)
+        gal_engine_free(e);
+    else
+        *out = e;
+    return err;
 }
 
 static void drop_plans(gal_engine *e) {
@@ -144,6 +151,7 @@ void gal_engine_free(gal_engine *e) {
     if (!e) return;
     drop_plans(e);
     gal_cache_free(e->cache);
+    gal_relative_free(&e->relative);
     gal_step_free(&e->st);
     gal_ctx_free(e->cx);
     gal_free(e->in_step);
@@ -169,6 +177,7 @@ gal_err gal_engine_restore(gal_engine *e, int64_t sequence, int64_t length, gal_
     gal_err err = check_room(e, length, diag);
     if (!err) err = gal_cache_restore(e->cache, sequence, length, &grown, diag);
     if (grown) drop_plans(e); /* they hold the old addresses */
+    if (!err) err = gal_relative_grow(&e->relative, e->cx, e->model, e->cache, diag);
     *cache = e->cache;
     return err;
 }
@@ -283,6 +292,7 @@ static gal_err step(gal_engine *e, const request *q, const float **logits, gal_d
     if (!err && e->moves && e->stepped && e->moves(e->user)) drop_plans(e); /* they hold the old addresses */
     if (!err) err = gal_cache_reserve(e->cache, longest, &grown, diag);
     if (grown) drop_plans(e); /* they hold the old addresses */
+    if (!err) err = gal_relative_grow(&e->relative, e->cx, e->model, e->cache, diag);
     if (err) return err;
     fill_step(e, q);
     err = gal_step_commit(&e->st, diag);

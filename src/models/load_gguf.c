@@ -56,7 +56,7 @@ static gal_err take(gal_w *w, const gal_gguf_tensor *t, gal_diag *diag) {
     }
     w->dtype = GAL_BLOCKS;
     w->code = (gal_code){ .block = t->type };
-    return w->role == GAL_W_NORM ? move(w, GAL_F32, diag) : GAL_OK;
+    return gal_w_is_vector(w) ? move(w, GAL_F32, diag) : GAL_OK;
 }
 
 /* The tensor of w, or, in *view, its part of a tensor that holds more; NULL: there is none. */

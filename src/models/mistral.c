@@ -179,4 +179,4 @@ gal_err gal_mistral_declare(gal_model *model, gal_diag *diag) {
     return err;
 }
 
-const gal_family gal_mistral = { "mistral", gal_mistral_declare, net_free, logits, loss };
+const gal_family gal_mistral = { "mistral", gal_mistral_declare, net_free, logits, loss, NULL };

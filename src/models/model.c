@@ -15,7 +15,7 @@ static const gal_family *family_of(const char *model_type) {
     static const char *const MISTRAL[] = { "mistral", "ministral", "ministral3", "mixtral" };
     for (size_t i = 0; i < GAL_LEN(MISTRAL); i++)
         if (strcmp(model_type, MISTRAL[i]) == 0) return &gal_mistral;
-    return NULL;
+    return strcmp(model_type, "gopher") == 0 ? &gal_gopher : NULL;
 }
 
 gal_err gal_model_build(gal_model **out, gal_config *config, gal_diag *diag) {
@@ -129,22 +129,48 @@ int64_t gal_model_params(const gal_model *m) {
     return n;
 }
 
+/* What a weight's first numbers are: all the same, or normal with a deviation, cut off or not. */
+typedef struct first_values {
+    double same, sd;
+    bool cut; /* beyond 2 sd, and drawn again */
+} first_values;
+
+/* Mistral's: normal(0, init_range), residual projections scaled by 1 / sqrt(2 L). Gopher's: matrices by the number of
+ * their inputs, truncated at two deviations, as its authors' library does (gopher.md 2.3). */
+static first_values first_of(const gal_config *c, const gal_w *w) {
+    if (w->role == GAL_W_NORM || w->role == GAL_W_BIAS) return (first_values){ .same = w->role == GAL_W_NORM };
+    if (c->relative && w->role != GAL_W_EMBED)
+        return (first_values){ .sd = 1.0 / sqrt((double)w->dim[1]), .cut = true };
+    double depth = w->role == GAL_W_RESIDUAL ? sqrt(2.0 * (double)c->L) : 1.0;
+    return (first_values){ .sd = c->init_range / depth };
+}
+
+/* A normal number of at most two deviations: draws beyond are passed over, each number by a stream of its own. */
+static double cut_normal(uint64_t seed, uint64_t stream, uint64_t i) {
+    for (uint64_t again = 0;; again++) {
+        double x = gal_rng_normal(seed, stream + (again << 40), i);
+        if (fabs(x) <= 2.0) return x;
+    }
+}
+
 /* stream: the weight's place in the table. */
-static void draw(gal_w *w, double sd, uint64_t seed, uint64_t stream) {
+static void draw(gal_w *w, first_values f, uint64_t seed, uint64_t stream) {
     float block[BLOCK];
     int64_t count = gal_wcount(w);
     size_t size = gal_dtype_bytes(w->dtype);
     for (int64_t i = 0; i < count; i += BLOCK) {
         int64_t n = GAL_MIN(count - i, (int64_t)BLOCK);
-        for (int64_t j = 0; j < n; j++)
-            block[j] = w->role == GAL_W_NORM ? 1.0f : (float)(sd * gal_rng_normal(seed, stream, (uint64_t)(i + j)));
+        for (int64_t j = 0; j < n; j++) {
+            uint64_t at = (uint64_t)(i + j);
+            double x = !(f.sd > 0) ? 0 : f.cut ? cut_normal(seed, stream, at) : gal_rng_normal(seed, stream, at);
+            block[j] = (float)(f.same + f.sd * x);
+        }
         gal_convert((uint8_t *)w->data + (size_t)i * size, w->dtype, block, GAL_F32, n);
     }
 }
 
 gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *diag) {
     GAL_ASSERT(!m->dev && (dtype == GAL_F32 || dtype == GAL_BF16 || dtype == GAL_F16 || dtype == GAL_F64));
-    double sd = m->config.init_range, residual = sd / sqrt(2.0 * (double)m->config.L);
     for (size_t i = 0; i < m->n_weights; i++) {
         gal_w *w = &m->weights[i];
         if (w->owned) gal_free(w->data);
@@ -153,7 +179,7 @@ gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *d
         w->data = gal_alloc(gal_wbytes(w));
         if (!w->data) return gal_fail(diag, GAL_ENOMEM, "no memory for weight %s: %zu bytes", w->name, gal_wbytes(w));
         w->owned = true;
-        draw(w, w->role == GAL_W_RESIDUAL ? residual : sd, seed, i);
+        draw(w, first_of(&m->config, w), seed, i);
     }
     m->config.dtype = dtype;
     return GAL_OK;

@@ -28,6 +28,9 @@ typedef struct gal_family {
     gal_t *(*logits)(gal_ctx *cx, const gal_model *m, const gal_step *st);
     /* [N] loss of each row */
     gal_t *(*loss)(gal_ctx *cx, const gal_model *m, const gal_step *st);
+    /* Relative keys of a layer for the distances first .. first + rows - 1 [rows, H K], which a cache keeps
+     * (gal_kv_layer.r). NULL: the family has none. */
+    gal_t *(*relative)(gal_ctx *cx, const gal_model *m, int layer, int64_t first, int64_t rows);
 } gal_family;
 
 struct gal_model {
@@ -75,9 +78,8 @@ gal_err gal_model_names(gal_model **out, const gal_model *m, gal_layout layout, 
 /* Of a weight w of a model in layout `from`: the row that stands at place `row` where the layout is `to`. */
 int64_t gal_model_row(const gal_w *w, gal_layout from, gal_layout to, int64_t row);
 int64_t gal_model_params(const gal_model *m);
-/* Allocates every weight in dtype and draws it: normal(0, init_range), residual projections scaled by 1 / sqrt(2 L),
- * norms
- * 1. A function of seed and the weight's place alone. */
+/* Allocates every weight in dtype and draws it as its family does; norms are 1, biases 0. A function of seed and the
+ * weight's place alone. */
 gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *diag);
 
 /* Gives the model f32 weights of its own in place of mapped or 16-bit ones: what training needs. On GAL_ENOMEM some
@@ -129,6 +131,7 @@ void gal_rope_spec_free(gal_rope_spec *s); /* leaves {0} */
 /* mistral.c: declare is gal_mistral_declare. */
 extern const gal_family gal_mistral;
 gal_err gal_mistral_declare(gal_model *m, gal_diag *diag);
+extern const gal_family gal_gopher; /* gopher.c */
 
 /* load.c    A folder in Hugging Face's or Mistral's own layout (formats.md 2, 3) or a GGUF file (4). Weights of f32,
  * f16 and bf16 stay in the mapped files (read-only). layout: GAL_LAYOUT_ANY, or the one to read of a folder that has

@@ -8,7 +8,7 @@
 
 static int64_t partials_of(const gal_w *w) { return (gal_wcount(w) + GAL_SUM_CHUNK - 1) / GAL_SUM_CHUNK; }
 /* Norm scales are few, and rounding them would cost more than it saves. */
-static bool has_work_copy(const gal_w *w, gal_dtype work) { return work != GAL_F32 && w->role != GAL_W_NORM; }
+static bool has_work_copy(const gal_w *w, gal_dtype work) { return work != GAL_F32 && !gal_w_is_vector(w); }
 
 uint64_t gal_adamw_bytes(const gal_w *weights, size_t n, gal_dtype work) {
     uint64_t sum = 0;
@@ -24,7 +24,7 @@ static bool slot_init(gal_dev *dev, gal_adamw_slot *s, gal_w *w, gal_dtype work,
     size_t count = (size_t)gal_wcount(w);
     s->w = w;
     s->master = w->data;
-    s->decay = w->role == GAL_W_NORM ? 0.0f : (float)options->weight_decay;
+    s->decay = gal_w_is_vector(w) ? 0.0f : (float)options->weight_decay;
     s->m = gal_dev_take_array(dev, count, sizeof(float));
     s->v = gal_dev_take_array(dev, count, sizeof(float));
     w->grad = gal_dev_take_array(dev, count, sizeof(float));

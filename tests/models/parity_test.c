@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "golden.h"
-#include "infer/cache.h"
+#include "infer/relative.h"
 #include "optim/adamw.h"
 #include "support/check.h"
 #include "support/far.h"
@@ -25,14 +25,35 @@
 #define ADAMW_TOLERANCE 1e-4
 
 static const char *const FOLDERS[] = {
-    "tests/golden/mistral-base",          "tests/golden/mistral-window",     "tests/golden/mistral-tied",
-    "tests/golden/mistral-nemo",          "tests/golden/mistral-layers",     "tests/golden/mistral-yarn",
-    "tests/golden/mixtral-base",          "tests/golden/own-yarn",           "tests/golden/own-fp8",
-    "tests/golden/gguf-mistral3",         "tests/golden/gguf-mixed",         "tests/golden/gguf-mistral3-q",
-    "tests/golden/ministral-fp8",         "tests/golden/mixtral-fp8",        "../shared/fixtures/mistral-base",
-    "../shared/fixtures/mistral-window",  "../shared/fixtures/mistral-nemo", "../shared/fixtures/mistral-tied",
-    "../shared/fixtures/mistral-bf16",    "../shared/fixtures/mistral-f16",  "../shared/fixtures/mistral-sharded",
-    "../shared/fixtures/ministral3-yarn", "../shared/fixtures/mixtral-base", "../shared/fixtures/mixtral-window",
+    "tests/golden/mistral-base",
+    "tests/golden/mistral-window",
+    "tests/golden/mistral-tied",
+    "tests/golden/mistral-nemo",
+    "tests/golden/mistral-layers",
+    "tests/golden/mistral-yarn",
+    "tests/golden/mixtral-base",
+    "tests/golden/own-yarn",
+    "tests/golden/own-fp8",
+    "tests/golden/gguf-mistral3",
+    "tests/golden/gguf-mixed",
+    "tests/golden/gguf-mistral3-q",
+    "tests/golden/ministral-fp8",
+    "tests/golden/mixtral-fp8",
+    "tests/golden/gopher-base",
+    "tests/golden/gopher-clamp",
+    "../shared/fixtures/gopher-base",
+    "../shared/fixtures/gopher-wide",
+    "../shared/fixtures/gopher-clamp",
+    "../shared/fixtures/mistral-base",
+    "../shared/fixtures/mistral-window",
+    "../shared/fixtures/mistral-nemo",
+    "../shared/fixtures/mistral-tied",
+    "../shared/fixtures/mistral-bf16",
+    "../shared/fixtures/mistral-f16",
+    "../shared/fixtures/mistral-sharded",
+    "../shared/fixtures/ministral3-yarn",
+    "../shared/fixtures/mixtral-base",
+    "../shared/fixtures/mixtral-window",
 };
 static const char *const LEVELS[] = { "ref", "sse42", "avx", "avx2", "avx512", "neon" };
 
@@ -45,7 +66,19 @@ typedef struct bench {
     gal_dev *dev;
     gal_ctx *cx;
     gal_step st;
+    gal_relative relative; /* of the cache at hand */
 } bench;
+
+/* Room for so many tokens. */
+static void reserve(bench *b, gal_cache *cache, int64_t tokens) {
+    CHECK_OK(gal_cache_reserve(cache, tokens, NULL, diag));
+    CHECK_OK(gal_relative_grow(&b->relative, b->cx, b->g.m, cache, diag));
+}
+
+static void drop(bench *b, gal_cache *cache) {
+    gal_relative_free(&b->relative);
+    gal_cache_free(cache);
+}
 
 /* Skips the test where the folder, the level or the device is absent. own: f32 weights that may be trained. */
 static void begin(bench *b, const place *p, gal_dtype compute, bool own) {
@@ -104,7 +137,8 @@ static void watch(void *user, const char *name, int index, const gal_t *t) {
     (void)snprintf(key, sizeof key, "hidden_%d", index);
     const int64_t dim[] = { g->B, g->T, g->D };
     const float *want = golden_floats(g, key, 3, dim);
-    assert_non_null(want);
+    w->seen++;
+    if (!want) return; /* some folders have the logits alone */
     assert_int_equal(gal_count(t), g->B * g->T * g->D);
     double largest = 1;
     for (int64_t i = 0; i < gal_count(t); i++) largest = fmax(largest, fabs((double)want[i]));
@@ -117,7 +151,6 @@ static void watch(void *user, const char *name, int index, const gal_t *t) {
         w->worst = d;
         w->block = index;
     }
-    w->seen++;
 }
 
 static void test_f32(void **state) {
@@ -179,7 +212,7 @@ static void feed(bench *b, gal_cache *cache, int64_t from, int64_t to, int64_t c
     float *rows = floats(g->B * chunk * g->V);
     for (int64_t p = from; p < to; p += chunk) {
         int64_t n = GAL_MIN(chunk, to - p);
-        CHECK_OK(gal_cache_reserve(cache, p + n, NULL, diag));
+        reserve(b, cache, p + n);
         b->st.n = 0;
         for (int64_t s = 0; s < g->B; s++) golden_rows(&b->st, g->ids + s * g->T + p, n, p, (int32_t)s);
         b->st.row_len = b->st.n;
@@ -213,7 +246,7 @@ static void test_chunks(void **state) {
         if (!(d <= LOGITS_TOLERANCE))
             fail_msg("chunks of %d: largest difference %g at position %d", (int)chunks[i], d,
                      (int)(at / g->V % g->T));
-        gal_cache_free(cache);
+        drop(&b, cache);
     }
     gal_free(got);
     end(&b);
@@ -232,14 +265,19 @@ static void test_greedy(void **state) {
     begin(&b, *state, GAL_F32, false);
     const golden *g = &b.g;
     const gal_npy *want = npz_find(&g->z, "greedy");
-    assert_true(want && want->type == GAL_NPY_I64 && want->count == g->B * NEW);
+    if (!want) {
+        end(&b);
+        print_message("skipped: no continuation in golden.npz\n");
+        skip();
+    }
+    assert_true(want->type == GAL_NPY_I64 && want->count == g->B * NEW);
     float *got = floats(PROMPT * g->V);
     for (int64_t s = 0; s < g->B; s++) {
         gal_cache *cache = NULL;
         CHECK_OK(gal_cache_new(&cache, b.dev, &g->m->config, GAL_F32, 1, PROMPT + NEW, diag));
         int64_t n = PROMPT, pos = 0, token = -1;
         for (int i = 0; i < NEW; i++) {
-            CHECK_OK(gal_cache_reserve(cache, pos + n, NULL, diag));
+            reserve(&b, cache, pos + n);
             b.st.n = 0;
             golden_rows(&b.st, i ? &token : g->ids + s * g->T, n, pos, 0);
             b.st.row_len = n;
@@ -251,7 +289,7 @@ static void test_greedy(void **state) {
             pos += n;
             n = 1;
         }
-        gal_cache_free(cache);
+        drop(&b, cache);
     }
     gal_free(got);
     end(&b);
@@ -287,7 +325,7 @@ static void check_gradients(bench *b, bool recompute) {
     const float *want = golden_floats(g, "loss", 0, NULL);
     assert_true(fabs((double)value - (double)want[0]) <=
                 8 * (double)g->L * (double)FLT_EPSILON * fabs((double)want[0]));
-    double tolerance = gradient_tolerance(g), worst = 0;
+    double tolerance = gradient_tolerance(g), worst = 0, keys = 0;
     for (size_t i = 0; i < g->m->n_weights; i++) {
         const gal_w *w = &g->m->weights[i];
         char key[160];
@@ -297,6 +335,10 @@ static void check_gradients(bench *b, bool recompute) {
         double largest = 0;
         for (int64_t k = 0; k < gal_wcount(w); k++) largest = fmax(largest, fabs((double)grad[k]));
         assert_true(largest > 0);
+        /* What is added to all keys alike changes no probability: its gradient is the rounding of a sum that is
+         * zero, and is held to the numbers of that sum, as its matrix's is. */
+        if (strstr(w->name, "k_proj.bias")) largest = keys;
+        if (strstr(w->name, "k_proj.weight")) keys = largest;
         int64_t at;
         float *got = floats(gal_wcount(w));
         CHECK_OK(gal_dev_download(b->dev, got, w->grad, (size_t)gal_wcount(w) * sizeof *got, diag));
@@ -335,7 +377,11 @@ static void test_adamw(void **state) {
     bench b;
     begin(&b, *state, GAL_F32, true);
     const float *want = golden_floats(&b.g, "adamw_loss", 1, (int64_t[]){ STEPS });
-    assert_non_null(want);
+    if (!want) {
+        end(&b);
+        print_message("skipped: no losses in golden.npz\n");
+        skip();
+    }
     gal_adamw *opt = NULL;
     CHECK_OK(gal_adamw_new(&opt, b.dev, b.g.m->weights, b.g.m->n_weights, GAL_F32, 1,
                            &(gal_adamw_options){ 0.9, 0.95, 1e-8, 0.1, 1.0 }, diag));
@@ -365,9 +411,10 @@ static void test_adamw(void **state) {
 
 /* Only some folders hold gradients. */
 static bool has_gradients(const char *folder) {
-    static const char *const WITH[] = { "tests/golden/mistral-base", "tests/golden/mixtral-base",
+    static const char *const WITH[] = { "tests/golden/mistral-base",       "tests/golden/mixtral-base",
                                         "../shared/fixtures/mistral-base", "../shared/fixtures/mistral-tied",
-                                        "../shared/fixtures/mixtral-base" };
+                                        "../shared/fixtures/mixtral-base", "tests/golden/gopher-base",
+                                        "../shared/fixtures/gopher-base",  "../shared/fixtures/gopher-wide" };
     for (size_t i = 0; i < GAL_LEN(WITH); i++)
         if (!strcmp(folder, WITH[i])) return true;
     return false;
