@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <locale.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -118,4 +119,42 @@ bool gal_parse_f64(const char *s, double *out) {
     if (end == s || *end != 0 || !isfinite(v)) return false;
     *out = v;
     return true;
+}
+
+const char *gal_short_text(char *text, double x, const char *letters, const char *gap) {
+    size_t n = 0;
+    for (; letters[n] && fabs(x) >= 999.5; n++) x /= 1000;
+    (void)snprintf(text, GAL_SHORT_TEXT, "%.3g", x);
+    size_t at = strlen(text);
+    if (n) (void)snprintf(text + at, GAL_SHORT_TEXT - at, "%s%c", gap, letters[n - 1]);
+    return text;
+}
+
+const char *gal_power_text(char *text, double x) {
+    (void)snprintf(text, GAL_SHORT_TEXT, "%.2e", x);
+    char *to = strchr(text, 'e'); /* "e+05": neither sign nor noughts before the last digit */
+    if (!to) return text;
+    const char *from = ++to;
+    if (*from == '-') to++;
+    from += *from == '-' || *from == '+';
+    while (*from == '0' && from[1]) from++;
+    memmove(to, from, strlen(from) + 1);
+    return text;
+}
+
+const char *gal_time_text(char *text, double s) {
+    const double minutes = s / 60, hours = s / 3600, days = s / 86400, years = days / 365.25;
+    if (s < 99.5)
+        (void)snprintf(text, GAL_SHORT_TEXT, "%.2g s", s);
+    else if (minutes < 59.5)
+        (void)snprintf(text, GAL_SHORT_TEXT, "%.2g min", minutes);
+    else if (hours < 9.99)
+        (void)snprintf(text, GAL_SHORT_TEXT, "%d h %02d min", (int)(minutes + 0.5) / 60, (int)(minutes + 0.5) % 60);
+    else if (hours < 47.5)
+        (void)snprintf(text, GAL_SHORT_TEXT, "%.2g h", hours);
+    else if (days < 729.5)
+        (void)snprintf(text, GAL_SHORT_TEXT, days < 99.5 ? "%.2g days" : "%.3g days", days);
+    else
+        (void)snprintf(text, GAL_SHORT_TEXT, "%.3g years", years);
+    return text;
 }

@@ -20,4 +20,11 @@ size_t gal_utf8_complete(const char *s, size_t n);
 bool gal_parse_i64(const char *s, int64_t *out);
 bool gal_parse_f64(const char *s, double *out); /* finite only; always with a point, whatever the locale */
 
+/* For people, into text of at least GAL_SHORT_TEXT bytes; each returns text. Three digits, then gap and the letter of
+ * the thousands if there are any: letters "KMBT" makes "12.3M" of 12,345,678. */
+enum { GAL_SHORT_TEXT = 40 };
+const char *gal_short_text(char *text, double x, const char *letters, const char *gap);
+const char *gal_power_text(char *text, double x); /* "2.9e15" */
+const char *gal_time_text(char *text, double s);  /* "0.25 s", "12 min", "1 h 20 min", "3.5 days", "41.2 years" */
+
 #endif

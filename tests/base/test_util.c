@@ -177,6 +177,31 @@ static void numbers_in_text(void **state) {
     (void)setlocale(LC_NUMERIC, "C");
 }
 
+static void numbers_for_people(void **state) {
+    (void)state;
+    char t[GAL_SHORT_TEXT];
+    static const struct {
+        double x;
+        const char *text;
+    } COUNTS[] = { { 0, "0" },         { 7, "7" },          { 2.5, "2.5" },        { 999, "999" },
+                   { 999.4, "999" },   { 999.5, "1K" },     { 12345678, "12.3M" }, { 9994, "9.99K" },
+                   { 9996, "10K" },    { 99960, "100K" },   { 7.1e9, "7.1B" },     { 1.4e12, "1.4T" },
+                   { 1e18, "1e+06T" }, { -12345, "-12.3K" } },
+      POWERS[] = { { 2.904e15, "2.90e15" }, { 0, "0.00e0" }, { 5.684e23, "5.68e23" }, { 1.5e-7, "1.50e-7" } },
+      TIMES[] = { { 0.25, "0.25 s" },          { 9.94, "9.9 s" },      { 12.4, "12 s" },
+                  { 99.6, "1.7 min" },         { 3569, "59 min" },     { 3571, "1 h 00 min" },
+                  { 4830, "1 h 21 min" },      { 36000, "10 h" },      { 86400, "24 h" },
+                  { 302400, "3.5 days" },      { 8.64e6, "100 days" }, { 1.3e9, "41.2 years" },
+                  { 3.2e20, "1.01e+13 years" } };
+    for (size_t i = 0; i < GAL_LEN(COUNTS); i++)
+        assert_string_equal(gal_short_text(t, COUNTS[i].x, "KMBT", ""), COUNTS[i].text);
+    assert_string_equal(gal_short_text(t, 4.1e11, "kMGTPE", " "), "410 G");
+    for (size_t i = 0; i < GAL_LEN(POWERS); i++) assert_string_equal(gal_power_text(t, POWERS[i].x), POWERS[i].text);
+    for (size_t i = 0; i < GAL_LEN(TIMES); i++) assert_string_equal(gal_time_text(t, TIMES[i].x), TIMES[i].text);
+    /* The largest number there is fits, too. */
+    assert_true(strlen(gal_short_text(t, 1.7e308, "KMBT", "")) < GAL_SHORT_TEXT);
+}
+
 static void clocks_run(void **state) {
     (void)state;
     double a = gal_now_s();
@@ -186,15 +211,11 @@ static void clocks_run(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(philox_known_answers),
-        cmocka_unit_test(random_numbers_have_their_moments),
-        cmocka_unit_test(sha256_known_answers),
-        cmocka_unit_test(sha256_does_not_depend_on_the_pieces),
-        cmocka_unit_test(hash64_tells_apart),
-        cmocka_unit_test(utf8_round_trips),
-        cmocka_unit_test(utf8_refuses_what_is_invalid),
-        cmocka_unit_test(numbers_in_text),
-        cmocka_unit_test(clocks_run),
+        cmocka_unit_test(philox_known_answers),         cmocka_unit_test(random_numbers_have_their_moments),
+        cmocka_unit_test(sha256_known_answers),         cmocka_unit_test(sha256_does_not_depend_on_the_pieces),
+        cmocka_unit_test(hash64_tells_apart),           cmocka_unit_test(utf8_round_trips),
+        cmocka_unit_test(utf8_refuses_what_is_invalid), cmocka_unit_test(numbers_in_text),
+        cmocka_unit_test(numbers_for_people),           cmocka_unit_test(clocks_run),
     };
     return cmocka_run_group_tests_name("base/util", tests, NULL, NULL);
 }
