@@ -109,6 +109,8 @@ extern const gal_command *const GAL_COMMANDS[]; /* in the order of help, ended b
 
 const gal_command *gal_cli_find(const char *name);     /* NULL: no such command */
 const char *gal_cli_nearest_command(const char *name); /* NULL: nothing is near */
+/* The same of any list of names: at(i) is the i-th, NULL after the last. */
+const char *gal_cli_nearest(const char *name, const char *(*at)(size_t i));
 /* argv without the program's name; its first operand is the command. Fills cli, which the caller zeroed; *command
  * stays NULL when there is none (`galerne` alone). --help anywhere gives the command `help` with the command as
  * operand. */

@@ -43,17 +43,22 @@ static gal_err copy_tokenizer(const char *from, const char *dir, gal_diag *diag)
     return err;
 }
 
-static gal_err build(gal_model **out, gal_cli *cli, const gal_train_config *c) {
+gal_err gal_cli_fresh_config(gal_config *out, gal_cli *cli, const gal_train_config *c) {
     gal_tokenizer *t = NULL;
-    gal_config config = { 0 };
     gal_err err = c->tokenizer.path[0] ? gal_tokenizer_open(&t, c->tokenizer.path, &cli->diag) : GAL_OK;
     /* Without a vocabulary the ids of SentencePiece's usual control pieces stand in config.json. */
     int64_t vocab = t ? gal_tokenizer_size(t) : c->model.vocab ? 0 : c->tokenizer.train_size;
     int64_t rows = c->model.vocab ? c->model.vocab : vocab;
     int32_t bos = t ? gal_tokenizer_bos(t) : rows > 2 ? 1 : -1;
     int32_t eos = t ? gal_tokenizer_eos(t) : rows > 2 ? 2 : -1;
-    if (!err) err = gal_train_model_config(&config, c, vocab, bos, eos, cli->operands[0], &cli->diag);
+    if (!err) err = gal_train_model_config(out, c, vocab, bos, eos, cli->operands[0], &cli->diag);
     gal_tokenizer_free(t);
+    return err;
+}
+
+static gal_err build(gal_model **out, gal_cli *cli, const gal_train_config *c) {
+    gal_config config = { 0 };
+    gal_err err = gal_cli_fresh_config(&config, cli, c);
     if (!err) {
         config.dtype = dtype_of(gal_cli_string(cli, "dtype"));
         err = gal_model_build(out, &config, &cli->diag);

@@ -3,11 +3,13 @@
 #define GAL_CLI_COMMANDS_H
 
 #include "cli/cli.h"
+#include "train/config.h"
 
 extern const gal_command gal_cmd_bench;
 extern const gal_command gal_cmd_chat;
 extern const gal_command gal_cmd_compare;
 extern const gal_command gal_cmd_convert;
+extern const gal_command gal_cmd_flops;
 extern const gal_command gal_cmd_help;
 extern const gal_command gal_cmd_imatrix;
 extern const gal_command gal_cmd_init;
@@ -22,5 +24,7 @@ extern const gal_command gal_cmd_train;
 extern const gal_command gal_cmd_version;
 
 gal_err gal_cli_inspect_experts(gal_cli *cli); /* inspect_experts.c: a part of inspect */
+/* cmd_init.c: sizes of the fresh model that a training's configuration, the first operand, describes. */
+gal_err gal_cli_fresh_config(gal_config *out, gal_cli *cli, const gal_train_config *c);
 
 #endif

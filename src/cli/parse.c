@@ -91,11 +91,15 @@ static void consider(nearest *n, const char *given, const char *name) {
 
 static nearest nearest_start(const char *given) { return (nearest){ NULL, GAL_MAX(2, (int)strlen(given) / 3) + 1 }; }
 
-const char *gal_cli_nearest_command(const char *name) {
+const char *gal_cli_nearest(const char *name, const char *(*at)(size_t i)) {
     nearest n = nearest_start(name);
-    for (size_t i = 0; GAL_COMMANDS[i]; i++) consider(&n, name, GAL_COMMANDS[i]->name);
+    for (size_t i = 0; at(i); i++) consider(&n, name, at(i));
     return n.name;
 }
+
+static const char *command_at(size_t i) { return GAL_COMMANDS[i] ? GAL_COMMANDS[i]->name : NULL; }
+
+const char *gal_cli_nearest_command(const char *name) { return gal_cli_nearest(name, command_at); }
 
 const gal_command *gal_cli_find(const char *name) {
     for (size_t i = 0; GAL_COMMANDS[i]; i++) {

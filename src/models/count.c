@@ -30,11 +30,11 @@ static const char *const PARTS[GAL_PARTS] = { "embedding",
                                               "value baselines",
                                               "norms",
                                               "biases" };
-static const char *const TERMS[GAL_TERMS] = { "embedding",    "q, k, v",         "relative positions",
-                                              "logits",       "relative logits", "softmax",
-                                              "weighted sum", "output",          "feed-forward",
-                                              "experts",      "routers",         "value baselines",
-                                              "norms",        "final logits" };
+static const char *const TERMS[GAL_TERMS] = {
+    "embedding",    "qkv",         "relative positions", "logits",  "relative logits", "softmax",
+    "weighted sum", "output",      "feed-forward",       "experts", "routers",         "value baselines",
+    "norms",        "final logits"
+};
 
 const char *gal_counting_name(gal_counting c) { return COUNTS[c]; }
 const char *gal_part_name(gal_part p) { return PARTS[p]; }

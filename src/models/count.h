@@ -112,7 +112,7 @@ typedef struct gal_flops {
 gal_err gal_count_flops(gal_flops *out, const gal_size *s, gal_counting how, gal_diag *diag);
 
 /* Forward passes that a trained token costs: itself, and twice that for the gradients of activations and weights;
- * another where blocks are recomputed, one less where the weights are frozen. */
+ * another where blocks are recomputed. */
 enum { GAL_PASSES_TRAIN = 3, GAL_PASSES_RECOMPUTE = 4 };
 /* A token's share of the sequence: of all terms, or of the layers alone. */
 double gal_flops_per_token(const gal_flops *f, bool layers);

@@ -1,6 +1,7 @@
 /* config.c - the table of a run's settings. Invariant: every field of gal_train_config has exactly one row, so the
  * dump is the complete configuration. SPDX-License-Identifier: Apache-2.0 */
 #include "train/config.h"
+#include "models/count.h"
 #include "models/lora.h"
 #include "tensor/tensor.h"
 
@@ -194,4 +195,12 @@ gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64
     }
     out->dtype = GAL_F32;
     return gal_config_check(out, where, diag);
+}
+
+double gal_train_config_tokens(const gal_train_config *c) {
+    return (double)c->steps * (double)c->batch.rows * (double)c->batch.sequence * (double)c->batch.accumulate;
+}
+
+int gal_train_config_passes(const gal_train_config *c) {
+    return (c->recompute ? GAL_PASSES_RECOMPUTE : GAL_PASSES_TRAIN) - (c->lora.rank ? 1 : 0);
 }

@@ -4,6 +4,8 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/util.h"
+#include "models/count.h"
 #include "ops/ops.h"
 
 /* Bytes of logits that exist at once. They are made for a bounded number of tokens at a time, and so do not grow with
@@ -79,6 +81,31 @@ gal_err gal__train_check_disk(gal_trainer *t, gal_diag *diag) {
     return GAL_OK;
 }
 
+/* What the run takes, from one more step: the first one records, and touches its memory for the first time, and takes
+ * up to four times as long. The optimiser's part is missing. */
+static gal_err predict(gal_trainer *t, gal_diag *diag) {
+    const gal_train_config *c = t->config;
+    gal_size s;
+    gal_params p;
+    gal_flops f;
+    char params[GAL_SHORT_TEXT], tokens[GAL_SHORT_TEXT], one[GAL_SHORT_TEXT], flops[GAL_SHORT_TEXT];
+    char time[GAL_SHORT_TEXT], speed[GAL_SHORT_TEXT];
+    const double begin = gal_now_s();
+    gal_err err = gal__train_rehearse_step(t, diag);
+    const double step_s = gal_now_s() - begin;
+    gal_size_of(&s, &t->model->config, c->batch.sequence);
+    if (!err) err = gal_count_params(&p, &s, GAL_COUNT_EXACT, diag);
+    if (!err) err = gal_count_flops(&f, &s, GAL_COUNT_EXACT, diag);
+    if (err) return err;
+    const double all = gal_train_config_tokens(c), each = gal_train_config_passes(c) * gal_flops_per_token(&f, false);
+    const double whole_s = GAL_MAX(step_s, 1e-9) * (double)c->steps;
+    gal__train_note(t, "prediction: %s parameters, %s tokens of %s operations each, %s in all: about %s at %sFLOP/s",
+                    gal_short_text(params, (double)p.total, "KMBT", ""), gal_short_text(tokens, all, "KMBT", ""),
+                    gal_power_text(one, each), gal_power_text(flops, all * each), gal_time_text(time, whole_s),
+                    gal_short_text(speed, all * each / whole_s, "kMGTPE", " "));
+    return GAL_OK;
+}
+
 gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag) {
     uint64_t batch = 0;
     gal_err err = check_memory(t, &batch, diag);
@@ -87,6 +114,7 @@ gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag) {
     if (!err)
         gal__run_log(t, "rehearsal: activations took %.2f MB, the forecast was %.2f MB",
                      (double)gal_ctx_peak_bytes(t->cx) / 1e6, (double)batch / 1e6);
+    if (!err) err = predict(t, diag);
     gal__train_score score;
     if (!err && t->has_valid) err = gal__train_evaluate(t, t->config->batch.rows, &score, diag);
     if (err) return err;
