@@ -397,7 +397,6 @@ static const gal_option OPTIONS[] = {
       .value = "F",
       .min = 1,
       .max = 1e30,
-      .fallback = "0",
       .help = "operations in a second, for the time that it takes" },
     { .name = "sequence",
       .kind = GAL_V_INT,
