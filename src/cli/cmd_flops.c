@@ -6,6 +6,7 @@
 #include "cli/commands.h"
 #include "cli/io.h"
 #include "infer/lm.h"
+#include "models/law.h"
 #include "models/presets.h"
 #include "train/loop.h"
 
@@ -164,7 +165,7 @@ static void choose_tokens(subject *s, const gal_cli *cli) {
 static gal_err count(subject *s, gal_cli *cli) {
     if (gal_cli_given(cli, "sequence")) s->size.sequence = gal_cli_int(cli, "sequence");
     if (gal_cli_given(cli, "convention"))
-        GAL_ASSERT(gal_counting_named(&s->how, gal_cli_string(cli, "convention"))); /* the table has no other names */
+        (void)gal_counting_named(&s->how, gal_cli_string(cli, "convention")); /* the table has no other names */
     s->layers = strcmp(gal_cli_string(cli, "terms"), "layers") == 0;
     if (gal_cli_given(cli, "recompute")) s->passes = GAL_PASSES_RECOMPUTE;
     s->speed = gal_cli_float(cli, "flops-per-s");
@@ -265,6 +266,16 @@ static void print_training(const subject *s) {
                gal_short_text(b, s->speed, "kMGTPE", " "));
 }
 
+/* How published laws would divide the budget, where there is one. */
+static void print_optima(double budget) {
+    char a[GAL_SHORT_TEXT], b[GAL_SHORT_TEXT];
+    for (size_t i = 0; i < GAL_N_LAWS; i++) {
+        const gal_optimum o = gal_law_optimum(&GAL_LAWS[i], budget);
+        printf("optimum     %s parameters, %s tokens by %s: %.3f nats\n", gal_short_text(a, o.params, "KMBT", ""),
+               gal_short_text(b, o.tokens, "KMBT", ""), GAL_LAWS[i].source, o.loss);
+    }
+}
+
 /* ---- as JSON -----------------------------------------------------------------------------------------------------
  */
 
@@ -273,6 +284,16 @@ static void json_count(gal_buf *b, const char *before, const char *name, int64_t
     gal_buf_printf(b, "%s\"", before);
     for (const char *c = name; *c; c++) gal_buf_putc(b, *c == ' ' || *c == '-' ? '_' : *c);
     gal_buf_printf(b, "\": %lld", (long long)n);
+}
+
+static void json_optima(gal_buf *b, double budget) {
+    gal_buf_puts(b, ", \"optima\": {");
+    for (size_t i = 0; i < GAL_N_LAWS; i++) {
+        const gal_optimum o = gal_law_optimum(&GAL_LAWS[i], budget);
+        gal_buf_printf(b, "%s\"%s\": {\"parameters\": %.17g, \"tokens\": %.17g, \"nats\": %.17g}", i ? ", " : "",
+                       GAL_LAWS[i].name, o.params, o.tokens, o.loss);
+    }
+    gal_buf_putc(b, '}');
 }
 
 static gal_err flush(gal_cli *cli, gal_buf *b) {
@@ -303,6 +324,7 @@ static gal_err print_json(gal_cli *cli, const subject *s) {
     gal_buf_printf(&b, ", \"to_6nd\": %.17g, \"passes\": %g, \"tokens\": %.17g, \"training\": %.17g", ratio(s),
                    s->passes, s->tokens, of_training_run(s));
     if (s->speed > 0) gal_buf_printf(&b, ", \"time_s\": %.17g", of_training_run(s) / s->speed);
+    if (gal_cli_given(cli, "budget")) json_optima(&b, gal_cli_float(cli, "budget"));
     gal_buf_puts(&b, "}\n");
     return flush(cli, &b);
 }
@@ -372,6 +394,7 @@ static gal_err run(gal_cli *cli) {
     print_params(&s);
     print_flops(&s);
     print_training(&s);
+    if (gal_cli_given(cli, "budget")) print_optima(gal_cli_float(cli, "budget"));
     return GAL_OK;
 }
 
@@ -391,7 +414,7 @@ static const gal_option OPTIONS[] = {
       .value = "FLOPS",
       .min = 1,
       .max = 1e40,
-      .help = "operations that there are: how many tokens that makes" },
+      .help = "operations that there are: how many tokens that makes, and which size published laws would take" },
     { .name = "flops-per-s",
       .kind = GAL_V_FLOAT,
       .value = "F",

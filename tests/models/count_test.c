@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "formats/safetensors.h"
+#include "models/law.h"
 #include "models/model.h"
 #include "models/presets.h"
 #include "support/check.h"
@@ -324,6 +325,44 @@ static void test_all_runs(void **state) {
     assert_int_equal(runs, 223);
 }
 
+/* ---- laws --------------------------------------------------------------------------------------------------------
+ */
+
+static void test_laws(void **state) {
+    (void)state;
+    assert_int_equal(GAL_N_LAWS, 2);
+    const gal_law *hoffmann = &GAL_LAWS[0], *again = &GAL_LAWS[1];
+    /* Approach 3 takes about 40 billion for Gopher's budget; tokens for each parameter at Chinchilla's, and over the
+     * budgets that the replication plots. */
+    const gal_optimum gopher_sized = gal_law_optimum(hoffmann, 5.76e23);
+    near(gopher_sized.params / 1e9, 40, 1, "parameters");
+    const struct {
+        const gal_law *law;
+        double flops, ratio, digit;
+    } ROWS[] = { { hoffmann, 5.88e23, 59, 1 },
+                 { again, 5.88e23, 18.3, .1 },
+                 { again, 1e18, 25.6, .1 },
+                 { again, 1e25, 17.1, .1 } };
+    for (size_t i = 0; i < GAL_LEN(ROWS); i++) {
+        const gal_optimum o = gal_law_optimum(ROWS[i].law, ROWS[i].flops);
+        near(o.tokens / o.params, ROWS[i].ratio, ROWS[i].digit, "tokens for each parameter");
+        near(6 * o.params * o.tokens / ROWS[i].flops, 1, 1e-12, "the budget is spent");
+        /* No other division of it is better, and the closed form of the frontier's loss agrees. */
+        for (double step = 0.5; step < 2.1; step += 0.1)
+            assert_true(gal_law_loss(ROWS[i].law, o.params * step, o.tokens / step) >= o.loss);
+        const gal_law *l = ROWS[i].law;
+        const double sum = l->alpha + l->beta, g = pow(l->alpha * l->A / (l->beta * l->B), 1 / sum);
+        const double closed = l->E + (l->A * pow(g, -l->alpha) + l->B * pow(g, l->beta)) *
+                                         pow(ROWS[i].flops / 6, -l->alpha * l->beta / sum);
+        near(o.loss, closed, 1e-12, "the frontier");
+    }
+    near(hoffmann->beta / (hoffmann->alpha + hoffmann->beta), 0.4565, .001, "Chinchilla's a");
+    near(again->beta / (again->alpha + again->beta), 0.513, .001, "the replication's a");
+    near(log(hoffmann->A), 6.0073404, 2e-7, "A");
+    near(log(hoffmann->B), 6.0179186, 2e-7, "B");
+    near(log(hoffmann->E), 0.5267228, 2e-7, "E");
+}
+
 /* ---- what files hold ---------------------------------------------------------------------------------------------
  */
 
@@ -557,9 +596,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a9),       cmocka_unit_test(test_a4),           cmocka_unit_test(test_terms),
         cmocka_unit_test(test_budgets),  cmocka_unit_test(test_gopher_names), cmocka_unit_test(test_runs),
-        cmocka_unit_test(test_all_runs), cmocka_unit_test(test_mistral),      cmocka_unit_test(test_models),
-        cmocka_unit_test(test_windows),  cmocka_unit_test(test_gopher_files), cmocka_unit_test(test_presets),
-        cmocka_unit_test(test_refusals), cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_all_runs), cmocka_unit_test(test_laws),         cmocka_unit_test(test_mistral),
+        cmocka_unit_test(test_models),   cmocka_unit_test(test_windows),      cmocka_unit_test(test_gopher_files),
+        cmocka_unit_test(test_presets),  cmocka_unit_test(test_refusals),     cmocka_unit_test(test_overflow),
     };
     return cmocka_run_group_tests_name("count", tests, NULL, NULL);
 }
