@@ -298,7 +298,7 @@ static void json_optima(gal_buf *b, double budget) {
 
 static gal_err flush(gal_cli *cli, gal_buf *b) {
     gal_err err = b->oom ? gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the report") : GAL_OK;
-    if (!err) (void)fwrite(b->data, 1, b->len, stdout);
+    if (!err && b->len) (void)fwrite(b->data, 1, b->len, stdout);
     gal_buf_free(b);
     return err;
 }
