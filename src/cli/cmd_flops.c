@@ -82,7 +82,6 @@ static gal_err of_training(subject *s, gal_cli *cli, const char *path) {
 }
 
 static gal_err of_preset(subject *s, gal_cli *cli) {
-    static const char *const ROUTERS[GAL_SIZE_ROUTERS] = { "top-k", "sbase", "hash", "rlr", "wide" };
     s->size = s->preset->size;
     s->how = s->preset->counting;
     s->tokens = (double)s->preset->tokens;
@@ -95,9 +94,11 @@ static gal_err of_preset(subject *s, gal_cli *cli) {
         return gal_cli_usage(cli, "--experts-used: expected at most the %lld experts, found %lld",
                              (long long)gal_cli_int(cli, "experts"), (long long)gal_cli_int(cli, "experts-used"));
     s->size.experts = gal_cli_int(cli, "experts");
-    for (int i = 0; i < GAL_SIZE_ROUTERS; i++)
-        if (strcmp(gal_cli_string(cli, "router"), ROUTERS[i]) == 0) s->size.router = (gal_size_router)i;
-    s->size.used = s->size.router == GAL_SIZE_WIDE ? s->size.experts : gal_cli_int(cli, "experts-used");
+    const char *router = gal_cli_string(cli, "router");
+    for (int i = GAL_ROUTER_SBASE; i <= GAL_ROUTER_HASH; i++)
+        if (strcmp(router, gal_router_name((gal_router)i)) == 0) s->size.router = (gal_router)i;
+    s->size.wide = strcmp(router, "wide") == 0;
+    s->size.used = s->size.wide ? s->size.experts : gal_cli_int(cli, "experts-used");
     s->size.routed = s->size.L / every;
     s->how = GAL_COUNT_ROUTED;
     if (s->size.routed < 1)
@@ -400,7 +401,7 @@ static gal_err run(gal_cli *cli) {
 
 static const char *const CONVENTIONS[] = { "exact", "chinchilla", "gopher", "routed", NULL };
 static const char *const TERMS[] = { "all", "layers", NULL };
-static const char *const ROUTERS[] = { "sbase", "hash", "rlr", "wide", NULL };
+static const char *const ROUTERS[] = { "sbase", "rlr", "hash", "wide", NULL };
 
 static const gal_option OPTIONS[] = {
     { .name = "tokens",

@@ -60,12 +60,15 @@ void gal_size_of(gal_size *out, const gal_config *c, int64_t sequence) {
                        .G = c->G,
                        .K = c->K,
                        .F = c->F,
-                       .gated = true,
+                       .gated = !c->relative,
+                       .relative = c->relative,
+                       .bias = c->relative,
+                       .norm_bias = c->layer_norm,
                        .tied = c->tied,
                        .experts = c->experts,
                        .used = c->experts ? c->experts_used : 0,
-                       .routed = c->experts ? c->L : 0,
-                       .router = GAL_SIZE_TOP_K,
+                       .routed = c->experts ? c->L / GAL_MAX(c->routed_every, (int64_t)1) : 0,
+                       .router = c->router,
                        .sequence = sequence,
                        .window = c->window };
     for (int64_t l = 0; c->window && l < c->L; l++) out->windowed += !c->layer_full || !c->layer_full[l];
@@ -88,7 +91,7 @@ gal_err gal_size_check(const gal_size *s, const char *where, gal_diag *diag) {
     if (s->experts < 0 || s->experts > GAL_SIZE_MAX_EXPERTS)
         return gal_fail(diag, GAL_EINPUT, "%s: experts: expected 0 to %d, found %lld", where,
                         (int)GAL_SIZE_MAX_EXPERTS, (long long)s->experts);
-    const int64_t least = s->router == GAL_SIZE_WIDE ? s->experts : 1;
+    const int64_t least = s->wide ? s->experts : 1;
     if (s->experts && (s->used < least || s->used > s->experts))
         return gal_fail(diag, GAL_EINPUT, "%s: experts of a token: expected %lld to %lld, found %lld", where,
                         (long long)least, (long long)s->experts, (long long)s->used);
@@ -136,7 +139,8 @@ static int64_t total_of(bool *over, const int64_t *v, int n) {
 
 /* Of the two-layer perceptron D -> D / 8 -> 1 that RL-R compares its rewards with. */
 static int64_t baseline(const gal_size *s) {
-    return s->router == GAL_SIZE_RLR ? s->D * (s->D / RLR_SHARE) + s->D / RLR_SHARE : 0;
+    const int64_t hidden = GAL_MAX(s->D / RLR_SHARE, (int64_t)1);
+    return s->router == GAL_ROUTER_RLR && !s->wide ? (s->D + 1) * hidden : 0;
 }
 
 /* Matrices of so many experts, and in the exact count their biases. A wide part has one bias at its output. */
@@ -144,12 +148,12 @@ static int64_t experts_of(bool *over, const gal_size *s, int64_t count, bool bia
     int64_t n = TIMES(over, count, s->gated ? 3 : 2, s->D, s->F);
     if (!biases) return n;
     n = plus(over, n, count * s->F * (s->gated ? 2 : 1));
-    return plus(over, n, s->D * (s->router == GAL_SIZE_WIDE ? 1 : count));
+    return plus(over, n, s->D * (s->wide ? 1 : count));
 }
 
 /* The routed paper counts a matrix wherever there is a choice to make, also where HASH or a wide layer has none. */
 static bool has_router(const gal_size *s, gal_counting how) {
-    return s->experts && (how == GAL_COUNT_ROUTED || (s->router != GAL_SIZE_HASH && s->router != GAL_SIZE_WIDE));
+    return s->experts && (how == GAL_COUNT_ROUTED || (s->router != GAL_ROUTER_HASH && !s->wide));
 }
 
 static void count_vectors(bool *over, int64_t *part, const gal_size *s, gal_counting how) {

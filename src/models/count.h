@@ -8,16 +8,6 @@
 
 #include "formats/config.h"
 
-/* Who chooses the experts of a token. */
-typedef enum gal_size_router {
-    GAL_SIZE_TOP_K, /* a matrix, its k largest (Mixtral) */
-    GAL_SIZE_SBASE, /* a matrix, balanced by Sinkhorn's iteration */
-    GAL_SIZE_HASH,  /* the token's id: no parameters, though the routed paper counts a matrix */
-    GAL_SIZE_RLR,   /* a matrix, and a baseline D -> D / 8 -> 1 that its training needs */
-    GAL_SIZE_WIDE,  /* nobody: one feed-forward part, as wide as all experts ("flop increase" of the routed paper) */
-    GAL_SIZE_ROUTERS
-} gal_size_router;
-
 enum { GAL_SIZE_MAX_EXPERTS = 1 << 16 }; /* to be counted; GAL_MAX_EXPERTS are computed */
 
 /* All that a count depends on, in the letters of style.md. */
@@ -29,12 +19,13 @@ typedef struct gal_size {
     bool norm_bias; /* norms have a bias beside their gain */
     bool tied;
     int64_t experts, used, routed; /* of a routed layer, of a token in it, and how many such layers; 0: dense */
-    gal_size_router router;
-    int64_t sequence;         /* tokens of the sequence whose operations are counted */
+    gal_router router; /* HASH has no parameters, though the routed paper counts a matrix; RLR has a baseline, too */
+    bool wide;         /* no choice: one feed-forward part as wide as all experts (that paper's "flop increase") */
+    int64_t sequence;  /* tokens of the sequence whose operations are counted */
     int64_t window, windowed; /* so many layers see so many tokens; 0, 0: all see all */
 } gal_size;
 
-/* Of a configuration of the Mistral family. */
+/* Of a configuration. Distances beyond max_distance are counted like others. */
 void gal_size_of(gal_size *out, const gal_config *c, int64_t sequence);
 /* Every number in its range, of formats/config.h for most. GAL_EINPUT; where: for the message. */
 gal_err gal_size_check(const gal_size *s, const char *where, gal_diag *diag);
