@@ -103,6 +103,8 @@ static int64_t same_for_all(reader *r, const char *name, int64_t layers, int64_t
     return (int64_t)first;
 }
 
+static bool is_gopher(const reader *r) { return strcmp(r->arch, "gopher") == 0; }
+
 static void read_arch(reader *r) {
     const char *s = NULL;
     size_t n = 0;
@@ -111,10 +113,10 @@ static void read_arch(reader *r) {
     (void)snprintf(r->arch, sizeof r->arch, "%.*s", (int)(n < sizeof r->arch ? n : sizeof r->arch - 1), s);
     for (char *c = r->arch; *c; c++)
         if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
-    if (strcmp(r->arch, "llama") != 0 && strcmp(r->arch, "mistral3") != 0)
+    if (strcmp(r->arch, "llama") != 0 && strcmp(r->arch, "mistral3") != 0 && !is_gopher(r))
         r->err = gal_fail(r->diag, GAL_EINPUT,
-                          "%s: general.architecture: expected \"llama\" or \"mistral3\", found \"%s\"", r->path,
-                          r->arch);
+                          "%s: general.architecture: expected \"llama\", \"mistral3\" or \"gopher\", found \"%s\"",
+                          r->path, r->arch);
 }
 
 static void refuse_key(reader *r, const char *name, const char *why) {
@@ -339,6 +341,17 @@ static void read_layers(reader *r, gal_config *c) {
     if (!(c->query_beta > 0)) (void)snprintf(c->model_type, sizeof c->model_type, "ministral");
 }
 
+/* An architecture of our own: no other program has one of Gopher (docs/formats/gopher.md). */
+static void read_gopher(reader *r, gal_config *c) {
+    char key[KEY];
+    bool found = false;
+    (void)snprintf(c->model_type, sizeof c->model_type, "gopher");
+    c->relative = true;
+    c->max_distance = whole(r, "attention.max_distance", 0, GAL_MAX_POSITIONS, 0);
+    if (!r->err)
+        r->err = gal_gguf_bool(r->g, key_of(r, key, "attention.layer_norm"), &c->layer_norm, &found, r->diag);
+}
+
 #define BOS "tokenizer.ggml.bos_token_id"
 #define EOS "tokenizer.ggml.eos_token_id"
 #define EOT "tokenizer.ggml.eot_token_id"
@@ -425,14 +438,15 @@ gal_err gal_gguf_config(gal_config *out, const gal_gguf *g, const char *path, ga
     c.layout = GAL_LAYOUT_GGUF;
     read_arch(&r);
     if (!r.err) read_sizes(&r, &c);
-    if (!r.err) read_rope(&r, &c);
-    if (!r.err) read_divisors(&r, &c);
-    if (!r.err) refuse_others(&r);
-    if (!r.err) read_layers(&r, &c);
-    read_experts(&r, &c);
+    if (!r.err && is_gopher(&r)) read_gopher(&r, &c);
+    if (!r.err && !c.relative) read_rope(&r, &c);
+    if (!r.err && !c.relative) read_divisors(&r, &c);
+    if (!r.err && !c.relative) refuse_others(&r);
+    if (!r.err && !c.relative) read_layers(&r, &c);
+    if (!c.relative) read_experts(&r, &c);
     if (!r.err) r.err = gal_gguf_check_ids(g, c.V, path, diag);
-    c.bos = id_of(&r, BOS, 1);
-    c.n_eos = read_ends(&r, c.eos, 2);
+    c.bos = id_of(&r, BOS, c.relative ? -1 : 1);
+    c.n_eos = read_ends(&r, c.eos, c.relative ? -1 : 2);
     c.pad = id_of(&r, PAD, -1);
     if (!r.err) r.err = check(&r, &c);
     if (r.err)

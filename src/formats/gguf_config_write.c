@@ -32,8 +32,9 @@ static void put_real(const writer *w, const char *name, double x) {
 
 static bool is_type(const gal_config *c, const char *type) { return strcmp(c->rope_type, type) == 0; }
 
-/* Its readers know YaRN's numbers and the scaling of queries only under this name. */
+/* Its readers know YaRN's numbers and the scaling of queries only under this name; Gopher has one of its own. */
 const char *gal_gguf_architecture(const gal_config *c) {
+    if (c->relative) return "gopher";
     return is_type(c, "yarn") || c->query_beta > 0 ? "mistral3" : "llama";
 }
 
@@ -89,6 +90,12 @@ static gal_err put_layers(const writer *w, const gal_config *c, const char *path
     return GAL_OK;
 }
 
+static void put_gopher(const writer *w, const gal_config *c) {
+    char key[KEY];
+    put_whole(w, "attention.max_distance", c->max_distance);
+    gal_gguf_put_bool(w->w, key_of(w, key, "attention.layer_norm"), c->layer_norm);
+}
+
 gal_err gal_gguf_put_config(gal_gguf_writer *out, const gal_config *c, const char *path, gal_diag *diag) {
     writer w = { .w = out, .arch = gal_gguf_architecture(c) };
     if (is_type(c, "yarn") && !c->rope_truncate)
@@ -113,6 +120,10 @@ gal_err gal_gguf_put_config(gal_gguf_writer *out, const gal_config *c, const cha
     put_whole(&w, "attention.key_length", c->K);
     put_whole(&w, "attention.value_length", c->K);
     put_real(&w, "attention.layer_norm_rms_epsilon", c->eps);
+    if (c->relative) {
+        put_gopher(&w, c);
+        return GAL_OK;
+    }
     if (c->window) put_whole(&w, "attention.sliding_window", c->window);
     gal_err err = c->layer_full ? put_layers(&w, c, path, diag) : GAL_OK;
     if (!err) put_rope(&w, c);

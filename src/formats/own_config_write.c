@@ -21,6 +21,11 @@ static bool is_type(const gal_config *c, const char *type) { return strcmp(c->ro
 static bool same(double a, double b) { return !((float)a < (float)b) && !((float)a > (float)b); }
 
 static gal_err refuse(const gal_config *c, const char *path, gal_diag *diag) {
+    if (c->relative)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: params.json has no words for a \"%s\": expected a folder in Hugging "
+                        "Face's layout, or a GGUF file",
+                        path, c->model_type);
     if (c->rope_divisors || c->attn_scale > 0)
         return gal_fail(diag, GAL_EINPUT, "%s: params.json has no key for %s", path,
                         c->rope_divisors ? "divisors of rotary frequencies" : "a scale of attention of its own");

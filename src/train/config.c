@@ -23,6 +23,8 @@
 static const gal_setting ROWS[] = {
     TEXT("init", GAL_S_PATH, init, "", "folder of a model to start from instead of fresh weights"),
 
+    CHOICE("model.family", model.family, "mistral", "mistral gopher",
+           "mistral (mixtral with experts), or gopher: relative positions, GELU, biases, one embedding"),
     INT("model.vocab", model.vocab, "0", 0, 1 << 24, "entries of the vocabulary; 0: those of the tokenizer"),
     INT("model.width", model.width, "256", 1, 1 << 20, "width of the residual stream"),
     INT("model.layers", model.layers, "4", 1, 1 << 12, "number of blocks"),
@@ -30,7 +32,8 @@ static const gal_setting ROWS[] = {
     INT("model.kv_heads", model.kv_heads, "0", 0, 1 << 16,
         "key-value heads, a divisor of heads; 0: as many as heads"),
     INT("model.head_size", model.head_size, "0", 0, 1 << 16, "size of a head, even; 0: width / heads"),
-    INT("model.hidden", model.hidden, "0", 0, 1 << 20, "hidden width of the feed-forward part; 0: 8/3 of width"),
+    INT("model.hidden", model.hidden, "0", 0, 1 << 20,
+        "hidden width of the feed-forward part; 0: 8/3 of width, 4 of gopher"),
     INT("model.experts", model.experts, "0", 0, GAL_MAX_EXPERTS,
         "feed-forward parts of each layer, of which every token takes a few; 0: one for all"),
     INT("model.experts_used", model.experts_used, "2", 1, GAL_MAX_EXPERTS, "experts that a token takes"),
@@ -38,9 +41,13 @@ static const gal_setting ROWS[] = {
         "tokens that attention looks back, the own one included; 0: all"),
     INT("model.context", model.context, "0", 0, 1 << 30, "largest position stated in config.json; 0: batch.sequence"),
     FLOAT("model.rope_theta", model.rope_theta, "10000", 1, 1e12, "base of the rotary angles"),
-    FLOAT("model.norm_eps", model.norm_eps, "1e-5", 1e-12, 1, "added to the mean square in normalisation"),
+    FLOAT("model.norm_eps", model.norm_eps, "0", 0, 1,
+          "added to the mean square in normalisation; 0: 1e-5, 1e-6 of gopher"),
     FLOAT("model.init_range", model.init_range, "0.02", 1e-9, 10, "standard deviation of fresh weights"),
-    BOOL("model.tied", model.tied, "false", "the output head shares the embedding"),
+    BOOL("model.tied", model.tied, "false", "the output head shares the embedding; gopher's always does"),
+    CHOICE("model.norm", model.norm, "rms_norm", "rms_norm layer_norm", "of gopher"),
+    INT("model.max_distance", model.max_distance, "0", 0, 1 << 30,
+        "of gopher: positions further back are as this one; 0: the last that training meets"),
 
     TEXT("data.text", GAL_S_PATHS, data.text, NULL, "text to train on: plain or .zst files"),
     TEXT("data.valid", GAL_S_PATHS, data.valid, NULL, "text to validate on"),
@@ -127,6 +134,36 @@ static gal_err check_lora(const gal_train_config *c, const char *where, gal_diag
     return GAL_OK;
 }
 
+/* Sizes that must fit one another. */
+static gal_err check_model(const gal_train_config *c, const char *where, gal_diag *diag) {
+    const bool gopher = c->model.family == GAL_FAMILY_GOPHER;
+    const int64_t heads = c->model.heads, groups = c->model.kv_heads ? c->model.kv_heads : heads;
+    const int64_t size = c->model.head_size ? c->model.head_size : c->model.width / heads;
+    if (!c->model.head_size && c->model.width % heads != 0)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: model.heads: expected a divisor of width %lld (or give head_size), found %lld", where,
+                        (long long)c->model.width, (long long)heads);
+    if (heads % groups != 0)
+        return gal_fail(diag, GAL_EINPUT, "%s: model.kv_heads: expected a divisor of heads %lld, found %lld", where,
+                        (long long)heads, (long long)groups);
+    if (!gopher && size % 2 != 0)
+        return gal_fail(diag, GAL_EINPUT, "%s: model.head_size: expected an even size, found %lld", where,
+                        (long long)size);
+    if (c->model.experts && c->model.experts_used > c->model.experts)
+        return gal_fail(diag, GAL_EINPUT, "%s: model.experts_used: expected at most model.experts %lld, found %lld",
+                        where, (long long)c->model.experts, (long long)c->model.experts_used);
+    if (gopher && groups != heads)
+        return gal_fail(diag, GAL_EINPUT, "%s: model.kv_heads: expected as many as heads in a gopher, found %lld",
+                        where, (long long)groups);
+    if (gopher && c->model.width % 2 != 0)
+        return gal_fail(diag, GAL_EINPUT, "%s: model.width: expected an even width in a gopher, found %lld", where,
+                        (long long)c->model.width);
+    if (gopher && (c->model.window || c->model.experts))
+        return gal_fail(diag, GAL_EINPUT, "%s: model.%s: expected 0 in a gopher", where,
+                        c->model.window ? "window" : "experts");
+    return GAL_OK;
+}
+
 gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal_diag *diag) {
     if (c->data.text.n == 0)
         return gal_fail(diag, GAL_EINPUT, "%s: data.text: expected the file or files to train on, found none", where);
@@ -142,52 +179,58 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal
     if (c->model.context && c->model.context < c->batch.sequence && !c->init[0])
         return gal_fail(diag, GAL_EINPUT, "%s: model.context: expected at least batch.sequence (%lld), found %lld",
                         where, (long long)c->batch.sequence, (long long)c->model.context);
-    return check_lora(c, where, diag);
+    gal_err err = c->init[0] ? GAL_OK : check_model(c, where, diag);
+    return err ? err : check_lora(c, where, diag);
 }
 
-gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64_t vocab, int32_t bos, int32_t eos,
-                               const char *where, gal_diag *diag) {
-    int64_t heads = c->model.heads, groups = c->model.kv_heads ? c->model.kv_heads : heads;
-    int64_t size = c->model.head_size ? c->model.head_size : c->model.width / heads;
-    if (!c->model.head_size && c->model.width % heads != 0)
-        return gal_fail(diag, GAL_EINPUT,
-                        "%s: model.heads: expected a divisor of width %lld (or give head_size), found %lld", where,
-                        (long long)c->model.width, (long long)heads);
-    if (heads % groups != 0)
-        return gal_fail(diag, GAL_EINPUT, "%s: model.kv_heads: expected a divisor of heads %lld, found %lld", where,
-                        (long long)heads, (long long)groups);
-    if (size % 2 != 0)
-        return gal_fail(diag, GAL_EINPUT, "%s: model.head_size: expected an even size, found %lld", where,
-                        (long long)size);
-    if (c->model.vocab && vocab > c->model.vocab)
-        return gal_fail(diag, GAL_EINPUT,
-                        "%s: model.vocab: expected at least the tokenizer's %lld entries, found %lld", where,
-                        (long long)vocab, (long long)c->model.vocab);
-    if (c->model.experts && c->model.experts_used > c->model.experts)
-        return gal_fail(diag, GAL_EINPUT, "%s: model.experts_used: expected at most model.experts %lld, found %lld",
-                        where, (long long)c->model.experts, (long long)c->model.experts_used);
-    if (!c->model.vocab && vocab < 1)
-        return gal_fail(diag, GAL_EINPUT, "%s: model.vocab: expected a size, because no tokenizer is given", where);
-    gal_config_defaults(out);
+static void set_mistral(gal_config *out, const gal_train_config *c) {
     (void)snprintf(out->model_type, sizeof out->model_type, c->model.experts ? "mixtral" : "mistral");
     out->experts = c->model.experts;
     out->experts_used = c->model.experts ? c->model.experts_used : 0;
     out->router_balance = c->router.balance;
-    out->V = c->model.vocab ? c->model.vocab : vocab;
-    out->D = c->model.width;
-    out->L = c->model.layers;
-    out->H = heads;
-    out->G = groups;
-    out->K = size;
     /* 8/3 of the width, so that three matrices cost what two of 4 D would (Shazeer, arXiv:2002.05202); a multiple
      * of 32. */
     out->F = c->model.hidden ? c->model.hidden : GAL_MAX((int64_t)32, (c->model.width * 8 / 3 + 31) / 32 * 32);
     out->window = c->model.window;
-    out->max_positions = c->model.context ? c->model.context : c->batch.sequence;
     out->rope_theta = c->model.rope_theta;
-    out->eps = c->model.norm_eps;
-    out->init_range = c->model.init_range;
+    out->eps = c->model.norm_eps > 0 ? c->model.norm_eps : 1e-5;
     out->tied = c->model.tied;
+}
+
+static void set_gopher(gal_config *out, const gal_train_config *c) {
+    (void)snprintf(out->model_type, sizeof out->model_type, "gopher");
+    out->relative = true;
+    out->F = c->model.hidden ? c->model.hidden : 4 * c->model.width;
+    out->window = c->model.window; /* refused by name */
+    out->max_distance = c->model.max_distance ? c->model.max_distance : GAL_MAX(c->batch.sequence - 1, (int64_t)1);
+    out->layer_norm = c->model.norm == 1;
+    out->eps = c->model.norm_eps > 0 ? c->model.norm_eps : 1e-6;
+    out->tied = true;
+}
+
+gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64_t vocab, int32_t bos, int32_t eos,
+                               const char *where, gal_diag *diag) {
+    gal_err err = check_model(c, where, diag);
+    if (err) return err;
+    if (c->model.vocab && vocab > c->model.vocab)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: model.vocab: expected at least the tokenizer's %lld entries, found %lld", where,
+                        (long long)vocab, (long long)c->model.vocab);
+    if (!c->model.vocab && vocab < 1)
+        return gal_fail(diag, GAL_EINPUT, "%s: model.vocab: expected a size, because no tokenizer is given", where);
+    gal_config_defaults(out);
+    out->V = c->model.vocab ? c->model.vocab : vocab;
+    out->D = c->model.width;
+    out->L = c->model.layers;
+    out->H = c->model.heads;
+    out->G = c->model.kv_heads ? c->model.kv_heads : c->model.heads;
+    out->K = c->model.head_size ? c->model.head_size : c->model.width / c->model.heads;
+    out->max_positions = c->model.context ? c->model.context : c->batch.sequence;
+    out->init_range = c->model.init_range;
+    if (c->model.family == GAL_FAMILY_GOPHER)
+        set_gopher(out, c);
+    else
+        set_mistral(out, c);
     out->bos = bos;
     if (eos >= 0) {
         out->eos[0] = eos;

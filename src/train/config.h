@@ -13,6 +13,9 @@ typedef struct gal_train_config {
         int64_t vocab, width, layers, heads, kv_heads, head_size, hidden, window, context, experts, experts_used;
         double rope_theta, norm_eps, init_range;
         bool tied;
+        int family; /* GAL_FAMILY_* */
+        int norm;   /* Gopher: by the root mean square, or 1: with mean and bias */
+        int64_t max_distance;
     } model;
     struct {
         gal_strings text, valid;
@@ -63,6 +66,7 @@ typedef struct gal_train_config {
     } sample;
 } gal_train_config;
 
+enum { GAL_FAMILY_MISTRAL, GAL_FAMILY_GOPHER };
 enum { GAL_PRECISION_F32, GAL_PRECISION_BF16 }; /* order of the choices in the table */
 
 extern const gal_settings GAL_TRAIN_SETTINGS;

@@ -231,12 +231,15 @@ static gal_err load_init(gal_trainer *t, gal_diag *diag) {
 
 /* What adapter_config.json will say. */
 static gal_err describe_lora(gal_trainer *t, gal_diag *diag) {
-    static const char *const ALL[] = { "q", "k", "v", "o", "gate", "up", "down" };
+    static const char *const ALL[] = { "q", "k", "v", "o", "up", "down", "gate" };
     const gal_train_config *g = t->config;
     const gal_strings *said = &g->lora.targets;
     gal_lora_config *c = &t->lora;
     *c = (gal_lora_config){ .rank = g->lora.rank, .alpha = g->lora.alpha, .scaling = -1 };
-    size_t n = said->n ? said->n : t->model->config.experts ? 4 : GAL_LEN(ALL);
+    size_t all = GAL_LEN(ALL) - (t->model->config.relative ? 1 : 0), /* Gopher has no gate */
+        n = said->n                    ? said->n
+            : t->model->config.experts ? 4
+                                       : all;
     char *full = realpath(g->init, NULL);
     c->base = gal_strdup(full ? full : g->init);
     c->targets = gal_alloc_array(n, sizeof *c->targets);
