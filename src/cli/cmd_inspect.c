@@ -102,10 +102,14 @@ static void print_tensors(const gal_model *m) {
 /* How much of the model a token takes: all of it but the experts that it does not choose. */
 static void print_experts(const gal_model *m) {
     const gal_config *c = &m->config;
-    const int64_t unused = c->L * (c->experts - c->experts_used) * 3 * c->D * c->F;
-    char a[40];
-    printf("experts     %lld in each layer, %lld for each token, which takes %s parameters\n", (long long)c->experts,
-           (long long)c->experts_used, gal_cli_count_text(a, sizeof a, gal_model_params(m) - unused));
+    int64_t all = 0;
+    char a[40], where[40] = "each layer";
+    for (size_t i = 0; i < m->n_weights; i++) all += m->weights[i].of_expert ? gal_wcount(&m->weights[i]) : 0;
+    if (c->routed_every > 1) (void)snprintf(where, sizeof where, "one of %lld layers", (long long)c->routed_every);
+    printf("experts     %lld in %s, %lld for each token, which takes %s parameters", (long long)c->experts, where,
+           (long long)c->experts_used,
+           gal_cli_count_text(a, sizeof a, gal_model_params(m) - all / c->experts * (c->experts - c->experts_used)));
+    printf(c->router == GAL_ROUTER_TOP ? "\n" : "; router %s\n", gal_router_name(c->router));
 }
 
 /* Of a run directory or folder that stands for a model and its adapters. */

@@ -24,7 +24,7 @@ static const char *any_name(const gal_routing *r) {
 static void print_layer(const gal_routing *r, int64_t i) {
     const gal_routing_layer *l = &r->layer[i];
     const int64_t tokens = tokens_of(r, l);
-    printf("\nlayer %lld: entropy %.4f of %.4f nats\n", (long long)i, l->entropy, log((double)r->experts));
+    printf("\nlayer %lld: entropy %.4f of %.4f nats\n", (long long)l->block, l->entropy, log((double)r->experts));
     printf("expert      first     second   share (even %5.2f %%)   mean probability\n", 100 / (double)r->experts);
     for (int64_t e = 0; e < r->experts; e++)
         printf("%6lld %10lld %10lld                 %5.2f %%             %.4f\n", (long long)e,
@@ -45,8 +45,8 @@ static void print_text(const gal_routing *r) {
     printf("random      %9.2f %%   %9.2f %%\n", 100 * gal_routing_random_first(r->experts),
            100 * gal_routing_random_any(r->experts, r->used));
     for (int64_t i = 0; i < r->layers; i++)
-        printf("%-10lld  %9.2f %%   %9.2f %%\n", (long long)i, 100 * part(r->layer[i].same_first, r->pairs),
-               100 * part(r->layer[i].same_any, r->pairs));
+        printf("%-10lld  %9.2f %%   %9.2f %%\n", (long long)r->layer[i].block,
+               100 * part(r->layer[i].same_first, r->pairs), 100 * part(r->layer[i].same_any, r->pairs));
 }
 
 static void json_counts(gal_buf *b, const char *key, const int64_t *x, int64_t n) {
@@ -65,8 +65,8 @@ static gal_err print_json(const gal_routing *r, gal_diag *diag) {
     for (int64_t i = 0; i < r->layers; i++) {
         const gal_routing_layer *l = &r->layer[i];
         const int64_t tokens = tokens_of(r, l);
-        gal_buf_printf(&b, "%s{\"layer\": %lld, \"entropy\": %.9g, \"not_finite\": %lld", i ? ", " : "", (long long)i,
-                       l->entropy, (long long)l->not_finite);
+        gal_buf_printf(&b, "%s{\"layer\": %lld, \"entropy\": %.9g, \"not_finite\": %lld", i ? ", " : "",
+                       (long long)l->block, l->entropy, (long long)l->not_finite);
         json_counts(&b, "first", l->first, r->experts);
         json_counts(&b, "second", l->second, r->experts);
         gal_buf_puts(&b, ", \"share\": [");
@@ -94,7 +94,7 @@ static gal_err check_finite(const gal_routing *r, gal_diag *diag) {
             return gal_fail(diag, GAL_EFAIL,
                             "layer %lld: router logits of %lld of %lld tokens are not finite, the "
                             "first of token %lld",
-                            (long long)i, (long long)r->layer[i].not_finite, (long long)r->tokens,
+                            (long long)r->layer[i].block, (long long)r->layer[i].not_finite, (long long)r->tokens,
                             (long long)r->layer[i].where);
     return GAL_OK;
 }
@@ -119,6 +119,9 @@ static gal_err study(gal_cli *cli, gal_dev *dev, gal_model *m, const gal_tokeniz
     if (!m->config.experts)
         return gal_fail(&cli->diag, GAL_EINPUT, "%s: expected a model with experts, found a dense \"%s\"",
                         cli->operands[0], m->config.model_type);
+    if (m->config.router == GAL_ROUTER_HASH)
+        return gal_fail(&cli->diag, GAL_EINPUT,
+                        "%s: experts follow from the ids of tokens: there is no router to study", cli->operands[0]);
     o.bos = -1;
     gal_err err = gal_cli_given(cli, "ids") ? gal_cli_ids_option(cli, "ids", &ids)
                                             : gal_cli_text_ids(cli, &ids, &o.bos, gal_cli_string(cli, "text"), t,

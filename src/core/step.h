@@ -21,13 +21,21 @@ typedef struct gal_step_arrays {
     const float *weight;
 } gal_step_arrays;
 
-/* What layers with experts leave of a training step, and the losses that act on their routers (mixtral.md 4): each
- * layer writes its sums, and all of them are read when the tape is walked. Memory: the device's, the trainer's. */
+/* What layers with experts leave of a training step, how they choose in one, and the losses that act on their routers
+ * (mixtral.md 4; routed-scaling.md 3): each layer writes its sums, and all of them are read when the tape is walked.
+ * Memory: the device's, the trainer's. */
 typedef struct gal_balance {
-    double *sums; /* [layers, 2 + 2 experts] (kernels.h, ROUTE_SUMS) */
-    int64_t layers, experts;
-    double balance, z; /* factors of the losses in this step's gradient */
-    bool per_layer;    /* balance: a mean over layers instead of over the rows of all */
+    double *sums;            /* [layers, GAL_ROUTE_HEAD + 2 experts] (kernels.h, ROUTE_SUMS) */
+    int64_t layers, experts; /* layers that have some */
+    double balance, z;       /* factors of the losses in this step's gradient */
+    bool per_layer;          /* balance: a mean over layers instead of over the rows of all */
+    double capacity;         /* most rows of an expert, as a multiple of its even share; 0: any number */
+    double tolerance;        /* of a plan, and its most iterations */
+    int64_t iterations;
+    double policy, baseline, entropy; /* factors of what a policy learns by */
+    double factor;                    /* of the losses of policies in this step's gradient */
+    const gal_noise *noise;           /* what policies draw by; kernels read it when they run */
+    struct gal_t **loss;              /* the family leaves the loss of each row here, where policies find it */
 } gal_balance;
 
 /* A batch of packed rows. Arrays have room for `room` rows and keep their addresses; n may change between recordings.

@@ -9,6 +9,7 @@
 #define GAL_FORMATS_CONFIG_H
 
 #include "base/buf.h"
+#include "tensor/tensor.h"
 
 enum { GAL_MAX_EOS = 8 };
 
@@ -28,13 +29,6 @@ typedef enum gal_layout {
     GAL_LAYOUT_ANY = GAL_LAYOUTS /* for those who look for a model: whichever is there */
 } gal_layout;
 
-/* How tokens are sent to experts. */
-typedef enum gal_router {
-    GAL_ROUTER_TOP,   /* Mixtral: the largest logits, softmax over them (mixtral.md 4) */
-    GAL_ROUTER_SBASE, /* the largest logits, in training those of a balanced plan (routed-scaling.md 3.1) */
-    GAL_ROUTER_RLR,   /* a policy that learns from what its choices bring (3.3) */
-    GAL_ROUTER_HASH   /* the token's id modulo the number of experts (3.2) */
-} gal_router;
 const char *gal_router_name(gal_router r); /* "top", "sbase", "rlr", "hash" */
 
 /* Sizes and options of a decoder-only transformer of the families of Mistral (mistral.md 3; formats.md 2) and Gopher

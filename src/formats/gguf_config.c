@@ -347,6 +347,8 @@ static void read_gopher(reader *r, gal_config *c) {
     bool found = false;
     (void)snprintf(c->model_type, sizeof c->model_type, "gopher");
     c->relative = true;
+    if (gal_gguf_get(r->g, key_of(r, key, "expert_count")))
+        r->err = gal_fail(r->diag, GAL_EINPUT, "%s: %s: expected none in this architecture", r->path, key);
     c->max_distance = whole(r, "attention.max_distance", 0, GAL_MAX_POSITIONS, 0);
     if (!r->err)
         r->err = gal_gguf_bool(r->g, key_of(r, key, "attention.layer_norm"), &c->layer_norm, &found, r->diag);

@@ -120,6 +120,8 @@ gal_err gal_gguf_put_config(gal_gguf_writer *out, const gal_config *c, const cha
     put_whole(&w, "attention.key_length", c->K);
     put_whole(&w, "attention.value_length", c->K);
     put_real(&w, "attention.layer_norm_rms_epsilon", c->eps);
+    if (c->relative && c->experts)
+        return gal_fail(diag, GAL_EINPUT, "%s: a GGUF file cannot hold the experts of a \"%s\"", path, c->model_type);
     if (c->relative) {
         put_gopher(&w, c);
         return GAL_OK;

@@ -74,16 +74,18 @@ static void on_tensor(void *user, const char *name, int index, const gal_t *t) {
     study *s = user;
     bool choice = strcmp(name, "choice") == 0;
     if (s->err || (!choice && strcmp(name, "router") != 0)) return;
-    GAL_ASSERT(gal_rows(t) == s->rows && index < s->r->layers);
+    int64_t layer = 0;
+    while (layer < s->r->layers && s->r->layer[layer].block != index) layer++;
+    GAL_ASSERT(gal_rows(t) == s->rows && layer < s->r->layers);
     void *to = choice ? (void *)s->choice : (void *)s->logits;
     s->err = gal_dev_download(s->dev, to, t->data, (size_t)gal_count(t) * gal_dtype_bytes(t->dtype), s->diag);
-    if (!s->err && choice) add_layer(s, &s->r->layer[index]);
+    if (!s->err && choice) add_layer(s, &s->r->layer[layer]);
 }
 
 /* One block: the layers, then their arrays. */
 static gal_err make(gal_routing *r, const gal_config *c, gal_diag *diag) {
-    size_t layers = (size_t)c->L, experts = (size_t)c->experts;
-    *r = (gal_routing){ .layers = c->L, .experts = c->experts, .used = c->experts_used };
+    size_t layers = (size_t)(c->L / c->routed_every), experts = (size_t)c->experts;
+    *r = (gal_routing){ .layers = (int64_t)layers, .experts = c->experts, .used = c->experts_used };
     r->layer = gal_alloc_array(layers, sizeof *r->layer);
     r->memory = gal_alloc_array(layers * experts, 3 * sizeof(int64_t) + sizeof(double));
     if (!r->layer || !r->memory) {
@@ -93,7 +95,8 @@ static gal_err make(gal_routing *r, const gal_config *c, gal_diag *diag) {
     int64_t *counts = r->memory;
     double *parts = (double *)(void *)(counts + 3 * layers * experts);
     for (size_t l = 0; l < layers; l++)
-        r->layer[l] = (gal_routing_layer){ .first = counts + 3 * l * experts,
+        r->layer[l] = (gal_routing_layer){ .block = (int64_t)(l + 1) * c->routed_every - 1,
+                                           .first = counts + 3 * l * experts,
                                            .second = counts + (3 * l + 1) * experts,
                                            .any = counts + (3 * l + 2) * experts,
                                            .probability = parts + l * experts };

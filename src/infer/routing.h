@@ -9,13 +9,15 @@
 typedef struct gal_routing_layer {
     int64_t *first, *second, *any; /* tokens whose first, second, whichever choice an expert is */
     double *probability;           /* mean of the softmax of the logits of all experts */
+    int64_t block;                 /* of the model's */
     double entropy;                /* mean of the same softmax's entropy, nats */
     int64_t same_first, same_any;  /* pairs of neighbours with the same first choice; with a choice in common */
     int64_t not_finite, where;     /* tokens with logits that are not finite, left out above; the first of them */
 } gal_routing_layer;
 
 typedef struct gal_routing {
-    int64_t layers, experts, used, tokens, pairs; /* pairs: of neighbours in one sequence */
+    int64_t layers;                       /* that have experts */
+    int64_t experts, used, tokens, pairs; /* pairs: of neighbours in one sequence */
     gal_routing_layer *layer;
     void *memory;
 } gal_routing;
@@ -28,7 +30,8 @@ typedef struct gal_routing_options {
     void *user;
 } gal_routing_options;
 
-/* Reads n > 0 ids as sequences of `chunk`. m has experts and lies on dev. GAL_EINTERRUPTED: stop said so. */
+/* Reads n > 0 ids as sequences of `chunk`. m has experts that a router chooses by logits, and lies on dev.
+ * GAL_EINTERRUPTED: stop said so. */
 gal_err gal_routing_study(gal_routing *out, gal_dev *dev, const gal_model *m, const int32_t *ids, int64_t n,
                           const gal_routing_options *options, gal_diag *diag);
 void gal_routing_free(gal_routing *r); /* leaves {0} */

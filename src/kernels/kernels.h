@@ -50,11 +50,18 @@ typedef enum gal_kernel_id {
     GAL_K_COPY,
     GAL_K_FILL,
     GAL_K_GATHER_ROWS,
+    GAL_K_SINKHORN,
+    GAL_K_HASH,
     GAL_K_ROUTE,
     GAL_K_ROUTE_SORT,
     GAL_K_ROUTE_GRAD,
     GAL_K_ROUTE_SUMS,
     GAL_K_ROUTE_LOSS,
+    GAL_K_ROUTE_POLICY,
+    GAL_K_EXPERT_ADD,
+    GAL_K_EXPERT_GELU,
+    GAL_K_EXPERT_GELU_GRAD,
+    GAL_K_EXPERT_SUM,
     GAL_K_EXPERTS,
     GAL_K_EXPERTS_I8,
     GAL_K_COMBINE,
@@ -419,37 +426,81 @@ typedef struct gal_k_gather_rows {
  * sorted rows. Which rows are whose is read from the device's memory when a kernel runs, so a recorded step can be
  * replayed with other choices. Arrays of floats are of type dt, the logits' own: f32 or f64. */
 
-/* choice[n, j]: the j-th largest of logits[n, :], of equals the one with the lowest number first; weight[n, :]:
- * softmax of the chosen logits. prob[n, :]: softmax of all of them, lse[n]: log of the sum of their exponentials;
- * NULL: not wanted. A row with a NaN among its logits gets weights that are NaN. */
+/* A balanced plan (routed-scaling.md 3.1): of all P [N, E] whose rows add up to 1 / N and whose columns to 1 / E the
+ * one of the largest sum_ne P logits + entropy, P = exp(f[n] + logits[n, e] + g[e]), by Sinkhorn's iterations in the
+ * logarithm's domain from g = 0:
+ *     f[n] = -log N - log sum_e exp(logits + g)        g[e] = -log E - log sum_n exp(logits + f)
+ * The rows are exact; it ends when no column is off by more than `tolerance` of itself, or after so many iterations,
+ * whose number *made receives. f may be NULL. One chunk. */
+typedef struct gal_k_sinkhorn {
+    void *f, *g; /* [N], [E] */
+    int32_t *made;
+    const void *logits; /* [N, E] */
+    gal_dtype dt;
+    int64_t n, experts;
+    double tolerance;
+    int64_t iterations;
+} gal_k_sinkhorn;
+
+/* choice[n] = ids[n] mod E. */
+typedef struct gal_k_hash {
+    int32_t *choice;
+    const int32_t *ids;
+    int64_t n, experts;
+} gal_k_hash;
+
+/* What an expert's result is multiplied with, c being the experts that a row chose. */
+typedef enum gal_gate {
+    GAL_GATE_CHOSEN,  /* softmax(logits[c]) */
+    GAL_GATE_ALL,     /* softmax(logits)[c] */
+    GAL_GATE_SIGMOID, /* sigmoid(logits[c]) */
+    GAL_GATE_ONE
+} gal_gate;
+
+/* choice[n, j]: the j-th largest of logits[n, :] + add, of equals the one with the lowest number first; with noise,
+ * of logits - log(-log(uniform)), which draws from softmax(logits) without putting back (Gumbel). weight[n, :]: the
+ * gate's of the logits alone, divided by their sum where `whole`; prob[n, :]: softmax of all of them, lse[n]: log of
+ * the sum of their exponentials; NULL: not wanted. A row with a NaN among its logits gets weights that are NaN. */
+typedef struct gal_noise {
+    uint64_t seed, stream, first; /* row n draws the numbers (first + n) E .. of a stream (base/rng.h) */
+} gal_noise;
 typedef struct gal_k_route {
     int32_t *choice;           /* [N, k] */
     void *weight, *prob, *lse; /* [N, k], [N, E], [N] */
     const void *logits;        /* [N, E] */
     gal_dtype dt;
     int64_t n, experts, used;
+    const void *add;        /* [E] or NULL */
+    const gal_noise *noise; /* or NULL; its `stream` is replaced by the one below */
+    uint64_t stream;
+    gal_gate gate;
+    bool whole;
 } gal_k_route;
 
 /* Expert e has the sorted rows offset[e] .. offset[e + 1] - 1, in the order of n, then j; sorted row r is a copy of
- * row row[r]; place[n, j] is the sorted row of choice[n, j]. One chunk. */
+ * row row[r]; place[n, j] is the sorted row of choice[n, j]. Of more rows than `capacity` (0: any number) an expert
+ * has the first; place is -1 for the others, and row is 0 beyond the last sorted one. One chunk. */
 typedef struct gal_k_route_sort {
     int32_t *offset, *row, *place; /* [E + 1], [R], [N, k] */
     const int32_t *choice;         /* [N, k] */
-    int64_t n, experts, used;
+    int64_t n, experts, used, capacity;
 } gal_k_route_sort;
 
-/* What the losses that keep experts in balance need of one layer: sums [2 + 2 E] in double are the number of rows
- * that count (target[n] >= 0), the sum of their lse^2, then per expert the sum of prob and the number of choices. A
- * chunk an expert. */
+/* What the losses that keep experts in balance need of one layer, and what people want to know: sums
+ * [GAL_ROUTE_HEAD + 2 E] in double are, over the rows that count (target[n] >= 0), their number, the sum of lse^2, of
+ * choices that found no place, the iterations of a plan, then per expert the sum of prob and the number of choices.
+ * Without prob and lse (GAL_K_HASH) those sums are 0. A chunk an expert. */
+enum { GAL_ROUTE_ROWS, GAL_ROUTE_LSE, GAL_ROUTE_DROPPED, GAL_ROUTE_ITERATIONS, GAL_ROUTE_HEAD };
 typedef struct gal_k_route_sums {
     double *sums;
     const void *prob, *lse;
-    const int32_t *choice, *target;
+    const int32_t *choice, *target, *place;
+    const int32_t *made; /* NULL: no plan */
     gal_dtype dt;
     int64_t n, experts, used;
 } gal_k_route_sums;
 
-/* The losses of a step from the sums of all layers [L, 2 + 2 E] (mixtral.md 4, "load-balancing loss"): with f the
+/* The losses of a step from the sums of all layers (mixtral.md 4, "load-balancing loss"): with f the
  * choices of an expert a row and P its mean probability, over the rows of all layers together,
  *     balance = E sum_e f_e P_e        z = mean lse^2
  * per_layer: the mean over layers of each layer's own balance. loss[0] += balance, loss[1] += z, times scale. */
@@ -461,7 +512,8 @@ typedef struct gal_k_route_loss {
     bool per_layer;
 } gal_k_route_loss;
 
-/* dlogits[n, choice[n, j]] = w_j (dw_j - sum_i w_i dw_i) with w = weight, dw = dweight; the others 0. With prob, the
+/* The gradient of the gate: of softmax over the chosen, dlogits[n, choice[n, j]] = w_j (dw_j - sum_i w_i dw_i) with w
+ * = weight, dw = dweight, the others 0; of the others likewise (prob is needed of GAL_GATE_ALL). With sums the
  * gradients of balance times its factor and of z times its factor are added for rows that count; f is a constant. */
 typedef struct gal_k_route_grad {
     void *dlogits;                /* [N, E] */
@@ -469,13 +521,43 @@ typedef struct gal_k_route_grad {
     const int32_t *choice;
     gal_dtype dt;
     int64_t n, experts, used;
-    const void *prob, *lse; /* NULL: no such losses */
+    const void *prob, *lse;
     const int32_t *target;
-    const double *sums; /* of all layers */
+    const double *sums; /* of all layers; NULL: no such losses */
     int64_t layers, layer;
     double balance, z;
     bool per_layer;
+    gal_gate gate;
+    bool whole;
+    const void *logits; /* [N, E]; of GAL_GATE_SIGMOID, whole, alone */
 } gal_k_route_grad;
+
+/* REINFORCE (arXiv:2202.01169; routed-scaling.md 3.3): a row's reward is r = -loss[n], what it brings beyond the
+ * baseline its advantage A = r - value[n]. Over the rows that count of a layer, with factors that its losses have,
+ *     dlogits[n, e] += factor / rows (policy A sum_j (p_e - [e = c_j]) + entropy p_e (log p_e + H))
+ *     dvalue[n] = factor / rows 2 baseline (value[n] - r) */
+typedef struct gal_k_route_policy {
+    void *dlogits, *dvalue;          /* [N, E], [N] */
+    const void *prob, *value, *loss; /* [N, E], [N], [N] */
+    const int32_t *choice, *target;
+    gal_dtype dt;
+    int64_t n, experts, used;
+    const double *sums; /* of this layer */
+    double factor, policy, baseline, entropy;
+} gal_k_route_policy;
+
+/* A vector of each expert and its sorted rows; what lies behind the last row of the last expert is left alone.
+ *     EXPERT_ADD        y = x + b_e            EXPERT_GELU       y = gelu(x + b_e)
+ *     EXPERT_GELU_GRAD  y = dy gelu'(x + b_e)  EXPERT_SUM        b_e += sum of its rows of x, in order
+ * x y dy [R, D], y may be x or dy; b_e [D] of type wdt (of EXPERT_SUM gal_stat_dtype(dt)), passed over where NULL. */
+typedef struct gal_k_expert_rows {
+    void *y;
+    const void *x, *dy;
+    gal_dtype dt, wdt;
+    int64_t experts, rows, d;
+    const int32_t *offset;    /* [E + 1] */
+    void *b[GAL_MAX_EXPERTS]; /* [E]; what lies beyond need not be there */
+} gal_k_expert_rows;
 
 /* Up to two products for each expert that has rows, the expert's own matrix w[product * experts + e] in the place of
  * one that p leaves out; p's m or k, whichever is 0, is the number of the expert's rows:
@@ -493,7 +575,8 @@ typedef struct gal_k_experts {
     gal_mat w[2 * GAL_MAX_EXPERTS]; /* [count, E]; what lies beyond need not be there */
 } gal_k_experts;
 
-/* y[n, :] = add[n, :] + sum_j weight[n, j] x[place[n, j], :], in the order of j (+ y if accumulate). x [R, D], y and
+/* y[n, :] = add[n, :] + sum_j weight[n, j] x[place[n, j], :], in the order of j (+ y if accumulate); a place of -1 is
+ * passed over. x [R, D], y and
  * add [N, D] of type dt, weight of wdt. weight NULL: ones; add NULL: zeros. */
 typedef struct gal_k_combine {
     void *y;
@@ -504,7 +587,8 @@ typedef struct gal_k_combine {
     bool accumulate;
 } gal_k_combine;
 
-/* dx[place[n, j], :] = weight[n, j] dy[n, :];  dweight[n, j] = sum_d dy[n, d] x[place[n, j], d]. */
+/* dx[place[n, j], :] = weight[n, j] dy[n, :];  dweight[n, j] = sum_d dy[n, d] x[place[n, j], d], 0 without a place.
+ */
 typedef struct gal_k_combine_grad {
     void *dx, *dweight;
     const void *dy, *x, *weight;

@@ -21,6 +21,10 @@ static int64_t letter(const gal_config *c, char l) {
         return c->F;
     case 'E':
         return c->experts;
+    case 'B': /* of a baseline */
+        return GAL_MAX(c->D / 8, (int64_t)1);
+    case '1':
+        return 1;
     default:
         gal__assert_failed("a known letter in a weight's shape", __FILE__, __LINE__);
     }

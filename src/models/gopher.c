@@ -15,13 +15,20 @@
 
 typedef struct layer {
     gal_w *attn_norm, *wq, *bq, *wk, *bk, *wv, *bv, *wr, *u, *v, *wo, *bo, *mlp_norm;
-    gal_w *attn_norm_bias, *mlp_norm_bias; /* NULL: norms by the root mean square */
-    gal_w *up, *up_bias, *down, *down_bias;
+    gal_w *attn_norm_bias, *mlp_norm_bias;  /* NULL: norms by the root mean square */
+    gal_w *up, *up_bias, *down, *down_bias; /* or */
+    gal_w *router, *value_up, *value_down;
+    gal_moe_spec moe; /* experts 0: dense */
 } layer;
+
+typedef struct expert {
+    gal_w *up, *up_bias, *down, *down_bias;
+} expert;
 
 typedef struct net {
     gal_w *embed, *norm, *norm_bias;
     layer *layers;       /* [L] */
+    gal_w **matrices;    /* [L, 4, E] of experts: ups, their biases, downs, theirs */
     const gal_config *c; /* the model's */
 } net;
 
@@ -59,6 +66,25 @@ static const gal_wspec DENSE[] = {
     LAYER_LINE(down, "mlp.down_proj.weight", "ffn_down.weight", "D,F", GAL_W_RESIDUAL),
     LAYER_LINE(down_bias, "mlp.down_proj.bias", "ffn_down.bias", "D", GAL_W_BIAS),
 };
+static const gal_wspec ROUTER[] = {
+    LAYER_LINE(router, "moe.router.weight", "ffn_gate_inp.weight", "E,D", GAL_W_LINEAR),
+};
+static const gal_wspec BASELINE[] = {
+    LAYER_LINE(value_up, "moe.value_up.weight", "ffn_value_up.weight", "B,D", GAL_W_LINEAR),
+    LAYER_LINE(value_down, "moe.value_down.weight", "ffn_value_down.weight", "1,B", GAL_W_LINEAR),
+};
+#define EXPERT_LINE(field, name, gguf, shape, role)                                                                  \
+    {                                                                                                                \
+        offsetof(expert, field),                                                                                     \
+            { "model.layers.%d.moe.experts.%e." name, "layers.%d.moe.experts.%e." name, "blk.%d." gguf }, shape,     \
+            role                                                                                                     \
+    }
+static const gal_wspec EXPERT[] = {
+    EXPERT_LINE(up, "up_proj.weight", "ffn_up.%e.weight", "F,D", GAL_W_LINEAR),
+    EXPERT_LINE(up_bias, "up_proj.bias", "ffn_up.%e.bias", "F", GAL_W_BIAS),
+    EXPERT_LINE(down, "down_proj.weight", "ffn_down.%e.weight", "D,F", GAL_W_RESIDUAL),
+    EXPERT_LINE(down_bias, "down_proj.bias", "ffn_down.%e.bias", "D", GAL_W_BIAS),
+};
 static const gal_wspec OUTER[] = {
     { offsetof(net, embed),
       { "model.embed_tokens.weight", "embed_tokens.weight", "token_embd.weight" },
@@ -93,6 +119,7 @@ static gal_t *block(gal_ctx *cx, const void *model, int l, gal_t *x, const gal_s
     x = gal_linear_add(cx, a, w->wo, x);
     gal_bias(cx, x, w->bo);
     gal_t *n = norm(cx, x, w->mlp_norm, w->mlp_norm_bias, eps);
+    if (w->moe.experts) return gal_moe(cx, n, &w->moe, x, st, l);
     x = gal_linear_add(cx, gal_gelu(cx, n, w->up, w->up_bias), w->down, x);
     gal_bias(cx, x, w->down_bias);
     return x;
@@ -126,7 +153,9 @@ static gal_t *logits(gal_ctx *cx, const gal_model *model, const gal_step *st) {
 
 static gal_t *loss(gal_ctx *cx, const gal_model *model, const gal_step *st) {
     const net *m = model->net;
-    return gal_cross_entropy(cx, hidden(cx, m, st), m->embed, st);
+    gal_t *each = gal_cross_entropy(cx, hidden(cx, m, st), m->embed, st);
+    if (st->balance && st->balance->loss) *st->balance->loss = each; /* what a policy's choices brought */
+    return each;
 }
 
 static gal_t *relative(gal_ctx *cx, const gal_model *model, int l, int64_t first, int64_t rows) {
@@ -138,26 +167,74 @@ static void net_free(void *p) {
     net *m = p;
     if (!m) return;
     gal_free(m->layers);
+    gal_free(m->matrices);
     gal_free(m);
+}
+
+static bool is_routed(const gal_config *c, int64_t l) { return c->experts && (l + 1) % c->routed_every == 0; }
+
+static gal_err declare_experts(gal_model *model, net *m, int l, gal_diag *diag) {
+    const gal_config *c = m->c;
+    layer *w = &m->layers[l];
+    gal_w **at = m->matrices + (int64_t)l * 4 * c->experts;
+    gal_err err = GAL_OK;
+    if (c->router != GAL_ROUTER_HASH) err = gal_model_declare(model, ROUTER, GAL_LEN(ROUTER), l, w, diag);
+    if (!err && c->router == GAL_ROUTER_RLR) err = gal_model_declare(model, BASELINE, GAL_LEN(BASELINE), l, w, diag);
+    for (int e = 0; e < (int)c->experts && !err; e++) {
+        expert x;
+        err = gal_model_declare_expert(model, EXPERT, GAL_LEN(EXPERT), l, e, &x, diag);
+        if (err) break;
+        at[e] = x.up;
+        at[c->experts + e] = x.up_bias;
+        at[2 * c->experts + e] = x.down;
+        at[3 * c->experts + e] = x.down_bias;
+    }
+    w->moe = (gal_moe_spec){ .experts = c->experts,
+                             .used = c->experts_used,
+                             .kind = c->router,
+                             .sigmoid = c->gate_sigmoid,
+                             .whole = c->gate_whole,
+                             .index = (l + 1) / c->routed_every - 1,
+                             .router = w->router,
+                             .value_up = w->value_up,
+                             .value_down = w->value_down,
+                             .up = at,
+                             .up_bias = at + c->experts,
+                             .down = at + 2 * c->experts,
+                             .down_bias = at + 3 * c->experts };
+    return err;
+}
+
+/* Lines of one layer's tables. */
+static size_t lines_of(const gal_config *c, int64_t l) {
+    size_t n = GAL_LEN(LAYER) + (c->layer_norm ? GAL_LEN(LAYER_NORM) : 0);
+    if (!is_routed(c, l)) return n + GAL_LEN(DENSE);
+    return n + (c->router == GAL_ROUTER_HASH ? 0 : GAL_LEN(ROUTER)) +
+           (c->router == GAL_ROUTER_RLR ? GAL_LEN(BASELINE) : 0) + (size_t)c->experts * GAL_LEN(EXPERT);
 }
 
 static gal_err declare(gal_model *model, gal_diag *diag) {
     const gal_config *c = &model->config;
-    if (c->experts) return gal_fail(diag, GAL_EINPUT, "experts in a \"gopher\" are not supported");
     net *m = gal_alloc(sizeof *m);
     if (!m) return gal_fail(diag, GAL_ENOMEM, "no memory for a model");
     model->net = m; /* freed with the model, whole or not */
     m->c = c;
     m->layers = gal_alloc_array((size_t)c->L, sizeof *m->layers);
-    if (!m->layers) return gal_fail(diag, GAL_ENOMEM, "no memory for %lld layers", (long long)c->L);
+    if (c->experts) m->matrices = gal_alloc_array((size_t)c->L * 4 * (size_t)c->experts, sizeof(gal_w *));
+    if (!m->layers || (c->experts && !m->matrices))
+        return gal_fail(diag, GAL_ENOMEM, "no memory for %lld layers", (long long)c->L);
     size_t norms = c->layer_norm ? GAL_LEN(LAYER_NORM) : 0, outer = GAL_LEN(OUTER) - (c->layer_norm ? 0 : 1);
-    size_t inner = GAL_LEN(LAYER) + norms + GAL_LEN(DENSE);
-    gal_err err = gal_model_reserve(model, outer + (size_t)c->L * inner, diag);
+    size_t lines = outer;
+    for (int64_t l = 0; l < c->L; l++) lines += lines_of(c, l);
+    gal_err err = gal_model_reserve(model, lines, diag);
     if (!err) err = gal_model_declare(model, OUTER, outer, 0, m, diag);
     for (int l = 0; l < (int)c->L && !err; l++) {
-        err = gal_model_declare(model, LAYER, GAL_LEN(LAYER), l, &m->layers[l], diag);
-        if (!err) err = gal_model_declare(model, LAYER_NORM, norms, l, &m->layers[l], diag);
-        if (!err) err = gal_model_declare(model, DENSE, GAL_LEN(DENSE), l, &m->layers[l], diag);
+        layer *w = &m->layers[l];
+        err = gal_model_declare(model, LAYER, GAL_LEN(LAYER), l, w, diag);
+        if (!err) err = gal_model_declare(model, LAYER_NORM, norms, l, w, diag);
+        if (!err)
+            err = is_routed(c, l) ? declare_experts(model, m, l, diag)
+                                  : gal_model_declare(model, DENSE, GAL_LEN(DENSE), l, w, diag);
     }
     return err;
 }

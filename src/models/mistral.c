@@ -148,6 +148,7 @@ static gal_err declare_experts(gal_model *model, net *m, int l, gal_diag *diag) 
     }
     w->moe = (gal_moe_spec){ .experts = c->experts,
                              .used = c->experts_used,
+                             .index = l,
                              .router = w->router,
                              .gate = at,
                              .up = at + c->experts,

@@ -9,7 +9,8 @@
 #include "ops/ops.h"
 
 /* One line of a family's weight table. shape: letters of tensor.h joined by ',' for dimensions and '*' for products,
- * as "H*K,D"; resolved by the family. R is K of a weight whose rows are rotary pairs (gal_w.rotary). */
+ * as "H*K,D"; resolved by the family. R is K of a weight whose rows are rotary pairs (gal_w.rotary), B the width of a
+ * baseline, D / 8. */
 typedef struct gal_wspec {
     size_t offset;                 /* of the gal_w * field in the layer (or in the model when name has no %d) */
     const char *name[GAL_LAYOUTS]; /* patterns: Hugging Face's, Mistral's own, GGUF's */

@@ -1,27 +1,24 @@
-/* moe.c - a sparse mixture of gated units (Mixtral, arXiv:2401.04088; mixtral.md 4):
+/* moe.c - a sparse mixture of experts (Mixtral, arXiv:2401.04088, mixtral.md 4; routed-scaling.md 2):
  *
- *     l = Wr x;  c = the k largest of l;  w = softmax(l[c]);  y = add + sum_j w_j Wdown_c (silu(Wgate_c x) * (Wup_c
- * x))
+ *     y = add + sum_j w_j expert_c(j)(x),  expert(x) = Wdown (silu(Wgate x) * (Wup x)),
+ *                                                   or Wdown gelu(Wup x + bup) + bdown
  *
- * Rows are sorted by expert, each expert's products are taken over its own rows, and a row's k results are added in
- * the order of choice: neither threads nor the other rows of a batch change the order of a sum. Logits and weights
- * are f32 whatever the activations are. Choices live in the step's memory and are read there by kernels, so a
- * recorded step is replayed with other choices, and a block that runs again makes the same ones.
+ * with the choices c and weights w of route.c. Rows are sorted by expert, each expert's products are taken over its
+ * own rows, and a row's k results are added in the order of choice: neither threads nor the other rows of a batch
+ * change the order of a sum. Choices live in the step's memory and are read there by kernels, so a recorded step is
+ * replayed with other choices, and a block that runs again makes the same ones.
  *
- * The losses that keep experts in balance act here, in the gradient: no tensor leaves a block but its result, so the
- * step carries where each layer's sums go (core/step.h), and all of them are there when the tape is walked.
+ * The losses that keep experts in balance act in route.c, in the gradient: no tensor leaves a block but its result,
+ * so the step carries where each layer's sums go (core/step.h), and all of them are there when the tape is walked.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "ops/internal.h"
+#include "ops/route.h"
 
 typedef struct moe_saved {
-    gal_t *x, *add, *weight, *xs, *g, *u, *h, *ys, *prob, *lse; /* sorted: xs [R, D], g u h [R, F], ys [R, D] */
-    gal_t *choice, *offset, *row, *place;
+    gal_t *x, *add, *xs, *g, *u, *h, *ys; /* sorted: xs [R, D], g u h [R, F], ys [R, D]; g NULL: GELU of u */
+    gal__routing r;
     const gal_moe_spec *m;
     const gal_step *st;
-    int layer;
 } moe_saved;
-
-static gal_t *ints(gal_ctx *cx, int64_t rows, int64_t cols) { return gal_new2(cx, GAL_I32, rows, cols); }
 
 /* The products of up to two matrices of every expert. */
 static gal_k_experts *grouped(gal_ctx *cx, const moe_saved *s, int count) {
@@ -33,13 +30,13 @@ static gal_k_experts *grouped(gal_ctx *cx, const moe_saved *s, int count) {
     a->experts = s->m->experts;
     a->rows = gal_rows(s->xs);
     a->most = gal_rows(s->x);
-    a->offset = s->offset->data;
+    a->offset = s->r.offset->data;
     return a;
 }
 
 /* Each expert's matrix with its own rows of x. */
 static void watch_experts(gal_ctx *cx, const moe_saved *s, gal_w *const *w, const gal_t *x) {
-    const int32_t *offset = s->offset->data;
+    const int32_t *offset = s->r.offset->data;
     for (int64_t e = 0; e < s->m->experts && gal_input_tapped(cx); e++)
         if (offset[e + 1] > offset[e]) gal_tap_input(cx, w[e], x, offset[e], offset[e + 1] - offset[e]);
 }
@@ -119,162 +116,120 @@ static void weight_grad(gal_ctx *cx, const moe_saved *s, const gal_t *x, const g
     if (any) launch_grouped(cx, a);
 }
 
-/* l = x Wr^T, summed in f32 from whatever x and Wr are. */
-static gal_t *router(gal_ctx *cx, gal_t *x, const gal_w *w) {
-    gal_dtype stat = gal_stat_dtype(x->dtype);
-    gal_t *l = gal_new2(cx, stat, gal_rows(x), w->dim[0]);
-    if (!l) return NULL;
-    gal_k_gemm g = { .count = 1,
-                     .p = { { .m = gal_rows(x),
-                              .n = w->dim[0],
-                              .k = w->dim[1],
-                              .a = gal__mat(x->data, x->dtype, w->dim[1]),
-                              .b = gal__wmat_t(w),
-                              .c = gal__mat(l->data, stat, w->dim[0]),
-                              .compute = stat } } };
-    gal__products(cx, &g);
-    return l;
-}
-
-/* From the gradient of the logits to those of x and Wr. x has one already, of the experts. */
-static void router_grad(gal_ctx *cx, const moe_saved *s, const gal_t *dl) {
-    const gal_w *w = s->m->router;
-    bool has;
-    gal_k_gemm g = { 0 };
-    gal_t *dx = gal_grad_of(cx, s->x, &has);
-    int64_t rows = gal_rows(s->x), in = w->dim[1], out = w->dim[0];
-    if (dx)
-        g.p[g.count++] = (gal_gemm){ .m = rows,
-                                     .n = in,
-                                     .k = out,
-                                     .a = gal__mat(dl->data, dl->dtype, out),
-                                     .b = gal__wmat(w),
-                                     .c = gal__mat(dx->data, dx->dtype, in),
-                                     .compute = dl->dtype,
-                                     .accumulate = has };
-    void *dw = gal_wgrad_of(cx, w);
-    if (dw)
-        g.p[g.count++] = (gal_gemm){ .m = out,
-                                     .n = in,
-                                     .k = rows,
-                                     .a = gal__mat_t(dl->data, dl->dtype, out),
-                                     .b = gal__mat(s->x->data, s->x->dtype, in),
-                                     .c = gal__mat(dw, dl->dtype, in),
-                                     .compute = dl->dtype,
-                                     .accumulate = true };
-    gal__products(cx, &g);
-}
-
-static gal_t *logits_grad(gal_ctx *cx, const moe_saved *s, const gal_t *dweight) {
-    const gal_balance *b = s->prob ? s->st->balance : NULL;
-    gal_t *dl = gal_new2(cx, dweight->dtype, gal_rows(s->x), s->m->experts);
-    if (!dl) return NULL;
-    gal_k_route_grad a = { .dlogits = dl->data,
-                           .dweight = dweight->data,
-                           .weight = s->weight->data,
-                           .choice = s->choice->data,
-                           .dt = dl->dtype,
-                           .n = gal_rows(s->x),
-                           .experts = s->m->experts,
-                           .used = s->m->used };
-    if (b) {
-        a.prob = s->prob->data;
-        a.lse = s->lse->data;
-        a.target = s->st->at.target;
-        a.sums = b->sums;
-        a.layers = b->layers;
-        a.layer = s->layer;
-        a.balance = b->balance;
-        a.z = b->z;
-        a.per_layer = b->per_layer;
+/* A vector of each expert and its rows; b NULL: there is none. grads: their gradients. */
+static void expert_rows(gal_ctx *cx, const moe_saved *s, gal_kernel_id id, gal_t *y, const gal_t *x, const gal_t *dy,
+                        gal_w *const *b) {
+    const int64_t experts = s->m->experts;
+    bool any = false, sum = id == GAL_K_EXPERT_SUM;
+    gal_k_expert_rows *a = b ? gal_step_memory(cx, sizeof *a) : NULL;
+    if (!a) return;
+    *a = (gal_k_expert_rows){ .y = y ? y->data : NULL,
+                              .x = x->data,
+                              .dy = dy ? dy->data : NULL,
+                              .dt = x->dtype,
+                              .wdt = sum ? gal_stat_dtype(x->dtype) : b[0]->dtype,
+                              .experts = experts,
+                              .rows = gal_rows(x),
+                              .d = gal_cols(x),
+                              .offset = s->r.offset->data };
+    for (int64_t e = 0; e < experts; e++) {
+        GAL_ASSERT(b[e]->dtype == b[0]->dtype);
+        a->b[e] = sum ? gal_wgrad_of(cx, b[e]) : b[e]->data;
+        any = any || a->b[e];
     }
-    gal_launch(cx, GAL_K_ROUTE_GRAD, &a, sizeof a);
-    return dl;
+    if (any) gal_launch(cx, id, a, offsetof(gal_k_expert_rows, b) + sizeof *a->b * (size_t)experts);
+}
+
+/* The hidden values of the sorted rows. */
+static void activate(gal_ctx *cx, moe_saved *s) {
+    const gal_moe_spec *m = s->m;
+    if (!m->gate) {
+        project(cx, s, s->xs, &m->up, &s->u, 1);
+        expert_rows(cx, s, GAL_K_EXPERT_GELU, s->h, s->u, NULL, m->up_bias);
+        return;
+    }
+    project(cx, s, s->xs, (gal_w *const *const[]){ m->gate, m->up }, (gal_t *const[]){ s->g, s->u }, 2);
+    GAL_LAUNCH(cx, GAL_K_SWIGLU, gal_k_swiglu, .y = s->h->data, .g = s->g->data, .u = s->u->data, .dt = s->h->dtype,
+               .count = gal_count(s->h));
+}
+
+/* From dh to the gradients of matrices and vectors; dxs, NULL: not wanted. */
+static void activate_grad(gal_ctx *cx, const moe_saved *s, const gal_t *dh, gal_t *dxs) {
+    const gal_moe_spec *m = s->m;
+    gal_t *du = gal_like(cx, s->u), *dg = m->gate ? gal_like(cx, s->g) : NULL;
+    if (!gal_ok(cx)) return;
+    if (m->gate) {
+        GAL_LAUNCH(cx, GAL_K_SWIGLU_GRAD, gal_k_swiglu_grad, .dg = dg->data, .du = du->data, .dy = dh->data,
+                   .g = s->g->data, .u = s->u->data, .dt = dh->dtype, .count = gal_count(dh));
+        weight_grad(cx, s, s->xs, dg, m->gate);
+    } else {
+        expert_rows(cx, s, GAL_K_EXPERT_GELU_GRAD, du, s->u, dh, m->up_bias);
+        expert_rows(cx, s, GAL_K_EXPERT_SUM, NULL, du, NULL, m->up_bias);
+    }
+    weight_grad(cx, s, s->xs, du, m->up);
+    if (!dxs) return;
+    if (m->gate) input_grad(cx, s, dxs, dg, m->gate, false);
+    input_grad(cx, s, dxs, du, m->up, m->gate != NULL);
+}
+
+/* Of hash there are no weights: the kernel of the gradient wants ones. */
+static const gal_t *weights_of(gal_ctx *cx, const moe_saved *s) {
+    if (s->r.weight) return s->r.weight;
+    gal_t *ones = gal_new2(cx, gal_stat_dtype(s->x->dtype), gal_rows(s->x), s->m->used);
+    if (ones)
+        GAL_LAUNCH(cx, GAL_K_FILL, gal_k_map, .y = ones->data, .dt = ones->dtype, .count = gal_count(ones),
+                   .value = 1);
+    return ones;
 }
 
 static void moe_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
     const moe_saved *s = saved;
     const gal_moe_spec *m = s->m;
     bool has;
-    gal_t *dys = gal_like(cx, s->ys), *dweight = gal_like(cx, s->weight), *dh = gal_like(cx, s->h);
-    gal_t *dg = gal_like(cx, s->g), *du = gal_like(cx, s->u), *dxs = gal_like(cx, s->xs);
+    const gal_t *weight = weights_of(cx, s);
+    gal_t *dys = gal_like(cx, s->ys), *dh = gal_like(cx, s->h);
+    gal_t *dweight = weight ? gal_like(cx, weight) : NULL;
     if (!gal_ok(cx)) return;
     GAL_LAUNCH(cx, GAL_K_COMBINE_GRAD, gal_k_combine_grad, .dx = dys->data, .dweight = dweight->data,
-               .dy = y->grad->data, .x = s->ys->data, .weight = s->weight->data, .place = s->place->data,
+               .dy = y->grad->data, .x = s->ys->data, .weight = weight->data, .place = s->r.place->data,
                .dt = y->dtype, .wdt = dweight->dtype, .n = gal_rows(y), .d = gal_cols(y), .used = m->used);
+    expert_rows(cx, s, GAL_K_EXPERT_SUM, NULL, dys, NULL, m->down_bias);
     weight_grad(cx, s, s->h, dys, m->down);
     input_grad(cx, s, dh, dys, m->down, false);
-    GAL_LAUNCH(cx, GAL_K_SWIGLU_GRAD, gal_k_swiglu_grad, .dg = dg->data, .du = du->data, .dy = dh->data,
-               .g = s->g->data, .u = s->u->data, .dt = dh->dtype, .count = gal_count(dh));
-    weight_grad(cx, s, s->xs, dg, m->gate);
-    weight_grad(cx, s, s->xs, du, m->up);
-    gal_t *dx = gal_grad_of(cx, s->x, &has);
-    if (dx) {
-        input_grad(cx, s, dxs, dg, m->gate, false);
-        input_grad(cx, s, dxs, du, m->up, true);
-        GAL_LAUNCH(cx, GAL_K_COMBINE, gal_k_combine, .y = dx->data, .x = dxs->data, .place = s->place->data,
+    gal_t *dx = gal_grad_of(cx, s->x, &has), *dxs = dx ? gal_like(cx, s->xs) : NULL;
+    activate_grad(cx, s, dh, dxs);
+    if (dxs)
+        GAL_LAUNCH(cx, GAL_K_COMBINE, gal_k_combine, .y = dx->data, .x = dxs->data, .place = s->r.place->data,
                    .dt = dx->dtype, .wdt = dweight->dtype, .n = gal_rows(dx), .d = gal_cols(dx), .used = m->used,
                    .accumulate = has);
-    }
-    gal_t *dl = logits_grad(cx, s, dweight);
-    if (dl) router_grad(cx, s, dl);
+    gal__route_grad(cx, &s->r, s->x, m, s->st, dweight);
     gal_t *dadd = gal_grad_of(cx, s->add, &has);
     if (dadd) gal__accumulate(cx, dadd, y->grad, has);
 }
 
-/* Choices, weights, and the rows in their order; s->prob and s->lse where the step wants them. */
-static void route(gal_ctx *cx, moe_saved *s, const gal_t *logits) {
-    int64_t n = gal_rows(s->x), experts = s->m->experts, used = s->m->used;
-    const gal_balance *b = s->st->balance;
-    s->weight = gal_new2(cx, logits->dtype, n, used);
-    s->choice = ints(cx, n, used);
-    s->place = ints(cx, n, used);
-    s->row = ints(cx, n * used, 1);
-    s->offset = ints(cx, experts + 1, 1);
-    if (b) {
-        s->prob = gal_new2(cx, logits->dtype, n, experts);
-        s->lse = gal_new2(cx, logits->dtype, n, 1);
-    }
-    if (!gal_ok(cx)) return;
-    GAL_LAUNCH(cx, GAL_K_ROUTE, gal_k_route, .choice = s->choice->data, .weight = s->weight->data,
-               .prob = b ? s->prob->data : NULL, .lse = b ? s->lse->data : NULL, .logits = logits->data,
-               .dt = logits->dtype, .n = n, .experts = experts, .used = used);
-    GAL_LAUNCH(cx, GAL_K_ROUTE_SORT, gal_k_route_sort, .offset = s->offset->data, .row = s->row->data,
-               .place = s->place->data, .choice = s->choice->data, .n = n, .experts = experts, .used = used);
-    if (b)
-        GAL_LAUNCH(cx, GAL_K_ROUTE_SUMS, gal_k_route_sums, .sums = b->sums + s->layer * (2 + 2 * experts),
-                   .prob = s->prob->data, .lse = s->lse->data, .choice = s->choice->data, .target = s->st->at.target,
-                   .dt = logits->dtype, .n = n, .experts = experts, .used = used);
-}
-
 gal_t *gal_moe(gal_ctx *cx, gal_t *x, const gal_moe_spec *m, gal_t *add, const gal_step *st, int layer) {
     if (!x || !add) return NULL;
-    int64_t n = gal_rows(x), d = gal_cols(x), f = m->gate[0]->dim[0], rows = n * m->used;
-    GAL_SHAPES(m->router->dim[1] == d && m->router->dim[0] == m->experts, "moe", x, NULL);
+    int64_t n = gal_rows(x), d = gal_cols(x), f = m->up[0]->dim[0], rows = n * m->used;
+    GAL_SHAPES(!m->router || (m->router->dim[1] == d && m->router->dim[0] == m->experts), "moe", x, NULL);
     GAL_SHAPES(m->used >= 1 && m->used <= m->experts && m->experts <= GAL_MAX_EXPERTS, "moe", x, NULL);
     GAL_SHAPES(gal_count(add) == gal_count(x) && add->dtype == x->dtype, "moe", add, x);
-    moe_saved s = { .x = x, .add = add, .m = m, .st = st, .layer = layer };
-    gal_t *logits = router(cx, x, m->router);
-    if (!logits) return NULL;
-    gal_tap(cx, "router", layer, logits);
-    route(cx, &s, logits);
-    gal_tap(cx, "choice", layer, s.choice);
+    moe_saved s = { .x = x, .add = add, .m = m, .st = st };
+    gal__route(cx, &s.r, x, m, st, layer);
     s.xs = gal_new2(cx, x->dtype, rows, d);
-    s.g = gal_new2(cx, x->dtype, rows, f);
+    s.g = m->gate ? gal_new2(cx, x->dtype, rows, f) : NULL;
     s.u = gal_new2(cx, x->dtype, rows, f);
-    s.h = gal_may_overwrite(cx) ? s.g : gal_new2(cx, x->dtype, rows, f);
+    s.h = gal_may_overwrite(cx) ? (m->gate ? s.g : s.u) : gal_new2(cx, x->dtype, rows, f);
     s.ys = gal_new2(cx, x->dtype, rows, d);
     gal_t *y = gal_like(cx, x);
-    if (!gal_ok(cx) || !s.row) return NULL;
+    if (!gal_ok(cx)) return NULL;
     GAL_LAUNCH(cx, GAL_K_GATHER_ROWS, gal_k_gather_rows, .y = s.xs->data, .x = x->data, .dt = x->dtype,
-               .rows = s.row->data, .n = rows, .d = d);
-    project(cx, &s, s.xs, (gal_w *const *const[]){ m->gate, m->up }, (gal_t *const[]){ s.g, s.u }, 2);
-    GAL_LAUNCH(cx, GAL_K_SWIGLU, gal_k_swiglu, .y = s.h->data, .g = s.g->data, .u = s.u->data, .dt = x->dtype,
-               .count = rows * f);
+               .rows = s.r.row->data, .n = rows, .d = d);
+    activate(cx, &s);
     project(cx, &s, s.h, &m->down, &s.ys, 1);
+    expert_rows(cx, &s, GAL_K_EXPERT_ADD, s.ys, s.ys, NULL, m->down_bias);
     GAL_LAUNCH(cx, GAL_K_COMBINE, gal_k_combine, .y = y->data, .x = s.ys->data, .add = add->data,
-               .weight = s.weight->data, .place = s.place->data, .dt = x->dtype, .wdt = s.weight->dtype, .n = n,
-               .d = d, .used = m->used);
+               .weight = s.r.weight ? s.r.weight->data : NULL, .place = s.r.place->data, .dt = x->dtype,
+               .wdt = gal_stat_dtype(x->dtype), .n = n, .d = d, .used = m->used);
     gal_tape_push(cx, moe_vjp, y, &s, sizeof s, &x, 1);
     return y;
 }

@@ -72,14 +72,20 @@ void gal_bias(gal_ctx *cx, gal_t *x, const gal_w *b);                    /* the 
 /* Softmax of scale * x over columns lo[n] .. hi[n]-1 of each row (kernels.h SOFTMAX). */
 gal_t *gal_softmax(gal_ctx *cx, gal_t *x, const int32_t *lo, const int32_t *hi, double scale);
 
-/* moe.c      add + a sum over the experts that each row of x chooses (mixtral.md 4) -> [N, D]. m must outlive the
- * step. layer: the block's index. Taps: "router", the logits [N, E]; "choice", the experts chosen [N, k] (int32).
- * With st->balance, each row's probabilities and choices enter the layer's sums, and the gradient of those losses the
- * router's (core/step.h). */
+/* moe.c      add + a sum over the experts that each row of x chooses (mixtral.md 4; routed-scaling.md 3) -> [N, D]. m
+ * must outlive the step. layer: the block's index, for taps: "router", the logits [N, E]; "choice", the experts
+ * chosen [N, k] (int32). With st->balance the step is one of training: each row's probabilities and choices enter the
+ * layer's sums, the gradient of those losses the router's, S-BASE chooses by a plan and RL-R by chance (core/step.h).
+ */
 typedef struct gal_moe_spec {
-    int64_t experts, used;                        /* E, at most GAL_MAX_EXPERTS; k, 1 to E */
-    const gal_w *router;                          /* [E, D] */
-    gal_w *const *gate, *const *up, *const *down; /* [E] matrices each: [F, D], [F, D], [D, F] */
+    int64_t experts, used; /* E, at most GAL_MAX_EXPERTS; k, 1 to E */
+    gal_router kind;
+    bool sigmoid, whole; /* the gate of S-BASE: softmax over all logits or a sigmoid of each; made to add up to 1 */
+    int64_t index;       /* which of the layers with experts: where in st->balance->sums its own are */
+    const gal_w *router; /* [E, D]; NULL with HASH */
+    const gal_w *value_up, *value_down; /* the baseline of RL-R: [D / 8, D], [1, D / 8] */
+    /* [E] matrices each: gated units [F, D], [F, D], [D, F]; or, gate NULL, GELU with biases [F], [D] */
+    gal_w *const *gate, *const *up, *const *down, *const *up_bias, *const *down_bias;
 } gal_moe_spec;
 gal_t *gal_moe(gal_ctx *cx, gal_t *x, const gal_moe_spec *m, gal_t *add, const gal_step *st, int layer);
 /* The losses of a step from st->balance->sums, once its layers have run: loss[0] += scale balance, loss[1] += scale

@@ -8,7 +8,15 @@
 
 #include "base/err.h"
 
-enum { GAL_MAX_DIMS = 4, GAL_MAX_EXPERTS = 128 };
+enum { GAL_MAX_DIMS = 4, GAL_MAX_EXPERTS = 512 };
+
+/* How tokens are sent to experts. */
+typedef enum gal_router {
+    GAL_ROUTER_TOP,   /* Mixtral: the largest logits, softmax over them (mixtral.md 4) */
+    GAL_ROUTER_SBASE, /* the largest logits, in training those of a balanced plan (routed-scaling.md 3.1) */
+    GAL_ROUTER_RLR,   /* a policy that learns from what its choices bring (3.3) */
+    GAL_ROUTER_HASH   /* the token's id modulo the number of experts (3.2) */
+} gal_router;
 
 /* A tensor of the running step. Handle and values live in the step's arenas: valid until the step ends or the
  * block that made it is left. Rows are contiguous. */

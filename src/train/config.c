@@ -36,7 +36,8 @@ static const gal_setting ROWS[] = {
         "hidden width of the feed-forward part; 0: 8/3 of width, 4 of gopher"),
     INT("model.experts", model.experts, "0", 0, GAL_MAX_EXPERTS,
         "feed-forward parts of each layer, of which every token takes a few; 0: one for all"),
-    INT("model.experts_used", model.experts_used, "2", 1, GAL_MAX_EXPERTS, "experts that a token takes"),
+    INT("model.experts_used", model.experts_used, "0", 0, GAL_MAX_EXPERTS,
+        "experts that a token takes; 0: 2, 1 of gopher"),
     INT("model.window", model.window, "0", 0, 1 << 30,
         "tokens that attention looks back, the own one included; 0: all"),
     INT("model.context", model.context, "0", 0, 1 << 30, "largest position stated in config.json; 0: batch.sequence"),
@@ -45,6 +46,14 @@ static const gal_setting ROWS[] = {
           "added to the mean square in normalisation; 0: 1e-5, 1e-6 of gopher"),
     FLOAT("model.init_range", model.init_range, "0.02", 1e-9, 10, "standard deviation of fresh weights"),
     BOOL("model.tied", model.tied, "false", "the output head shares the embedding; gopher's always does"),
+    CHOICE("model.router", model.router, "sbase", "sbase rlr hash",
+           "of gopher: the largest logits, in training by a balanced plan; a policy that learns by REINFORCE; the "
+           "token's id"),
+    INT("model.routed_every", model.routed_every, "2", 1, 1 << 12,
+        "of gopher: one of so many layers has the experts, the last"),
+    CHOICE("model.gate", model.gate, "softmax", "softmax sigmoid",
+           "of sbase: what an expert's result is multiplied with"),
+    BOOL("model.gate_whole", model.gate_whole, "false", "of sbase: a token's gates add up to 1"),
     CHOICE("model.norm", model.norm, "rms_norm", "rms_norm layer_norm", "of gopher"),
     INT("model.max_distance", model.max_distance, "0", 0, 1 << 30,
         "of gopher: positions further back are as this one; 0: the last that training meets"),
@@ -77,9 +86,18 @@ static const gal_setting ROWS[] = {
     BOOL("recompute", recompute, "false", "keep only the input of each block and compute it again: less memory"),
     BOOL("eager", eager, "false", "compute every step anew instead of replaying the recorded one (the same bytes)"),
 
-    FLOAT("router.balance", router.balance, "0.02", 0, 1e6,
-          "factor of the loss that spreads tokens over experts; its value is model.experts_used where they are even"),
-    FLOAT("router.z", router.z, "0.001", 0, 1e6, "factor of the mean square of the routers' log-sum-exp"),
+    FLOAT(
+        "router.balance", router.balance, "-1", -1, 1e6,
+        "factor of the loss that spreads tokens over experts, which is model.experts_used where they are even; below "
+        "0: 0.02 of mixtral, 0.01 of rlr, else 0"),
+    FLOAT("router.z", router.z, "0.001", 0, 1e6, "of mixtral: factor of the mean square of the routers' log-sum-exp"),
+    FLOAT("router.capacity", router.capacity, "0", 0, 1e6,
+          "most tokens of an expert in a batch, as a multiple of its even share; others pass it by. 0: any number"),
+    FLOAT("router.tolerance", router.tolerance, "0.01", 0, 1, "of sbase: how far a plan may be from even"),
+    INT("router.iterations", router.iterations, "100", 1, 1 << 20, "of sbase: most iterations of a plan"),
+    FLOAT("router.policy", router.policy, "0.1", 0, 1e6, "of rlr: factor of the policy's loss"),
+    FLOAT("router.baseline", router.baseline, "0.01", 0, 1e6, "of rlr: factor of the baseline's square error"),
+    FLOAT("router.entropy", router.entropy, "0", 0, 1e6, "of rlr: factor of the policy's entropy, which it raises"),
     BOOL("router.per_layer", router.per_layer, "false",
          "balance each layer by itself instead of all of them together"),
 
@@ -134,6 +152,10 @@ static gal_err check_lora(const gal_train_config *c, const char *where, gal_diag
     return GAL_OK;
 }
 
+static int64_t experts_used(const gal_train_config *c) {
+    return c->model.experts_used ? c->model.experts_used : c->model.family == GAL_FAMILY_GOPHER ? 1 : 2;
+}
+
 /* Sizes that must fit one another. */
 static gal_err check_model(const gal_train_config *c, const char *where, gal_diag *diag) {
     const bool gopher = c->model.family == GAL_FAMILY_GOPHER;
@@ -149,18 +171,23 @@ static gal_err check_model(const gal_train_config *c, const char *where, gal_dia
     if (!gopher && size % 2 != 0)
         return gal_fail(diag, GAL_EINPUT, "%s: model.head_size: expected an even size, found %lld", where,
                         (long long)size);
-    if (c->model.experts && c->model.experts_used > c->model.experts)
+    if (c->model.experts && experts_used(c) > c->model.experts)
         return gal_fail(diag, GAL_EINPUT, "%s: model.experts_used: expected at most model.experts %lld, found %lld",
-                        where, (long long)c->model.experts, (long long)c->model.experts_used);
+                        where, (long long)c->model.experts, (long long)experts_used(c));
     if (gopher && groups != heads)
         return gal_fail(diag, GAL_EINPUT, "%s: model.kv_heads: expected as many as heads in a gopher, found %lld",
                         where, (long long)groups);
     if (gopher && c->model.width % 2 != 0)
         return gal_fail(diag, GAL_EINPUT, "%s: model.width: expected an even width in a gopher, found %lld", where,
                         (long long)c->model.width);
-    if (gopher && (c->model.window || c->model.experts))
-        return gal_fail(diag, GAL_EINPUT, "%s: model.%s: expected 0 in a gopher", where,
-                        c->model.window ? "window" : "experts");
+    if (gopher && c->model.window)
+        return gal_fail(diag, GAL_EINPUT, "%s: model.window: expected 0 in a gopher", where);
+    if (gopher && c->model.experts && c->model.routed_every > c->model.layers)
+        return gal_fail(diag, GAL_EINPUT, "%s: model.routed_every: expected at most model.layers %lld, found %lld",
+                        where, (long long)c->model.layers, (long long)c->model.routed_every);
+    if (gopher && c->model.experts && c->model.router == GAL_ROUTER_HASH - GAL_ROUTER_SBASE && experts_used(c) != 1)
+        return gal_fail(diag, GAL_EINPUT, "%s: model.experts_used: expected 1 with router hash, found %lld", where,
+                        (long long)experts_used(c));
     return GAL_OK;
 }
 
@@ -186,8 +213,8 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal
 static void set_mistral(gal_config *out, const gal_train_config *c) {
     (void)snprintf(out->model_type, sizeof out->model_type, c->model.experts ? "mixtral" : "mistral");
     out->experts = c->model.experts;
-    out->experts_used = c->model.experts ? c->model.experts_used : 0;
-    out->router_balance = c->router.balance;
+    out->experts_used = c->model.experts ? experts_used(c) : 0;
+    out->router_balance = c->router.balance < 0 ? 0.02 : c->router.balance;
     /* 8/3 of the width, so that three matrices cost what two of 4 D would (Shazeer, arXiv:2002.05202); a multiple
      * of 32. */
     out->F = c->model.hidden ? c->model.hidden : GAL_MAX((int64_t)32, (c->model.width * 8 / 3 + 31) / 32 * 32);
@@ -204,6 +231,14 @@ static void set_gopher(gal_config *out, const gal_train_config *c) {
     out->window = c->model.window; /* refused by name */
     out->max_distance = c->model.max_distance ? c->model.max_distance : GAL_MAX(c->batch.sequence - 1, (int64_t)1);
     out->layer_norm = c->model.norm == 1;
+    out->experts = c->model.experts;
+    if (out->experts) {
+        out->experts_used = experts_used(c);
+        out->routed_every = c->model.routed_every;
+        out->router = GAL_ROUTER_SBASE + (gal_router)c->model.router;
+        out->gate_sigmoid = c->model.gate == 1;
+        out->gate_whole = c->model.gate_whole;
+    }
     out->eps = c->model.norm_eps > 0 ? c->model.norm_eps : 1e-6;
     out->tied = true;
 }

@@ -16,6 +16,9 @@ typedef struct gal_train_config {
         int family; /* GAL_FAMILY_* */
         int norm;   /* Gopher: by the root mean square, or 1: with mean and bias */
         int64_t max_distance;
+        int router, gate; /* Gopher: GAL_ROUTER_SBASE + router; 1: sigmoid */
+        bool gate_whole;
+        int64_t routed_every;
     } model;
     struct {
         gal_strings text, valid;
@@ -32,6 +35,8 @@ typedef struct gal_train_config {
     struct {
         double balance, z;
         bool per_layer;
+        double capacity, tolerance, policy, baseline, entropy;
+        int64_t iterations;
     } router;
     struct {
         int64_t rank; /* 0: the model's own weights are trained */

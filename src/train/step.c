@@ -15,20 +15,41 @@ static size_t rows_tokens(const gal_trainer *t) {
     return (size_t)(c->batch.rows * c->batch.sequence * c->batch.accumulate);
 }
 
-/* Losses of routers act in training alone: evaluation leaves st.balance out. */
+/* Routers' losses, plans and policies are of training alone: evaluation leaves st.balance out. */
 static gal_err router_memory(gal_trainer *t, gal_diag *diag) {
     const gal_config *m = &t->model->config;
     const gal_train_config *c = t->config;
     if (!m->experts) return GAL_OK;
-    t->balance = (gal_balance){ .layers = m->L,
+    double share = 1.0 / (double)c->batch.accumulate;
+    t->balance = (gal_balance){ .layers = m->L / m->routed_every,
                                 .experts = m->experts,
-                                .balance = c->router.balance / (double)c->batch.accumulate,
-                                .z = c->router.z / (double)c->batch.accumulate,
-                                .per_layer = c->router.per_layer };
-    t->balance.sums = gal_dev_take_array(t->dev, (size_t)(m->L * (2 + 2 * m->experts)), sizeof *t->balance.sums);
+                                .balance = gal__train_balance(t) * share,
+                                .z = (m->router == GAL_ROUTER_TOP ? c->router.z : 0) * share,
+                                .per_layer = c->router.per_layer,
+                                .capacity = c->router.capacity,
+                                .tolerance = c->router.tolerance,
+                                .iterations = c->router.iterations,
+                                .policy = c->router.policy,
+                                .baseline = c->router.baseline,
+                                .entropy = c->router.entropy };
+    t->balance.factor = share / (double)t->balance.layers;
+    t->balance.noise = &t->noise;
+    t->balance.loss = &t->row_loss;
+    t->noise.seed = (uint64_t)c->seed;
+    size_t sums = (size_t)(t->balance.layers * (GAL_ROUTE_HEAD + 2 * m->experts));
+    t->balance.sums = gal_dev_take_array(t->dev, sums, sizeof *t->balance.sums);
     t->router_sum = gal_dev_take_array(t->dev, 2, sizeof *t->router_sum);
     if (t->balance.sums && t->router_sum) return GAL_OK;
     return gal_fail(diag, GAL_ENOMEM, "no memory for the balance of experts");
+}
+
+/* The factor of the loss of balance: what is said, or what the router's paper has. */
+double gal__train_balance(const gal_trainer *t) {
+    static const double USUAL[] = {
+        [GAL_ROUTER_TOP] = 0.02, [GAL_ROUTER_SBASE] = 0, [GAL_ROUTER_RLR] = 0.01, [GAL_ROUTER_HASH] = 0
+    };
+    double said = t->config->router.balance;
+    return said >= 0 ? said : USUAL[t->model->config.router];
 }
 
 gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag) {
@@ -139,6 +160,7 @@ static gal_err load_batch(gal_trainer *t, int64_t a, float weight, gal_diag *dia
     memcpy(t->st.start, t->rows.start + at, n * sizeof(int32_t));
     memcpy(t->st.target, t->rows.target + at, n * sizeof(int32_t));
     for (size_t i = 0; i < n; i++) t->st.weight[i] = t->st.target[i] < 0 ? 0.0f : weight;
+    t->noise.first = (uint64_t)t->tokens + at; /* however a step's rows are dealt to batches */
     return gal_step_commit(&t->st, diag);
 }
 

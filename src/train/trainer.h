@@ -42,6 +42,8 @@ typedef struct gal_trainer {
         int32_t *ids, *pos, *start, *target; /* rows of the whole step */
     } rows;
     gal_balance balance; /* of models with experts: what their layers leave, and the losses of their routers */
+    gal_noise noise;     /* what policies draw by: numbers of the run's rows */
+    gal_t *row_loss;     /* of the batch at hand */
     double *router_sum;  /* [2] those losses in the step, a mean over its batches; NULL: no experts */
     float *loss_sum;     /* of the step or batch, in the device's memory */
     gal_plan *zero_plan, *batch_plan, *update_plan, *eval_plan;
@@ -82,6 +84,7 @@ gal_err gal__train_step(gal_trainer *t, gal__train_numbers *out, gal_diag *diag)
 gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag);
 /* Peak bytes of the step arenas for a batch of so many rows. */
 gal_err gal__train_measure_rows(gal_trainer *t, int64_t rows, uint64_t *bytes, gal_diag *diag);
+double gal__train_balance(const gal_trainer *t); /* factor of the loss of balance */
 void gal__train_forget_plans(gal_trainer *t);
 /* *loss_sum, once all is computed. */
 gal_err gal__train_read_loss(gal_trainer *t, double *out, gal_diag *diag);

@@ -41,6 +41,12 @@ static const char *const FOLDERS[] = {
     "tests/golden/mixtral-fp8",
     "tests/golden/gopher-base",
     "tests/golden/gopher-clamp",
+    "tests/golden/routed-sbase",
+    "tests/golden/routed-rlr",
+    "tests/golden/routed-hash",
+    "../shared/fixtures/routed-sbase",
+    "../shared/fixtures/routed-sbase2",
+    "../shared/fixtures/routed-hash",
     "../shared/fixtures/gopher-base",
     "../shared/fixtures/gopher-wide",
     "../shared/fixtures/gopher-clamp",
@@ -414,7 +420,8 @@ static bool has_gradients(const char *folder) {
     static const char *const WITH[] = { "tests/golden/mistral-base",       "tests/golden/mixtral-base",
                                         "../shared/fixtures/mistral-base", "../shared/fixtures/mistral-tied",
                                         "../shared/fixtures/mixtral-base", "tests/golden/gopher-base",
-                                        "../shared/fixtures/gopher-base",  "../shared/fixtures/gopher-wide" };
+                                        "tests/golden/routed-hash",        "../shared/fixtures/gopher-base",
+                                        "../shared/fixtures/gopher-wide" };
     for (size_t i = 0; i < GAL_LEN(WITH); i++)
         if (!strcmp(folder, WITH[i])) return true;
     return false;

@@ -256,12 +256,14 @@ BUILD(blocks) {
 /* a: experts, used, factors of the losses of balance and of z in hundredths, whether the first is by layer. The
  * weights from `router` on: the router's, then gate, up and down of each expert. */
 static void use_experts(op *o, const int64_t *a, int router, int64_t layers) {
-    o->moe = (gal_moe_spec){ .experts = a[0],
-                             .used = a[1],
-                             .router = W(router),
-                             .gate = o->matrices[0],
-                             .up = o->matrices[1],
-                             .down = o->matrices[2] };
+    o->moe[0] = (gal_moe_spec){ .experts = a[0],
+                                .used = a[1],
+                                .router = W(router),
+                                .gate = o->matrices[0],
+                                .up = o->matrices[1],
+                                .down = o->matrices[2] };
+    o->moe[1] = o->moe[0];
+    o->moe[1].index = 1;
     for (int e = 0; e < a[0]; e++)
         for (int i = 0; i < 3; i++) o->matrices[i][e] = W(router + 1 + 3 * e + i);
     o->balance = (gal_balance){ .sums = o->sums,
@@ -285,17 +287,46 @@ static gal_t *with_balance(op *o, gal_ctx *cx, gal_t *loss) {
 BUILD(moe) {
     use_experts(o, o->c->a, 2, 1);
     gal_t *x = X(0), *add = X(1);
-    gal_t *y = composite ? gal_moe_composite(cx, x, &o->moe, add) : gal_moe(cx, x, &o->moe, add, &o->st, 0);
+    gal_t *y = composite ? gal_moe_composite(cx, x, &o->moe[0], add) : gal_moe(cx, x, &o->moe[0], add, &o->st, 0);
     return with_balance(o, cx, op_reduce(o, cx, y));
+}
+/* a: experts, used, router, 1: sigmoid, 1: whole, capacity in hundredths. The weights from 2 on: the router's, then
+ * up, its bias, down and its bias of each expert. */
+BUILD(moe_gelu) {
+    const int64_t *a = o->c->a;
+    (void)composite;
+    o->moe[0] = (gal_moe_spec){ .experts = a[0],
+                                .used = a[1],
+                                .kind = (gal_router)a[2],
+                                .sigmoid = a[3] != 0,
+                                .whole = a[4] != 0,
+                                .router = a[2] == GAL_ROUTER_HASH ? NULL : W(2),
+                                .up = o->matrices[0],
+                                .up_bias = o->matrices[1],
+                                .down = o->matrices[2],
+                                .down_bias = o->matrices[3] };
+    int first = a[2] == GAL_ROUTER_HASH ? 2 : 3;
+    for (int e = 0; e < a[0]; e++)
+        for (int i = 0; i < 4; i++) o->matrices[i][e] = W(first + 4 * e + i);
+    o->balance = (gal_balance){ .sums = o->sums,
+                                .layers = 1,
+                                .experts = a[0],
+                                .capacity = (double)a[5] / 100,
+                                .tolerance = 0.01,
+                                .iterations = 50 };
+    o->st.balance = a[5] ? &o->balance : NULL;
+    gal_t *x = X(0);
+    return op_reduce(o, cx, gal_moe(cx, x, &o->moe[0], X(1), &o->st, 0));
 }
 BUILD(moe_of_itself) { /* x is chosen for and added: its gradient has three parts */
     use_experts(o, o->c->a, 1, 1);
     gal_t *x = X(0);
-    return op_reduce(o, cx, composite ? gal_moe_composite(cx, x, &o->moe, x) : gal_moe(cx, x, &o->moe, x, &o->st, 0));
+    return op_reduce(o, cx,
+                     composite ? gal_moe_composite(cx, x, &o->moe[0], x) : gal_moe(cx, x, &o->moe[0], x, &o->st, 0));
 }
 static gal_t *sparse_layer(gal_ctx *cx, const void *model, int index, gal_t *x, const gal_step *st) {
     const op *o = model;
-    return gal_moe(cx, gal_rms_norm(cx, x, W(1), 1e-5), &o->moe, x, st, index);
+    return gal_moe(cx, gal_rms_norm(cx, x, W(1), 1e-5), &o->moe[index], x, st, index);
 }
 BUILD(sparse_blocks) {
     (void)composite;
@@ -307,6 +338,8 @@ BUILD(sparse_blocks) {
 
 #define EXPERT_W                                                                                                     \
     { 6, 10 }, { 6, 10 }, { 10, 6 }
+#define GELU_W                                                                                                       \
+    { 6, 10 }, { 6, 0 }, { 10, 6 }, { 10, 0 }
 #define BLOCK_W                                                                                                      \
     {                                                                                                                \
         { OP_N, 10 }, { 10, 0 }, { 16, 10 }, { 8, 10 }, { 8, 10 }, { 10, 16 }, { 10, 0 }, { 14, 10 }, { 14, 10 },    \
@@ -466,6 +499,69 @@ const op_case OP_CASES[] = {
       0,
       { 3, 2 },
       true,
+      0,
+      14,
+      0 },
+    { "moe, GELU, softmax of all",
+      moe_gelu,
+      { { OP_N, 10 }, { OP_N, 10 }, { 3, 10 }, GELU_W, GELU_W, GELU_W },
+      0,
+      { 3, 2, GAL_ROUTER_SBASE, 0, 0, 0 },
+      false,
+      0,
+      14,
+      0 },
+    { "moe, GELU, sigmoid",
+      moe_gelu,
+      { { OP_N, 10 }, { OP_N, 10 }, { 3, 10 }, GELU_W, GELU_W, GELU_W },
+      0,
+      { 3, 1, GAL_ROUTER_SBASE, 1, 0, 0 },
+      false,
+      0,
+      14,
+      0 },
+    { "moe, GELU, sigmoids of one",
+      moe_gelu,
+      { { OP_N, 10 }, { OP_N, 10 }, { 3, 10 }, GELU_W, GELU_W, GELU_W },
+      0,
+      { 3, 2, GAL_ROUTER_SBASE, 1, 1, 0 },
+      false,
+      0,
+      14,
+      0 },
+    { "moe, GELU, softmax of the chosen",
+      moe_gelu,
+      { { OP_N, 10 }, { OP_N, 10 }, { 3, 10 }, GELU_W, GELU_W, GELU_W },
+      0,
+      { 3, 2, GAL_ROUTER_SBASE, 0, 1, 0 },
+      false,
+      0,
+      14,
+      0 },
+    { "moe, GELU, a plan, few places",
+      moe_gelu,
+      { { OP_N, 10 }, { OP_N, 10 }, { 3, 10 }, GELU_W, GELU_W, GELU_W },
+      0,
+      { 3, 2, GAL_ROUTER_SBASE, 0, 0, 70 },
+      false,
+      0,
+      14,
+      0 },
+    { "moe, GELU, hash",
+      moe_gelu,
+      { { OP_N, 10 }, { OP_N, 10 }, GELU_W, GELU_W, GELU_W },
+      0,
+      { 3, 1, GAL_ROUTER_HASH, 0, 0, 0 },
+      false,
+      0,
+      14,
+      0 },
+    { "moe, GELU, hash, few places",
+      moe_gelu,
+      { { OP_N, 10 }, { OP_N, 10 }, GELU_W, GELU_W, GELU_W },
+      0,
+      { 3, 1, GAL_ROUTER_HASH, 0, 0, 60 },
+      false,
       0,
       14,
       0 },

@@ -48,9 +48,9 @@ struct op {
     float inv_freq[OP_MAX_HEAD / 2];
     gal_rope_angles angles; /* of the step's blocks */
     int32_t lo[64], hi[64];
-    gal_w *matrices[3][OP_WEIGHTS]; /* of experts */
+    gal_w *matrices[4][OP_WEIGHTS]; /* of experts */
     gal_lora lora[4];
-    gal_moe_spec moe;
+    gal_moe_spec moe[2]; /* of two layers, the same weights */
     gal_balance balance;
     double sums[64];       /* of balance */
     double pad[64 * 64];   /* room for the widest type */

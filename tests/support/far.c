@@ -226,19 +226,20 @@ static const shape SHAPES[GAL_K_COUNT] = {
     SHAPE(GAL_K_GATHER_ROWS, 3, P(y), P(x), P(rows)),
 #undef ARGS
 #define ARGS gal_k_route
-    SHAPE(GAL_K_ROUTE, 5, P(choice), P(weight), P(prob), P(lse), P(logits)),
+    SHAPE(GAL_K_ROUTE, 7, P(choice), P(weight), P(prob), P(lse), P(logits), P(add), P(noise)),
 #undef ARGS
 #define ARGS gal_k_route_sort
     SHAPE(GAL_K_ROUTE_SORT, 4, P(offset), P(row), P(place), P(choice)),
 #undef ARGS
 #define ARGS gal_k_route_sums
-    SHAPE(GAL_K_ROUTE_SUMS, 5, P(sums), P(prob), P(lse), P(choice), P(target)),
+    SHAPE(GAL_K_ROUTE_SUMS, 7, P(sums), P(prob), P(lse), P(choice), P(target), P(place), P(made)),
 #undef ARGS
 #define ARGS gal_k_route_loss
     SHAPE(GAL_K_ROUTE_LOSS, 2, P(loss), P(sums)),
 #undef ARGS
 #define ARGS gal_k_route_grad
-    SHAPE(GAL_K_ROUTE_GRAD, 8, P(dlogits), P(dweight), P(weight), P(choice), P(prob), P(lse), P(target), P(sums)),
+    SHAPE(GAL_K_ROUTE_GRAD, 9, P(dlogits), P(dweight), P(weight), P(choice), P(prob), P(lse), P(target), P(sums),
+          P(logits)),
 #undef ARGS
 #define ARGS gal_k_combine
     SHAPE(GAL_K_COMBINE, 5, P(y), P(x), P(add), P(weight), P(place)),

@@ -336,6 +336,56 @@ static void gelu_grad_run(const void *args, int64_t chunk, void *scratch) {
     gelu_by_type(args, chunk, scratch, true);
 }
 
+/* The same with a vector for each expert and its sorted rows. */
+static int64_t expert_rows_chunks(const void *args) {
+    const gal_k_expert_rows *a = args;
+    return rows_pieces(a->rows, a->d);
+}
+static void expert_rows_run(gal_kernel_id id, const gal_k_expert_rows *a, int64_t chunk, void *scratch) {
+    map_span s = rows_part(a->rows, a->d, chunk);
+    for (int64_t e = 0; e < a->experts; e++) {
+        const int64_t from = GAL_MAX(s.from, a->offset[e]), rows = GAL_MIN(s.to, a->offset[e + 1]) - from;
+        if (rows <= 0 || !a->b[e]) continue;
+        const size_t at = (size_t)(from * a->d) * gal_dtype_bytes(a->dt);
+        void *y = (char *)a->y + at;
+        const void *x = (const char *)a->x + at, *dy = a->dy ? (const char *)a->dy + at : NULL;
+        const gal_k_add_row add = { y, x, a->b[e], a->dt, a->wdt, rows, a->d };
+        const gal_k_gelu gelu = { y, x, a->b[e], dy, a->dt, a->wdt, rows, a->d };
+        if (id == GAL_K_EXPERT_ADD) {
+            for (int64_t i = 0; i < add_row_chunks(&add); i++) add_row_run(&add, i, scratch);
+        } else {
+            for (int64_t i = 0; i < gelu_chunks(&gelu); i++)
+                gelu_by_type(&gelu, i, scratch, id == GAL_K_EXPERT_GELU_GRAD);
+        }
+    }
+}
+static void expert_add_run(const void *args, int64_t chunk, void *scratch) {
+    expert_rows_run(GAL_K_EXPERT_ADD, args, chunk, scratch);
+}
+static void expert_gelu_run(const void *args, int64_t chunk, void *scratch) {
+    expert_rows_run(GAL_K_EXPERT_GELU, args, chunk, scratch);
+}
+static void expert_gelu_grad_run(const void *args, int64_t chunk, void *scratch) {
+    expert_rows_run(GAL_K_EXPERT_GELU_GRAD, args, chunk, scratch);
+}
+static int64_t expert_sum_pieces(const gal_k_expert_rows *a) { return v_ceil_div(a->d, ROWS_COLS); }
+static bool expert_sum_ours(const gal_k_expert_rows *a) { return v_act(a->dt) && v_act(a->wdt); }
+static int64_t expert_sum_chunks(const void *args) {
+    const gal_k_expert_rows *a = args;
+    return expert_sum_ours(a) ? a->experts * expert_sum_pieces(a) : v_ref_chunks(GAL_K_EXPERT_SUM, args);
+}
+static void expert_sum_run(const void *args, int64_t chunk, void *scratch) {
+    const gal_k_expert_rows *a = args;
+    if (!expert_sum_ours(a)) {
+        v_ref_run(GAL_K_EXPERT_SUM, args, chunk, scratch);
+        return;
+    }
+    const int64_t e = chunk / expert_sum_pieces(a), from = a->offset[e], rows = a->offset[e + 1] - from;
+    if (rows == 0 || !a->b[e]) return;
+    const gal_k_sum_rows sum = { a->b[e], v_at(a->x, a->dt, from * a->d), a->wdt, a->dt, rows, a->d, true };
+    sum_rows_run(&sum, chunk % expert_sum_pieces(a), scratch);
+}
+
 static bool rope_ours(const gal_k_rope *a) {
     return v_act(a->dt) && a->size % 2 == 0 && a->size * 8 <= GAL_SCRATCH_BYTES;
 }
@@ -574,6 +624,10 @@ static void rows_fill(gal_kernel_table *t) {
     t->k[GAL_K_SUM_ROWS] = (gal_kernel){ sum_rows_chunks, sum_rows_run };
     t->k[GAL_K_GELU] = (gal_kernel){ gelu_chunks, gelu_run };
     t->k[GAL_K_GELU_GRAD] = (gal_kernel){ gelu_chunks, gelu_grad_run };
+    t->k[GAL_K_EXPERT_ADD] = (gal_kernel){ expert_rows_chunks, expert_add_run };
+    t->k[GAL_K_EXPERT_GELU] = (gal_kernel){ expert_rows_chunks, expert_gelu_run };
+    t->k[GAL_K_EXPERT_GELU_GRAD] = (gal_kernel){ expert_rows_chunks, expert_gelu_grad_run };
+    t->k[GAL_K_EXPERT_SUM] = (gal_kernel){ expert_sum_chunks, expert_sum_run };
     t->k[GAL_K_ROPE] = (gal_kernel){ rope_chunks, rope_run };
     t->k[GAL_K_EMBED] = (gal_kernel){ embed_chunks, embed_run };
     t->k[GAL_K_EMBED_GRAD] = (gal_kernel){ embed_grad_chunks, embed_grad_run };

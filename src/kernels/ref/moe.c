@@ -1,5 +1,6 @@
-/* moe.c - experts: choosing them, sorting rows by them, adding their results up, and the losses that keep them in
- * balance (mixtral.md 4). SPDX-License-Identifier: Apache-2.0 */
+/* moe.c - experts: choosing them, sorting rows by them, their vectors, adding their results up, and the losses that
+ * act on routers (mixtral.md 4; routed-scaling.md 3). SPDX-License-Identifier: Apache-2.0 */
+#include "base/rng.h"
 #include "kernels/experts.h"
 #include "kernels/ref/ref.h"
 
@@ -30,19 +31,47 @@ static void choose(const double *x, int64_t experts, int64_t used, int32_t *choi
     }
 }
 
+/* What the choice is made by: the logits, and what is added to them for it alone. */
+static const double *ranks(const gal_k_route *a, int64_t n, const double *x, double *out) {
+    if (!a->add && !a->noise) return x;
+    for (int64_t e = 0; e < a->experts; e++) {
+        out[e] = x[e] + (a->add ? gal__ref_get(a->add, a->dt, e) : 0);
+        if (!a->noise) continue;
+        uint64_t at = (a->noise->first + (uint64_t)n) * (uint64_t)a->experts + (uint64_t)e;
+        out[e] -= log(-log(gal_rng_uniform(a->noise->seed, a->stream, at)));
+    }
+    return out;
+}
+
+static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
+
+/* w[j] of the chosen logits; max is the largest of all, `all` the sum of exp(x - max). */
+static void gates(const gal_k_route *a, const double *x, const int32_t *choice, double max, double all, double *w) {
+    double sum = 0;
+    for (int64_t j = 0; j < a->used; j++) {
+        double l = x[choice[j]];
+        w[j] = a->gate == GAL_GATE_ONE ? 1 : a->gate == GAL_GATE_SIGMOID ? sigmoid(l) : exp(l - max);
+        sum += w[j];
+    }
+    bool chosen = a->gate == GAL_GATE_CHOSEN || a->whole;
+    for (int64_t j = 0; j < a->used; j++)
+        if (chosen || a->gate == GAL_GATE_ALL) w[j] /= chosen ? sum : all;
+}
+
 static void route_row(const gal_k_route *a, int64_t n, double *x) {
     int32_t *choice = a->choice + n * a->used;
-    double sum = 0, all = 0, max = 0, poison = 0;
+    double *w = x + a->experts, *rank = w + a->used, all = 0, poison = 0;
     gal__ref_load(x, a->logits, a->dt, n * a->experts, a->experts);
-    choose(x, a->experts, a->used, choice);
-    max = x[choice[0]];
-    for (int64_t e = 0; e < a->experts; e++)
+    choose(ranks(a, n, x, rank), a->experts, a->used, choice);
+    double max = x[choice[0]]; /* of the chosen: what is left out may be larger where the rank is another */
+    for (int64_t e = 0; e < a->experts; e++) {
         if (isnan(x[e])) poison = x[e];
-    for (int64_t j = 0; j < a->used; j++) sum += exp(x[choice[j]] - max);
-    for (int64_t j = 0; j < a->used; j++)
-        gal__ref_put(a->weight, a->dt, n * a->used + j, exp(x[choice[j]] - max) / sum + poison);
-    if (!a->prob) return;
+        if (x[e] > max) max = x[e];
+    }
     for (int64_t e = 0; e < a->experts; e++) all += exp(x[e] - max);
+    gates(a, x, choice, max, all, w);
+    for (int64_t j = 0; j < a->used; j++) gal__ref_put(a->weight, a->dt, n * a->used + j, w[j] + poison);
+    if (!a->prob) return;
     for (int64_t e = 0; e < a->experts; e++) gal__ref_put(a->prob, a->dt, n * a->experts + e, exp(x[e] - max) / all);
     gal__ref_put(a->lse, a->dt, n, max + log(all));
 }
@@ -58,22 +87,88 @@ static int64_t one_chunk(const void *args) {
     return 1;
 }
 
+static void hash_run(const void *args, int64_t chunk, void *scratch) {
+    const gal_k_hash *a = args;
+    gal__range r = gal__ref_piece(a->n, GAL_REF_ITEMS, chunk);
+    (void)scratch;
+    for (int64_t n = r.from; n < r.to; n++) a->choice[n] = (int32_t)(a->ids[n] % a->experts);
+}
+
+static int64_t hash_chunks(const void *args) { return gal__ref_pieces(((const gal_k_hash *)args)->n, GAL_REF_ITEMS); }
+
+/* log sum_i exp(x[i stride] + add[i]) */
+static double log_sum(const double *x, int64_t stride, const double *add, int64_t n) {
+    double max = (double)-INFINITY, sum = 0;
+    for (int64_t i = 0; i < n; i++) max = fmax(max, x[i * stride] + add[i]);
+    for (int64_t i = 0; i < n; i++) sum += exp(x[i * stride] + add[i] - max);
+    return max + log(sum);
+}
+
+/* In numbers of the arguments' type but for the sums: N E of them need not fit into the scratch. */
+static double sinkhorn_columns(const gal_k_sinkhorn *a, double *g, double *fresh, double *max, const double *f) {
+    int64_t E = a->experts;
+    double off = 0, row[GAL_MAX_EXPERTS];
+    for (int64_t e = 0; e < E; e++) {
+        fresh[e] = 0;
+        max[e] = (double)-INFINITY;
+    }
+    for (int pass = 0; pass < 2; pass++)
+        for (int64_t n = 0; n < a->n; n++) {
+            gal__ref_load(row, a->logits, a->dt, n * E, E);
+            for (int64_t e = 0; e < E; e++) {
+                if (pass == 0)
+                    max[e] = fmax(max[e], row[e] + f[n]);
+                else
+                    fresh[e] += exp(row[e] + f[n] - max[e]);
+            }
+        }
+    for (int64_t e = 0; e < E; e++) {
+        double now = -log((double)E) - max[e] - log(fresh[e]);
+        off = fmax(off, fabs(exp(g[e] - now) - 1)); /* how far the column's sum is from 1 / E, as a part of it */
+        fresh[e] = now;
+    }
+    return off;
+}
+
+static void sinkhorn_run(const void *args, int64_t chunk, void *scratch) {
+    const gal_k_sinkhorn *a = args;
+    int64_t E = a->experts;
+    double *g = scratch, *fresh = g + E, *max = fresh + E, *f = max + E, row[GAL_MAX_EXPERTS];
+    (void)chunk;
+    GAL_ASSERT((a->n + 3 * E) * (int64_t)sizeof *g <= GAL_SCRATCH_BYTES);
+    for (int64_t e = 0; e < E; e++) g[e] = 0;
+    *a->made = 0;
+    for (int64_t i = 0;; i++) {
+        for (int64_t n = 0; n < a->n; n++) {
+            gal__ref_load(row, a->logits, a->dt, n * E, E);
+            f[n] = -log((double)a->n) - log_sum(row, 1, g, E);
+        }
+        if (i >= a->iterations || sinkhorn_columns(a, g, fresh, max, f) <= a->tolerance) break;
+        for (int64_t e = 0; e < E; e++) g[e] = fresh[e];
+        *a->made = (int32_t)(i + 1);
+    }
+    gal__ref_store(a->g, a->dt, 0, g, E);
+    if (a->f) gal__ref_store(a->f, a->dt, 0, f, a->n);
+}
+
 static void sort_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_route_sort *a = args;
     int32_t *next = scratch, at = 0;
     (void)chunk;
     for (int64_t e = 0; e < a->experts; e++) next[e] = 0;
+    int32_t most = a->capacity ? (int32_t)a->capacity : INT32_MAX;
     for (int64_t i = 0; i < a->n * a->used; i++) next[a->choice[i]]++;
     for (int64_t e = 0; e < a->experts; e++) {
-        int32_t count = next[e];
+        int32_t count = GAL_MIN(next[e], most);
         a->offset[e] = next[e] = at;
         at += count;
     }
     a->offset[a->experts] = at;
+    for (int64_t i = at; i < a->n * a->used; i++) a->row[i] = 0;
     for (int64_t i = 0; i < a->n * a->used; i++) {
-        int32_t to = next[a->choice[i]]++;
+        int32_t e = a->choice[i], to = next[e] < a->offset[e + 1] ? next[e]++ : -1;
         a->place[i] = to;
-        a->row[to] = (int32_t)(i / a->used);
+        if (to >= 0) a->row[to] = (int32_t)(i / a->used);
     }
 }
 
@@ -84,34 +179,45 @@ static int64_t sums_chunks(const void *args) { return ((const gal_k_route_sums *
 
 static void sums_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_route_sums *a = args;
-    double rows = 0, z = 0, prob = 0, chosen = 0;
+    double rows = 0, z = 0, prob = 0, chosen = 0, dropped = 0;
     (void)scratch;
     for (int64_t n = 0; n < a->n; n++) {
         if (a->target[n] < 0) continue;
-        double lse = gal__ref_get(a->lse, a->dt, n);
         rows++;
-        z += lse * lse;
-        prob += gal__ref_get(a->prob, a->dt, n * a->experts + chunk);
-        for (int64_t j = 0; j < a->used; j++) chosen += a->choice[n * a->used + j] == chunk;
+        if (a->prob) {
+            double lse = gal__ref_get(a->lse, a->dt, n);
+            z += lse * lse;
+            prob += gal__ref_get(a->prob, a->dt, n * a->experts + chunk);
+        }
+        for (int64_t j = n * a->used; j < (n + 1) * a->used; j++) {
+            chosen += a->choice[j] == chunk;
+            dropped += a->place[j] < 0;
+        }
     }
     if (chunk == 0) {
-        a->sums[0] = rows;
-        a->sums[1] = z;
+        a->sums[GAL_ROUTE_ROWS] = rows;
+        a->sums[GAL_ROUTE_LSE] = z;
+        a->sums[GAL_ROUTE_DROPPED] = dropped;
+        a->sums[GAL_ROUTE_ITERATIONS] = a->made ? (double)*a->made : 0;
     }
-    a->sums[2 + chunk] = prob;
-    a->sums[2 + a->experts + chunk] = chosen;
+    a->sums[GAL_ROUTE_HEAD + chunk] = prob;
+    a->sums[GAL_ROUTE_HEAD + a->experts + chunk] = chosen;
+}
+
+/* Of one layer in the sums of all; the probabilities of experts, and behind them their choices. */
+static const double *layer_of(const double *sums, int64_t experts, int64_t layer) {
+    return sums + layer * (GAL_ROUTE_HEAD + 2 * experts);
 }
 
 /* E sum_e f_e P_e of the layers [from, to) together. */
 static double balance_of(const double *sums, int64_t experts, int64_t from, int64_t to) {
-    int64_t stride = 2 + 2 * experts;
     double rows = 0, sum = 0;
-    for (int64_t l = from; l < to; l++) rows += sums[l * stride];
+    for (int64_t l = from; l < to; l++) rows += layer_of(sums, experts, l)[GAL_ROUTE_ROWS];
     for (int64_t e = 0; e < experts; e++) {
         double prob = 0, chosen = 0;
         for (int64_t l = from; l < to; l++) {
-            prob += sums[l * stride + 2 + e];
-            chosen += sums[l * stride + 2 + experts + e];
+            prob += layer_of(sums, experts, l)[GAL_ROUTE_HEAD + e];
+            chosen += layer_of(sums, experts, l)[GAL_ROUTE_HEAD + experts + e];
         }
         sum += prob * chosen;
     }
@@ -120,13 +226,12 @@ static double balance_of(const double *sums, int64_t experts, int64_t from, int6
 
 static void loss_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_route_loss *a = args;
-    int64_t stride = 2 + 2 * a->experts;
     double rows = 0, z = 0, balance = 0;
     (void)chunk;
     (void)scratch;
     for (int64_t l = 0; l < a->layers; l++) {
-        rows += a->sums[l * stride];
-        z += a->sums[l * stride + 1];
+        rows += layer_of(a->sums, a->experts, l)[GAL_ROUTE_ROWS];
+        z += layer_of(a->sums, a->experts, l)[GAL_ROUTE_LSE];
         if (a->per_layer) balance += balance_of(a->sums, a->experts, l, l + 1) / (double)a->layers;
     }
     if (!a->per_layer) balance = balance_of(a->sums, a->experts, 0, a->layers);
@@ -142,29 +247,45 @@ static int64_t route_grad_chunks(const void *args) {
  * lse.
  */
 static double pulls(const gal_k_route_grad *a, double *pull) {
-    int64_t stride = 2 + 2 * a->experts, from = a->per_layer ? a->layer : 0, to = a->per_layer ? from + 1 : a->layers;
+    int64_t from = a->per_layer ? a->layer : 0, to = a->per_layer ? from + 1 : a->layers;
     double all = 0, rows = 0;
-    for (int64_t l = 0; l < a->layers; l++) all += a->sums[l * stride];
-    for (int64_t l = from; l < to; l++) rows += a->sums[l * stride];
+    for (int64_t l = 0; l < a->layers; l++) all += layer_of(a->sums, a->experts, l)[GAL_ROUTE_ROWS];
+    for (int64_t l = from; l < to; l++) rows += layer_of(a->sums, a->experts, l)[GAL_ROUTE_ROWS];
     double factor = a->balance * (double)a->experts / GAL_MAX(1.0, rows * rows);
     if (a->per_layer) factor /= (double)a->layers;
     for (int64_t e = 0; e < a->experts; e++) {
         double chosen = 0;
-        for (int64_t l = from; l < to; l++) chosen += a->sums[l * stride + 2 + a->experts + e];
+        for (int64_t l = from; l < to; l++)
+            chosen += layer_of(a->sums, a->experts, l)[GAL_ROUTE_HEAD + a->experts + e];
         pull[e] = factor * chosen;
     }
     return 2 * a->z / GAL_MAX(1.0, all);
 }
 
-static void route_grad_row(const gal_k_route_grad *a, int64_t n, double *d, const double *pull, double z) {
+/* d[e] of the gate alone. */
+static void gate_grad(const gal_k_route_grad *a, int64_t n, double *d) {
+    const int32_t *choice = a->choice + n * a->used;
+    bool chosen = a->gate == GAL_GATE_CHOSEN || a->whole;
     double sum = 0;
     for (int64_t e = 0; e < a->experts; e++) d[e] = 0;
+    if (a->gate == GAL_GATE_ONE) return;
     for (int64_t j = 0; j < a->used; j++)
         sum += gal__ref_get(a->weight, a->dt, n * a->used + j) * gal__ref_get(a->dweight, a->dt, n * a->used + j);
-    for (int64_t j = 0; j < a->used; j++)
-        d[a->choice[n * a->used + j]] = gal__ref_get(a->weight, a->dt, n * a->used + j) *
-                                        (gal__ref_get(a->dweight, a->dt, n * a->used + j) - sum);
-    if (a->prob && a->target[n] >= 0) {
+    for (int64_t j = 0; j < a->used; j++) {
+        double w = gal__ref_get(a->weight, a->dt, n * a->used + j),
+               dw = gal__ref_get(a->dweight, a->dt, n * a->used + j);
+        double slope = 1; /* of log w by the logit, without the sum below it */
+        if (a->gate == GAL_GATE_SIGMOID)
+            slope = a->whole ? 1 - sigmoid(gal__ref_get(a->logits, a->dt, n * a->experts + choice[j])) : 1 - w;
+        d[choice[j]] += w * slope * (chosen ? dw - sum : dw);
+    }
+    if (chosen || a->gate != GAL_GATE_ALL) return;
+    for (int64_t e = 0; e < a->experts; e++) d[e] -= gal__ref_get(a->prob, a->dt, n * a->experts + e) * sum;
+}
+
+static void route_grad_row(const gal_k_route_grad *a, int64_t n, double *d, const double *pull, double z) {
+    gate_grad(a, n, d);
+    if (a->sums && a->target[n] >= 0) {
         double mean = 0, push = z * gal__ref_get(a->lse, a->dt, n);
         for (int64_t e = 0; e < a->experts; e++) mean += pull[e] * gal__ref_get(a->prob, a->dt, n * a->experts + e);
         for (int64_t e = 0; e < a->experts; e++)
@@ -177,8 +298,108 @@ static void route_grad_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_route_grad *a = args;
     gal__range r = gal__ref_piece(a->n, GAL_REF_ROWS, chunk);
     double *d = scratch, *pull = d + a->experts, z = 0;
-    if (a->prob) z = pulls(a, pull);
+    if (a->sums) z = pulls(a, pull);
     for (int64_t n = r.from; n < r.to; n++) route_grad_row(a, n, d, pull, z);
+}
+
+static int64_t policy_chunks(const void *args) {
+    return gal__ref_pieces(((const gal_k_route_policy *)args)->n, GAL_REF_ROWS);
+}
+
+static void policy_run(const void *args, int64_t chunk, void *scratch) {
+    const gal_k_route_policy *a = args;
+    gal__range r = gal__ref_piece(a->n, GAL_REF_ROWS, chunk);
+    double *p = scratch, *d = p + a->experts, factor = a->factor / GAL_MAX(1.0, a->sums[GAL_ROUTE_ROWS]);
+    for (int64_t n = r.from; n < r.to; n++) {
+        if (a->target[n] < 0) {
+            gal__ref_put(a->dvalue, a->dt, n, 0);
+            continue;
+        }
+        double error = gal__ref_get(a->value, a->dt, n) + gal__ref_get(a->loss, a->dt, n), entropy = 0;
+        gal__ref_put(a->dvalue, a->dt, n, factor * 2 * a->baseline * error);
+        gal__ref_load(p, a->prob, a->dt, n * a->experts, a->experts);
+        for (int64_t e = 0; e < a->experts; e++) entropy -= p[e] > 0 ? p[e] * log(p[e]) : 0;
+        for (int64_t e = 0; e < a->experts; e++) /* the advantage is -error */
+            d[e] = factor * (-a->policy * error * (double)a->used * p[e] +
+                             (p[e] > 0 ? a->entropy * p[e] * (log(p[e]) + entropy) : 0));
+        for (int64_t j = n * a->used; j < (n + 1) * a->used; j++) d[a->choice[j]] += factor * a->policy * error;
+        gal__ref_store_or_add(a->dlogits, a->dt, n * a->experts, d, a->experts, true);
+    }
+}
+
+/* ---- vectors of experts ------------------------------------------------------------------------------------------
+ */
+
+static int64_t expert_rows_chunks(const void *args) {
+    return gal__ref_pieces(((const gal_k_expert_rows *)args)->rows, GAL_REF_ROWS);
+}
+
+/* The other kernel of one expert over some of its rows. */
+typedef void (*expert_part)(const gal_k_expert_rows *a, const void *b, int64_t from, int64_t rows, void *scratch);
+
+static void each_expert(const gal_k_expert_rows *a, int64_t chunk, void *scratch, expert_part part) {
+    gal__range r = gal__ref_piece(a->rows, GAL_REF_ROWS, chunk);
+    for (int64_t e = 0; e < a->experts; e++) {
+        int64_t from = GAL_MAX(r.from, a->offset[e]), to = GAL_MIN(r.to, a->offset[e + 1]);
+        if (from < to && a->b[e]) part(a, a->b[e], from, to - from, scratch);
+    }
+}
+
+static void *row_at(void *x, gal_dtype dt, int64_t at) { return (char *)x + at * (int64_t)gal_dtype_bytes(dt); }
+static const void *row_of(const void *x, gal_dtype dt, int64_t at) {
+    return x ? (const char *)x + at * (int64_t)gal_dtype_bytes(dt) : NULL;
+}
+
+static void run_all(gal_kernel_id id, const void *args, void *scratch) {
+    gal_kernel_table t;
+    gal_ref_fill(&t);
+    int64_t n = t.k[id].chunks(args);
+    for (int64_t i = 0; i < n; i++) t.k[id].run(args, i, scratch);
+}
+
+static void add_part(const gal_k_expert_rows *a, const void *b, int64_t from, int64_t rows, void *scratch) {
+    run_all(GAL_K_ADD_ROW,
+            &(gal_k_add_row){ row_at(a->y, a->dt, from * a->d), row_of(a->x, a->dt, from * a->d), b, a->dt, a->wdt,
+                              rows, a->d },
+            scratch);
+}
+static gal_k_gelu gelu_of(const gal_k_expert_rows *a, const void *b, int64_t from, int64_t rows) {
+    return (gal_k_gelu){ row_at(a->y, a->dt, from * a->d),
+                         row_of(a->x, a->dt, from * a->d),
+                         b,
+                         row_of(a->dy, a->dt, from * a->d),
+                         a->dt,
+                         a->wdt,
+                         rows,
+                         a->d };
+}
+static void gelu_part(const gal_k_expert_rows *a, const void *b, int64_t from, int64_t rows, void *scratch) {
+    gal_k_gelu g = gelu_of(a, b, from, rows);
+    run_all(GAL_K_GELU, &g, scratch);
+}
+static void gelu_grad_part(const gal_k_expert_rows *a, const void *b, int64_t from, int64_t rows, void *scratch) {
+    gal_k_gelu g = gelu_of(a, b, from, rows);
+    run_all(GAL_K_GELU_GRAD, &g, scratch);
+}
+static void expert_add_run(const void *args, int64_t chunk, void *scratch) {
+    each_expert(args, chunk, scratch, add_part);
+}
+static void expert_gelu_run(const void *args, int64_t chunk, void *scratch) {
+    each_expert(args, chunk, scratch, gelu_part);
+}
+static void expert_gelu_grad_run(const void *args, int64_t chunk, void *scratch) {
+    each_expert(args, chunk, scratch, gelu_grad_part);
+}
+
+static int64_t expert_sum_chunks(const void *args) { return ((const gal_k_expert_rows *)args)->experts; }
+
+static void expert_sum_run(const void *args, int64_t chunk, void *scratch) {
+    const gal_k_expert_rows *a = args;
+    int64_t from = a->offset[chunk], rows = a->offset[chunk + 1] - from;
+    if (!a->b[chunk] || rows == 0) return;
+    run_all(GAL_K_SUM_ROWS,
+            &(gal_k_sum_rows){ a->b[chunk], row_of(a->x, a->dt, from * a->d), a->wdt, a->dt, rows, a->d, true },
+            scratch);
 }
 
 /* ---- results -----------------------------------------------------------------------------------------------------
@@ -201,6 +422,7 @@ static void combine_run(const void *args, int64_t chunk, void *scratch) {
         for (int64_t i = 0; i < count; i++) y[i] = 0;
         if (a->add) gal__ref_load(y, a->add, a->dt, n * a->d + cols.from, count);
         for (int64_t j = 0; j < a->used; j++) {
+            if (a->place[n * a->used + j] < 0) continue;
             double w = a->weight ? gal__ref_get(a->weight, a->wdt, n * a->used + j) : 1;
             gal__ref_axpy(y, w, a->x, a->dt, a->place[n * a->used + j] * a->d + cols.from, count);
         }
@@ -219,7 +441,7 @@ static void combine_grad_run(const void *args, int64_t chunk, void *scratch) {
     for (int64_t i = r.from * a->used; i < r.to * a->used; i++) {
         int64_t to = a->place[i] * a->d, from = i / a->used * a->d;
         double w = gal__ref_get(a->weight, a->wdt, i), sum = 0;
-        for (int64_t at = 0; at < a->d; at += GAL_REF_PART) {
+        for (int64_t at = 0; a->place[i] >= 0 && at < a->d; at += GAL_REF_PART) {
             int64_t count = GAL_MIN((int64_t)GAL_REF_PART, a->d - at);
             gal__ref_load(dy, a->dy, a->dt, from + at, count);
             sum += gal__ref_dot(dy, a->x, a->dt, to + at, count);
@@ -232,6 +454,13 @@ static void combine_grad_run(const void *args, int64_t chunk, void *scratch) {
 
 void gal__ref_fill_moe(gal_kernel_table *t) {
     t->k[GAL_K_ROUTE] = (gal_kernel){ route_chunks, route_run };
+    t->k[GAL_K_SINKHORN] = (gal_kernel){ one_chunk, sinkhorn_run };
+    t->k[GAL_K_HASH] = (gal_kernel){ hash_chunks, hash_run };
+    t->k[GAL_K_ROUTE_POLICY] = (gal_kernel){ policy_chunks, policy_run };
+    t->k[GAL_K_EXPERT_ADD] = (gal_kernel){ expert_rows_chunks, expert_add_run };
+    t->k[GAL_K_EXPERT_GELU] = (gal_kernel){ expert_rows_chunks, expert_gelu_run };
+    t->k[GAL_K_EXPERT_GELU_GRAD] = (gal_kernel){ expert_rows_chunks, expert_gelu_grad_run };
+    t->k[GAL_K_EXPERT_SUM] = (gal_kernel){ expert_sum_chunks, expert_sum_run };
     t->k[GAL_K_ROUTE_SORT] = (gal_kernel){ one_chunk, sort_run };
     t->k[GAL_K_ROUTE_SUMS] = (gal_kernel){ sums_chunks, sums_run };
     t->k[GAL_K_ROUTE_LOSS] = (gal_kernel){ one_chunk, loss_run };
