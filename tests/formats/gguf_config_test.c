@@ -274,7 +274,7 @@ static void refused(void **state) {
         { { "llama.rope.freq_base", F32, 1, NULL }, "llama.rope.freq_base: expected" },
         { { "llama.rope.freq_base", F32, (double)INFINITY, NULL }, "llama.rope.freq_base" },
         { { "llama.expert_count", U32, 8, NULL }, "llama.expert_used_count" },
-        { { "llama.expert_count", U32, 129, NULL }, "from 0 to 128, found 129" },
+        { { "llama.expert_count", U32, 513, NULL }, "from 0 to 512, found 513" },
         { { "llama.rope.scaling.type", TEXT, 0, "longrope" }, "\"longrope\", which is not supported" },
         { { "llama.rope.scaling.attn_factor", F32, 1.5, NULL }, "expected 1 without YaRN" },
         { { "llama.attention.temperature_scale", F32, -0.1, NULL }, "llama.attention.temperature_scale" },

@@ -167,9 +167,9 @@ static void test_rope(void **state) {
 static const char *const REFUSED[][2] = {
     { "-model_type", "model_type" },
     { "\"model_type\": \"mamba\"", "\"mamba\"" },
-    { "\"model_type\": \"mixtral\", \"num_local_experts\": 0", "from 1 to 128, found 0" },
-    { "\"model_type\": \"mixtral\", \"num_experts\": 129",
-      "num_experts: expected an integer from 1 to 128, found 129" },
+    { "\"model_type\": \"mixtral\", \"num_local_experts\": 0", "from 1 to 512, found 0" },
+    { "\"model_type\": \"mixtral\", \"num_experts\": 513",
+      "num_experts: expected an integer from 1 to 512, found 513" },
     { "\"model_type\": \"mixtral\", \"num_local_experts\": \"8\"", "a string" },
     { "\"model_type\": \"mixtral\", \"num_local_experts\": 4, \"num_experts_per_tok\": 5",
       "at most num_local_experts = 4, found 5" },
