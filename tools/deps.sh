@@ -7,7 +7,7 @@ set -eu
 
 # libc6-dev: gcc only recommends it. g++: one test compiles the public headers as C++. zlib, cmocka: tests only.
 packages='gcc libc6-dev g++ make cmake pkg-config libjansson-dev libyaml-dev libsqlite3-dev libzstd-dev libpcre2-dev libplplot-dev
-plplot-driver-cairo libedit-dev libcmocka-dev zlib1g-dev'
+plplot-driver-cairo libedit-dev libmicrohttpd-dev libcmocka-dev zlib1g-dev'
 for option; do
     case $option in
     --ci) packages="$packages clang clang-format clang-tidy cppcheck tmux gcc-aarch64-linux-gnu libc6-dev-arm64-cross" ;;
@@ -36,7 +36,7 @@ if ! command -v apt-get >/dev/null 2>&1; then
     done
     [ -z "$missing" ] && exit 0
     echo "galerne: this system has no apt-get, so install these yourself (names as pkg-config knows them):$missing" >&2
-    echo "galerne: plplot needs its cairo driver; libedit is optional (line editing)" >&2
+    echo "galerne: plplot needs its cairo driver; libedit (line editing) and libmicrohttpd (runs serve) are optional" >&2
     exit 1
 fi
 

@@ -17,11 +17,11 @@
 #include "base/fault.h"
 #include "base/mem.h"
 #include "base/numa.h"
+#include "base/sigmask.h"
 #include "base/util.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -278,22 +278,18 @@ void gal_pool_free(gal_pool *p) {
     gal_free(p);
 }
 
-/* Starts the workers with every signal blocked that comes from outside: those belong to the caller's thread. What an
- * instruction raises is its own thread's, and blocked it would end the process past any handler. Returns how many
- * threads there are, the caller's included. */
+/* Starts the workers; signals from outside are the caller's thread's. Returns how many threads there are, the
+ * caller's included. */
 static int start_workers(gal_pool *p, int *why) {
-    sigset_t all, before;
-    static const int OWN[] = { SIGBUS, SIGSEGV, SIGFPE, SIGILL };
-    (void)sigfillset(&all);
-    for (size_t i = 0; i < GAL_LEN(OWN); i++) (void)sigdelset(&all, OWN[i]);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    gal_sigmask_hold(&before);
     int started = 1;
     for (; started < p->threads; started++) {
         worker *w = &p->worker[started];
         *why = gal_fault(GAL_FAULT_THREAD) ? errno : pthread_create(&w->thread, NULL, work, w);
         if (*why) break;
     }
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    gal_sigmask_back(&before);
     return started;
 }
 

@@ -1,11 +1,11 @@
 /* cmd_runs.c - `galerne runs`: what was trained here: a list, one run, its loss curve. Reads run directories only.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
-#include "base/lock.h"
 #include "base/mem.h"
 #include "cli/commands.h"
 #include "train/metrics.h"
 #include "train/plot.h"
+#include "train/runs.h"
 
 #include <string.h>
 #include <time.h>
@@ -19,36 +19,15 @@ typedef struct summary {
     gal_metric_eval *evals; /* owned */
 } summary;
 
-static gal_err open_metrics(gal_metrics **m, const char *run, gal_diag *diag) {
-    gal_buf path = { 0 };
-    gal_err err = gal_path_join(&path, run, "metrics.sqlite") ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory");
-    if (!err && !gal_is_file(path.data))
-        err = gal_fail(diag, GAL_EINPUT, "%s: no run of galerne: expected metrics.sqlite in it", run);
-    if (!err) err = gal_metrics_open(m, path.data, false, diag);
-    gal_buf_free(&path);
-    return err;
-}
-
-/* A run that says that it is running, and that nobody holds, was killed or has failed. */
-static gal_err look_alive(summary *s, const char *run, gal_diag *diag) {
-    gal_buf path = { 0 };
-    gal_err err = gal_path_join(&path, run, "lock") ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory");
-    if (!err && strcmp(s->state, "running") == 0 && !gal_lock_taken(path.data))
-        (void)snprintf(s->state, sizeof s->state, "broken");
-    gal_buf_free(&path);
-    return err;
-}
-
 static gal_err summarise(summary *s, const char *run, gal_diag *diag) {
     gal_metrics *m = NULL;
     gal_metric_step *steps = NULL;
     size_t n = 0;
     *s = (summary){ 0 };
-    gal_err err = open_metrics(&m, run, diag);
+    gal_err err = gal_run_metrics(&m, run, diag);
     if (!err) err = gal_metrics_steps(m, &steps, &n, diag);
     if (!err) err = gal_metrics_evals(m, &s->evals, &s->n_evals, diag);
     if (!err) {
-        gal_metrics_get_fact(m, "state", s->state, sizeof s->state);
         gal_metrics_get_fact(m, "parameters", s->parameters, sizeof s->parameters);
         gal_metrics_get_fact(m, "steps", s->steps, sizeof s->steps);
         gal_metrics_get_fact(m, "started_unix_time_s", s->started, sizeof s->started);
@@ -59,7 +38,7 @@ static gal_err summarise(summary *s, const char *run, gal_diag *diag) {
             s->newest = s->evals[i];
             if (i == 0 || s->evals[i].nats < s->best.nats) s->best = s->evals[i];
         }
-        err = look_alive(s, run, diag);
+        err = gal_run_state(m, run, s->state, sizeof s->state, diag);
         if (err) gal_free(s->evals);
     }
     gal_free(steps);
@@ -155,34 +134,70 @@ static gal_err show(gal_cli *cli, const char *run) {
 
 static gal_err plot(gal_cli *cli, const char *run) {
     gal_metrics *m = NULL;
-    gal_err err = open_metrics(&m, run, &cli->diag);
+    gal_err err = gal_run_metrics(&m, run, &cli->diag);
     gal_metrics_close(m);
     if (!err) err = gal_plot_run(run, &cli->diag);
     if (!err) printf("%s/plots/loss.png\n%s/plots/loss.svg\n", run, run);
     return err;
 }
 
+static gal_err check_serve_options(gal_cli *cli) {
+    static const char *const NAMES[] = { "host", "port" };
+    for (size_t i = 0; i < GAL_LEN(NAMES); i++)
+        if (gal_cli_given(cli, NAMES[i])) return gal_cli_usage(cli, "--%s goes with serve", NAMES[i]);
+    return GAL_OK;
+}
+
 static gal_err run(gal_cli *cli) {
     const char *what = cli->n_operands ? cli->operands[0] : "list";
     const char *where = cli->n_operands > 1 ? cli->operands[1] : NULL;
-    if (strcmp(what, "list") == 0) return list(cli, where ? where : "runs");
-    bool is_show = strcmp(what, "show") == 0, is_plot = strcmp(what, "plot") == 0;
-    if (!is_show && !is_plot) return gal_cli_usage(cli, "expected list, show or plot, found %s", what);
+    bool is_list = strcmp(what, "list") == 0, is_show = strcmp(what, "show") == 0,
+         is_plot = strcmp(what, "plot") == 0;
+    if (strcmp(what, "serve") == 0) return gal_cli_runs_serve(cli);
+    if (!is_list && !is_show && !is_plot)
+        return gal_cli_usage(cli, "expected list, show, plot or serve, found %s", what);
+    gal_err err = check_serve_options(cli);
+    if (err) return err;
+    if (cli->n_operands > 2)
+        return gal_cli_usage(cli, "expected nothing after runs %s %s, found %s", what, where, cli->operands[2]);
+    if (is_list) return list(cli, where ? where : "runs");
     if (!where) return gal_cli_usage(cli, "expected a run: galerne runs %s RUN", what);
     return is_show ? show(cli, where) : plot(cli, where);
 }
 
+static const gal_option OPTIONS[] = {
+    { .name = "host",
+      .kind = GAL_V_STRING,
+      .value = "ADDRESS",
+      .fallback = "127.0.0.1",
+      .help = "serve: the address to listen to; 0.0.0.0 lets everybody in who can reach this machine" },
+    { .name = "port",
+      .kind = GAL_V_INT,
+      .value = "N",
+      .fallback = "8081",
+      .min = 0,
+      .max = 65535,
+      .help = "serve: the port to listen to; 0: any free one" },
+};
+
 const gal_command gal_cmd_runs = {
     .name = "runs",
-    .summary = "list, show and plot past training runs",
-    .operands = "[list [DIR] | show RUN | plot RUN]",
+    .summary = "list, show, plot and watch training runs",
+    .operands = "[list [DIR] | show RUN | plot RUN | serve [DIR...]]",
     .min_operands = 0,
-    .max_operands = 2,
+    .max_operands = -1,
     .text =
         "list: one line for each run directory in DIR (runs). show: a run's numbers. plot: draws its losses anew and "
         "prints where the pictures are. A run is running, finished, stopped (by Ctrl-C) or broken: killed or "
         "failed.\n\n"
+        "serve: a page of curves for a browser, of the runs in each DIR (runs), which may be a run itself. Prints "
+        "its "
+        "address; what is trained meanwhile appears by itself. Runs compared, smoothed, on logarithmic axes, zoomed, "
+        "saved as pictures or tables. It answers this machine alone unless --host says otherwise, reads run "
+        "directories and changes nothing, and ends with Ctrl-C (code 0).\n\n"
         "Each run's metrics.sqlite has tables facts, steps and evaluations for other questions.",
-    .examples = "galerne runs\ngalerne runs show runs/demo\ngalerne runs plot runs/demo",
+    .examples = "galerne runs\ngalerne runs show runs/demo\ngalerne runs plot runs/demo\ngalerne runs serve --port 0",
+    .options = OPTIONS,
+    .n_options = GAL_LEN(OPTIONS),
     .run = run,
 };

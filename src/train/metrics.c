@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/util.h"
+#include "train/metrics_db.h"
 
 #include <errno.h>
 #include <sqlite3.h>
@@ -281,3 +282,17 @@ gal_err gal_metrics_evals(gal_metrics *m, gal_metric_eval **rows, size_t *count,
     *count = t.count;
     return GAL_OK;
 }
+
+gal_err gal_metrics_last(gal_metrics *m, gal_metric_step *row, bool *any, gal_diag *diag) {
+    table t = { .size = sizeof *row };
+    gal_err err = select_rows(m, "SELECT * FROM steps ORDER BY step DESC LIMIT 1", &t, take_step, diag);
+    if (err) return err;
+    *any = t.count > 0;
+    if (*any) *row = *(gal_metric_step *)t.rows;
+    gal_free(t.rows);
+    return GAL_OK;
+}
+
+sqlite3 *gal__metrics_db(gal_metrics *m) { return m->db; }
+
+gal_err gal__metrics_refuse(gal_metrics *m, gal_err err, gal_diag *diag) { return refuse(m, err, diag); }

@@ -37,5 +37,7 @@ gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag);
 /* All rows in order of steps; the caller frees *rows with gal_free(). */
 gal_err gal_metrics_steps(gal_metrics *m, gal_metric_step **rows, size_t *count, gal_diag *diag);
 gal_err gal_metrics_evals(gal_metrics *m, gal_metric_eval **rows, size_t *count, gal_diag *diag);
+/* The last step alone; *any: there is one. */
+gal_err gal_metrics_last(gal_metrics *m, gal_metric_step *row, bool *any, gal_diag *diag);
 
 #endif
