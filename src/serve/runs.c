@@ -57,6 +57,14 @@ static void refuse(gal_http_response *rs, gal_err err, const gal_diag *why) {
 /* ---- runs --------------------------------------------------------------------------------------------------------
  */
 
+/* A run that has only just begun has none; that is no complaint about it. */
+static bool has_metrics(const char *run) {
+    gal_buf path = { 0 };
+    const bool found = gal_path_join(&path, run, "metrics.sqlite") && gal_is_file(path.data);
+    gal_buf_free(&path);
+    return found;
+}
+
 static gal_err open_run(gal_metrics **m, const char *run, gal_diag *diag) {
     gal_err err = gal_run_metrics(m, run, diag);
     return err ? err : gal_series_guard(*m, PATIENCE_MS, diag);
@@ -171,7 +179,8 @@ static void put_run(gal_buf *b, const char *run) {
     gal_buf_puts(b, "{\"run\":");
     put_text(b, run);
     begin = b->len;
-    gal_err err = open_run(&m, run, &why);
+    gal_err err = has_metrics(run) ? open_run(&m, run, &why)
+                                   : gal_fail(&why, GAL_EINPUT, "no metrics.sqlite in it yet");
     if (!err) err = gal_run_state(m, run, state, sizeof state, &why);
     if (!err) {
         gal_buf_puts(b, ",\"state\":");
