@@ -8,16 +8,16 @@
 #include "cli/commands.h"
 #include "cli/io.h"
 #include "cli/profile.h"
+#include "cli/progress.h"
+#include "cli/screen.h"
 #include "galerne/infer.h"
 #include "train/loop.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TERMINAL_EVERY_S 0.1
 #define PLAIN_EVERY_S 5.0
-enum { BAR = 20 };
 
 typedef struct watch {
     gal_cli *cli;
@@ -37,13 +37,10 @@ static void close_line(watch *w) {
     w->line_open = false;
 }
 
-static void print_time(char *text, size_t room, double s) {
-    if (s < 0) s = 0;
-    long long whole = (long long)(s + 0.5);
-    if (whole >= 3600)
-        (void)snprintf(text, room, "%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
-    else
-        (void)snprintf(text, room, "%lld:%02lld", whole / 60, whole % 60);
+/* Something else is to be said: it takes the line's place, and the line goes on below. */
+static void clear_line(watch *w) {
+    if (w->line_open) fputs("\r\x1b[K", stderr);
+    w->line_open = false;
 }
 
 static void show_step(watch *w, const gal_train_event *e) {
@@ -51,17 +48,12 @@ static void show_step(watch *w, const gal_train_event *e) {
     bool last = e->step == e->steps;
     if (!last && now - w->shown < (w->terminal ? TERMINAL_EVERY_S : PLAIN_EVERY_S)) return;
     w->shown = now;
-    char left[40], bar[BAR + 1];
-    print_time(left, sizeof left, e->left_s);
-    int done = (int)(BAR * e->step / GAL_MAX(e->steps, (int64_t)1));
-    for (int i = 0; i < BAR; i++) bar[i] = i < done ? '#' : '.';
-    bar[BAR] = 0;
-    if (w->terminal) fprintf(stderr, "\r[%s] ", bar);
-    fprintf(stderr, "step %lld/%lld  loss %.3f  %.3f bits/byte  lr %.2e  %.0f tokens/s  %s left", (long long)e->step,
-            (long long)e->steps, e->loss, e->bits_per_byte, e->lr, e->tokens_per_s, left);
-    if (w->terminal) fputs("  \x1b[K", stderr);
+    char line[GAL_PROGRESS_BYTES];
+    (void)gal_cli_progress(line, e, w->terminal ? gal_cli_width(stderr) : 0);
+    /* In one write and without being cleared before: it does not flicker. */
+    fprintf(stderr, w->terminal ? "\r%s\x1b[K" : "%s\n", line);
     w->line_open = w->terminal;
-    if (!w->terminal) fputc('\n', stderr);
+    if (last) close_line(w); /* it stays */
     fflush(stderr);
 }
 
@@ -126,7 +118,7 @@ static void on_event(void *user, const gal_train_event *e) {
     bool quiet = w->cli->quiet;
     switch (e->kind) {
     case GAL_TRAIN_NOTE:
-        close_line(w);
+        clear_line(w);
         if (!quiet) fprintf(stderr, "%s\n", e->text);
         break;
     case GAL_TRAIN_STEP:
@@ -138,7 +130,7 @@ static void on_event(void *user, const gal_train_event *e) {
     case GAL_TRAIN_EVAL:
         keep(&w->valid, e);
         w->has_valid = true;
-        close_line(w);
+        clear_line(w);
         if (!quiet)
             fprintf(stderr, "step %lld  validation %.4f nats/token  %.4f bits/byte\n", (long long)e->step,
                     e->valid_nats, e->valid_bits_per_byte);
@@ -252,6 +244,12 @@ static gal_err check_trace(gal_cli *cli, const char *config, const gal_train_con
     return err;
 }
 
+/* A terminal on which a line can be drawn over. */
+static bool draws_lines(void) {
+    const char *term = getenv("TERM");
+    return gal_cli_is_terminal(stderr) && !(term && strcmp(term, "dumb") == 0);
+}
+
 static gal_err run(gal_cli *cli) {
     if (gal_cli_given(cli, "settings")) return print_settings(cli);
     gal_err err = check_usage(cli);
@@ -273,7 +271,7 @@ static gal_err run(gal_cli *cli) {
     while (!err && dir.len > 1 && dir.data[dir.len - 1] == '/') dir.data[--dir.len] = 0;
     if (!err) err = load_config(cli, config.data, &c);
     if (!err) {
-        watch w = { .cli = cli, .config = &c, .run = dir.data, .terminal = isatty(STDERR_FILENO) != 0 };
+        watch w = { .cli = cli, .config = &c, .run = dir.data, .terminal = draws_lines() };
         gal_train_options o = { .run = dir.data,
                                 .resume = resume,
                                 .extend = gal_cli_given(cli, "extend"),

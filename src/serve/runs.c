@@ -12,6 +12,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { PATIENCE_MS = 300, POINTS = 1000, LABELLED_POINTS = 400, SAMPLE_BYTES = 1 << 20 };
@@ -382,15 +383,24 @@ static int64_t sample_step(const char *name) {
     return gal_parse_i64(digits, &step) && step >= 0 ? step : -1;
 }
 
+static int by_step(const void *a, const void *b) {
+    const int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
 static void put_samples(gal_buf *b, const char *run) {
     char **names = NULL;
-    size_t n = 0, shown = 0;
+    size_t n = 0, known = 0;
+    int64_t *steps = NULL;
     gal_buf path = { 0 };
     if (gal_path_join(&path, run, "samples") && gal_is_dir(path.data) && !gal_list_dir(path.data, &names, &n, NULL)) {
-        for (size_t i = 0; i < n; i++) {
-            int64_t step = sample_step(names[i]);
-            if (step >= 0) gal_buf_printf(b, shown++ ? ",%lld" : "%lld", (long long)step);
-        }
+        steps = gal_alloc_array(n, sizeof *steps);
+        for (size_t i = 0; steps && i < n; i++)
+            if ((steps[known] = sample_step(names[i])) >= 0) known++;
+        if (known) qsort(steps, known, sizeof *steps, by_step);
+        for (size_t i = 0; i < known; i++) gal_buf_printf(b, i ? ",%lld" : "%lld", (long long)steps[i]);
+        b->oom = b->oom || !steps;
+        gal_free(steps);
         gal_free_names(names, n);
     }
     gal_buf_free(&path);
