@@ -5,7 +5,7 @@ set -eu
 GALERNE=$1
 ROOT=$(pwd)
 dir=$(mktemp -d)
-server= training= askers=
+server='' training='' askers=''
 # shellcheck disable=SC2086 # a list of numbers; kill of one that ended is no failure
 trap '[ -z "$server$training$askers" ] || kill -9 $server $training $askers 2>/dev/null || true; rm -rf "$dir"' EXIT
 cd "$dir"
