@@ -11,6 +11,7 @@
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -230,6 +231,60 @@ static void damaged(void **state) {
     gal_metrics_close(m);
 }
 
+/* ---- memory ------------------------------------------------------------------------------------------------------
+ */
+
+/* What is held, and after how many more requests there is no memory. */
+static size_t held;
+static int64_t left;
+static void *failing(void *user, void *ptr, size_t old_bytes, size_t bytes) {
+    (void)user;
+    if (bytes && left-- <= 0) return NULL;
+    held = held - old_bytes + bytes;
+    if (bytes) return realloc(ptr, bytes);
+    free(ptr);
+    return NULL;
+}
+
+static gal_err read_all(const char *run, gal_diag *diag) {
+    const gal_series_range all = { .after = -1, .until = INT64_MAX, .points = 16 };
+    gal_metrics *m = NULL;
+    gal_series_tables tables = { 0 };
+    gal_run_list list = { 0 };
+    gal_err err = gal_runs_find(&list, run, diag);
+    if (!err) err = gal_run_metrics(&m, run, diag);
+    if (!err) err = gal_series_guard(m, 100, diag);
+    if (!err) err = gal_series_describe(m, &tables, diag);
+    for (size_t i = 0; !err && i < tables.n; i++) {
+        gal_series_set set;
+        err = gal_series_read(m, &tables.v[i], &all, &set, diag);
+        if (!err) gal_series_set_free(&set, &tables.v[i]);
+    }
+    gal_series_tables_free(&tables);
+    gal_metrics_close(m);
+    gal_run_list_free(&list);
+    return err;
+}
+
+static void no_memory(void **state) {
+    (void)state;
+    char run[300];
+    gal_err err = GAL_ENOMEM;
+    int64_t n = 0;
+    (void)snprintf(run, sizeof run, "%s/any", folder);
+    gal_set_alloc_hook(failing, NULL);
+    for (; err == GAL_ENOMEM; n++) {
+        gal_diag why = { 0 };
+        left = n;
+        err = read_all(run, &why);
+        assert_int_equal(held, 0);
+        assert_true(!err || strstr(why.text, "no memory"));
+    }
+    gal_set_alloc_hook(NULL, NULL);
+    assert_int_equal(err, GAL_OK);
+    assert_true(n > 20);
+}
+
 /* ---- where runs are ----------------------------------------------------------------------------------------------
  */
 
@@ -264,6 +319,7 @@ int main(void) {
         cmocka_unit_test(bounds),
         cmocka_unit_test(guarded),
         cmocka_unit_test(damaged),
+        cmocka_unit_test(no_memory),
         cmocka_unit_test(find_them),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
