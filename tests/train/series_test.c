@@ -177,6 +177,9 @@ static void bounds(void **state) {
         database("many", "CREATE TABLE wide (step INTEGER, k INTEGER, x REAL, PRIMARY KEY (step, k));"
                          "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 199)"
                          " INSERT INTO wide SELECT 1 + i / 100, i % 100, i FROM n;"
+                         "CREATE TABLE deep (step INTEGER, k INTEGER, x REAL, PRIMARY KEY (step, k));"
+                         "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 25199)"
+                         " INSERT INTO deep SELECT 1 + i / 63, i % 63, i FROM n;"
                          "CREATE TABLE steps (step INTEGER PRIMARY KEY, tokens INTEGER, tokens_per_s REAL, x REAL);"
                          "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50001)"
                          " INSERT INTO steps SELECT i, i * 10, 20, i FROM n"));
@@ -186,6 +189,12 @@ static void bounds(void **state) {
     CHECK_OK(gal_series_read(m, t, &all, &set, diag));
     assert_int_equal(set.n, GAL_SERIES_MOST);
     assert_int_equal(set.left_out, 2 * (100 - GAL_SERIES_MOST));
+    gal_series_set_free(&set, t);
+
+    t = gal_series_find(&tables, "deep"); /* a piece ends in the middle of a step */
+    CHECK_OK(gal_series_read(m, t, &all, &set, diag));
+    assert_int_equal(set.rows, 25200);
+    for (size_t i = 0; i < set.n; i++) assert_int_equal(set.v[i].thin.rows, 400);
     gal_series_set_free(&set, t);
 
     t = gal_series_find(&tables, "steps");
