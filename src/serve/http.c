@@ -84,7 +84,9 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *c, const ch
     const gal_http_route *route = route_of(h, url);
     const char *host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST);
     if (!gal__http_host_fits(host, h->options.host)) {
-        gal_http_refuse(&rs, MHD_HTTP_FORBIDDEN, "the Host header names another server than this one");
+        gal_http_refuse(&rs, MHD_HTTP_FORBIDDEN,
+                        "asked for as '%.100s': expected a numeric address, localhost, or the name that --host gave",
+                        host ? host : "");
     } else if (!reads) {
         gal_http_refuse(&rs, MHD_HTTP_METHOD_NOT_ALLOWED, "only GET is answered here");
     } else if (!route) {

@@ -105,6 +105,7 @@ ask 405 / -X POST -d x=y
 has '^Allow: GET, HEAD' head
 ask 405 /api/runs -X DELETE
 ask 403 /api/runs -H 'Host: evil.example'
+has "asked for as 'evil.example': expected" body
 ask 403 /api/runs -H "Host: evil.example:$port"
 ask 403 /api/runs -H 'Host: 127.0.0.1.evil.example'
 ask 200 /api/runs -H 'Host: localhost:1'
