@@ -151,6 +151,7 @@ static gal_err put_tables(gal_metrics *m, gal_buf *b, gal_diag *diag) {
         put_texts(b, t->labels, t->n_labels);
         gal_buf_puts(b, ",\"columns\":");
         put_texts(b, t->columns, t->n_columns);
+        if (t->events) gal_buf_puts(b, ",\"events\":true");
         if (!t->empty) gal_buf_printf(b, ",\"first\":%lld,\"last\":%lld", (long long)t->first, (long long)t->last);
         gal_buf_putc(b, '}');
     }

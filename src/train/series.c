@@ -71,12 +71,13 @@ static bool keep_name(char **list, size_t *n, size_t most, const char *name) {
     return list[*n] && ++*n;
 }
 
-/* What a row of PRAGMA table_info says: cid, name, type, notnull, default, place in the primary key. */
-static bool keep_column(gal_series_table *t, sqlite3_stmt *s, bool *has_step) {
+/* What a row of PRAGMA table_info says: cid, name, type, notnull, default, place in the primary key. keyed: the step
+ * is in the primary key, too. */
+static bool keep_column(gal_series_table *t, sqlite3_stmt *s, bool keyed) {
     const char *name = text_at(s, 1), *type = text_at(s, 2);
-    if (strcmp(name, "step") == 0) return *has_step = true;
-    if (strstr(type, "BLOB")) return true;
-    if (sqlite3_column_int(s, 5) > 0 || strstr(type, "TEXT") || strstr(type, "CHAR"))
+    bool key = sqlite3_column_int(s, 5) > 0;
+    if (strcmp(name, "step") == 0 || strstr(type, "BLOB") || (key && !keyed)) return true;
+    if (key || strstr(type, "TEXT") || strstr(type, "CHAR"))
         return keep_name(t->labels, &t->n_labels, GAL_SERIES_LABELS, name);
     return keep_name(t->columns, &t->n_columns, GAL_SERIES_COLUMNS, name);
 }
@@ -102,21 +103,37 @@ static gal_err first_and_last(gal_metrics *m, gal_series_table *t, gal_diag *dia
     return err;
 }
 
+/* Walks through the columns: first for the step, then to keep the others. */
+static gal_err look_for_step(gal_metrics *m, sqlite3_stmt *s, bool *found, bool *keyed, bool *any_key,
+                             gal_diag *diag) {
+    int rc;
+    while ((rc = sqlite3_step(s)) == SQLITE_ROW) {
+        bool key = sqlite3_column_int(s, 5) > 0, step = strcmp(text_at(s, 1), "step") == 0;
+        *found = *found || step;
+        *keyed = *keyed || (step && key);
+        *any_key = *any_key || key;
+    }
+    return rc == SQLITE_DONE ? GAL_OK : gal__metrics_refuse(m, GAL_EINPUT, diag);
+}
+
 /* *keep: it has steps and quantities. */
 static gal_err describe(gal_metrics *m, gal_series_table *t, bool *keep, gal_diag *diag) {
     gal_buf sql = { 0 };
     sqlite3_stmt *s = NULL;
-    bool has_step = false;
+    bool has_step = false, keyed = false, any_key = false;
     gal_buf_puts(&sql, "PRAGMA table_info(");
     put_name(&sql, t->name);
     gal_buf_puts(&sql, ")");
     gal_err err = prepare(m, &sql, &s, diag);
-    int rc = SQLITE_ROW;
+    if (!err) err = look_for_step(m, s, &has_step, &keyed, &any_key, diag);
+    if (!err) (void)sqlite3_reset(s);
+    int rc = SQLITE_DONE;
     while (!err && (rc = sqlite3_step(s)) == SQLITE_ROW)
-        if (!keep_column(t, s, &has_step)) err = no_memory(diag);
+        if (!keep_column(t, s, keyed)) err = no_memory(diag);
     if (!err && rc != SQLITE_DONE) err = gal__metrics_refuse(m, GAL_EINPUT, diag);
     (void)sqlite3_finalize(s);
     gal_buf_free(&sql);
+    t->events = any_key && !keyed;
     *keep = has_step && t->n_columns;
     return err || !*keep ? err : first_and_last(m, t, diag);
 }

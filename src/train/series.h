@@ -1,8 +1,10 @@
 /* series.h - whatever metrics.sqlite holds by step, without knowing its tables: any table with a column `step`.
  *
- * Of its other columns, texts and further parts of the primary key are labels (a layer, a source): rows with the same
- * labels are one series. The rest are quantities. A file is read in short pieces, so that a training that writes to
- * it meanwhile is never held up for longer than a piece takes. SPDX-License-Identifier: Apache-2.0 */
+ * Of its other columns, texts and what is in the primary key beside the step are labels (a layer, a source): rows
+ * with the same labels are one series. The rest are quantities. Where the primary key is without the step, it only
+ * numbers the rows: they are events, and the number is passed over. A file is read in short pieces, so that a
+ * training that writes to it meanwhile is never held up for longer than a piece takes. SPDX-License-Identifier:
+ * Apache-2.0 */
 #ifndef GAL_TRAIN_SERIES_H
 #define GAL_TRAIN_SERIES_H
 
@@ -16,7 +18,7 @@ typedef struct gal_series_table {
     char *name;
     char *columns[GAL_SERIES_COLUMNS], *labels[GAL_SERIES_LABELS];
     size_t n_columns, n_labels;
-    bool empty;
+    bool empty, events;
     int64_t first, last; /* steps, unless it is empty */
 } gal_series_table;
 

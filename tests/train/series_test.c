@@ -119,15 +119,20 @@ static void any_table_by_step(void **state) {
         " (2, 0, 'a', 3.5, x'00', 'word'), (2, 1, 'b', 9e999, x'00', -2), (3, 0, NULL, 5, x'00', 1);"
         "INSERT INTO \"odd \"\"name\" VALUES ('late', 0, 'a', 1, x'00', 1), (NULL, 7, 'a', 1, x'00', 1);"
         "CREATE TABLE stepless (x REAL); CREATE TABLE only (step INTEGER); CREATE TABLE none (step INTEGER, x "
-        "REAL)"));
+        "REAL);"
+        "CREATE TABLE jolts (number INTEGER PRIMARY KEY, why TEXT, step INTEGER, x REAL);"
+        "INSERT INTO jolts VALUES (1, 'a', 5, 1.0), (2, 'b', 5, 2.0), (3, 'a', 5, 3.0)"));
     gal_series_tables tables;
     gal_series_set set;
     CHECK_OK(gal_series_describe(m, &tables, diag));
-    assert_int_equal(tables.n, 2);
+    assert_int_equal(tables.n, 3);
+    const gal_series_table *jolts = gal_series_find(&tables, "jolts");
+    assert_true(jolts->events && jolts->n_labels == 1 && jolts->n_columns == 1); /* not by number */
     assert_true(gal_series_find(&tables, "none")->empty);
     assert_null(gal_series_find(&tables, "stepless"));
     const gal_series_table *t = gal_series_find(&tables, "odd \"name");
     assert_non_null(t);
+    assert_false(t->events);
     assert_int_equal(t->n_labels, 2);
     assert_string_equal(t->labels[0], "layer");
     assert_string_equal(t->labels[1], "source");
