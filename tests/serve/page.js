@@ -14,6 +14,7 @@ assert.equal(short(100000), '100k');
 assert.equal(duration(59), '59 s');
 assert.equal(duration(7260), '2 h 01');
 
+assert.deepEqual(['r/w10', 'r/w9', 'a'].sort(natural), ['a', 'r/w9', 'r/w10']);
 assert.deepEqual(ticks(0, 10, 5), [0, 2, 4, 6, 8, 10]);
 assert.deepEqual(ticks(0, 7200, 4, 3600), [0, 1800, 3600, 5400, 7200]);
 assert.ok(ticks(5, 5, 4).length >= 1);
