@@ -9,5 +9,5 @@ pkg_check_modules(ZSTD REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
 pkg_check_modules(PLPLOT REQUIRED IMPORTED_TARGET plplot)
 pkg_check_modules(EDIT IMPORTED_TARGET libedit) # optional: line editing
-pkg_check_modules(MICROHTTPD IMPORTED_TARGET libmicrohttpd) # optional: the page of runs
+pkg_check_modules(MICROHTTPD IMPORTED_TARGET libmicrohttpd>=0.9.71) # optional: the page of runs
 set(GAL_LIBS PkgConfig::JANSSON PkgConfig::YAML PkgConfig::SQLITE PkgConfig::ZSTD PkgConfig::PCRE2 PkgConfig::PLPLOT Threads::Threads m)
