@@ -431,7 +431,8 @@ typedef struct gal_k_gather_rows {
  * logarithm's domain from g = 0:
  *     f[n] = -log N - log sum_e exp(logits + g)        g[e] = -log E - log sum_n exp(logits + f)
  * The rows are exact; it ends when no column is off by more than `tolerance` of itself, or after so many iterations,
- * whose number *made receives. f may be NULL. One chunk. */
+ * whose number *made receives. f may be NULL. work: room for faster ways. One chunk. */
+enum { GAL_SINKHORN_PAD = 16 };
 typedef struct gal_k_sinkhorn {
     void *f, *g; /* [N], [E] */
     int32_t *made;
@@ -440,6 +441,7 @@ typedef struct gal_k_sinkhorn {
     int64_t n, experts;
     double tolerance;
     int64_t iterations;
+    float *work; /* [E + 1, N rounded up to GAL_SINKHORN_PAD] or NULL */
 } gal_k_sinkhorn;
 
 /* choice[n] = ids[n] mod E. */

@@ -33,12 +33,14 @@ static gal_t *logits_of(gal_ctx *cx, gal_t *x, const gal_w *w) {
 
 /* What a plan adds to the logits of each expert; *made gets its iterations. */
 static const gal_t *plan_of(gal_ctx *cx, const gal_t *logits, const gal_balance *b, gal_t **made) {
+    const int64_t n = gal_rows(logits), padded = (n + GAL_SINKHORN_PAD - 1) / GAL_SINKHORN_PAD * GAL_SINKHORN_PAD;
     gal_t *g = gal_new(cx, logits->dtype, 1, (int64_t[]){ gal_cols(logits) });
+    const gal_t *work = gal_new2(cx, GAL_F32, gal_cols(logits) + 1, padded);
     *made = ints(cx, 1, 1);
     if (!gal_ok(cx)) return NULL;
     GAL_LAUNCH(cx, GAL_K_SINKHORN, gal_k_sinkhorn, .g = g->data, .made = (*made)->data, .logits = logits->data,
-               .dt = logits->dtype, .n = gal_rows(logits), .experts = gal_cols(logits), .tolerance = b->tolerance,
-               .iterations = b->iterations);
+               .dt = logits->dtype, .n = n, .experts = gal_cols(logits), .tolerance = b->tolerance,
+               .iterations = b->iterations, .work = work->data);
     return g;
 }
 

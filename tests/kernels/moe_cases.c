@@ -232,7 +232,8 @@ static void setup_sinkhorn(kt *t, const int64_t *p) {
     /* Errors of a sum's logarithm, carried on by every iteration. */
     for (int64_t n = 0; n < p[N]; n++) f->abs[n] = 8 * KT_U * (double)(p[N] + p[E]) * (1 + t->scale);
     for (int64_t e = 0; e < p[E]; e++) g->abs[e] = f->abs[0];
-    KT_ARGS(t, gal_k_sinkhorn, f->p, g->p, made->p, logits, GAL_F32, p[N], p[E], 0, 8);
+    float *work = kt_in(t, GAL_F32, (p[E] + 1) * ((p[N] + 15) / 16 * 16), 1);
+    KT_ARGS(t, gal_k_sinkhorn, f->p, g->p, made->p, logits, GAL_F32, p[N], p[E], 0, 8, work);
 }
 
 static void setup_policy(kt *t, const int64_t *p) {

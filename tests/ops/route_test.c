@@ -37,7 +37,7 @@ typedef struct plan {
 
 static plan plan_of(const double *logits, int64_t n, int64_t experts, double tolerance, int64_t iterations) {
     plan p = { .n = n, .experts = experts };
-    gal_k_sinkhorn a = { p.f, p.g, &p.made, logits, GAL_F64, n, experts, tolerance, iterations };
+    gal_k_sinkhorn a = { p.f, p.g, &p.made, logits, GAL_F64, n, experts, tolerance, iterations, NULL };
     run(GAL_K_SINKHORN, &a, sizeof a);
     return p;
 }

@@ -9,10 +9,12 @@
 #include "kernels/cpu/vmath.h"
 #include "kernels/cpu/map_body.h"
 #include "kernels/cpu/rows_body.h"
+#include "kernels/cpu/sinkhorn_body.h"
 /* clang-format on */
 
 void gal__sse42_rows_fill(gal_kernel_table *t) {
     gal__sse42_attend_fill(t);
     map_fill(t);
     rows_fill(t);
+    sinkhorn_fill(t);
 }
