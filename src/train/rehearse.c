@@ -35,13 +35,13 @@ static gal_err check_memory(gal_trainer *t, uint64_t *forecast_bytes, gal_diag *
     if (err) return err;
     *forecast_bytes = batch;
     uint64_t weights = gal_model_mapped_bytes(t->model) + (uint64_t)gal__train_params(t) * sizeof(float);
-    uint64_t optimiser = gal_adamw_bytes(t->trained, t->n_trained, gal_ctx_compute(t->cx));
+    uint64_t optimiser = gal_optim_bytes(t->trained, t->n_trained, &t->opt->options);
     if (batch > available)
         return gal_fail(
             diag, GAL_ENOMEM,
             "memory: a batch of %lld rows needs about %llu bytes of activations and logits, "
             "%llu are available (weights take %llu, gradients and optimiser %llu); use fewer batch.rows and "
-            "more batch.accumulate, or recompute: true",
+            "more batch.accumulate, or recompute: blocks",
             (long long)t->config->batch.rows, (unsigned long long)batch, (unsigned long long)available,
             (unsigned long long)weights, (unsigned long long)optimiser);
     gal__train_note(

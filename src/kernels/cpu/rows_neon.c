@@ -8,11 +8,13 @@
 #include "kernels/cpu/vec_neon.h"
 #include "kernels/cpu/vmath.h"
 #include "kernels/cpu/map_body.h"
+#include "kernels/cpu/optim_body.h"
 #include "kernels/cpu/rows_body.h"
 /* clang-format on */
 
 void gal__neon_rows_fill(gal_kernel_table *t) {
     gal__neon_attend_fill(t);
     map_fill(t);
+    optim_fill(t);
     rows_fill(t);
 }
