@@ -27,6 +27,60 @@ static void schedule(void **state) {
     close_to(gal_schedule_lr(&none, 1), 0.1, DBL_EPSILON);
 }
 
+static void curves(void **state) {
+    (void)state;
+    const double eps = 4 * DBL_EPSILON;
+    /* Gopher's (arXiv:2112.11446): from 1e-7, a tenth of the peak at the end. */
+    gal_schedule s = { .lr = 2e-4, .warmup = 1500, .steps = 10000, .final_fraction = 0.1, .first_lr = 1e-7 };
+    close_to(gal_schedule_lr(&s, 1), 1e-7 + (2e-4 - 1e-7) / 1500, eps);
+    close_to(gal_schedule_lr(&s, 1500), 2e-4, eps);
+    close_to(gal_schedule_lr(&s, 10000), 2e-5, eps);
+    for (int64_t t = 1501; t < 10000; t += 77)
+        close_to(gal_schedule_lr(&s, t),
+                 2e-4 * (0.1 + 0.9 * (1 + cos(3.14159265358979323846 * (double)(t - 1500) / 8500)) / 2), eps);
+    /* A cycle of its own: half of it is as far as half the way of a run as long. */
+    gal_schedule cycle = s;
+    cycle.steps = 5750;
+    cycle.cycle = 10000;
+    for (int64_t t = 1; t <= 5750; t += 111) close_to(gal_schedule_lr(&cycle, t), gal_schedule_lr(&s, t), eps);
+    close_to(gal_schedule_lr(&cycle, 5750), 2e-4 * (0.1 + 0.9 * 0.5), eps);
+    gal_schedule wsd = {
+        .lr = 1, .warmup = 10, .steps = 100, .final_fraction = 0.2, .curve = GAL_CURVE_WSD, .decay = 40
+    };
+    close_to(gal_schedule_lr(&wsd, 5), 0.5, eps);
+    close_to(gal_schedule_lr(&wsd, 60), 1, eps);
+    close_to(gal_schedule_lr(&wsd, 70), 1 - 0.8 * 0.25, eps);
+    close_to(gal_schedule_lr(&wsd, 100), 0.2, eps);
+    wsd.root = true;
+    close_to(gal_schedule_lr(&wsd, 70), 1 - 0.8 * 0.5, eps);
+    wsd.decay = 0; /* a tenth */
+    close_to(gal_schedule_lr(&wsd, 90), 1, eps);
+    assert_true(gal_schedule_lr(&wsd, 91) < 1);
+    gal_schedule line = { .lr = 1, .warmup = 20, .steps = 100, .final_fraction = 0, .curve = GAL_CURVE_LINEAR };
+    close_to(gal_schedule_lr(&line, 60), 0.5, eps);
+    close_to(gal_schedule_lr(&line, 100), 0, eps);
+    line.curve = GAL_CURVE_CONSTANT;
+    close_to(gal_schedule_lr(&line, 100), 1, eps);
+}
+
+/* Batches a step, their sum step by step, and a cosine that falls with them: after as many tokens it is as low. */
+static void ramp(void **state) {
+    (void)state;
+    const gal_ramp r = { .first = 2, .n = 2, .at = { { 5, 4 }, { 9, 8 } } };
+    int64_t sum = 0;
+    for (int64_t t = 1; t <= 12; t++) {
+        int64_t want = t < 5 ? 2 : t < 9 ? 4 : 8;
+        assert_int_equal(gal_ramp_batches(&r, t), want);
+        sum += want;
+        assert_int_equal(gal_ramp_total(&r, t), sum);
+    }
+    assert_int_equal(gal_ramp_most(&r), 8);
+    assert_int_equal(gal_ramp_total(&(gal_ramp){ 0 }, 7), 7);
+    gal_schedule even = { .lr = 1, .steps = 28 }, grown = { .lr = 1, .steps = 12, .ramp = r };
+    for (int64_t t = 1; t <= 12; t++)
+        close_to(gal_schedule_lr(&grown, t), gal_schedule_lr(&even, gal_ramp_total(&r, t) / 2), 4 * DBL_EPSILON);
+}
+
 enum { N = 6 };
 
 /* Two weights with known gradients, one update; the answer is computed here in double. */
@@ -110,7 +164,7 @@ static void update_bf16(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(schedule), cmocka_unit_test(update_f32),
-                                        cmocka_unit_test(update_bf16) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(schedule), cmocka_unit_test(curves), cmocka_unit_test(ramp),
+                                        cmocka_unit_test(update_f32), cmocka_unit_test(update_bf16) };
     return cmocka_run_group_tests_name("optim", tests, NULL, NULL);
 }
