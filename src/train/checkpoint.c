@@ -236,12 +236,13 @@ gal_err gal__checkpoint_check(const char *dir, gal_diag *diag) {
 /* ---- writing -----------------------------------------------------------------------------------------------------
  */
 
-static gal_err save_into(gal_trainer *t, const char *dir, gal_diag *diag) {
+/* A model with its vocabulary, as others read it: weights, or their averages. */
+static gal_err save_model(gal_trainer *t, gal_optim_view view, const char *dir, gal_diag *diag) {
     gal_buf path = { 0 };
     gal_err err = gal_remove_tree(dir, diag);
     if (!err) err = gal_make_dirs(dir, diag);
     if (!err) {
-        gal_optim_show(t->opt, GAL_VIEW_MASTER);
+        gal_optim_show(t->opt, view);
         err = t->lora.rank ? gal_lora_save(t->model, t->model->adapters, &t->lora, dir, diag)
                            : gal_model_save(t->model, dir, diag);
         gal_optim_show(t->opt, GAL_VIEW_WORK);
@@ -249,6 +250,13 @@ static gal_err save_into(gal_trainer *t, const char *dir, gal_diag *diag) {
     if (!err && !gal_path_join(&path, dir, gal_tokenizer_file(t->tok)))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (!err) err = gal_write_file(path.data, t->tok_bytes.data, t->tok_bytes.len, diag);
+    gal_buf_free(&path);
+    return err;
+}
+
+static gal_err save_into(gal_trainer *t, const char *dir, gal_diag *diag) {
+    gal_buf path = { 0 };
+    gal_err err = save_model(t, GAL_VIEW_MASTER, dir, diag);
     if (!err && !gal_path_join(&path, dir, "optimizer.safetensors"))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (!err) err = save_states(t, path.data, diag);
@@ -301,6 +309,23 @@ gal_err gal__checkpoint_save(gal_trainer *t, const char *dir, const char *name, 
     }
     gal_buf_free(&tmp);
     gal_buf_free(&final);
+    return err;
+}
+
+gal_err gal__checkpoint_write_average(gal_trainer *t, gal_diag *diag) {
+    static const char *const NAMES[] = { GAL__AVERAGE, UNFINISHED GAL__AVERAGE, REMOVED GAL__AVERAGE };
+    gal_buf path[GAL_LEN(NAMES)] = { { 0 } };
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < GAL_LEN(NAMES); i++)
+        if (!gal_path_join(&path[i], t->dir, NAMES[i])) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    if (!err) err = save_model(t, GAL_VIEW_EMA, path[1].data, diag);
+    if (!err) err = gal_sync_dir(path[1].data, diag);
+    if (!err) err = gal_remove_tree(path[2].data, diag);
+    if (!err && gal_is_dir(path[0].data)) err = gal_rename(path[0].data, path[2].data, diag);
+    if (!err) err = gal_rename(path[1].data, path[0].data, diag);
+    if (!err) err = gal_remove_tree(path[2].data, diag);
+    if (err && path[1].data) (void)gal_remove_tree(path[1].data, NULL);
+    for (size_t i = 0; i < GAL_LEN(NAMES); i++) gal_buf_free(&path[i]);
     return err;
 }
 

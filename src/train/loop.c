@@ -221,9 +221,7 @@ static gal_err write_facts(gal_trainer *t, gal_diag *diag) {
 }
 
 static gal_err begin(gal_trainer *t, const char *from, gal_diag *diag) {
-    gal_err err = gal__train_setup_data(t, diag);
-    if (!err) err = gal__train_setup_model(t, from, diag);
-    if (!err) err = gal__spikes_new(&t->spikes, t->config->spike.window, diag);
+    gal_err err = gal__trainer_set_up(t, from, diag);
     if (!err && !from) err = gal__train_rehearse(t, diag);
     return err == GAL_EINTERRUPTED ? gal_fail(diag, err, "stopped before the first step") : err;
 }
@@ -263,7 +261,26 @@ static gal_err draw(gal_trainer *t, gal_diag *diag) {
     return err;
 }
 
-static void close_run(gal_trainer *t, bool leave_nothing) {
+gal_trainer *gal__trainer_new(const gal_train_config *config, const gal_train_options *options) {
+    gal_trainer *t = gal_alloc(sizeof *t);
+    if (!t) return NULL;
+    t->config = config;
+    t->options = options;
+    t->dir = options->run;
+    t->resuming = options->resume;
+    t->best_nats = -1.0;
+    t->best_step = -1;
+    return t;
+}
+
+gal_err gal__trainer_set_up(gal_trainer *t, const char *from, gal_diag *diag) {
+    gal_err err = gal__train_setup_data(t, diag);
+    if (!err) err = gal__train_setup_model(t, from, diag);
+    return err ? err : gal__spikes_new(&t->spikes, t->config->spike.window, diag);
+}
+
+void gal__trainer_free(gal_trainer *t, bool leave_nothing) {
+    if (!t) return;
     gal__train_forget_plans(t);
     gal_ctx_free(t->cx);
     gal_optim_free(t->opt);
@@ -290,15 +307,9 @@ static void close_run(gal_trainer *t, bool leave_nothing) {
 
 gal_err gal_train_run(const gal_train_config *config, const gal_train_options *options, const gal_watch *watch,
                       gal_diag *diag) {
-    gal_trainer *t = gal_alloc(sizeof *t);
+    gal_trainer *t = gal__trainer_new(config, options);
     if (!t) return gal_fail(diag, GAL_ENOMEM, "no memory for a training");
-    t->config = config;
-    t->options = options;
     t->watch = watch;
-    t->dir = options->run;
-    t->resuming = options->resume;
-    t->best_nats = -1.0;
-    t->best_step = -1;
     bool born = t->resuming;
     gal_err err = gal__train_setup_device(t, diag);
     if (!err) err = gal__run_open(t, diag);
@@ -321,11 +332,12 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     if (!err) err = steps(t, diag);
     if (!err || err == GAL_EINTERRUPTED) {
         gal_err end = gal_metrics_fact(t->metrics, "state", err ? "stopped" : "finished", diag);
+        if (!end && !err && t->config->ema.decay > 0) end = gal__checkpoint_write_average(t, diag);
         if (!end) end = draw(t, diag);
         if (!end && t->log_diag.err) end = gal_fail(diag, t->log_diag.err, "%s", t->log_diag.text);
         if (!err) err = end;
     }
-    close_run(t, err && !born); /* a run that was refused leaves nothing */
+    gal__trainer_free(t, err && !born); /* a run that was refused leaves nothing */
     return err;
 }
 

@@ -117,7 +117,10 @@ gal_err gal__train_token_bytes(gal_trainer *t, gal_diag *diag); /* fills token_b
 #define GAL__REHEARSAL ".rehearsal" /* the checkpoint of a rehearsal */
 /* Writes the folder dir/name; on failure nothing of it is left. */
 gal_err gal__checkpoint_save(gal_trainer *t, const char *dir, const char *name, gal_diag *diag);
-/* Removes what killed runs left behind in the folder of checkpoints. */
+/* The averages of the weights as a model of its own, beside the checkpoints. */
+#define GAL__AVERAGE "ema"
+gal_err gal__checkpoint_write_average(gal_trainer *t, gal_diag *diag);
+/* Removes what killed runs left behind in the folder of checkpoints, or of the run. */
 gal_err gal__checkpoint_clean(const char *dir, gal_diag *diag);
 /* Writes checkpoints/step-N, then removes what need not be kept. path receives its name (cleared first). */
 gal_err gal__checkpoint_write(gal_trainer *t, gal_buf *path, gal_diag *diag);
@@ -165,6 +168,10 @@ gal_err gal__spike_handle(gal_trainer *t, const gal__train_numbers *n, double li
 void gal__spike_none(gal_trainer *t, double loss);
 
 /* loop.c */
+gal_trainer *gal__trainer_new(const gal_train_config *config, const gal_train_options *options); /* NULL: no memory */
+/* After gal__train_setup_device(): data, model, optimiser; from: gal__train_setup_model()'s. */
+gal_err gal__trainer_set_up(gal_trainer *t, const char *from, gal_diag *diag);
+void gal__trainer_free(gal_trainer *t, bool leave_nothing); /* gal__run_close()'s; NULL is allowed */
 /* Of a run that stands at t->step again: the best evaluation so far, and whether the one of this step was never made.
  */
 gal_err gal__train_recall(gal_trainer *t, bool *owed, gal_diag *diag);
