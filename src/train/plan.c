@@ -87,10 +87,14 @@ void gal__train_note_plan(gal_trainer *t) {
     gal_schedule_print(&t->schedule, &curve);
     if (curve.data) gal__train_note(t, "learning rate: %s", curve.data);
     gal_buf_free(&curve);
-    char growing[80] = "";
+    char growing[80] = "", pace[80] = "";
     if (first != last) (void)snprintf(growing, sizeof growing, ", %.6g at the end", batch * (double)last);
+    double s = t->rehearsal_s * (double)gal_ramp_total(&t->schedule.ramp, c->steps) / (double)first;
+    if (s > 0)
+        (void)snprintf(pace, sizeof pace, ", about %.3g %s at the pace of the rehearsal",
+                       s < 7200 ? s / 60 : s / 3600, s < 7200 ? "minutes" : "hours");
     /* 6 operations a parameter and token (arXiv:2001.08361); what reads no weights, as attention, is not in it. */
-    gal__train_note(t, "plan: %lld steps = %.6g tokens, %.6g a step%s, %.3g a parameter; about %.3g operations",
+    gal__train_note(t, "plan: %lld steps = %.6g tokens, %.6g a step%s, %.3g a parameter; about %.3g operations%s",
                     (long long)c->steps, tokens, batch * (double)first, growing, tokens / GAL_MAX(params, 1.0),
-                    6 * (double)gal_model_params(t->model) * tokens);
+                    6 * (double)gal_model_params(t->model) * tokens, pace);
 }

@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/util.h"
 #include "ops/ops.h"
 
 /* Bytes of logits that exist at once. They are made for a bounded number of tokens at a time, and so do not grow with
@@ -83,7 +84,9 @@ gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag) {
     uint64_t batch = 0;
     gal_err err = check_memory(t, &batch, diag);
     if (!err) err = gal__train_check_disk(t, diag);
+    double begin = gal_now_s();
     if (!err) err = gal__train_rehearse_step(t, diag);
+    t->rehearsal_s = gal_now_s() - begin;
     if (!err)
         gal__run_log(t, "rehearsal: activations took %.2f MB, the forecast was %.2f MB",
                      (double)gal_ctx_peak_bytes(t->cx) / 1e6, (double)batch / 1e6);
