@@ -20,6 +20,7 @@
 #include "text/bpe_train.h"
 #include "train/checkpoint.h"
 #include "train/loop.h"
+#include "train/replay.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -620,6 +621,12 @@ static gal_err train_beside(const char *init, const char *run, bool resume, bool
                           "save.keep=1",
                           "device.cpu=ref",
                           "device.threads=1",
+                          "log.norms_every=2",
+                          "ema.decay=0.5",
+                          "ema.evaluate=true",
+                          init ? "precision=f32" : "precision=bf16_stochastic",
+                          init ? "optimizer.name=adamw" : "optimizer.name=adafactor",
+                          init ? "batch.ramp=[]" : "batch.ramp=[2:2]",
                           from,
                           init ? "lora.rank=1" : "lora.rank=0" };
     const gal_train_options o = {
@@ -645,7 +652,7 @@ static void same_end(const char *run) {
 
 static bool has_checkpoint(const char *run) {
     gal_buf path = { 0 }, notes = { 0 };
-    bool found = !gal__checkpoint_newest(in(run), &path, &notes, NULL) && path.len;
+    bool found = !gal__checkpoint_newest(in(run), INT64_MAX, &path, &notes, NULL) && path.len;
     gal_buf_free(&path);
     gal_buf_free(&notes);
     return found;
@@ -680,6 +687,21 @@ static void after_resume(gal_err err, bool again) {
     if (!err) same_end("run");
     assert_true(has_checkpoint("run"));
     if (err && again) finish("run");
+}
+
+/* A step of a whole run again; with one checkpoint kept, from the beginning. */
+static gal_err run_replay(gal_diag *diag) {
+    gal_train_config c;
+    gal_replayed r;
+    gal_err err = gal_train_config_load(&c, in("ref/config.yaml"), NULL, 0, diag);
+    if (err) return err;
+    err = gal_train_replay(&c, &(gal_train_options){ .run = in("ref") }, 2, &r, diag);
+    if (!err) {
+        assert_true(r.same);
+        gal_replayed_free(&r);
+    }
+    gal_train_config_free(&c);
+    return err;
 }
 
 static gal_err run_tune(gal_diag *diag) {
@@ -734,6 +756,7 @@ const stage STAGES[] = {
     { "convert", 120, prepare_convert, run_convert, after_convert },
     { "train", 16, prepare_train, run_train, after_train },
     { "resume", 16, prepare_resume, run_resume, after_resume },
+    { "replay", 12, nothing, run_replay, nothing_after },
     { "tune", 12, prepare_tune, run_tune, after_tune },
     { "tune on", 12, prepare_tune_on, run_tune_on, after_tune },
 };
