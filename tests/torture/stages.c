@@ -3,6 +3,7 @@
 #include "stages.h"
 #include "side.h"
 #include "talk.h"
+#include "again.h"
 
 #include "support/check.h"
 
@@ -20,7 +21,6 @@
 #include "text/bpe_train.h"
 #include "train/checkpoint.h"
 #include "train/loop.h"
-#include "train/replay.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -689,20 +689,7 @@ static void after_resume(gal_err err, bool again) {
     if (err && again) finish("run");
 }
 
-/* A step of a whole run again; with one checkpoint kept, from the beginning. */
-static gal_err run_replay(gal_diag *diag) {
-    gal_train_config c;
-    gal_replayed r;
-    gal_err err = gal_train_config_load(&c, in("ref/config.yaml"), NULL, 0, diag);
-    if (err) return err;
-    err = gal_train_replay(&c, &(gal_train_options){ .run = in("ref") }, 2, &r, diag);
-    if (!err) {
-        assert_true(r.same);
-        gal_replayed_free(&r);
-    }
-    gal_train_config_free(&c);
-    return err;
-}
+static gal_err run_again(gal_diag *diag) { return step_again(in("ref"), diag); }
 
 static gal_err run_tune(gal_diag *diag) {
     return train_beside(in("ref/checkpoints/step-2"), "tuned", false, false, diag);
@@ -756,7 +743,7 @@ const stage STAGES[] = {
     { "convert", 120, prepare_convert, run_convert, after_convert },
     { "train", 16, prepare_train, run_train, after_train },
     { "resume", 16, prepare_resume, run_resume, after_resume },
-    { "replay", 12, nothing, run_replay, nothing_after },
+    { "replay", 12, nothing, run_again, nothing_after },
     { "tune", 12, prepare_tune, run_tune, after_tune },
     { "tune on", 12, prepare_tune_on, run_tune_on, after_tune },
 };

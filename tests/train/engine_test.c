@@ -6,13 +6,16 @@
 #include "train/tiny.h"
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "formats/safetensors.h"
 #include "train/metrics.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -83,7 +86,6 @@ static void same_bytes(void **state) {
     }
 }
 
-/* Another seed rounds otherwise; with the same one, the kind of rounding is all that differs. */
 static void tensors_of(const char *name, const char *tensor, gal_st_dtype want, uint64_t least_bytes) {
     gal_safetensors *f = NULL;
     CHECK_OK(gal_safetensors_open(&f, at(name, "checkpoints/step-8/model.safetensors"), diag));
@@ -102,6 +104,137 @@ static void what_is_saved(void **state) {
     tensors_of("pure", "model.embed_tokens.weight", GAL_ST_BF16, 1);
     tensors_of("stochastic", "model.layers.0.mlp.up_proj.weight", GAL_ST_BF16, 1);
     tensors_of("stochastic", "model.norm.weight", GAL_ST_F32, 1);
+}
+
+/* When the last step is made: a model of its own, whose numbers are the state of that name. */
+static void average_is_a_model(void **state) {
+    (void)state;
+    static const char NAME[] = "model.layers.1.mlp.down_proj.weight";
+    gal_safetensors *model = NULL, *states = NULL;
+    assert_false(gal_exists(at("adam", "ema")));
+    CHECK_OK(gal_safetensors_open(&model, at("average-killed", "ema/model.safetensors"), diag));
+    CHECK_OK(gal_safetensors_open(&states, at("average", "checkpoints/step-8/optimizer.safetensors"), diag));
+    const gal_st_tensor *x = gal_safetensors_find(model, NAME);
+    char name[80];
+    (void)snprintf(name, sizeof name, "ema.%s", NAME);
+    const gal_st_tensor *y = gal_safetensors_find(states, name);
+    assert_true(x && y && x->dtype == GAL_ST_F32 && x->bytes == y->bytes);
+    assert_memory_equal(x->data, y->data, x->bytes);
+    gal_safetensors_close(model);
+    gal_safetensors_close(states);
+    assert_true(gal_is_file(at("average", "ema/config.json")) && gal_is_file(at("average", "ema/tokenizer.model")));
+}
+
+/* The average is what is evaluated: another score than that of the weights, whose training is the same. */
+static void average_is_evaluated(void **state) {
+    (void)state;
+    CHECK_OK(train("weights", "ema.decay=0.5 precision=bf16", false, false, NULL, diag));
+    same_end("average", "weights");
+    gal_buf x = { 0 }, y = { 0 };
+    CHECK_OK(gal_read_file(&x, at("average", "checkpoints/best.json"), 1000, diag));
+    CHECK_OK(gal_read_file(&y, at("weights", "checkpoints/best.json"), 1000, diag));
+    assert_true(x.len != y.len || memcmp(x.data, y.data, x.len) != 0);
+    gal_buf_free(&x);
+    gal_buf_free(&y);
+}
+
+/* Writes a checkpoint's file anew, with the manifest that fits. */
+static void replace_state(const char *dir, const char *text) {
+    char path[700], hex[65];
+    gal_buf manifest = { 0 };
+    put_file(dir, "trainer.json", text, strlen(text));
+    (void)snprintf(path, sizeof path, "%s/manifest.json", dir);
+    CHECK_OK(gal_read_file(&manifest, path, 1 << 20, diag));
+    json_t *root = json_loadb(manifest.data, manifest.len, 0, NULL);
+    uint8_t digest[32];
+    gal_sha256 h;
+    gal_sha256_init(&h);
+    gal_sha256_add(&h, text, strlen(text));
+    gal_sha256_end(&h, digest);
+    gal_hex(hex, digest, sizeof digest);
+    size_t i;
+    json_t *file;
+    json_array_foreach(json_object_get(root, "files"), i, file) {
+        if (strcmp(json_string_value(json_object_get(file, "name")), "trainer.json") != 0) continue;
+        (void)json_object_set_new(file, "bytes", json_integer((json_int_t)strlen(text)));
+        (void)json_object_set_new(file, "sha256", json_string(hex));
+    }
+    char *out = json_dumps(root, 0);
+    put_file(dir, "manifest.json", out, strlen(out));
+    free(out);
+    json_decref(root);
+    gal_buf_free(&manifest);
+}
+
+/* What the program wrote before there were other optimisers, curves and spikes: none of their keys. */
+static void older_checkpoints(void **state) {
+    (void)state;
+    static const char *const YOUNG[] = { "batch.ramp",           "ema.decay",           "optimizer.name",
+                                         "optimizer.momentum",   "optimizer.nesterov",  "optimizer.relative",
+                                         "schedule.name",        "schedule.first_lr",   "schedule.cycle_steps",
+                                         "schedule.decay_steps", "schedule.decay_shape" };
+    listener l = { .stop_at = 4 };
+    gal_diag why = { 0 };
+    CHECK_OK(train("whole", "", false, false, NULL, diag));
+    assert_int_equal(train("old", "", false, false, &l, &why), GAL_EINTERRUPTED);
+    gal_buf_free(&l.notes);
+    gal_buf text = { 0 };
+    read_checkpoint(&text, "old", 4, "trainer.json");
+    json_t *root = json_loadb(text.data, text.len, 0, NULL), *s = json_object_get(root, "schedule");
+    for (size_t i = 0; i < GAL_LEN(YOUNG); i++)
+        assert_int_equal(json_object_del(json_object_get(root, "settings"), YOUNG[i]), 0);
+    static const char *const CURVE[] = { "curve", "first_lr", "cycle", "decay", "root" };
+    for (size_t i = 0; i < GAL_LEN(CURVE); i++) assert_int_equal(json_object_del(s, CURVE[i]), 0);
+    assert_int_equal(json_object_del(root, "spikes"), 0);
+    assert_int_equal(json_object_del(root, "updates"), 0);
+    char *out = json_dumps(root, JSON_REAL_PRECISION(17));
+    replace_state(at("old", "checkpoints/step-4"), out);
+    free(out);
+    json_decref(root);
+    gal_buf_free(&text);
+    CHECK_OK(train("old", "", true, false, NULL, diag));
+    gal_buf x = { 0 }, y = { 0 }; /* trainer.json has only the losses since */
+    for (int i = 0; i < 2; i++) {
+        gal_buf_clear(&x);
+        gal_buf_clear(&y);
+        read_checkpoint(&x, "whole", STEPS, i ? "model.safetensors" : "optimizer.safetensors");
+        read_checkpoint(&y, "old", STEPS, i ? "model.safetensors" : "optimizer.safetensors");
+        assert_int_equal(x.len, y.len);
+        assert_memory_equal(x.data, y.data, x.len);
+    }
+    gal_buf_free(&x);
+    gal_buf_free(&y);
+}
+
+/* Numbers in a state that no run has written. */
+static void damaged_states(void **state) {
+    (void)state;
+    static const char *const BAD[] = { "\"count\": -1", "\"returns\": \"2\"", "\"applied\": 1e3",
+                                       "\"in_a_row\": null" };
+    for (size_t i = 0; i < GAL_LEN(BAD); i++) {
+        char name[30], key[30] = "";
+        listener l = { .stop_at = 4 };
+        gal_diag why = { 0 };
+        (void)snprintf(name, sizeof name, "damaged-%zu", i);
+        assert_int_equal(train(name, "", false, false, &l, &why), GAL_EINTERRUPTED);
+        gal_buf_free(&l.notes);
+        gal_buf text = { 0 }, made = { 0 };
+        read_checkpoint(&text, name, 4, "trainer.json");
+        gal_buf_putc(&text, 0);
+        (void)sscanf(BAD[i], "%29[^:]", key);
+        const char *from = strstr(text.data, key);
+        assert_non_null(from);
+        gal_buf_add(&made, text.data, (size_t)(from - text.data));
+        gal_buf_puts(&made, BAD[i]);
+        gal_buf_puts(&made, from + strcspn(from, ",\n}"));
+        gal_buf_putc(&made, 0);
+        replace_state(at(name, "checkpoints/step-4"), made.data);
+        why = (gal_diag){ 0 };
+        assert_int_equal(train(name, "", true, false, NULL, &why), GAL_EINPUT);
+        assert_non_null(strstr(why.text, "expected a count"));
+        gal_buf_free(&text);
+        gal_buf_free(&made);
+    }
 }
 
 /* Recomputing is no setting of the numbers. */
@@ -216,8 +349,11 @@ static void cannot_change(void **state) {
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_bytes),    cmocka_unit_test(what_is_saved),    cmocka_unit_test(recompute_policies),
-        cmocka_unit_test(ramp_is_kept),  cmocka_unit_test(norms_are_logged), cmocka_unit_test(refusals),
+        cmocka_unit_test(same_bytes),         cmocka_unit_test(what_is_saved),
+        cmocka_unit_test(average_is_a_model), cmocka_unit_test(average_is_evaluated),
+        cmocka_unit_test(older_checkpoints),  cmocka_unit_test(damaged_states),
+        cmocka_unit_test(recompute_policies), cmocka_unit_test(ramp_is_kept),
+        cmocka_unit_test(norms_are_logged),   cmocka_unit_test(refusals),
         cmocka_unit_test(cannot_change),
     };
     return cmocka_run_group_tests_name("train_engine", tests, tiny_setup, tiny_teardown);
