@@ -75,20 +75,64 @@ VINLINE void optim_put(optim_part *p, int64_t i, int64_t n, V old, V step, const
     if (u->work) v_put(u->work, u->work_dt, i, n, w);
     if (u->moved) dv_add_squares(&p->moved, v_sub(v_get(u->w, wdt, i, n), old));
 }
+enum { OPTIM_CALLS = 32, OPTIM_CHANCES = 8 * OPTIM_CALLS }; /* of Philox at a time, and what they give */
+
+/* The chances of OPTIM_CHANCES numbers from number i on, as gal_philox() makes them: a loop over counters around all
+ * rounds, which compilers turn into vectors. */
+static void optim_chances(uint16_t *restrict chance, const gal_k_update *u, int64_t i) {
+    enum { ROUNDS = 10 };
+    const uint64_t stream = gal_chance_stream(u->st->t, u->index), first = (uint64_t)(i / 8);
+    const uint32_t s0 = (uint32_t)stream, s1 = (uint32_t)(stream >> 32);
+    uint32_t key0[ROUNDS], key1[ROUNDS], word[4 * OPTIM_CALLS];
+    for (uint32_t r = 0; r < ROUNDS; r++) {
+        key0[r] = (uint32_t)u->st->seed + r * 0x9E3779B9u;
+        key1[r] = (uint32_t)(u->st->seed >> 32) + r * 0xBB67AE85u;
+    }
+    /* The counter's upper half is the same for all: OPTIM_CALLS divides first. */
+    const uint32_t low = (uint32_t)first, high = (uint32_t)(first >> 32);
+    for (uint32_t k = 0; k < OPTIM_CALLS; k++) {
+        uint32_t c0 = low + k, c1 = high, c2 = s0, c3 = s1;
+#pragma GCC unroll 10
+        for (int r = 0; r < ROUNDS; r++) {
+            const uint64_t p0 = 0xD2511F53u * (uint64_t)c0, p1 = 0xCD9E8D57u * (uint64_t)c2;
+            c0 = (uint32_t)(p1 >> 32) ^ c1 ^ key0[r];
+            c2 = (uint32_t)(p0 >> 32) ^ c3 ^ key1[r];
+            c1 = (uint32_t)p1;
+            c3 = (uint32_t)p0;
+        }
+        word[4 * k] = c0;
+        word[4 * k + 1] = c1;
+        word[4 * k + 2] = c2;
+        word[4 * k + 3] = c3;
+    }
+    for (int k = 0; k < 4 * OPTIM_CALLS; k++) {
+        chance[2 * k] = (uint16_t)word[k];
+        chance[2 * k + 1] = (uint16_t)(word[k] >> 16);
+    }
+}
 /* Rounds what is held; returns the sum of squares of what changed. */
 static double optim_round(const optim_part *p) {
     const gal_k_update *u = p->u;
-    uint16_t *w = u->w;
     double moved = 0.0;
-    uint32_t word[4];
-    for (int64_t i = p->from; i < p->to; i += 8) {
-        gal_philox(word, u->st->seed, gal_chance_stream(u->st->t, u->index), (uint64_t)(i / 8));
-        for (int64_t k = 0; k < GAL_MIN(p->to - i, (int64_t)8); k++) {
-            uint16_t y = gal_f32_to_bf16_by(p->held[i - p->from + k], (uint16_t)(word[k / 2] >> (k % 2 * 16)));
-            double d = (double)gal_bf16_to_f32(y) - (double)gal_bf16_to_f32(w[i + k]);
-            moved += d * d;
-            w[i + k] = y;
+    uint16_t chance[OPTIM_CHANCES], y[OPTIM_CHANCES];
+    for (int64_t i = p->from; i < p->to; i += OPTIM_CHANCES) {
+        const int64_t n = GAL_MIN(p->to - i, (int64_t)OPTIM_CHANCES);
+        const float *x = p->held + (i - p->from);
+        uint16_t *w = (uint16_t *)u->w + i;
+        uint32_t most = 0, bits[OPTIM_CHANCES];
+        optim_chances(chance, u, i);
+        memcpy(bits, x, (size_t)n * sizeof *bits);
+        for (int64_t k = 0; k < n; k++) {
+            most = GAL_MAX(most, bits[k] & 0x7f800000u);
+            y[k] = (uint16_t)((bits[k] + chance[k]) >> 16);
         }
+        if (most == 0x7f800000u) /* not all of them finite */
+            for (int64_t k = 0; k < n; k++) y[k] = gal_f32_to_bf16_by(x[k], chance[k]);
+        for (int64_t k = 0; u->moved && k < n; k++) {
+            const double d = (double)gal_bf16_to_f32(y[k]) - (double)gal_bf16_to_f32(w[k]);
+            moved += d * d;
+        }
+        memcpy(w, y, (size_t)n * sizeof *w);
     }
     return moved;
 }
