@@ -114,8 +114,8 @@ gal_err gal_optim_refresh(gal_optim *o, gal_diag *diag);
 /* What the weights show, for saving and evaluating; GAL_VIEW_WORK is what recorded steps compute on. */
 typedef enum gal_optim_view { GAL_VIEW_WORK, GAL_VIEW_MASTER, GAL_VIEW_EMA } gal_optim_view;
 void gal_optim_show(gal_optim *o, gal_optim_view view);
-/* Bytes that gal_optim_new() would take besides the f32 that the weights hold (less than nothing of it remains with
- * bf16_*): gradients, states, copies, averages. */
+/* Bytes that gal_optim_new() would take: gradients, states, copies, averages. (bf16_* give the f32 of each weight
+ * back once it is rounded, which is not counted here.) */
 uint64_t gal_optim_bytes(const gal_w *weights, size_t n, const gal_optim_options *options);
 /* Bytes that stay during the training for each parameter, the weights included. */
 double gal_optim_bytes_a_parameter(const gal_w *weights, size_t n, const gal_optim_options *options);
