@@ -624,7 +624,7 @@ static gal_err train_beside(const char *init, const char *run, bool resume, bool
                           "log.norms_every=2",
                           "ema.decay=0.5",
                           "ema.evaluate=true",
-                          init ? "precision=f32" : "precision=bf16_stochastic",
+                          init ? "precision=f32" : "precision=bf16",
                           init ? "optimizer.name=adamw" : "optimizer.name=adafactor",
                           init ? "batch.ramp=[]" : "batch.ramp=[2:2]",
                           from,
