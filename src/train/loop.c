@@ -327,7 +327,7 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     if (!err && !t->dev->far)
         gal__train_note(t, "%lld parameters, %d threads, %s", (long long)gal_model_params(t->model),
                         gal_pool_threads(t->dev->pool), t->dev->name);
-    if (!err) gal__train_note_plan(t);
+    if (!err) err = gal__train_note_plan(t, diag);
     if (!err) err = write_facts(t, diag);
     if (!err) err = steps(t, diag);
     if (!err || err == GAL_EINTERRUPTED) {

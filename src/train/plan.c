@@ -75,7 +75,7 @@ int gal_train_recompute(const gal_train_config *c) {
     return on ? (int)c->recompute_every : 0;
 }
 
-void gal__train_note_plan(gal_trainer *t) {
+gal_err gal__train_note_plan(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *c = t->config;
     gal_buf curve = { 0 };
     double batch = (double)(c->batch.rows * c->batch.sequence), params = (double)gal__train_params(t);
@@ -85,8 +85,10 @@ void gal__train_note_plan(gal_trainer *t) {
     gal__train_note(t, "%s, %.1f bytes a parameter for weights, gradients and states, besides activations",
                     o.kind->name, gal_optim_bytes_a_parameter(t->trained, t->n_trained, &o));
     gal_schedule_print(&t->schedule, &curve);
-    if (curve.data) gal__train_note(t, "learning rate: %s", curve.data);
+    bool oom = curve.oom;
+    if (!oom) gal__train_note(t, "learning rate: %s", curve.data);
     gal_buf_free(&curve);
+    if (oom) return gal_fail(diag, GAL_ENOMEM, "no memory for a line about the learning rate");
     char growing[80] = "", pace[80] = "";
     if (first != last) (void)snprintf(growing, sizeof growing, ", %.6g at the end", batch * (double)last);
     double s = t->rehearsal_s * (double)gal_ramp_total(&t->schedule.ramp, c->steps) / (double)first;
@@ -97,4 +99,5 @@ void gal__train_note_plan(gal_trainer *t) {
     gal__train_note(t, "plan: %lld steps = %.6g tokens, %.6g a step%s, %.3g a parameter; about %.3g operations%s",
                     (long long)c->steps, tokens, batch * (double)first, growing, tokens / GAL_MAX(params, 1.0),
                     6 * (double)gal_model_params(t->model) * tokens, pace);
+    return GAL_OK;
 }

@@ -81,7 +81,7 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
 int64_t gal__train_params(const gal_trainer *t); /* that are trained */
 
 /* plan.c: what the run will take, as notes. */
-void gal__train_note_plan(gal_trainer *t);
+gal_err gal__train_note_plan(gal_trainer *t, gal_diag *diag);
 
 /* step.c */
 gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag); /* rows and st, once */
