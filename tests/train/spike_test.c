@@ -158,6 +158,17 @@ static void returns(void **state) {
     same_runs("back", "back-again");
 }
 
+/* A checkpoint that nothing was applied after is not trusted: the one before it is taken. */
+static void returns_to_a_good_one(void **state) {
+    (void)state;
+    char sql[200];
+    CHECK_OK(train("every", with("spike.skips=0 spike.returns=50 save.every=1"), false, false, NULL, diag));
+    int64_t first = (int64_t)ask("every", "SELECT step FROM spikes WHERE number = 1");
+    (void)snprintf(sql, sizeof sql, "SELECT action = 'back to step-%lld' FROM spikes WHERE number = 1",
+                   (long long)first - 2);
+    assert_true(ask("every", sql) > 0.5);
+}
+
 static void bounded(void **state) {
     (void)state;
     gal_diag why = { 0 };
@@ -271,8 +282,9 @@ int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(passed_over), cmocka_unit_test(passed_over_and_resumed),
-        cmocka_unit_test(returns),     cmocka_unit_test(bounded),
-        cmocka_unit_test(steps_again), cmocka_unit_test(rates),
+        cmocka_unit_test(returns),     cmocka_unit_test(returns_to_a_good_one),
+        cmocka_unit_test(bounded),     cmocka_unit_test(steps_again),
+        cmocka_unit_test(rates),
     };
     return cmocka_run_group_tests_name("train_spikes", tests, setup, tiny_teardown);
 }
