@@ -10,6 +10,7 @@
 #include "cli/profile.h"
 #include "cli/progress.h"
 #include "cli/screen.h"
+#include "cli/train_trial.h"
 #include "galerne/infer.h"
 #include "train/loop.h"
 
@@ -207,7 +208,17 @@ static gal_err load_config(gal_cli *cli, const char *path, gal_train_config *c) 
 }
 
 static gal_err check_usage(gal_cli *cli) {
-    bool resume = gal_cli_given(cli, "resume");
+    bool resume = gal_cli_given(cli, "resume"), replay = gal_cli_given(cli, "replay"),
+         find = gal_cli_given(cli, "find-lr");
+    static const char *const ALONE[] = { "resume", "output", "extend", "profile", "trace" };
+    for (size_t i = 0; (replay || find) && i < GAL_LEN(ALONE); i++)
+        if (gal_cli_given(cli, ALONE[i]))
+            return gal_cli_usage(cli, "--%s makes no run: leave --%s out", replay ? "replay" : "find-lr", ALONE[i]);
+    if (replay && find) return gal_cli_usage(cli, "--replay STEP and --find-lr exclude each other");
+    if (replay && !cli->n_operands) return gal_cli_usage(cli, "--replay STEP: expected the run's folder");
+    static const char *const SWEEP[] = { "lr-from", "lr-to", "lr-steps" };
+    for (size_t i = 0; !find && i < GAL_LEN(SWEEP); i++)
+        if (gal_cli_given(cli, SWEEP[i])) return gal_cli_usage(cli, "--%s goes with --find-lr", SWEEP[i]);
     if (resume && cli->n_operands)
         return gal_cli_usage(cli,
                              "--resume goes on with a run's own configuration; change it "
@@ -250,14 +261,30 @@ static bool draws_lines(void) {
     return gal_cli_is_terminal(stderr) && !(term && strcmp(term, "dumb") == 0);
 }
 
+static gal_err make_run(gal_cli *cli, const char *config, const gal_train_config *c, const gal_train_options *o,
+                        watch *w) {
+    gal_err err = check_trace(cli, config, c);
+    if (!err) err = gal_profile_new(&w->profile, cli);
+    if (!err) err = gal_train_run(c, o, gal_profile_watch(w->profile), &cli->diag);
+    close_line(w);
+    if (err == GAL_EINTERRUPTED) fprintf(stderr, "galerne: %s\n", cli->diag.text);
+    if (!err || err == GAL_EINTERRUPTED) report(w);
+    if (!err) err = gal_profile_finish(w->profile, cli, c->device.cpu[0] ? c->device.cpu : NULL);
+    gal_profile_free(w->profile);
+    return err;
+}
+
 static gal_err run(gal_cli *cli) {
     if (gal_cli_given(cli, "settings")) return print_settings(cli);
     gal_err err = check_usage(cli);
     if (err) return err;
-    bool resume = gal_cli_given(cli, "resume");
+    bool resume = gal_cli_given(cli, "resume"), replay = gal_cli_given(cli, "replay");
     gal_buf dir = { 0 }, config = { 0 };
     gal_train_config c;
-    if (resume) {
+    if (replay) {
+        gal_buf_puts(&dir, cli->operands[0]);
+        gal_buf_printf(&config, "%s/config.yaml", cli->operands[0]);
+    } else if (resume) {
         gal_buf_puts(&dir, gal_cli_string(cli, "resume"));
         gal_buf_printf(&config, "%s/config.yaml", gal_cli_string(cli, "resume"));
     } else {
@@ -278,15 +305,13 @@ static gal_err run(gal_cli *cli) {
                                 .progress = on_event,
                                 .stop = gal_cli_wants_stop,
                                 .user = &w };
-        err = check_trace(cli, config.data, &c);
-        if (!err) err = gal_profile_new(&w.profile, cli);
         gal_cli_catch_interrupts();
-        if (!err) err = gal_train_run(&c, &o, gal_profile_watch(w.profile), &cli->diag);
-        close_line(&w);
-        if (err == GAL_EINTERRUPTED) fprintf(stderr, "galerne: %s\n", cli->diag.text);
-        if (!err || err == GAL_EINTERRUPTED) report(&w);
-        if (!err) err = gal_profile_finish(w.profile, cli, c.device.cpu[0] ? c.device.cpu : NULL);
-        gal_profile_free(w.profile);
+        if (replay)
+            err = gal_cli_replay(cli, &c, &o);
+        else if (gal_cli_given(cli, "find-lr"))
+            err = gal_cli_find_lr(cli, &c, &o);
+        else
+            err = make_run(cli, config.data, &c, &o, &w);
         gal_buf_free(&w.checkpoint);
         gal_train_config_free(&c);
     }
@@ -312,25 +337,61 @@ static const gal_option OPTIONS[] = {
       .help = "go on with a run from its newest whole checkpoint" },
     { .name = "settings", .help = "print every setting with its default and meaning, as a Markdown table" },
     { .name = "extend", .help = "with --resume: allow another length or learning rate, and print both curves" },
+    { .name = "replay",
+      .kind = GAL_V_INT,
+      .value = "STEP",
+      .min = 1,
+      .max = 1e12,
+      .help = "make this step of a run again, without writing anything, and compare it with what the run recorded" },
+    { .name = "find-lr",
+      .help = "no run: steps at growing rates from the first weights, their losses, and a rate to begin with" },
+    { .name = "lr-from",
+      .kind = GAL_V_FLOAT,
+      .value = "RATE",
+      .fallback = "1e-6",
+      .min = 1e-12,
+      .max = 1e3,
+      .help = "with --find-lr: the first rate" },
+    { .name = "lr-to",
+      .kind = GAL_V_FLOAT,
+      .value = "RATE",
+      .fallback = "1",
+      .min = 1e-12,
+      .max = 1e3,
+      .help = "with --find-lr: the last rate" },
+    { .name = "lr-steps",
+      .kind = GAL_V_INT,
+      .value = "N",
+      .fallback = "100",
+      .min = 2,
+      .max = 100000,
+      .help = "with --find-lr: rates that are tried" },
     GAL_PROFILE_OPTIONS,
 };
 
 const gal_command gal_cmd_train = {
     .name = "train",
     .summary = "train a model as a YAML file says",
-    .operands = "[CONFIG.yaml]",
+    .operands = "[CONFIG.yaml | RUN]",
     .min_operands = 0,
     .max_operands = 1,
     .text =
         "Trains on text, evaluates, and writes a run directory: config.yaml (complete), metrics.sqlite, log.txt, "
         "checkpoints/step-N in Hugging Face layout with the optimiser's state, samples/ and plots/loss.png.\n\n"
         "Ctrl-C saves and leaves with code 130; --resume then goes on to the bit. A second Ctrl-C leaves at once.\n\n"
+        "Steps whose loss or gradient is no number, or with spike.sigmas far above those before, are passed over, "
+        "logged "
+        "in metrics.sqlite with their rows of text, and after spike.skips in a row the run goes back to its last "
+        "good "
+        "checkpoint. --replay STEP RUN makes a step again.\n\n"
         "All settings with their defaults: --settings. A text is given as "
         "--set data.text=FILE (plain or Zstandard).",
     .examples = "galerne train examples/demo.yaml\n"
                 "galerne train examples/mistral-small.yaml --set data.text=novels.txt.zst -o runs/novels\n"
                 "galerne train --resume runs/novels\n"
-                "galerne train --resume runs/novels --set steps=10000 --extend",
+                "galerne train --resume runs/novels --set steps=10000 --extend\n"
+                "galerne train --replay 1234 runs/novels\n"
+                "galerne train examples/demo.yaml --find-lr",
     .options = OPTIONS,
     .n_options = GAL_LEN(OPTIONS),
     .run = run,

@@ -131,7 +131,7 @@ void gal_profile_restart(gal_profile *p) {
 /* ---- the trace ------------------------------------------------------------------------------------------------- */
 
 static const char *phase_of(const row *r) {
-    if (r->id == GAL_K_SUM_SQUARES || r->id == GAL_K_CLIP || r->id == GAL_K_ADAMW) return "update";
+    if (r->id >= GAL_K_SUM_SQUARES && r->id <= GAL_K_EMA) return "update"; /* they stand together */
     return r->backward ? "backward" : "forward";
 }
 

@@ -89,8 +89,9 @@ void gal_launch(gal_ctx *cx, gal_kernel_id id, const void *args, size_t bytes);
 
 /* ---- tape ---------------------------------------------------------------------------------------------------- */
 
-/* From here to the end of the step ops push nodes. Recompute: blocks keep their inputs only and run again. */
-void gal_tape_on(gal_ctx *cx, bool recompute);
+/* From here to the end of the step ops push nodes. recompute: every so manieth block, from the first one on, keeps
+ * its input only and runs again; 0: none. */
+void gal_tape_on(gal_ctx *cx, int recompute);
 bool gal_taping(const gal_ctx *cx);
 
 /* An op's gradient: reads y->grad (skipped when nothing flowed there) and accumulates into inputs and weights. */

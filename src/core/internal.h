@@ -28,7 +28,8 @@ typedef struct gal_node {
 typedef struct gal_tape {
     gal_node *nodes;
     size_t count, room;
-    bool on, recompute;
+    bool on;
+    int recompute; /* every so manieth block; 0: none */
 } gal_tape;
 
 /* Launches logged since gal_record_begin(). Arguments lie in pages that never move. */

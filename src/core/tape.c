@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-void gal_tape_on(gal_ctx *cx, bool recompute) {
+void gal_tape_on(gal_ctx *cx, int recompute) {
     cx->tape.on = true;
     cx->tape.recompute = recompute;
 }
@@ -177,7 +177,7 @@ static gal_t *block_recompute(gal_ctx *cx, gal_block_fn fn, const void *model, i
 
 static gal_t *block_training(gal_ctx *cx, gal_block_fn fn, const void *model, int index, gal_t *x,
                              const gal_step *st) {
-    bool recompute = cx->tape.recompute;
+    bool recompute = cx->tape.recompute > 0 && index % cx->tape.recompute == 0;
     size_t first = cx->tape.count;
     gal_t *y = recompute ? block_recompute(cx, fn, model, index, x, st) : fn(cx, model, index, x, st);
     gal_node *n = y ? push(cx) : NULL;

@@ -64,6 +64,13 @@ static const char *const NAMES[GAL_K_COUNT] = {
     [GAL_K_SUM_SQUARES] = "sum_squares",
     [GAL_K_CLIP] = "clip",
     [GAL_K_ADAMW] = "adamw",
+    [GAL_K_SGD] = "sgd",
+    [GAL_K_FACTOR_ROWS] = "factor_rows",
+    [GAL_K_FACTOR_COLS] = "factor_cols",
+    [GAL_K_FACTOR_SQUARES] = "factor_squares",
+    [GAL_K_FACTOR_SCALE] = "factor_scale",
+    [GAL_K_FACTOR_UPDATE] = "factor_update",
+    [GAL_K_EMA] = "ema",
 };
 
 const char *gal_kernel_name(gal_kernel_id id) { return NAMES[id]; }
@@ -221,8 +228,17 @@ static double optim_bytes(gal_kernel_id id, const void *args) {
         const gal_k_sum_squares *s = args;
         return (double)s->count * size_of(s->dt);
     }
-    const gal_k_adamw *a = args;
-    return (double)a->count * (7 * size_of(a->dt) + (a->work ? size_of(a->work_dt) : 0));
+    if (id == GAL_K_EMA) {
+        const gal_k_ema *e = args;
+        return (double)e->count * (2 * sizeof(float) + size_of(e->wdt));
+    }
+    if (id == GAL_K_FACTOR_ROWS || id == GAL_K_FACTOR_COLS || id == GAL_K_FACTOR_SQUARES)
+        return (double)((const gal_k_update *)args)->count * sizeof(float);
+    /* The gradient, and what is there of weight and states twice. */
+    const gal_k_update *a = args; /* gal_k_factor begins with one */
+    double states = (a->m ? 2 : 0) + (id == GAL_K_ADAMW ? 2 : 0);
+    return (double)a->count *
+           ((1 + states) * size_of(a->dt) + 2 * size_of(a->wdt) + (a->work ? size_of(a->work_dt) : 0));
 }
 
 void gal_kernel_cost(gal_cost *out, gal_kernel_id id, const void *args) {
@@ -268,6 +284,12 @@ void gal_kernel_cost(gal_cost *out, gal_kernel_id id, const void *args) {
         break;
     case GAL_K_SUM_SQUARES:
     case GAL_K_ADAMW:
+    case GAL_K_SGD:
+    case GAL_K_FACTOR_ROWS:
+    case GAL_K_FACTOR_COLS:
+    case GAL_K_FACTOR_SQUARES:
+    case GAL_K_FACTOR_UPDATE:
+    case GAL_K_EMA:
         out->bytes = optim_bytes(id, args);
         break;
     default:

@@ -73,6 +73,13 @@ typedef enum gal_kernel_id {
     GAL_K_SUM_SQUARES,
     GAL_K_CLIP,
     GAL_K_ADAMW,
+    GAL_K_SGD,
+    GAL_K_FACTOR_ROWS,
+    GAL_K_FACTOR_COLS,
+    GAL_K_FACTOR_SQUARES,
+    GAL_K_FACTOR_SCALE,
+    GAL_K_FACTOR_UPDATE,
+    GAL_K_EMA,
     GAL_K_COUNT
 } gal_kernel_id;
 
@@ -627,6 +634,8 @@ typedef struct gal_opt_step {
     float clip;                                /* largest global norm of the gradient; 0: no limit */
     float grad_norm;                           /* written by CLIP */
     float grad_scale;                          /* written by CLIP: what every gradient is multiplied with */
+    float momentum;
+    uint64_t seed, t; /* of rounding by chance: the run's, and the update's number */
 } gal_opt_step;
 
 /* partial[i] = sum of squares of elements [i * GAL_SUM_CHUNK, ...), in double. CLIP adds partials [n] in order and
@@ -644,18 +653,63 @@ typedef struct gal_k_clip {
     int64_t n;
 } gal_k_clip;
 
-/* AdamW, decoupled decay (arXiv:1711.05101): with g = grad * grad_scale,
- *   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
- *   w = w (1 - lr decay) - lr (m / bias1) / (sqrt(v / bias2) + eps)
- * w grad m v [count] f32 (all f64 where dt is f64); work, if not NULL, receives w rounded to work_dt. */
-typedef struct gal_k_adamw {
+/* What every update of a weight shares. From a step that the kernel defines,
+ *   w = w (1 - lr decay) - lr step
+ * where the step is made of g = grad * grad_scale; with `coupled`, of g = grad * grad_scale + decay w, and
+ * w = w - lr step (decay as a penalty). w [count] is of type wdt: that of dt, or bf16 where no copy in f32 is kept.
+ * bf16 is rounded to nearest, or with `chance` up with the probability that keeps the mean: of w as f32 the upper
+ * half of bits + r, where r are bits (i % 2) * 16 .. + 15 of word i % 8 / 2 of gal_philox(st->seed,
+ * gal_chance_stream(st->t, index), i / 8); what is not finite is rounded to nearest.
+ * grad m v [count] f32 (f64 where dt is f64). work, if not NULL, receives w rounded to work_dt. moved, if not NULL:
+ * [ceil(count / GAL_MOVED_CHUNK)] sums of squares of what w changed by, as stored. */
+enum { GAL_MOVED_CHUNK = 2048 };
+typedef struct gal_k_update {
     void *w, *m, *v, *work;
     const void *grad;
-    gal_dtype dt, work_dt;
+    double *moved;
+    gal_dtype dt, wdt, work_dt;
     const gal_opt_step *st;
     int64_t count;
     float decay;
-} gal_k_adamw;
+    bool coupled, chance;
+    bool nesterov;  /* SGD */
+    uint32_t index; /* of the weight, below 2^24: its stream of chances */
+} gal_k_update;
+static inline uint64_t gal_chance_stream(uint64_t t, uint32_t index) { return t << 24 | index; }
+
+/* ADAMW (arXiv:1711.05101; with `coupled` Adam, arXiv:1412.6980):
+ *   m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;  step = (m / bias1) / (sqrt(v / bias2) + eps)
+ * SGD:
+ *   m = momentum m + g;  step = m, or g + momentum m with `nesterov`;  step = g where m is NULL */
+
+/* Adafactor (arXiv:1804.04235) of a matrix [rows, cols] with g as above, not coupled; r [rows], c [cols]:
+ *   FACTOR_ROWS     r = beta2 r + (1 - beta2) (mean over the row of g^2 + 1e-30);  ri = 1 / sqrt(r)
+ *   FACTOR_COLS     the same of columns: c, ci
+ *   FACTOR_SQUARES  partial[i] = sum of squares of grad ri cj over elements [i * GAL_SUM_CHUNK, ...)
+ *   FACTOR_SCALE    number[0] = sqrt(mean r) / max(1, RMS of u), where u = g ri cj sqrt(mean r) is what would be
+ *                   added without clipping; number[1] = max(1e-3, RMS of w) from wpartial, 1 where that is NULL
+ *   FACTOR_UPDATE   step = number[1] g ri cj number[0];  with m: m = momentum m + (1 - momentum) g ri cj number[0],
+ *                   step = number[1] m
+ * mean r makes of the two factors the estimate r c / mean r, whose rows and columns have the right means. */
+#define GAL_FACTOR_LEAST 1e-30
+#define GAL_FACTOR_LEAST_RMS 1e-3
+typedef struct gal_k_factor {
+    gal_k_update u; /* dt f32; v is not used */
+    float *r, *c, *ri, *ci;
+    double *partial;        /* [ceil(count / GAL_SUM_CHUNK)] */
+    const double *wpartial; /* NULL, or [the same] sums of squares of w */
+    double *number;         /* [2] */
+    int64_t rows, cols;
+} gal_k_factor;
+
+/* ema = ema + (1 - decay) (w - ema), f32; w f32 or bf16. */
+typedef struct gal_k_ema {
+    float *ema;
+    const void *w;
+    gal_dtype wdt;
+    int64_t count;
+    double decay;
+} gal_k_ema;
 
 /* ---- names and costs ---------------------------------------------------------------------------------------------
  */

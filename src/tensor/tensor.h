@@ -108,6 +108,15 @@ static inline float gal_bf16_to_f32(uint16_t h) {
     return v.f;
 }
 uint16_t gal_f32_to_bf16(float f);
+/* Rounded away from zero where the lower half of f's bits and chance carry over: the mean over all chances is f. */
+static inline uint16_t gal_f32_to_bf16_by(float f, uint16_t chance) {
+    union {
+        float f;
+        uint32_t u;
+    } v = { .f = f };
+    if ((v.u & 0x7f800000u) == 0x7f800000u) return gal_f32_to_bf16(f);
+    return (uint16_t)((v.u + chance) >> 16); /* a carry into the exponent is the next number */
+}
 float gal_f16_to_f32(uint16_t h);
 uint16_t gal_f32_to_f16(float f);
 uint16_t gal_f64_to_bf16(double x); /* rounded once, not through f32 */

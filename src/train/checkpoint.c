@@ -42,56 +42,58 @@ static gal_err read_far(void *dev, void *to, const void *from, size_t bytes, gal
     return gal_dev_download(dev, to, from, bytes, diag);
 }
 
-static gal_err save_moments(const gal_trainer *t, const char *path, gal_diag *diag) {
-    size_t n = t->opt->n;
-    gal_st_item *items = gal_alloc_array(2 * n, sizeof *items);
-    gal_buf *names = gal_alloc_array(2 * n, sizeof *names);
+static gal_err save_states(const gal_trainer *t, const char *path, gal_diag *diag) {
+    size_t n = t->opt->n_pools;
+    gal_st_item *items = gal_alloc_array(n, sizeof *items);
+    gal_buf *names = gal_alloc_array(n, sizeof *names);
     bool ok = items && names;
-    for (size_t i = 0; ok && i < 2 * n; i++) {
-        const gal_adamw_slot *s = &t->opt->slot[i / 2];
-        gal_buf_printf(&names[i], "%s.%s", i % 2 ? "v" : "m", s->w->name);
+    for (size_t i = 0; ok && i < n; i++) {
+        const gal_optim_pool *p = &t->opt->pool[i];
+        gal_buf_printf(&names[i], "%s.%s", p->state, p->w->name);
         ok = !names[i].oom;
         items[i] = (gal_st_item){ .name = names[i].data,
                                   .dtype = GAL_ST_F32,
                                   .from = GAL_ST_F32,
-                                  .ndim = s->w->ndim,
-                                  .dim = s->w->dim,
-                                  .data = i % 2 ? s->v : s->m,
+                                  .ndim = p->ndim,
+                                  .dim = p->dim,
+                                  .data = p->data,
                                   .read = t->dev->far ? read_far : NULL,
                                   .user = t->dev };
     }
-    gal_err err = ok ? gal_safetensors_write(path, items, 2 * n, NULL, 0, diag)
+    gal_err err = ok ? gal_safetensors_write(path, items, n, NULL, 0, diag)
                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
-    for (size_t i = 0; names && i < 2 * n; i++) gal_buf_free(&names[i]);
+    for (size_t i = 0; names && i < n; i++) gal_buf_free(&names[i]);
     gal_free(names);
     gal_free(items);
     return err;
 }
 
-static gal_err load_tensor(gal_dev *dev, const gal_safetensors *f, const char *path, const char *name, const gal_w *w,
-                           float *to, gal_diag *diag) {
+static gal_err load_tensor(gal_dev *dev, const gal_safetensors *f, const char *path, const char *name,
+                           gal_dtype dtype, int ndim, const int64_t *dim, void *to, gal_diag *diag) {
     const gal_st_tensor *x = gal_safetensors_find(f, name);
-    uint64_t bytes = (uint64_t)gal_wcount(w) * sizeof(float);
+    uint64_t bytes = gal_dtype_bytes(dtype);
+    for (int i = 0; i < ndim; i++) bytes *= (uint64_t)dim[i];
     if (!x) return gal_fail(diag, GAL_EINPUT, "%s: expected a tensor %s, found none", path, name);
-    bool fits = x->dtype == GAL_ST_F32 && x->bytes == bytes && x->ndim == w->ndim;
-    for (int i = 0; fits && i < x->ndim; i++) fits = x->dim[i] == w->dim[i];
+    bool fits = x->dtype == gal_st_dtype_of(dtype) && x->bytes == bytes && x->ndim == ndim;
+    for (int i = 0; fits && i < x->ndim; i++) fits = x->dim[i] == dim[i];
     if (!fits)
         return gal_fail(diag, GAL_EINPUT,
-                        "%s: %s: expected F32 of %llu bytes in the shape of the model, found %s of %llu", path, name,
-                        (unsigned long long)bytes, gal_st_dtype_name(x->dtype), (unsigned long long)x->bytes);
+                        "%s: %s: expected %s of %llu bytes in the shape of the model, found %s of %llu", path, name,
+                        gal_st_dtype_name(gal_st_dtype_of(dtype)), (unsigned long long)bytes,
+                        gal_st_dtype_name(x->dtype), (unsigned long long)x->bytes);
     return gal_dev_upload(dev, to, x->data, (size_t)bytes, diag);
 }
 
 /* A weight; rows of an adapter's are in Hugging Face's order in the file. */
-static gal_err load_weight(const gal_trainer *t, const gal_safetensors *f, const char *path, const gal_adamw_slot *s,
+static gal_err load_weight(const gal_trainer *t, const gal_safetensors *f, const char *path, const gal_optim_slot *s,
                            gal_diag *diag) {
     const gal_layout layout = t->model->config.layout;
     if (!s->w->rotary || !t->lora.rank || layout == GAL_LAYOUT_HF)
-        return load_tensor(t->dev, f, path, s->w->name, s->w, s->master, diag);
+        return load_tensor(t->dev, f, path, s->w->name, s->master_dt, s->w->ndim, s->w->dim, s->master, diag);
     size_t bytes = (size_t)gal_wcount(s->w) * sizeof(float);
     float *x = gal_alloc(bytes), *y = gal_alloc(bytes);
     gal_dev plain = { .far = NULL };
-    gal_err err = x && y ? load_tensor(&plain, f, path, s->w->name, s->w, x, diag)
+    gal_err err = x && y ? load_tensor(&plain, f, path, s->w->name, GAL_F32, s->w->ndim, s->w->dim, x, diag)
                          : gal_fail(diag, GAL_ENOMEM, "%s: no memory for %s", path, s->w->name);
     if (!err) gal_lora_rows(s->w, GAL_LAYOUT_HF, layout, x, y);
     if (!err) err = gal_dev_upload(t->dev, s->master, y, bytes, diag);
@@ -101,36 +103,43 @@ static gal_err load_weight(const gal_trainer *t, const gal_safetensors *f, const
 }
 
 gal_err gal__checkpoint_load_tensors(gal_trainer *t, const char *dir, gal_diag *diag) {
-    gal_buf weights = { 0 }, moments = { 0 }, name = { 0 };
+    gal_buf weights = { 0 }, states = { 0 }, name = { 0 };
     gal_safetensors *w = NULL, *o = NULL;
     gal_err err = gal_path_join(&weights, dir, t->lora.rank ? "adapter_model.safetensors" : "model.safetensors") &&
-                          gal_path_join(&moments, dir, "optimizer.safetensors")
+                          gal_path_join(&states, dir, "optimizer.safetensors")
                       ? GAL_OK
                       : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (!err) err = gal_safetensors_open(&w, weights.data, diag);
-    if (!err) err = gal_safetensors_open(&o, moments.data, diag);
-    for (size_t i = 0; !err && i < t->opt->n; i++) {
-        gal_adamw_slot *s = &t->opt->slot[i];
-        err = load_weight(t, w, weights.data, s, diag);
-        for (int k = 0; !err && k < 2; k++) {
-            gal_buf_clear(&name);
-            gal_buf_printf(&name, "%s.%s", k ? "v" : "m", s->w->name);
-            if (name.oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
-            if (!err) err = load_tensor(t->dev, o, moments.data, name.data, s->w, k ? s->v : s->m, diag);
-        }
+    if (!err) err = gal_safetensors_open(&o, states.data, diag);
+    for (size_t i = 0; !err && i < t->opt->n; i++) err = load_weight(t, w, weights.data, &t->opt->slot[i], diag);
+    for (size_t i = 0; !err && i < t->opt->n_pools; i++) {
+        const gal_optim_pool *p = &t->opt->pool[i];
+        gal_buf_clear(&name);
+        gal_buf_printf(&name, "%s.%s", p->state, p->w->name);
+        err = name.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir)
+                       : load_tensor(t->dev, o, states.data, name.data, GAL_F32, p->ndim, p->dim, p->data, diag);
     }
-    if (!err) err = gal_adamw_refresh(t->opt, diag);
+    if (!err) err = gal_optim_refresh(t->opt, diag);
     gal_safetensors_close(w);
     gal_safetensors_close(o);
     gal_buf_free(&weights);
-    gal_buf_free(&moments);
+    gal_buf_free(&states);
     gal_buf_free(&name);
     return err;
 }
 
 uint64_t gal__checkpoint_bytes(const gal_trainer *t) {
-    uint64_t names = (uint64_t)t->n_trained * 3 * 200; /* headers of the two tensor files */
-    return (uint64_t)gal__train_params(t) * 3 * sizeof(float) + names + t->tok_bytes.len + (1 << 16);
+    uint64_t bytes = t->tok_bytes.len + (1 << 16);
+    /* 200: a tensor's line in the header of its file */
+    for (size_t i = 0; i < t->opt->n; i++)
+        bytes += (uint64_t)gal_wcount(t->opt->slot[i].w) * gal_dtype_bytes(t->opt->slot[i].master_dt) + 200;
+    for (size_t i = 0; i < t->opt->n_pools; i++) {
+        const gal_optim_pool *p = &t->opt->pool[i];
+        uint64_t count = 1;
+        for (int k = 0; k < p->ndim; k++) count *= (uint64_t)p->dim[k];
+        bytes += count * sizeof(float) + 200;
+    }
+    return bytes;
 }
 
 /* ---- the manifest ------------------------------------------------------------------------------------------------
@@ -227,22 +236,30 @@ gal_err gal__checkpoint_check(const char *dir, gal_diag *diag) {
 /* ---- writing -----------------------------------------------------------------------------------------------------
  */
 
-static gal_err save_into(gal_trainer *t, const char *dir, gal_diag *diag) {
+/* A model with its vocabulary, as others read it: weights, or their averages. */
+static gal_err save_model(gal_trainer *t, gal_optim_view view, const char *dir, gal_diag *diag) {
     gal_buf path = { 0 };
     gal_err err = gal_remove_tree(dir, diag);
     if (!err) err = gal_make_dirs(dir, diag);
     if (!err) {
-        gal_adamw_show_master(t->opt);
+        gal_optim_show(t->opt, view);
         err = t->lora.rank ? gal_lora_save(t->model, t->model->adapters, &t->lora, dir, diag)
                            : gal_model_save(t->model, dir, diag);
-        gal_adamw_hide_master(t->opt);
+        gal_optim_show(t->opt, GAL_VIEW_WORK);
     }
     if (!err && !gal_path_join(&path, dir, gal_tokenizer_file(t->tok)))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (!err) err = gal_write_file(path.data, t->tok_bytes.data, t->tok_bytes.len, diag);
+    gal_buf_free(&path);
+    return err;
+}
+
+static gal_err save_into(gal_trainer *t, const char *dir, gal_diag *diag) {
+    gal_buf path = { 0 };
+    gal_err err = save_model(t, GAL_VIEW_MASTER, dir, diag);
     if (!err && !gal_path_join(&path, dir, "optimizer.safetensors"))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
-    if (!err) err = save_moments(t, path.data, diag);
+    if (!err) err = save_states(t, path.data, diag);
     if (!err && !gal_path_join(&path, dir, "trainer.json")) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (!err) err = gal__checkpoint_write_state(t, path.data, diag);
     if (!err) err = write_manifest(t, dir, diag);
@@ -292,6 +309,23 @@ gal_err gal__checkpoint_save(gal_trainer *t, const char *dir, const char *name, 
     }
     gal_buf_free(&tmp);
     gal_buf_free(&final);
+    return err;
+}
+
+gal_err gal__checkpoint_write_average(gal_trainer *t, gal_diag *diag) {
+    static const char *const NAMES[] = { GAL__AVERAGE, UNFINISHED GAL__AVERAGE, REMOVED GAL__AVERAGE };
+    gal_buf path[GAL_LEN(NAMES)] = { { 0 } };
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < GAL_LEN(NAMES); i++)
+        if (!gal_path_join(&path[i], t->dir, NAMES[i])) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    if (!err) err = save_model(t, GAL_VIEW_EMA, path[1].data, diag);
+    if (!err) err = gal_sync_dir(path[1].data, diag);
+    if (!err) err = gal_remove_tree(path[2].data, diag);
+    if (!err && gal_is_dir(path[0].data)) err = gal_rename(path[0].data, path[2].data, diag);
+    if (!err) err = gal_rename(path[1].data, path[0].data, diag);
+    if (!err) err = gal_remove_tree(path[2].data, diag);
+    if (err && path[1].data) (void)gal_remove_tree(path[1].data, NULL);
+    for (size_t i = 0; i < GAL_LEN(NAMES); i++) gal_buf_free(&path[i]);
     return err;
 }
 
@@ -348,6 +382,22 @@ static gal_err remove_old(gal_trainer *t, const char *dir, gal_diag *diag) {
     return err;
 }
 
+gal_err gal__checkpoint_drop_after(gal_trainer *t, gal_diag *diag) {
+    int64_t *steps = NULL;
+    size_t n = 0;
+    gal_buf dir = { 0 };
+    char name[40];
+    gal_err err = gal_path_join(&dir, t->dir, "checkpoints") ? list_steps(dir.data, &steps, &n, diag)
+                                                             : gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    for (size_t i = 0; !err && i < n && steps[i] > t->step; i++) {
+        (void)snprintf(name, sizeof name, "step-%lld", (long long)steps[i]);
+        err = remove_checkpoint(dir.data, name, diag);
+    }
+    gal_free(steps);
+    gal_buf_free(&dir);
+    return err;
+}
+
 gal_err gal__checkpoint_write(gal_trainer *t, gal_buf *path, gal_diag *diag) {
     gal_buf dir = { 0 };
     char name[40];
@@ -381,13 +431,16 @@ gal_err gal__checkpoint_clean(const char *dir, gal_diag *diag) {
     return err;
 }
 
-gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, gal_diag *diag) {
+gal_err gal__checkpoint_newest(const char *run, int64_t most, gal_buf *path, gal_buf *notes, gal_diag *diag) {
     gal_buf dir = { 0 };
     int64_t *steps = NULL;
     size_t n = 0, i = 0;
     gal_err err = gal_path_join(&dir, run, "checkpoints") ? list_steps(dir.data, &steps, &n, diag)
                                                           : gal_fail(diag, GAL_ENOMEM, "%s: no memory", run);
     gal_diag why = { 0 };
+    size_t newer = 0;
+    while (!err && newer < n && steps[newer] > most) newer++;
+    if (newer) memmove(steps, steps + newer, (n -= newer) * sizeof *steps);
     for (; !err && i < n; i++) {
         why = (gal_diag){ 0 };
         gal_buf_clear(path);

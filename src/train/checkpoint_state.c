@@ -25,11 +25,14 @@ static setting_class class_of(const gal_train_config *c, const char *key) {
                                              "tokenizer.train_size",
                                              "tokenizer.memory_mib",
                                              "recompute",
+                                             "recompute_every",
+                                             "ema.evaluate",
                                              "eager",
                                              NULL };
-    static const char *const FREE_SECTIONS[] = { "eval.", "save.", "device.", "sample.", NULL };
+    static const char *const FREE_SECTIONS[] = { "eval.", "save.", "device.", "sample.", "spike.", "log.", NULL };
     /* The model that adapters lie beside is not in the checkpoint. */
     if (strcmp(key, "init") == 0 && c->lora.rank) return FIXED;
+    if (strcmp(key, "optimizer.name") == 0) return FIXED; /* another one has other states */
     for (size_t i = 0; FREE_KEYS[i]; i++)
         if (strcmp(key, FREE_KEYS[i]) == 0) return FREE;
     for (size_t i = 0; FREE_SECTIONS[i]; i++)
@@ -39,12 +42,13 @@ static setting_class class_of(const gal_train_config *c, const char *key) {
     return curve ? CURVE : FIXED;
 }
 
-static json_t *settings_json(const gal_train_config *c) {
+/* As strings. c may be a configuration of defaults: `by` says which settings are left out. */
+static json_t *settings_json(const gal_train_config *c, const gal_train_config *by) {
     json_t *all = json_object();
     gal_buf value = { 0 };
     for (size_t i = 0; all && i < GAL_TRAIN_SETTINGS.count; i++) {
         const gal_setting *s = &GAL_TRAIN_SETTINGS.rows[i];
-        if (class_of(c, s->key) == FREE) continue;
+        if (class_of(by, s->key) == FREE) continue;
         gal_buf_clear(&value);
         gal_settings_print(s, c, &value);
         if (value.oom || json_object_set_new(all, s->key, json_string(value.data))) {
@@ -70,19 +74,41 @@ static gal_err write_json(json_t *root, const char *path, gal_diag *diag) {
     return err;
 }
 
+static json_t *spikes_json(const gal__spikes *s) {
+    json_t *losses = json_array();
+    for (int64_t i = 0; losses && i < s->n; i++)
+        if (json_array_append_new(losses, json_real(s->loss[(s->next + s->room - s->n + i) % s->room]))) {
+            json_decref(losses);
+            losses = NULL;
+        }
+    json_t *root = json_pack("{s:I, s:I, s:I, s:I}", "count", (json_int_t)s->count, "in_a_row",
+                             (json_int_t)s->in_a_row, "returns", (json_int_t)s->returns, "applied",
+                             (json_int_t)s->applied);
+    if (json_object_set_new(root, "losses", losses)) {
+        json_decref(root);
+        return NULL;
+    }
+    return root;
+}
+
 gal_err gal__checkpoint_write_state(const gal_trainer *t, const char *path, gal_diag *diag) {
     char train[65], valid[65];
     gal_hex(train, t->train.contents, 32);
     gal_hex(valid, t->valid.contents, 32);
-    json_t *settings = settings_json(t->config);
-    json_t *root = json_pack("{s:i, s:I, s:I, s:I, s:I, s:{s:f, s:I, s:I, s:f}, s:{s:s, s:s}}", "version", 1, "step",
-                             (json_int_t)t->step, "tokens", (json_int_t)t->tokens, "epoch",
-                             (json_int_t)t->place.epoch, "row", (json_int_t)t->place.row, "schedule", "lr",
-                             t->schedule.lr, "warmup", (json_int_t)t->schedule.warmup, "steps",
-                             (json_int_t)t->schedule.steps, "final_fraction", t->schedule.final_fraction, "shards",
-                             "train", train, "valid", valid);
+    const gal_schedule *s = &t->schedule;
+    json_t *root = json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:{s:s, s:s}}", "version", 1, "step",
+                             (json_int_t)t->step, "updates", (json_int_t)t->opt->t, "tokens", (json_int_t)t->tokens,
+                             "epoch", (json_int_t)t->place.epoch, "row", (json_int_t)t->place.row, "shards", "train",
+                             train, "valid", valid);
+    json_t *curve = json_pack("{s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:b, s:f}", "curve", (int)s->curve, "lr", s->lr,
+                              "first_lr", s->first_lr, "warmup", (json_int_t)s->warmup, "steps", (json_int_t)s->steps,
+                              "cycle", (json_int_t)s->cycle, "decay", (json_int_t)s->decay, "root", (int)s->root,
+                              "final_fraction", s->final_fraction);
     /* Not through json_pack(), which loses what it is given when memory runs out before it comes to it. */
-    if (json_object_set_new(root, "settings", settings)) {
+    bool whole = !json_object_set_new(root, "schedule", curve);
+    whole = !json_object_set_new(root, "spikes", spikes_json(&t->spikes)) && whole;
+    whole = !json_object_set_new(root, "settings", settings_json(t->config, t->config)) && whole;
+    if (!whole) {
         json_decref(root);
         root = NULL;
     }
@@ -121,9 +147,15 @@ static gal_err read_schedule(const json_t *root, const char *path, gal_schedule 
     const json_t *lr = json_object_get(o, "lr"), *fraction = json_object_get(o, "final_fraction");
     if (!json_is_number(lr) || !json_is_number(fraction))
         return gal_fail(diag, GAL_EINPUT, "%s: schedule: expected lr and final_fraction", path);
+    *s = (gal_schedule){ .curve = (gal_curve)GAL_MIN(GAL_MAX(json_integer_value(json_object_get(o, "curve")), 0),
+                                                     GAL_CURVE_LINEAR),
+                         .first_lr = json_number_value(json_object_get(o, "first_lr")),
+                         .root = json_is_true(json_object_get(o, "root")) };
     s->lr = json_number_value(lr);
     s->final_fraction = json_number_value(fraction);
     gal_err err = get_count(o, "warmup", path, &s->warmup, diag);
+    if (!err && json_object_get(o, "cycle")) err = get_count(o, "cycle", path, &s->cycle, diag);
+    if (!err && json_object_get(o, "decay")) err = get_count(o, "decay", path, &s->decay, diag);
     return err ? err : get_count(o, "steps", path, &s->steps, diag);
 }
 
@@ -147,14 +179,19 @@ static void note_curves(gal_trainer *t, const gal_schedule *old, int64_t step) {
 /* Settings that the numbers depend on must be those of the checkpoint; with --extend the curve may differ. */
 static gal_err compare_settings(const gal_trainer *t, const json_t *root, const char *path, bool *curve_changed,
                                 gal_diag *diag) {
-    json_t *now = settings_json(t->config);
-    if (!now) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    gal_train_config fallback;
+    gal_err err = gal_train_config_defaults(&fallback, diag);
+    if (err) return err;
+    json_t *now = settings_json(t->config, t->config), *plain = settings_json(&fallback, t->config);
+    gal_train_config_free(&fallback);
+    if (!now || !plain) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
     const json_t *then = json_object_get(root, "settings");
-    gal_err err = GAL_OK;
     const char *key;
     json_t *value;
     json_object_foreach(now, key, value) {
-        const char *old = json_string_value(json_object_get(then, key));
+        /* A setting that is younger than the checkpoint was at its default. */
+        const json_t *was = json_object_get(then, key);
+        const char *old = json_string_value(was ? was : json_object_get(plain, key));
         if (err || (old && strcmp(old, json_string_value(value)) == 0)) continue;
         if (class_of(t->config, key) == FIXED)
             err = gal_fail(diag, GAL_EINPUT, "%s: %s cannot change when a run is resumed: it was %s, now %s", path,
@@ -167,6 +204,7 @@ static gal_err compare_settings(const gal_trainer *t, const json_t *root, const 
         *curve_changed = true;
     }
     json_decref(now);
+    json_decref(plain);
     return err;
 }
 
@@ -182,28 +220,66 @@ static gal_err compare_shard(const gal_shard *s, const json_t *root, const char 
                     path, key, want ? want : "(none)", hex);
 }
 
+/* Counts and losses that spikes are judged by; none in a checkpoint from before they were kept. */
+static gal_err read_spikes(gal_trainer *t, const json_t *root, const char *path, gal_diag *diag) {
+    const json_t *o = json_object_get(root, "spikes"), *losses = json_object_get(o, "losses");
+    gal__spikes *s = &t->spikes;
+    s->n = s->next = s->in_a_row = s->count = s->returns = 0;
+    s->applied = t->step;
+    if (!o) return GAL_OK;
+    gal_err err = get_count(o, "count", path, &s->count, diag);
+    if (!err) err = get_count(o, "in_a_row", path, &s->in_a_row, diag);
+    if (!err) err = get_count(o, "returns", path, &s->returns, diag);
+    if (!err) err = get_count(o, "applied", path, &s->applied, diag);
+    for (size_t i = 0; !err && i < json_array_size(losses); i++)
+        gal__spikes_add(s, json_number_value(json_array_get(losses, i)));
+    return err;
+}
+
+/* Where the checkpoint stands; its tensors are another thing. */
+static gal_err read_place(gal_trainer *t, const json_t *root, const char *path, gal_diag *diag) {
+    int64_t epoch = 0, row = 0;
+    gal_err err = get_count(root, "step", path, &t->step, diag);
+    if (!err) err = get_count(root, "tokens", path, &t->tokens, diag);
+    if (!err) err = get_count(root, "epoch", path, &epoch, diag);
+    if (!err) err = get_count(root, "row", path, &row, diag);
+    t->opt->t = t->step;
+    if (!err && json_object_get(root, "updates")) err = get_count(root, "updates", path, &t->opt->t, diag);
+    if (!err) err = read_spikes(t, root, path, diag);
+    if (!err) t->place = (gal_order_state){ (uint64_t)epoch, (uint64_t)row };
+    return err;
+}
+
+static gal_err open_state(json_t **root, gal_buf *path, const char *dir, gal_diag *diag) {
+    return gal_path_join(path, dir, "trainer.json") ? read_json(root, path->data, diag)
+                                                    : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+}
+
 gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag) {
     gal_buf path = { 0 };
     json_t *root = NULL;
     gal_schedule old = { 0 };
     bool changed = false;
-    int64_t epoch = 0, row = 0;
-    gal_err err = gal_path_join(&path, dir, "trainer.json") ? read_json(&root, path.data, diag)
-                                                            : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    gal_err err = open_state(&root, &path, dir, diag);
     if (!err) err = compare_settings(t, root, path.data, &changed, diag);
     if (!err) err = read_schedule(root, path.data, &old, diag);
     if (!err) err = compare_shard(&t->train, root, "train", path.data, diag);
     if (!err) err = compare_shard(&t->valid, root, "valid", path.data, diag);
-    if (!err) err = get_count(root, "step", path.data, &t->step, diag);
-    if (!err) err = get_count(root, "tokens", path.data, &t->tokens, diag);
-    if (!err) err = get_count(root, "epoch", path.data, &epoch, diag);
-    if (!err) err = get_count(root, "row", path.data, &row, diag);
+    if (!err) err = read_place(t, root, path.data, diag);
     if (!err) err = gal__checkpoint_load_tensors(t, dir, diag);
-    if (!err) {
-        t->opt->t = t->step;
-        t->place = (gal_order_state){ (uint64_t)epoch, (uint64_t)row };
-        if (changed) note_curves(t, &old, t->step);
-    }
+    old.ramp = t->schedule.ramp; /* which cannot change */
+    if (!err && changed) note_curves(t, &old, t->step);
+    json_decref(root);
+    gal_buf_free(&path);
+    return err;
+}
+
+gal_err gal__checkpoint_reload(gal_trainer *t, const char *dir, gal_diag *diag) {
+    gal_buf path = { 0 };
+    json_t *root = NULL;
+    gal_err err = open_state(&root, &path, dir, diag);
+    if (!err) err = read_place(t, root, path.data, diag);
+    if (!err) err = gal__checkpoint_load_tensors(t, dir, diag);
     json_decref(root);
     gal_buf_free(&path);
     return err;

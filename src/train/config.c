@@ -80,10 +80,16 @@ static const gal_setting ROWS[] = {
     INT("batch.rows", batch.rows, "8", 1, 1 << 20, "rows computed at once"),
     INT("batch.sequence", batch.sequence, "256", 2, 1 << 24, "tokens in a row"),
     INT("batch.accumulate", batch.accumulate, "1", 1, 1 << 20, "batches whose gradients make one step"),
+    TEXT("batch.ramp", GAL_S_STRINGS, batch.ramp, NULL,
+         "larger steps later on: a list of STEP:BATCHES, batch.accumulate from that step on"),
     INT("steps", steps, "1000", 1, 1e12, "steps of the whole run"),
     INT("seed", seed, "1", 0, 9007199254740992.0, "of weights and order of the text"),
-    CHOICE("precision", precision, "f32", "f32 bf16", "of activations and products; master weights are f32"),
-    BOOL("recompute", recompute, "false", "keep only the input of each block and compute it again: less memory"),
+    CHOICE("precision", precision, "f32", "f32 bf16 bf16_pure bf16_stochastic",
+           "f32; bf16: products and activations, beside weights in f32; bf16_pure, bf16_stochastic: weights in bf16 "
+           "alone, rounded to nearest or by chance"),
+    CHOICE("recompute", recompute, "none", "none blocks false true",
+           "blocks: keep only the input of a block and compute it again, less memory; true is blocks, false none"),
+    INT("recompute_every", recompute_every, "1", 1, 1 << 12, "with recompute: only every N-th block"),
     BOOL("eager", eager, "false", "compute every step anew instead of replaying the recorded one (the same bytes)"),
 
     FLOAT(
@@ -101,14 +107,44 @@ static const gal_setting ROWS[] = {
     BOOL("router.per_layer", router.per_layer, "false",
          "balance each layer by itself instead of all of them together"),
 
+    CHOICE("optimizer.name", optimizer.name, "adamw", GAL_OPTIM_NAMES, "how gradients become updates"),
     FLOAT("optimizer.lr", optimizer.lr, "1e-3", 0, 100, "largest learning rate"),
-    FLOAT("optimizer.beta1", optimizer.beta1, "0.9", 0, 0.999999, "decay of the gradient's mean"),
-    FLOAT("optimizer.beta2", optimizer.beta2, "0.95", 0, 0.999999999, "decay of the squared gradient's mean"),
-    FLOAT("optimizer.eps", optimizer.eps, "1e-8", 1e-30, 1, "added to the root of the squared mean"),
-    FLOAT("optimizer.weight_decay", optimizer.weight_decay, "0.1", 0, 100, "decoupled decay of matrices, times lr"),
+    FLOAT("optimizer.beta1", optimizer.beta1, "0.9", 0, 0.999999, "adamw, adam: decay of the gradient's mean"),
+    FLOAT("optimizer.beta2", optimizer.beta2, "0.95", 0, 0.999999999,
+          "adamw, adam: decay of the squared gradient's mean"),
+    FLOAT("optimizer.eps", optimizer.eps, "1e-8", 1e-30, 1, "adamw, adam: added to the root of the squared mean"),
+    FLOAT("optimizer.weight_decay", optimizer.weight_decay, "0.1", 0, 100,
+          "decay of matrices: adamw and adafactor take it from the weights, times lr; adam and sgd add it to the "
+          "gradient"),
+    FLOAT("optimizer.momentum", optimizer.momentum, "0", 0, 0.999999,
+          "sgd, adafactor: of earlier gradients; 0: none, and no memory for it"),
+    BOOL("optimizer.nesterov", optimizer.nesterov, "false", "sgd: look ahead by the momentum"),
+    BOOL("optimizer.relative", optimizer.relative, "false",
+         "adafactor: lr is a part of each weight's root mean square, of 0.001 at least"),
     FLOAT("optimizer.clip", optimizer.clip, "1", 0, 1e9, "largest global norm of the gradient; 0: no limit"),
-    INT("schedule.warmup", schedule.warmup, "0", 0, 1e12, "steps of linear rise from 0 to lr"),
-    FLOAT("schedule.final_fraction", schedule.final_fraction, "0.1", 0, 1, "lr of the last step, as a part of lr"),
+    CHOICE("schedule.name", schedule.name, "cosine", "cosine wsd constant linear",
+           "the curve after the warm-up; wsd: stays until the last decay_steps"),
+    INT("schedule.warmup", schedule.warmup, "0", 0, 1e12, "steps of linear rise from first_lr to lr"),
+    FLOAT("schedule.first_lr", schedule.first_lr, "0", 0, 100, "what the warm-up rises from"),
+    INT("schedule.cycle_steps", schedule.cycle_steps, "0", 0, 1e12,
+        "cosine: step of its end; 0: steps, which is best (arXiv:2203.15556, appendix B)"),
+    INT("schedule.decay_steps", schedule.decay_steps, "0", 0, 1e12, "wsd: last steps; 0: a tenth of steps"),
+    CHOICE("schedule.decay_shape", schedule.decay_shape, "linear", "linear sqrt", "wsd: a line, or 1 - sqrt"),
+    FLOAT("schedule.final_fraction", schedule.final_fraction, "0.1", 0, 1, "lr of the curve's end, as a part of lr"),
+
+    FLOAT("ema.decay", ema.decay, "0", 0, 0.999999999,
+          "of a moving average of the weights, which begins as the first ones; 0: none is kept"),
+    BOOL("ema.evaluate", ema.evaluate, "false", "evaluate the average instead of the weights"),
+
+    INT("spike.window", spike.window, "100", 2, 10000, "losses that a loss is compared with"),
+    FLOAT("spike.sigmas", spike.sigmas, "0", 0, 1e6,
+          "a loss so many standard deviations above their mean is a spike; 0: only what is no number"),
+    INT("spike.skips", spike.skips, "3", 0, 1e6,
+        "spikes in a row whose updates are left out; one more returns to the last good checkpoint"),
+    INT("spike.returns", spike.returns, "2", 0, 1e6, "most returns of a run, which then ends"),
+
+    INT("log.norms_every", log.norms_every, "0", 0, 1e12,
+        "steps between norms of gradient and update by layer in metrics.sqlite; 0: none"),
 
     INT("eval.every", eval.every, "0", 0, 1e12, "steps between evaluations; 0: only at the end"),
     INT("eval.rows", eval.rows, "0", 0, 1 << 30, "rows of validation text per evaluation; 0: all of it"),
@@ -201,12 +237,17 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal
         return gal_fail(diag, GAL_EINPUT, "%s: batch.rows: expected at most %lld rows of %lld tokens, found %lld",
                         where, (long long)(INT32_MAX / 2 / c->batch.sequence), (long long)c->batch.sequence,
                         (long long)c->batch.rows);
-    if (c->batch.rows * c->batch.accumulate > INT32_MAX / 2)
-        return gal_fail(diag, GAL_EINPUT, "%s: batch.accumulate: too many rows a step", where);
+    gal_ramp ramp;
+    gal_err err = gal_train_ramp(&ramp, c, where, diag);
+    if (err) return err;
+    if (c->lora.rank && c->precision > GAL_PRECISION_BF16)
+        return gal_fail(diag, GAL_EINPUT, "%s: precision: adapters are kept in f32: expected f32 or bf16", where);
+    if (c->ema.evaluate && !(c->ema.decay > 0))
+        return gal_fail(diag, GAL_EINPUT, "%s: ema.evaluate: there is no average: ema.decay is 0", where);
     if (c->model.context && c->model.context < c->batch.sequence && !c->init[0])
         return gal_fail(diag, GAL_EINPUT, "%s: model.context: expected at least batch.sequence (%lld), found %lld",
                         where, (long long)c->batch.sequence, (long long)c->model.context);
-    gal_err err = c->init[0] ? GAL_OK : check_model(c, where, diag);
+    if (!c->init[0]) err = check_model(c, where, diag);
     return err ? err : check_lora(c, where, diag);
 }
 

@@ -6,6 +6,8 @@
 
 #include "formats/config.h"
 #include "formats/options.h"
+#include "optim/optim.h"
+#include "optim/schedule.h"
 
 typedef struct gal_train_config {
     char *init; /* folder of a model to start from; "": fresh weights */
@@ -31,6 +33,7 @@ typedef struct gal_train_config {
     } tokenizer;
     struct {
         int64_t rows, sequence, accumulate;
+        gal_strings ramp; /* gal_train_ramp() */
     } batch;
     struct {
         double balance, z;
@@ -44,15 +47,32 @@ typedef struct gal_train_config {
         gal_strings targets; /* of gal_lora_target(); none: all of them */
     } lora;
     int64_t steps, seed;
-    int precision; /* GAL_PRECISION_* */
-    bool recompute, eager;
+    int precision; /* gal_precision */
+    int recompute; /* GAL_RECOMPUTE_* */
+    int64_t recompute_every;
+    bool eager;
     struct {
-        double lr, beta1, beta2, eps, weight_decay, clip;
+        int name; /* gal_optim_kind_at() */
+        double lr, beta1, beta2, eps, weight_decay, clip, momentum;
+        bool nesterov, relative;
     } optimizer;
     struct {
-        int64_t warmup;
-        double final_fraction;
+        int name; /* gal_curve */
+        int64_t warmup, cycle_steps, decay_steps;
+        double first_lr, final_fraction;
+        int decay_shape; /* 1: sqrt */
     } schedule;
+    struct {
+        double decay;
+        bool evaluate;
+    } ema;
+    struct {
+        int64_t window, skips, returns;
+        double sigmas;
+    } spike;
+    struct {
+        int64_t norms_every;
+    } log;
     struct {
         int64_t every, rows;
     } eval;
@@ -72,7 +92,7 @@ typedef struct gal_train_config {
 } gal_train_config;
 
 enum { GAL_FAMILY_MISTRAL, GAL_FAMILY_GOPHER };
-enum { GAL_PRECISION_F32, GAL_PRECISION_BF16 }; /* order of the choices in the table */
+enum { GAL_RECOMPUTE_NONE, GAL_RECOMPUTE_BLOCKS, GAL_RECOMPUTE_FALSE, GAL_RECOMPUTE_TRUE }; /* as in the table */
 
 extern const gal_settings GAL_TRAIN_SETTINGS;
 
@@ -80,6 +100,11 @@ gal_err gal_train_config_defaults(gal_train_config *c, gal_diag *diag); /* on fa
 void gal_train_config_free(gal_train_config *c);
 /* What no single value can show: sizes that must divide, a warm-up longer than the run. GAL_EINPUT. */
 gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal_diag *diag);
+/* plan.c: batch.accumulate and batch.ramp as one. GAL_EINPUT: not STEP:BATCHES, out of order, too many. */
+gal_err gal_train_ramp(gal_ramp *out, const gal_train_config *c, const char *where, gal_diag *diag);
+gal_schedule gal_train_schedule(const gal_train_config *c); /* of a configuration that was checked */
+gal_optim_options gal_train_optim_options(const gal_train_config *c);
+int gal_train_recompute(const gal_train_config *c); /* for gal_tape_on() */
 /* Sizes of the model, defaults resolved; vocab is taken where model.vocab is 0. ids: bos and eos, -1: none. */
 gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64_t vocab, int32_t bos, int32_t eos,
                                const char *where, gal_diag *diag);

@@ -62,7 +62,7 @@ static gal_err run_batch(gal_trainer *t, gal_diag *diag) {
     return GAL_OK;
 }
 
-gal_err gal__train_evaluate(gal_trainer *t, int64_t max_rows, gal__train_score *out, gal_diag *diag) {
+static gal_err evaluate(gal_trainer *t, int64_t max_rows, gal__train_score *out, gal_diag *diag) {
     const gal_train_config *c = t->config;
     int64_t rows = (t->valid.n_tokens + c->batch.sequence - 1) / c->batch.sequence;
     if (max_rows > 0) rows = GAL_MIN(rows, max_rows);
@@ -88,4 +88,12 @@ gal_err gal__train_evaluate(gal_trainer *t, int64_t max_rows, gal__train_score *
     sum.bits_per_byte = total / LN2 / (double)GAL_MAX(sum.bytes, (int64_t)1);
     *out = sum;
     return isfinite(total) ? GAL_OK : gal_fail(diag, GAL_EFAIL, "the validation loss is not a number");
+}
+
+gal_err gal__train_evaluate(gal_trainer *t, int64_t max_rows, gal__train_score *out, gal_diag *diag) {
+    /* Nothing else replays eval_plan, so it always finds the weights that it was recorded with. */
+    if (t->config->ema.evaluate) gal_optim_show(t->opt, GAL_VIEW_EMA);
+    gal_err err = evaluate(t, max_rows, out, diag);
+    gal_optim_show(t->opt, GAL_VIEW_WORK);
+    return err;
 }

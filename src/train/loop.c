@@ -82,31 +82,50 @@ static gal_err evaluate(gal_trainer *t, const char *checkpoint, gal_diag *diag) 
     return GAL_OK;
 }
 
+static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
+
+static gal_err write_rows(gal_trainer *t, const gal__train_numbers *n, bool measured, double speed, gal_diag *diag) {
+    gal_metric_step row = { t->step, t->tokens, n->loss, n->lr, n->grad_norm, speed, (double)gal_unix_time_s() };
+    gal_metric_sample sample = { t->step, (int64_t)n->from.epoch, (int64_t)n->from.row, n->rows, t->spikes.returns };
+    gal_err err = gal_metrics_step(t->metrics, &row, diag);
+    if (!err) err = gal_metrics_sample(t->metrics, &sample, diag);
+    if (!err && t->router_sum) err = gal_metrics_routers(t->metrics, t->step, n->balance, n->z, diag);
+    gal_metric_norm *norms = NULL;
+    size_t parts = 0;
+    if (!err && measured) err = gal__train_norms(t, &norms, &parts, diag);
+    for (size_t i = 0; !err && i < parts; i++) err = gal_metrics_norm(t->metrics, t->step, &norms[i], diag);
+    gal_free(norms);
+    return err;
+}
+
 static gal_err one_step(gal_trainer *t, gal_diag *diag) {
     gal__train_numbers n;
     int64_t tokens = t->tokens;
-    double begin = gal_now_s();
-    gal_err err = gal__train_step(t, &n, diag);
-    if (!err) err = gal_map_check(&t->train.map, diag); /* before anything learnt from half a file is saved */
+    double begin = gal_now_s(), limit;
+    const char *why;
+    bool measure = due(t->step + 1, t->config->log.norms_every);
+    gal_err err = gal__train_gradients(t, gal_schedule_lr(&t->schedule, t->step + 1), &n, diag);
+    if (!err) err = gal_map_check(&t->train.map, diag); /* before anything learnt from half a file is kept */
+    if (!err && gal__spike_is(t, &n, &limit, &why)) return gal__spike_handle(t, &n, limit, why, diag);
+    if (!err) err = gal__train_apply(t, measure, diag);
     if (err) return err;
+    gal__train_pass(t, &n);
+    gal__spike_none(t, n.loss);
     double speed = (double)(t->tokens - tokens) / GAL_MAX(gal_now_s() - begin, 1e-9);
     bool first = !(t->shown_tokens_per_s > 0);
     t->shown_tokens_per_s = first ? speed : SPEED_MEMORY * t->shown_tokens_per_s + (1 - SPEED_MEMORY) * speed;
-    if (!isfinite(n.loss) || !isfinite(n.grad_norm))
-        return gal_fail(diag, GAL_EFAIL,
-                        "step %lld: the %s is not a number; a smaller optimizer.lr or a longer "
-                        "schedule.warmup may help (the last checkpoint is from before)",
-                        (long long)t->step, isfinite(n.loss) ? "gradient" : "loss");
-    gal_metric_step row = { t->step, t->tokens, n.loss, n.lr, n.grad_norm, speed, (double)gal_unix_time_s() };
-    err = gal_metrics_step(t->metrics, &row, diag);
-    if (!err && t->router_sum) err = gal_metrics_routers(t->metrics, t->step, n.balance, n.z, diag);
+    err = write_rows(t, &n, measure, speed, diag);
     if (err) return err;
     char routers[700] = "";
     if (t->router_sum) (void)snprintf(routers, sizeof routers, ", routers' balance %.4f, z %.4f", n.balance, n.z);
-    gal__run_log(t, "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s%s", (long long)t->step, n.loss,
-                 n.grad_norm, n.lr, speed, routers);
+    gal__run_log(
+        t, "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s, epoch %llu, rows %llu to %llu%s",
+        (long long)t->step, n.loss, n.grad_norm, n.lr, speed, (unsigned long long)n.from.epoch,
+        (unsigned long long)n.from.row, (unsigned long long)n.from.row + (unsigned long long)n.rows - 1, routers);
     double targets = (double)GAL_MAX(t->train.n_tokens - t->train.n_docs, (int64_t)1);
-    double left = (double)(t->config->steps - t->step) * (double)(t->tokens - tokens) / t->shown_tokens_per_s;
+    int64_t batches = gal_ramp_total(&t->schedule.ramp, t->config->steps) -
+                      gal_ramp_total(&t->schedule.ramp, t->step);
+    double left = (double)(batches * t->config->batch.rows * t->config->batch.sequence) / t->shown_tokens_per_s;
     gal_train_event e = { .kind = GAL_TRAIN_STEP,
                           .loss = n.loss,
                           .bits_per_byte = n.loss / LN2 * targets / (double)GAL_MAX(t->train.text_bytes, (int64_t)1),
@@ -118,14 +137,11 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
     return GAL_OK;
 }
 
-static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
-
 static bool evaluation_due(const gal_trainer *t) {
     return t->has_valid && (t->step == t->config->steps || due(t->step, t->config->eval.every));
 }
 
-/* Of a run that is taken up: the best evaluation so far, and whether the one of this step was never made. */
-static gal_err recall_evaluations(gal_trainer *t, bool *owed, gal_diag *diag) {
+gal_err gal__train_recall(gal_trainer *t, bool *owed, gal_diag *diag) {
     gal_metric_eval *rows = NULL;
     size_t n = 0;
     gal_err err = gal_metrics_evals(t->metrics, &rows, &n, diag);
@@ -159,15 +175,17 @@ static gal_err steps(gal_trainer *t, gal_diag *diag) {
     gal_buf path = { 0 };
     bool stopped = false, look = false;
     gal_err err = GAL_OK;
-    if (t->resuming) err = recall_evaluations(t, &look, diag);
+    if (t->resuming) err = gal__train_recall(t, &look, diag);
     if (!err && look) {
         gal_buf_printf(&path, "%s/checkpoints/step-%lld", t->dir, (long long)t->step);
         err = path.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir) : evaluate(t, path.data, diag);
     }
     while (!err && t->step < c->steps && !stopped) {
+        int64_t before = t->step;
         err = one_step(t, diag);
         if (!err) err = check_log(t, diag);
         stopped = gal__train_stop_wanted(t);
+        if (!err && t->step < before) continue; /* back at a checkpoint, which was evaluated */
         look = evaluation_due(t);
         if (!err && (look || stopped || t->step == c->steps || due(t->step, c->save.every))) {
             err = save(t, &path, diag);
@@ -203,15 +221,14 @@ static gal_err write_facts(gal_trainer *t, gal_diag *diag) {
 }
 
 static gal_err begin(gal_trainer *t, const char *from, gal_diag *diag) {
-    gal_err err = gal__train_setup_data(t, diag);
-    if (!err) err = gal__train_setup_model(t, from, diag);
+    gal_err err = gal__trainer_set_up(t, from, diag);
     if (!err && !from) err = gal__train_rehearse(t, diag);
     return err == GAL_EINTERRUPTED ? gal_fail(diag, err, "stopped before the first step") : err;
 }
 
 static gal_err take_up(gal_trainer *t, gal_diag *diag) {
     gal_buf path = { 0 }, notes = { 0 };
-    gal_err err = gal__checkpoint_newest(t->dir, &path, &notes, diag);
+    gal_err err = gal__checkpoint_newest(t->dir, INT64_MAX, &path, &notes, diag);
     const char *from = path.len ? path.data : NULL;
     if (notes.data && notes.len) gal__train_note(t, "%.*s", (int)GAL_MIN(notes.len - 1, (size_t)900), notes.data);
     if (!err) err = begin(t, from, diag);
@@ -221,6 +238,7 @@ static gal_err take_up(gal_trainer *t, gal_diag *diag) {
                        t->dir, (long long)t->step, (long long)t->config->steps);
     if (!err && from && t->step < t->config->steps) err = gal__train_check_disk(t, diag);
     if (!err) err = gal_metrics_cut(t->metrics, t->step, diag);
+    if (!err) err = gal_metrics_cut_spikes(t->metrics, t->spikes.count, diag);
     char version[32] = "";
     gal_metrics_get_fact(t->metrics, "version", version, sizeof version);
     if (!err && from && !version[0])
@@ -243,10 +261,30 @@ static gal_err draw(gal_trainer *t, gal_diag *diag) {
     return err;
 }
 
-static void close_run(gal_trainer *t, bool leave_nothing) {
+gal_trainer *gal__trainer_new(const gal_train_config *config, const gal_train_options *options) {
+    gal_trainer *t = gal_alloc(sizeof *t);
+    if (!t) return NULL;
+    t->config = config;
+    t->options = options;
+    t->dir = options->run;
+    t->resuming = options->resume;
+    t->best_nats = -1.0;
+    t->best_step = -1;
+    return t;
+}
+
+gal_err gal__trainer_set_up(gal_trainer *t, const char *from, gal_diag *diag) {
+    gal_err err = gal__train_setup_data(t, diag);
+    if (!err) err = gal__train_setup_model(t, from, diag);
+    return err ? err : gal__spikes_new(&t->spikes, t->config->spike.window, diag);
+}
+
+void gal__trainer_free(gal_trainer *t, bool leave_nothing) {
+    if (!t) return;
     gal__train_forget_plans(t);
     gal_ctx_free(t->cx);
-    gal_adamw_free(t->opt);
+    gal_optim_free(t->opt);
+    gal__spikes_free(&t->spikes);
     gal_model_free(t->model);
     gal_lora_config_free(&t->lora);
     gal_step_free(&t->st);
@@ -269,15 +307,9 @@ static void close_run(gal_trainer *t, bool leave_nothing) {
 
 gal_err gal_train_run(const gal_train_config *config, const gal_train_options *options, const gal_watch *watch,
                       gal_diag *diag) {
-    gal_trainer *t = gal_alloc(sizeof *t);
+    gal_trainer *t = gal__trainer_new(config, options);
     if (!t) return gal_fail(diag, GAL_ENOMEM, "no memory for a training");
-    t->config = config;
-    t->options = options;
     t->watch = watch;
-    t->dir = options->run;
-    t->resuming = options->resume;
-    t->best_nats = -1.0;
-    t->best_step = -1;
     bool born = t->resuming;
     gal_err err = gal__train_setup_device(t, diag);
     if (!err) err = gal__run_open(t, diag);
@@ -295,15 +327,17 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     if (!err && !t->dev->far)
         gal__train_note(t, "%lld parameters, %d threads, %s", (long long)gal_model_params(t->model),
                         gal_pool_threads(t->dev->pool), t->dev->name);
+    if (!err) err = gal__train_note_plan(t, diag);
     if (!err) err = write_facts(t, diag);
     if (!err) err = steps(t, diag);
     if (!err || err == GAL_EINTERRUPTED) {
         gal_err end = gal_metrics_fact(t->metrics, "state", err ? "stopped" : "finished", diag);
+        if (!end && !err && t->config->ema.decay > 0) end = gal__checkpoint_write_average(t, diag);
         if (!end) end = draw(t, diag);
         if (!end && t->log_diag.err) end = gal_fail(diag, t->log_diag.err, "%s", t->log_diag.text);
         if (!err) err = end;
     }
-    close_run(t, err && !born); /* a run that was refused leaves nothing */
+    gal__trainer_free(t, err && !born); /* a run that was refused leaves nothing */
     return err;
 }
 

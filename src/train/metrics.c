@@ -8,10 +8,11 @@
 
 #include <errno.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <string.h>
 
 #define FLUSH_S 1.0
-enum { PATIENCE_MS = 5000, NUMBERS = 7 };
+enum { PATIENCE_MS = 5000, NUMBERS = 8 };
 
 /* A row that is not written yet. */
 typedef struct held {
@@ -92,6 +93,13 @@ gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_di
             " loss_nats REAL NOT NULL, lr REAL NOT NULL, grad_norm REAL NOT NULL, tokens_per_s REAL NOT NULL,"
             " unix_time_s REAL NOT NULL);"
             "CREATE TABLE IF NOT EXISTS routers (step INTEGER PRIMARY KEY, balance REAL NOT NULL, z REAL NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS samples (step INTEGER PRIMARY KEY, epoch INTEGER NOT NULL,"
+            " row INTEGER NOT NULL, rows INTEGER NOT NULL, returns INTEGER NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS spikes (reason TEXT NOT NULL, action TEXT NOT NULL,"
+            " number INTEGER PRIMARY KEY, step INTEGER NOT NULL, epoch INTEGER NOT NULL, row INTEGER NOT NULL,"
+            " rows INTEGER NOT NULL, loss_nats REAL, grad_norm REAL, limit_nats REAL);"
+            "CREATE TABLE IF NOT EXISTS norms (part TEXT NOT NULL, step INTEGER NOT NULL, grad_norm REAL NOT NULL,"
+            " update_norm REAL NOT NULL, PRIMARY KEY (step, part));"
             "CREATE TABLE IF NOT EXISTS evaluations (step INTEGER PRIMARY KEY, tokens INTEGER NOT NULL,"
             " bytes INTEGER NOT NULL, nats_per_token REAL NOT NULL, bits_per_byte REAL NOT NULL,"
             " unix_time_s REAL NOT NULL);"
@@ -159,7 +167,7 @@ static gal_err hold(gal_metrics *m, const char *sql, const char *const texts[2],
     held row = { .sql = sql, .n = n };
     bool ok = !gal_grow(&rows, &m->cap, m->n + 1, sizeof row);
     m->rows = rows;
-    for (int i = 0; texts && i < 2; i++) ok = (row.texts[i] = gal_strdup(texts[i])) && ok;
+    for (int i = 0; texts && i < 2 && texts[i]; i++) ok = (row.texts[i] = gal_strdup(texts[i])) && ok;
     if (!ok) {
         gal_free(row.texts[0]);
         gal_free(row.texts[1]);
@@ -192,16 +200,44 @@ gal_err gal_metrics_routers(gal_metrics *m, int64_t step, double balance, double
     return hold(m, "INSERT OR REPLACE INTO routers VALUES (?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
 }
 
+gal_err gal_metrics_sample(gal_metrics *m, const gal_metric_sample *r, gal_diag *diag) {
+    double v[] = { (double)r->step, (double)r->epoch, (double)r->row, (double)r->rows, (double)r->returns };
+    return hold(m, "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
+}
+
+/* SQLite stores what is no number as NULL. */
+gal_err gal_metrics_spike(gal_metrics *m, const gal_metric_spike *r, gal_diag *diag) {
+    const char *const texts[] = { r->reason, r->action };
+    double v[] = { (double)r->number, (double)r->step, (double)r->epoch, (double)r->row,
+                   (double)r->rows,   r->loss,         r->grad_norm,     r->limit };
+    return hold(m, "INSERT OR REPLACE INTO spikes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", texts, v, (int)GAL_LEN(v),
+                diag);
+}
+
+gal_err gal_metrics_norm(gal_metrics *m, int64_t step, const gal_metric_norm *r, gal_diag *diag) {
+    const char *const texts[] = { r->part, NULL };
+    double v[] = { (double)step, r->grad, r->update };
+    return hold(m, "INSERT OR REPLACE INTO norms VALUES (?, ?, ?, ?)", texts, v, (int)GAL_LEN(v), diag);
+}
+
 gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *r, gal_diag *diag) {
     double v[] = { (double)r->step, (double)r->tokens, (double)r->bytes, r->nats, r->bits_per_byte, r->time_s };
     return hold(m, "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
 }
 
 gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag) {
+    static const char *const CUT[] = { "DELETE FROM steps WHERE step > ?", "DELETE FROM routers WHERE step > ?",
+                                       "DELETE FROM samples WHERE step > ?", "DELETE FROM norms WHERE step > ?",
+                                       "DELETE FROM evaluations WHERE step > ?" };
     double v[] = { (double)step };
-    gal_err err = hold(m, "DELETE FROM steps WHERE step > ?", NULL, v, 1, diag);
-    if (!err) err = hold(m, "DELETE FROM routers WHERE step > ?", NULL, v, 1, diag);
-    if (!err) err = hold(m, "DELETE FROM evaluations WHERE step > ?", NULL, v, 1, diag);
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < GAL_LEN(CUT); i++) err = hold(m, CUT[i], NULL, v, 1, diag);
+    return err ? err : gal_metrics_flush(m, diag);
+}
+
+gal_err gal_metrics_cut_spikes(gal_metrics *m, int64_t count, gal_diag *diag) {
+    double v[] = { (double)count };
+    gal_err err = hold(m, "DELETE FROM spikes WHERE number > ?", NULL, v, 1, diag);
     return err ? err : gal_metrics_flush(m, diag);
 }
 
@@ -221,6 +257,7 @@ void gal_metrics_get_fact(gal_metrics *m, const char *key, char *value, size_t b
 typedef struct table {
     void *rows;
     size_t count, cap, size;
+    int64_t step; /* for the query's place, if it has one */
 } table;
 
 /* Reads every row through `take`. */
@@ -228,6 +265,7 @@ static gal_err select_rows(gal_metrics *m, const char *sql, table *t, void (*tak
                            gal_diag *diag) {
     sqlite3_stmt *s = NULL;
     gal_err err = sqlite3_prepare_v2(m->db, sql, -1, &s, NULL) == SQLITE_OK ? GAL_OK : refuse(m, GAL_EINPUT, diag);
+    if (!err && sqlite3_bind_parameter_count(s)) (void)sqlite3_bind_int64(s, 1, t->step);
     while (!err) {
         int rc = sqlite3_step(s);
         if (rc == SQLITE_DONE) break;
@@ -296,3 +334,50 @@ gal_err gal_metrics_last(gal_metrics *m, gal_metric_step *row, bool *any, gal_di
 sqlite3 *gal__metrics_db(gal_metrics *m) { return m->db; }
 
 gal_err gal__metrics_refuse(gal_metrics *m, gal_err err, gal_diag *diag) { return refuse(m, err, diag); }
+
+static bool has_table(gal_metrics *m, const char *name) {
+    sqlite3_stmt *s = NULL;
+    bool found = sqlite3_prepare_v2(m->db, "SELECT 1 FROM sqlite_master WHERE name = ?", -1, &s, NULL) == SQLITE_OK &&
+                 sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW;
+    (void)sqlite3_finalize(s);
+    return found;
+}
+
+static void take_sample(void *row, sqlite3_stmt *s) {
+    gal_metric_sample *r = row;
+    *r = (gal_metric_sample){ .step = sqlite3_column_int64(s, 0),
+                              .epoch = sqlite3_column_int64(s, 1),
+                              .row = sqlite3_column_int64(s, 2),
+                              .rows = sqlite3_column_int64(s, 3),
+                              .returns = sqlite3_column_int64(s, 4) };
+}
+
+static void take_norm(void *row, sqlite3_stmt *s) {
+    gal_metric_norm *r = row;
+    const char *part = (const char *)sqlite3_column_text(s, 0);
+    *r = (gal_metric_norm){ .grad = sqlite3_column_double(s, 2), .update = sqlite3_column_double(s, 3) };
+    (void)snprintf(r->part, sizeof r->part, "%s", part ? part : "");
+}
+
+gal_err gal_metrics_samples_of(gal_metrics *m, int64_t step, gal_metric_sample **rows, size_t *count,
+                               gal_diag *diag) {
+    table t = { .size = sizeof **rows, .step = step };
+    gal_err err = has_table(m, "samples")
+                      ? select_rows(m, "SELECT * FROM samples WHERE step = ?", &t, take_sample, diag)
+                      : GAL_OK;
+    if (err) return err;
+    *rows = t.rows;
+    *count = t.count;
+    return GAL_OK;
+}
+
+gal_err gal_metrics_norms_of(gal_metrics *m, int64_t step, gal_metric_norm **rows, size_t *count, gal_diag *diag) {
+    table t = { .size = sizeof **rows, .step = step };
+    gal_err err = has_table(m, "norms")
+                      ? select_rows(m, "SELECT * FROM norms WHERE step = ? ORDER BY rowid", &t, take_norm, diag)
+                      : GAL_OK;
+    if (err) return err;
+    *rows = t.rows;
+    *count = t.count;
+    return GAL_OK;
+}

@@ -13,6 +13,23 @@ typedef struct gal_metric_step {
     double loss, lr, grad_norm, tokens_per_s, time_s; /* nats per token; time: Unix */
 } gal_metric_step;
 
+/* Rows of text that a step read: `rows` of them from row `row` of the epoch on. */
+typedef struct gal_metric_sample {
+    int64_t step, epoch, row, rows, returns; /* returns of the run before it */
+} gal_metric_sample;
+
+typedef struct gal_metric_spike {
+    int64_t number, step; /* number: from 1, each once */
+    int64_t epoch, row, rows;
+    double loss, grad_norm, limit; /* what is no number is NULL in the file */
+    const char *reason, *action;
+} gal_metric_spike;
+
+typedef struct gal_metric_norm {
+    char part[160]; /* "layers.3", or a weight outside of the layers */
+    double grad, update;
+} gal_metric_norm;
+
 typedef struct gal_metric_eval {
     int64_t step, tokens, bytes;
     double nats, bits_per_byte, time_s;
@@ -29,13 +46,21 @@ void gal_metrics_get_fact(gal_metrics *m, const char *key, char *value, size_t b
 gal_err gal_metrics_step(gal_metrics *m, const gal_metric_step *row, gal_diag *diag);
 /* The losses of a step's routers (table routers), where there are experts. */
 gal_err gal_metrics_routers(gal_metrics *m, int64_t step, double balance, double z, gal_diag *diag);
+gal_err gal_metrics_sample(gal_metrics *m, const gal_metric_sample *row, gal_diag *diag);
+gal_err gal_metrics_spike(gal_metrics *m, const gal_metric_spike *row, gal_diag *diag);
+gal_err gal_metrics_norm(gal_metrics *m, int64_t step, const gal_metric_norm *row, gal_diag *diag);
 gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *row, gal_diag *diag);
 /* GAL_EBUSY: another program kept the file for five seconds; the rows are held back further. */
 gal_err gal_metrics_flush(gal_metrics *m, gal_diag *diag);
-/* Forgets rows after a step, when a run is taken up again from there. */
+/* Forgets rows after a step, when a run is taken up again from there; spikes only with the second, which keeps the
+ * first `count` of them. */
 gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag);
+gal_err gal_metrics_cut_spikes(gal_metrics *m, int64_t count, gal_diag *diag);
 /* All rows in order of steps; the caller frees *rows with gal_free(). */
 gal_err gal_metrics_steps(gal_metrics *m, gal_metric_step **rows, size_t *count, gal_diag *diag);
+/* Of one step; *count 0: not in the file, which may be from before such rows were kept. */
+gal_err gal_metrics_samples_of(gal_metrics *m, int64_t step, gal_metric_sample **rows, size_t *count, gal_diag *diag);
+gal_err gal_metrics_norms_of(gal_metrics *m, int64_t step, gal_metric_norm **rows, size_t *count, gal_diag *diag);
 gal_err gal_metrics_evals(gal_metrics *m, gal_metric_eval **rows, size_t *count, gal_diag *diag);
 /* The last step alone; *any: there is one. */
 gal_err gal_metrics_last(gal_metrics *m, gal_metric_step *row, bool *any, gal_diag *diag);

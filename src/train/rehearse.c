@@ -37,13 +37,13 @@ static gal_err check_memory(gal_trainer *t, uint64_t *forecast_bytes, gal_diag *
     if (err) return err;
     *forecast_bytes = batch;
     uint64_t weights = gal_model_mapped_bytes(t->model) + (uint64_t)gal__train_params(t) * sizeof(float);
-    uint64_t optimiser = gal_adamw_bytes(t->trained, t->n_trained, gal_ctx_compute(t->cx));
+    uint64_t optimiser = gal_optim_bytes(t->trained, t->n_trained, &t->opt->options);
     if (batch > available)
         return gal_fail(
             diag, GAL_ENOMEM,
             "memory: a batch of %lld rows needs about %llu bytes of activations and logits, "
             "%llu are available (weights take %llu, gradients and optimiser %llu); use fewer batch.rows and "
-            "more batch.accumulate, or recompute: true",
+            "more batch.accumulate, or recompute: blocks",
             (long long)t->config->batch.rows, (unsigned long long)batch, (unsigned long long)available,
             (unsigned long long)weights, (unsigned long long)optimiser);
     gal__train_note(
@@ -110,7 +110,9 @@ gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag) {
     uint64_t batch = 0;
     gal_err err = check_memory(t, &batch, diag);
     if (!err) err = gal__train_check_disk(t, diag);
+    double begin = gal_now_s();
     if (!err) err = gal__train_rehearse_step(t, diag);
+    t->rehearsal_s = gal_now_s() - begin;
     if (!err)
         gal__run_log(t, "rehearsal: activations took %.2f MB, the forecast was %.2f MB",
                      (double)gal_ctx_peak_bytes(t->cx) / 1e6, (double)batch / 1e6);

@@ -60,7 +60,7 @@ static gal_err clean(const gal_trainer *t, gal_diag *diag) {
     gal_err err = GAL_OK;
     for (size_t i = 0; !err && i < GAL_LEN(PLACES); i++) {
         if (!gal_path_join(&path, t->dir, PLACES[i])) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
-        if (!err && i == 0) err = gal__checkpoint_clean(path.data, diag);
+        if (!err && (i == 0 || !PLACES[i][0])) err = gal__checkpoint_clean(path.data, diag);
         if (!err) err = clean_folder(path.data, diag);
     }
     gal_buf_free(&path);

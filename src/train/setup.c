@@ -304,18 +304,16 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
                         (long long)t->model->config.V, (long long)GAL_MAX(t->train.largest_id, t->valid.largest_id));
     err = gal_model_to_device(t->model, t->dev, diag);
     if (err) return err;
-    gal_dtype work = g->precision == GAL_PRECISION_BF16 ? GAL_BF16 : GAL_F32;
-    uint64_t need = gal_adamw_bytes(t->trained, t->n_trained, work);
+    const gal_optim_options o = gal_train_optim_options(g);
+    uint64_t need = gal_optim_bytes(t->trained, t->n_trained, &o);
     uint64_t available = gal_dev_available(t->dev);
     if (need > available)
         return gal_fail(diag, GAL_ENOMEM,
-                        "memory: gradients and moments of %lld weights need %llu bytes, %llu are "
+                        "memory: gradients and states of %lld weights need %llu bytes, %llu are "
                         "available",
                         (long long)gal__train_params(t), (unsigned long long)need, (unsigned long long)available);
-    gal_adamw_options o = { g->optimizer.beta1, g->optimizer.beta2, g->optimizer.eps, g->optimizer.weight_decay,
-                            g->optimizer.clip };
-    t->schedule = (gal_schedule){ g->optimizer.lr, g->schedule.warmup, g->steps, g->schedule.final_fraction };
-    err = gal_adamw_new(&t->opt, t->dev, t->trained, t->n_trained, work, GAL__TRAIN_SET, &o, diag);
-    if (!err) err = gal_ctx_new(&t->cx, t->dev, work, diag);
+    t->schedule = gal_train_schedule(g);
+    err = gal_optim_new(&t->opt, t->dev, t->trained, t->n_trained, GAL__TRAIN_SET, &o, diag);
+    if (!err) err = gal_ctx_new(&t->cx, t->dev, gal_precision_compute(o.precision), diag);
     return err ? err : gal__train_step_memory(t, diag);
 }

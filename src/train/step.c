@@ -1,5 +1,5 @@
-/* step.c - one optimiser step as three recorded segments: gradients to zero, a batch forward and backward (repeated),
- * update. Invariant: a replayed segment computes the bytes that it would compute eagerly.
+/* step.c - one optimiser step as four recorded segments: gradients to zero, a batch forward and backward (repeated),
+ * the gradient's norm, update. Invariant: a replayed segment computes the bytes that it would compute eagerly.
  *
  * Each target's loss weighs 1 / (targets of the whole step), so a step is the mean over its targets however its rows
  * are dealt to batches. The routers' own losses are means over rows of a batch: each batch counts for its share.
@@ -10,9 +10,20 @@
 
 #include <string.h>
 
-static size_t rows_tokens(const gal_trainer *t) {
-    const gal_train_config *c = t->config;
-    return (size_t)(c->batch.rows * c->batch.sequence * c->batch.accumulate);
+static int64_t batch_tokens(const gal_trainer *t) { return t->config->batch.rows * t->config->batch.sequence; }
+
+/* Batches of the coming step. What is recorded of a batch has the routers' shares in it. */
+static void set_batches(gal_trainer *t) {
+    int64_t batches = gal_ramp_batches(&t->schedule.ramp, t->step + 1);
+    if (batches == t->batches) return;
+    t->batches = batches;
+    if (t->router_sum) {
+        t->balance.balance = gal__train_balance(t) / (double)batches;
+        t->balance.z = (t->model->config.router == GAL_ROUTER_TOP ? t->config->router.z : 0) / (double)batches;
+        t->balance.factor = 1.0 / (double)(batches * t->balance.layers);
+    }
+    gal_plan_free(t->batch_plan);
+    t->batch_plan = NULL;
 }
 
 /* Routers' losses, plans and policies are of training alone: evaluation leaves st.balance out. */
@@ -20,11 +31,8 @@ static gal_err router_memory(gal_trainer *t, gal_diag *diag) {
     const gal_config *m = &t->model->config;
     const gal_train_config *c = t->config;
     if (!m->experts) return GAL_OK;
-    double share = 1.0 / (double)c->batch.accumulate;
     t->balance = (gal_balance){ .layers = m->L / m->routed_every,
                                 .experts = m->experts,
-                                .balance = gal__train_balance(t) * share,
-                                .z = (m->router == GAL_ROUTER_TOP ? c->router.z : 0) * share,
                                 .per_layer = c->router.per_layer,
                                 .capacity = c->router.capacity,
                                 .tolerance = c->router.tolerance,
@@ -32,7 +40,6 @@ static gal_err router_memory(gal_trainer *t, gal_diag *diag) {
                                 .policy = c->router.policy,
                                 .baseline = c->router.baseline,
                                 .entropy = c->router.entropy };
-    t->balance.factor = share / (double)t->balance.layers;
     t->balance.noise = &t->noise;
     t->balance.loss = &t->row_loss;
     t->noise.seed = (uint64_t)c->seed;
@@ -53,8 +60,8 @@ double gal__train_balance(const gal_trainer *t) {
 }
 
 gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag) {
-    size_t n = rows_tokens(t);
-    gal_err err = gal_step_init(&t->st, t->dev, t->config->batch.rows * t->config->batch.sequence, diag);
+    size_t n = (size_t)(batch_tokens(t) * gal_ramp_most(&t->schedule.ramp));
+    gal_err err = gal_step_init(&t->st, t->dev, batch_tokens(t), diag);
     if (err) return err;
     t->st.row_len = t->config->batch.sequence;
     t->st.n = t->st.room;
@@ -77,7 +84,7 @@ gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag) {
 typedef void (*segment_fn)(gal_trainer *t);
 
 static void zero_segment(gal_trainer *t) {
-    gal_adamw_zero(t->cx, t->opt);
+    gal_optim_zero(t->cx, t->opt);
     gal_k_map fill = { .y = t->loss_sum, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
     gal_launch(t->cx, GAL_K_FILL, &fill, sizeof fill);
     if (!t->router_sum) return;
@@ -88,19 +95,21 @@ static void zero_segment(gal_trainer *t) {
 }
 
 static void batch_segment(gal_trainer *t) {
-    gal_tape_on(t->cx, t->config->recompute);
+    gal_tape_on(t->cx, gal_train_recompute(t->config));
     t->st.balance = t->router_sum ? &t->balance : NULL;
     gal_t *loss = t->model->family->loss(t->cx, t->model, &t->st);
     gal_t *sum = gal_weighted_sum(t->cx, loss, &t->st);
     gal_backward(t->cx, sum, GAL__TRAIN_SET);
-    if (t->router_sum) gal_moe_losses(t->cx, &t->st, t->router_sum, 1.0 / (double)t->config->batch.accumulate);
+    if (t->router_sum) gal_moe_losses(t->cx, &t->st, t->router_sum, 1.0 / (double)t->batches);
     t->st.balance = NULL;
     if (!sum) return;
     gal_k_map add = { .y = t->loss_sum, .a = t->loss_sum, .b = sum->data, .dt = GAL_F32, .adt = GAL_F32, .count = 1 };
     gal_launch(t->cx, GAL_K_ADD, &add, sizeof add);
 }
 
-static void update_segment(gal_trainer *t) { gal_adamw_update(t->cx, t->opt); }
+static void norm_segment(gal_trainer *t) { gal_optim_norm(t->cx, t->opt); }
+static void update_segment(gal_trainer *t) { gal_optim_update(t->cx, t->opt, false); }
+static void measured_segment(gal_trainer *t) { gal_optim_update(t->cx, t->opt, true); }
 
 static gal_err run_segment(gal_trainer *t, gal_plan **plan, segment_fn fn, gal_diag *diag) {
     gal_step_begin(t->cx);
@@ -126,7 +135,8 @@ static gal_err run_segment(gal_trainer *t, gal_plan **plan, segment_fn fn, gal_d
 }
 
 void gal__train_forget_plans(gal_trainer *t) {
-    gal_plan **plans[] = { &t->zero_plan, &t->batch_plan, &t->update_plan, &t->eval_plan };
+    gal_plan **plans[] = { &t->zero_plan, &t->batch_plan,     &t->norm_plan,
+                           &t->eval_plan, &t->update_plan[0], &t->update_plan[1] };
     for (size_t i = 0; i < GAL_LEN(plans); i++) {
         gal_plan_free(*plans[i]);
         *plans[i] = NULL;
@@ -139,8 +149,9 @@ void gal__train_forget_plans(gal_trainer *t) {
 /* Takes the step's rows from the order and returns their targets. Row indices count within a batch. */
 static int64_t fill_rows(gal_trainer *t, gal_order_state *place) {
     const gal_train_config *c = t->config;
-    int64_t targets = 0, per_batch = c->batch.rows * c->batch.sequence;
-    for (int64_t a = 0; a < c->batch.accumulate; a++) {
+    int64_t targets = 0, per_batch = batch_tokens(t);
+    set_batches(t);
+    for (int64_t a = 0; a < t->batches; a++) {
         for (int64_t r = 0; r < c->batch.rows; r++) {
             gal_row row = { .ids = t->rows.ids + a * per_batch,
                             .pos = t->rows.pos + a * per_batch,
@@ -169,7 +180,7 @@ static gal_err gradients(gal_trainer *t, gal_order_state *place, int64_t *target
     /* A step whose rows have no target at all (documents of one token) has a gradient of zero. */
     float weight = (float)(1.0 / (double)GAL_MAX(*targets, (int64_t)1));
     gal_err err = run_segment(t, &t->zero_plan, zero_segment, diag);
-    for (int64_t a = 0; !err && a < t->config->batch.accumulate; a++) {
+    for (int64_t a = 0; !err && a < t->batches; a++) {
         err = load_batch(t, a, weight, diag);
         if (!err) err = run_segment(t, &t->batch_plan, batch_segment, diag);
     }
@@ -183,31 +194,32 @@ gal_err gal__train_read_loss(gal_trainer *t, double *out, gal_diag *diag) {
     return err;
 }
 
-gal_err gal__train_step(gal_trainer *t, gal__train_numbers *out, gal_diag *diag) {
-    gal_order_state place = t->place;
-    int64_t targets = 0;
-    gal_err err = gradients(t, &place, &targets, diag);
-    if (err) return err;
-    double lr = gal_schedule_lr(&t->schedule, t->step + 1);
-    err = gal_adamw_prepare(t->opt, lr, diag);
-    if (!err) err = run_segment(t, &t->update_plan, update_segment, diag);
-    double loss = 0;
-    if (!err) err = gal__train_read_loss(t, &loss, diag);
-    if (!err) err = gal_adamw_read(t->opt, diag);
-    if (err) return err;
-    t->opt->t++;
-    t->place = place;
-    t->step++;
-    t->tokens += (int64_t)rows_tokens(t);
+gal_err gal__train_gradients(gal_trainer *t, double lr, gal__train_numbers *out, gal_diag *diag) {
+    *out = (gal__train_numbers){ .lr = lr, .from = t->place, .to = t->place };
+    gal_err err = gradients(t, &out->to, &out->targets, diag);
+    if (!err) err = gal_optim_prepare(t->opt, lr, diag);
+    if (!err) err = run_segment(t, &t->norm_plan, norm_segment, diag);
+    if (!err) err = gal__train_read_loss(t, &out->loss, diag);
+    if (!err) err = gal_optim_read(t->opt, diag);
     double routers[2] = { 0 };
-    if (t->router_sum) err = gal_dev_download(t->dev, routers, t->router_sum, sizeof routers, diag);
-    *out = (gal__train_numbers){ .loss = loss,
-                                 .grad_norm = (double)t->opt->step.grad_norm,
-                                 .lr = lr,
-                                 .balance = routers[0],
-                                 .z = routers[1],
-                                 .targets = targets };
+    if (!err && t->router_sum) err = gal_dev_download(t->dev, routers, t->router_sum, sizeof routers, diag);
+    out->grad_norm = (double)t->opt->step.grad_norm;
+    out->balance = routers[0];
+    out->z = routers[1];
+    out->rows = t->batches * t->config->batch.rows;
     return err;
+}
+
+gal_err gal__train_apply(gal_trainer *t, bool measure, gal_diag *diag) {
+    gal_err err = run_segment(t, &t->update_plan[measure], measure ? measured_segment : update_segment, diag);
+    if (!err) t->opt->t++;
+    return err;
+}
+
+void gal__train_pass(gal_trainer *t, const gal__train_numbers *n) {
+    t->place = n->to;
+    t->step++;
+    t->tokens += n->rows * t->config->batch.sequence;
 }
 
 gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag) {

@@ -8,12 +8,20 @@
 #include "data/order.h"
 #include "galerne/train.h"
 #include "models/lora.h"
-#include "optim/adamw.h"
-#include "optim/schedule.h"
 #include "train/config.h"
 #include "train/metrics.h"
 
 enum { GAL__TRAIN_SET = 1u }; /* the group of weights that are trained */
+
+/* What spikes are judged by and what was done about them; a checkpoint has it all (spike.c). */
+typedef struct gal__spikes {
+    double *loss; /* [room] the latest losses of steps that were applied, round and round */
+    int64_t room, n, next;
+    int64_t count;    /* of spikes */
+    int64_t in_a_row; /* the latest of them, nothing applied since */
+    int64_t returns;
+    int64_t applied; /* the newest step that was; 0: none */
+} gal__spikes;
 
 typedef struct gal_trainer {
     const gal_train_config *config; /* borrowed */
@@ -35,7 +43,7 @@ typedef struct gal_trainer {
     gal_lora_config lora; /* of adapters; rank 0: none */
     gal_dev *dev;
     gal_ctx *cx;
-    gal_adamw *opt;
+    gal_optim *opt;
     gal_schedule schedule;
     gal_step st; /* one batch; fixed addresses */
     struct {
@@ -46,11 +54,14 @@ typedef struct gal_trainer {
     gal_t *row_loss;     /* of the batch at hand */
     double *router_sum;  /* [2] those losses in the step, a mean over its batches; NULL: no experts */
     float *loss_sum;     /* of the step or batch, in the device's memory */
-    gal_plan *zero_plan, *batch_plan, *update_plan, *eval_plan;
+    gal_plan *zero_plan, *batch_plan, *norm_plan, *eval_plan;
+    gal_plan *update_plan[2]; /* [1]: measures what moves */
+    int64_t batches;          /* a step, as the balance of experts has it; 0: not set yet */
 
     /* What a checkpoint holds besides weights and moments. */
     gal_order_state place;
     int64_t step, tokens;
+    gal__spikes spikes;
 
     double best_nats; /* < 0: no evaluation yet */
     int64_t best_step;
@@ -60,6 +71,7 @@ typedef struct gal_trainer {
     gal_append *log;
     gal_diag log_diag; /* the first line that could not be written */
     double shown_tokens_per_s;
+    double rehearsal_s; /* what the gradient of the first step took; 0: none was rehearsed */
 } gal_trainer;
 
 /* setup.c: device, tokenizer, shards, model, optimiser. from: checkpoint to take the sizes from, NULL for a fresh
@@ -70,16 +82,24 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
 
 int64_t gal__train_params(const gal_trainer *t); /* that are trained */
 
+/* plan.c: what the run will take, as notes. */
+gal_err gal__train_note_plan(gal_trainer *t, gal_diag *diag);
+
 /* step.c */
 gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag); /* rows and st, once */
 typedef struct gal__train_numbers {
     double loss; /* nats per target token */
     double grad_norm, lr;
     double balance, z; /* losses of routers, without their factors; 0 without experts */
-    int64_t targets;
+    int64_t targets, rows;
+    gal_order_state from, to; /* places of its first row, and behind its last */
 } gal__train_numbers;
-/* One optimiser step: moves place, step and tokens. */
-gal_err gal__train_step(gal_trainer *t, gal__train_numbers *out, gal_diag *diag);
+/* Loss and gradient of the coming step at a rate; nothing of the run moves. */
+gal_err gal__train_gradients(gal_trainer *t, double lr, gal__train_numbers *out, gal_diag *diag);
+/* The update by that gradient; measure: gal_optim_squares() then tells what moved. */
+gal_err gal__train_apply(gal_trainer *t, bool measure, gal_diag *diag);
+/* Moves place, step and tokens past it, whether it was applied or not. */
+void gal__train_pass(gal_trainer *t, const gal__train_numbers *n);
 /* The same computation without the update, on whatever row `place` has; nothing of the run moves. */
 gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag);
 /* Peak bytes of the step arenas for a batch of so many rows. */
@@ -101,16 +121,23 @@ gal_err gal__train_token_bytes(gal_trainer *t, gal_diag *diag); /* fills token_b
 #define GAL__REHEARSAL ".rehearsal" /* the checkpoint of a rehearsal */
 /* Writes the folder dir/name; on failure nothing of it is left. */
 gal_err gal__checkpoint_save(gal_trainer *t, const char *dir, const char *name, gal_diag *diag);
-/* Removes what killed runs left behind in the folder of checkpoints. */
+/* The averages of the weights as a model of its own, beside the checkpoints. */
+#define GAL__AVERAGE "ema"
+gal_err gal__checkpoint_write_average(gal_trainer *t, gal_diag *diag);
+/* Removes what killed runs left behind in the folder of checkpoints, or of the run. */
 gal_err gal__checkpoint_clean(const char *dir, gal_diag *diag);
 /* Writes checkpoints/step-N, then removes what need not be kept. path receives its name (cleared first). */
 gal_err gal__checkpoint_write(gal_trainer *t, gal_buf *path, gal_diag *diag);
-/* The newest whole checkpoint of a run into path; says through notes what it passed over. An empty path if there is
- * no checkpoint yet, GAL_EINPUT if there are some and none is whole. */
-gal_err gal__checkpoint_newest(const char *run, gal_buf *path, gal_buf *notes, gal_diag *diag);
-/* Compares the settings and the schedule, then fills weights, moments and place. */
+/* The newest whole checkpoint of a run, of step `most` or before, into path; says through notes what it passed over.
+ * An empty path if there is none yet, GAL_EINPUT if there are some and none is whole. */
+gal_err gal__checkpoint_newest(const char *run, int64_t most, gal_buf *path, gal_buf *notes, gal_diag *diag);
+/* Compares the settings and the schedule, then fills weights, states and place. */
 gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag);
+/* The same of a checkpoint of the very run, which nothing is compared with. */
+gal_err gal__checkpoint_reload(gal_trainer *t, const char *dir, gal_diag *diag);
 uint64_t gal__checkpoint_bytes(const gal_trainer *t);
+/* Removes checkpoints of later steps: the run has gone back before them. */
+gal_err gal__checkpoint_drop_after(gal_trainer *t, gal_diag *diag);
 gal_err gal__checkpoint_count(const char *dir, int64_t *count, gal_diag *diag); /* in the folder of checkpoints */
 /* Of the evaluations up to t->step; best_nats < 0 if it is not known (no best.json, or a damaged one). */
 gal_err gal__checkpoint_read_best(gal_trainer *t, gal_diag *diag);
@@ -130,7 +157,28 @@ gal_err gal__run_write_config(const gal_trainer *t, gal_diag *diag);
 /* A line of log.txt. What went wrong stays in t->log_diag. */
 void gal__run_log(gal_trainer *t, const char *fmt, ...) GAL_PRINTF(2, 3);
 
+/* norms.c: of gradient and last update by layer; the update must have measured. The caller frees *out. */
+gal_err gal__train_norms(gal_trainer *t, gal_metric_norm **out, size_t *count, gal_diag *diag);
+
+/* spike.c: decided by numbers that every rank of a run would have: the loss and the norm over the whole step. */
+gal_err gal__spikes_new(gal__spikes *s, int64_t window, gal_diag *diag);
+void gal__spikes_free(gal__spikes *s);
+void gal__spikes_add(gal__spikes *s, double loss);
+/* Whether the step must not be applied, and why; limit: what the loss was compared with, NAN: nothing. */
+bool gal__spike_is(const gal_trainer *t, const gal__train_numbers *n, double *limit, const char **why);
+/* What follows from a spike: its update is left out and logged, or the run returns to the last good checkpoint. */
+gal_err gal__spike_handle(gal_trainer *t, const gal__train_numbers *n, double limit, const char *why, gal_diag *diag);
+/* A step that was applied, with the number it has now. */
+void gal__spike_none(gal_trainer *t, double loss);
+
 /* loop.c */
+gal_trainer *gal__trainer_new(const gal_train_config *config, const gal_train_options *options); /* NULL: no memory */
+/* After gal__train_setup_device(): data, model, optimiser; from: gal__train_setup_model()'s. */
+gal_err gal__trainer_set_up(gal_trainer *t, const char *from, gal_diag *diag);
+void gal__trainer_free(gal_trainer *t, bool leave_nothing); /* gal__run_close()'s; NULL is allowed */
+/* Of a run that stands at t->step again: the best evaluation so far, and whether the one of this step was never made.
+ */
+gal_err gal__train_recall(gal_trainer *t, bool *owed, gal_diag *diag);
 bool gal__train_stop_wanted(const gal_trainer *t);
 /* gal_metrics_flush(); a reader that keeps the file for long is noted, not an error. */
 gal_err gal__train_flush(gal_trainer *t, gal_diag *diag);

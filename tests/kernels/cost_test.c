@@ -57,13 +57,14 @@ static void attention(void **state) {
 
 static void rows(void **state) {
     (void)state;
+    float some = 0;
     check(GAL_K_ADD, &(gal_k_map){ .dt = GAL_BF16, .count = 10 }, 0, 60);
     check(GAL_K_COPY, &(gal_k_map){ .dt = GAL_BF16, .adt = GAL_F32, .count = 10 }, 0, 60);
     check(GAL_K_FILL, &(gal_k_map){ .dt = GAL_F32, .count = 10 }, 0, 40);
     check(GAL_K_SWIGLU, &(gal_k_swiglu){ .dt = GAL_F32, .count = 10 }, 0, 120);
     check(GAL_K_RMS_NORM, &(gal_k_rms_norm){ .dt = GAL_F32, .n = 2, .d = 5 }, 0, 80);
     check(GAL_K_XENT, &(gal_k_xent){ .dt = GAL_F32, .r = 2, .v = 5 }, 0, 40);
-    check(GAL_K_ADAMW, &(gal_k_adamw){ .dt = GAL_F32, .count = 10 }, 0, 280);
+    check(GAL_K_ADAMW, &(gal_k_update){ .m = &some, .dt = GAL_F32, .wdt = GAL_F32, .count = 10 }, 0, 280);
 }
 
 int main(void) {

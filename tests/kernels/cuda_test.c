@@ -36,6 +36,7 @@ static void act(void **state) {
 static void loss(void **state) {
     (void)state;
     check_family(&KT_LOSS);
+    check_family(&KT_OPTIM);
 }
 
 /* What the GPU does not have is refused by name, and leaves it usable. */

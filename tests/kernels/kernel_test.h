@@ -61,7 +61,7 @@ typedef struct kt_family {
     const kt_case *cases;
     size_t n;
 } kt_family;
-extern const kt_family KT_GEMM, KT_CODED, KT_ROWS, KT_ATTEND, KT_ACT, KT_MOE, KT_LOSS;
+extern const kt_family KT_GEMM, KT_CODED, KT_ROWS, KT_ATTEND, KT_ACT, KT_MOE, KT_LOSS, KT_OPTIM;
 
 /* Levels that this processor has, ref first; 0 .. kt_levels() - 1. */
 int kt_levels(void);

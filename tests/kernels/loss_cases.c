@@ -94,41 +94,6 @@ static void setup_clip(kt *t, const int64_t *p) {
     KT_ARGS(t, gal_k_clip, st->p, partial, p[0]);
 }
 
-/* p: count, work copy (1: bf16, 2: f16). */
-static void setup_adamw(kt *t, const int64_t *p) {
-    int64_t n = p[0];
-    gal_dtype work_dt = p[1] == 2 ? GAL_F16 : GAL_BF16;
-    gal_opt_step *st = kt_in(t, GAL_F32, STEP_FLOATS, 1);
-    *st = (gal_opt_step){ .lr = 3e-4f,
-                          .beta1 = 0.9f,
-                          .beta2 = 0.95f,
-                          .eps = 1e-8f,
-                          .bias1 = 0.271f,
-                          .bias2 = 0.1426f,
-                          .clip = 1,
-                          .grad_norm = 2,
-                          .grad_scale = 0.5f };
-    kt_out *o = NULL;
-    for (int i = 0; i < 3; i++) o = kt_result(t, t->dt, n, 1);
-    o = kt_result(t, work_dt, p[1] ? n : 0, 1);
-    kt_out *w = &t->out[0], *m = &t->out[1], *v = &t->out[2];
-    void *grad = kt_in(t, t->dt, n, t->scale);
-    const float decay = 0.1f;
-    for (int64_t i = 0; i < n; i++) { /* v is a mean of squares */
-        kt_put(v->initial, t->dt, i, kt_get(v->p, t->dt, i) * kt_get(v->p, t->dt, i) * t->scale * t->scale);
-        double g = kt_get(grad, t->dt, i) * 0.5, mi = kt_get(m->p, t->dt, i), vi = kt_get(v->initial, t->dt, i);
-        double m_size = fabs(0.9 * mi) + fabs(0.1 * g), v_new = 0.95 * vi + 0.05 * g * g;
-        m->abs[i] = 4 * KT_U * m_size;
-        v->abs[i] = 6 * KT_U * v_new;
-        double root = sqrt(v_new / (double)st->bias2) + 1e-8;
-        w->abs[i] = 3 * KT_U * fabs(kt_get(w->p, t->dt, i)) + 20 * KT_U * 3e-4 * m_size / (double)st->bias1 / root;
-        if (p[1]) o->abs[i] = w->abs[i] + 0x1p-23 * fabs(kt_get(w->p, t->dt, i));
-    }
-    memcpy(v->p, v->initial, (size_t)n * gal_dtype_bytes(t->dt));
-    KT_ARGS(t, gal_k_adamw, w->p, m->p, v->p, p[1] ? o->p : NULL, grad, t->dt, work_dt, st, n, decay);
-    t->bytes = 28.0 * (double)n;
-}
-
 static const kt_case CASES[] = {
     { "xent 1x1", GAL_K_XENT, setup_xent, { 1, 1 }, KT_F32, false },
     { "xent 17x67", GAL_K_XENT, setup_xent, { 17, 67 }, KT_F32 | KT_SCALE, false },
@@ -143,14 +108,9 @@ static const kt_case CASES[] = {
     { "clip, above", GAL_K_CLIP, setup_clip, { 7, 50 }, KT_F32 | KT_SCALE, false },
     { "clip, below", GAL_K_CLIP, setup_clip, { 7, 150 }, KT_F32, false },
     { "clip, no limit", GAL_K_CLIP, setup_clip, { 1, 0 }, KT_F32, false },
-    { "adamw 37", GAL_K_ADAMW, setup_adamw, { 37, 0 }, KT_F32 | KT_SCALE, false },
-    { "adamw 4133 and bf16", GAL_K_ADAMW, setup_adamw, { 4133, 1 }, KT_F32 | KT_SCALE, false },
-    { "adamw 100 and f16", GAL_K_ADAMW, setup_adamw, { 100, 2 }, KT_F32, false },
     { "xent 64x32000", GAL_K_XENT, setup_xent, { 64, 32000 }, KT_F32, true },
     { "xent_grad 64x32000", GAL_K_XENT_GRAD, setup_xent, { 64, 32000 }, KT_F32, true },
-    { "adamw 1M", GAL_K_ADAMW, setup_adamw, { 1 << 20, 0 }, KT_F32, true },
     { "xent 256x32000", GAL_K_XENT, setup_xent, { 256, 32000 }, KT_F32 | KT_GPU, true },
     { "xent_grad 256x32000", GAL_K_XENT_GRAD, setup_xent, { 256, 32000 }, KT_F32 | KT_GPU, true },
-    { "adamw 8M", GAL_K_ADAMW, setup_adamw, { 1 << 23, 1 }, KT_F32 | KT_GPU, true },
 };
 const kt_family KT_LOSS = { "loss", CASES, GAL_LEN(CASES) };

@@ -6,7 +6,9 @@
 #include <string.h>
 
 int main(int argc, char **argv) {
-    const kt_family *families[] = { &KT_GEMM, &KT_CODED, &KT_ROWS, &KT_ATTEND, &KT_ACT, &KT_MOE, &KT_LOSS };
+    const kt_family *families[] = {
+        &KT_GEMM, &KT_CODED, &KT_ROWS, &KT_ATTEND, &KT_ACT, &KT_MOE, &KT_LOSS, &KT_OPTIM
+    };
     int found = 0;
     if (argc > 1 && !strcmp(argv[1], "cuda")) {
         if (!cl_open()) return 2;

@@ -19,11 +19,14 @@ static void attend(void **state) { check_family(state, &KT_ATTEND); }
 static void act(void **state) { check_family(state, &KT_ACT); }
 static void moe(void **state) { check_family(state, &KT_MOE); }
 static void loss(void **state) { check_family(state, &KT_LOSS); }
+static void optim(void **state) { check_family(state, &KT_OPTIM); }
 
 /* Every kernel has a case. */
 static void covered(void **state) {
     (void)state;
-    const kt_family *families[] = { &KT_GEMM, &KT_CODED, &KT_ROWS, &KT_ATTEND, &KT_ACT, &KT_MOE, &KT_LOSS };
+    const kt_family *families[] = {
+        &KT_GEMM, &KT_CODED, &KT_ROWS, &KT_ATTEND, &KT_ACT, &KT_MOE, &KT_LOSS, &KT_OPTIM
+    };
     bool seen[GAL_K_COUNT] = { false };
     for (size_t f = 0; f < GAL_LEN(families); f++)
         for (size_t i = 0; i < families[f]->n; i++)
@@ -63,9 +66,9 @@ static void whole(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(covered), cmocka_unit_test(whole), cmocka_unit_test(gemm),
-        cmocka_unit_test(blocks),  cmocka_unit_test(rows),  cmocka_unit_test(attend),
-        cmocka_unit_test(act),     cmocka_unit_test(moe),   cmocka_unit_test(loss),
+        cmocka_unit_test(covered), cmocka_unit_test(whole),  cmocka_unit_test(gemm), cmocka_unit_test(blocks),
+        cmocka_unit_test(rows),    cmocka_unit_test(attend), cmocka_unit_test(act),  cmocka_unit_test(moe),
+        cmocka_unit_test(loss),    cmocka_unit_test(optim),
     };
     for (int i = 0; i < kt_levels(); i++) print_message("level %s\n", kt_level(i)->name);
     return cmocka_run_group_tests(tests, NULL, NULL);

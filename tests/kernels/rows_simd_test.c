@@ -285,16 +285,17 @@ static void check_optim(const gal_kernel_table *t, int64_t n, gal_dtype work, do
     };
     float *v = rows_random(GAL_F32, n, size);
     for (int64_t i = 0; i < n; i++) v[i] = v[i] * v[i];
-    gal_k_adamw a = { .w = rows_random(GAL_F32, n, 1.0),
-                      .m = rows_random(GAL_F32, n, size),
-                      .v = v,
-                      .work = rows_zeros(work, n),
-                      .grad = s.x,
-                      .dt = GAL_F32,
-                      .work_dt = work,
-                      .st = &st,
-                      .count = n,
-                      .decay = 0.1F };
+    gal_k_update a = { .w = rows_random(GAL_F32, n, 1.0),
+                       .m = rows_random(GAL_F32, n, size),
+                       .v = v,
+                       .work = rows_zeros(work, n),
+                       .grad = s.x,
+                       .dt = GAL_F32,
+                       .wdt = GAL_F32,
+                       .work_dt = work,
+                       .st = &st,
+                       .count = n,
+                       .decay = 0.1F };
     /* m may cancel, and it is as large as size; the step is lr m / bias1 / sqrt(v / bias2), where v holds at least 5
      * % of the gradient's square, but m may be much larger than that: compare relative to the step. */
     COMPARE(t, GAL_K_ADAMW, &a, { &a.m, GAL_F32, n, 4 * 0x1p-24 * size, 0x1p-22 },

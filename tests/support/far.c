@@ -267,8 +267,22 @@ static const shape SHAPES[GAL_K_COUNT] = {
 #define ARGS gal_k_clip
     SHAPE(GAL_K_CLIP, 2, P(st), P(partial)),
 #undef ARGS
-#define ARGS gal_k_adamw
-    SHAPE(GAL_K_ADAMW, 6, P(w), P(m), P(v), P(work), P(grad), P(st)),
+#define ARGS gal_k_update
+    SHAPE(GAL_K_ADAMW, 7, P(w), P(m), P(v), P(work), P(grad), P(moved), P(st)),
+    SHAPE(GAL_K_SGD, 7, P(w), P(m), P(v), P(work), P(grad), P(moved), P(st)),
+#undef ARGS
+#define ARGS gal_k_factor
+#define FACTOR(id)                                                                                                   \
+    SHAPE(id, 13, P(u.w), P(u.m), P(u.work), P(u.grad), P(u.moved), P(u.st), P(r), P(c), P(ri), P(ci), P(partial),   \
+          P(wpartial), P(number))
+    FACTOR(GAL_K_FACTOR_ROWS),
+    FACTOR(GAL_K_FACTOR_COLS),
+    FACTOR(GAL_K_FACTOR_SQUARES),
+    FACTOR(GAL_K_FACTOR_SCALE),
+    FACTOR(GAL_K_FACTOR_UPDATE),
+#undef ARGS
+#define ARGS gal_k_ema
+    SHAPE(GAL_K_EMA, 2, P(ema), P(w)),
 #undef ARGS
 #define ARGS gal_k_gemm /* the products that are not there hold NULL */
     SHAPE(GAL_K_GEMM, 12, P(p[0].a.p), P(p[0].b.p), P(p[0].c.p), P(p[0].add), P(p[1].a.p), P(p[1].b.p), P(p[1].c.p),

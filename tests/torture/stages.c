@@ -3,6 +3,7 @@
 #include "stages.h"
 #include "side.h"
 #include "talk.h"
+#include "again.h"
 
 #include "support/check.h"
 
@@ -620,6 +621,12 @@ static gal_err train_beside(const char *init, const char *run, bool resume, bool
                           "save.keep=1",
                           "device.cpu=ref",
                           "device.threads=1",
+                          "log.norms_every=2",
+                          "ema.decay=0.5",
+                          "ema.evaluate=true",
+                          init ? "precision=f32" : "precision=bf16",
+                          init ? "optimizer.name=adamw" : "optimizer.name=adafactor",
+                          init ? "batch.ramp=[]" : "batch.ramp=[2:2]",
                           from,
                           init ? "lora.rank=1" : "lora.rank=0" };
     const gal_train_options o = {
@@ -645,7 +652,7 @@ static void same_end(const char *run) {
 
 static bool has_checkpoint(const char *run) {
     gal_buf path = { 0 }, notes = { 0 };
-    bool found = !gal__checkpoint_newest(in(run), &path, &notes, NULL) && path.len;
+    bool found = !gal__checkpoint_newest(in(run), INT64_MAX, &path, &notes, NULL) && path.len;
     gal_buf_free(&path);
     gal_buf_free(&notes);
     return found;
@@ -681,6 +688,8 @@ static void after_resume(gal_err err, bool again) {
     assert_true(has_checkpoint("run"));
     if (err && again) finish("run");
 }
+
+static gal_err run_again(gal_diag *diag) { return step_again(in("ref"), diag); }
 
 static gal_err run_tune(gal_diag *diag) {
     return train_beside(in("ref/checkpoints/step-2"), "tuned", false, false, diag);
@@ -734,6 +743,7 @@ const stage STAGES[] = {
     { "convert", 120, prepare_convert, run_convert, after_convert },
     { "train", 16, prepare_train, run_train, after_train },
     { "resume", 16, prepare_resume, run_resume, after_resume },
+    { "replay", 12, nothing, run_again, nothing_after },
     { "tune", 12, prepare_tune, run_tune, after_tune },
     { "tune on", 12, prepare_tune_on, run_tune_on, after_tune },
 };

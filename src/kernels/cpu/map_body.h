@@ -1,5 +1,5 @@
-/* map_body.h - kernels that go number by number: SwiGLU, sums, products, copies, AdamW, sums of squares, over the
- * vector of vec_*.h. Included by rows_*.c. Each body is written for a constant dt and inlined
+/* map_body.h - kernels that go number by number: SwiGLU, sums, products, copies, over the vector of
+ * vec_*.h. Included by rows_*.c. Each body is written for a constant dt and inlined
  * twice. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_MAP_BODY_H
 #define GAL_KERNELS_CPU_MAP_BODY_H
@@ -162,52 +162,6 @@ static void copy_run(const void *args, int64_t chunk, void *scratch) {
     v_convert(a->y, a->dt, s.from, a->a, a->adt, s.from, s.to - s.from);
 }
 
-static int64_t squares_chunks(const void *args) {
-    return v_ceil_div(((const gal_k_sum_squares *)args)->count, GAL_SUM_CHUNK);
-}
-static void squares_run(const void *args, int64_t chunk, void *scratch) {
-    const gal_k_sum_squares *a = args;
-    if (a->dt != GAL_F32) {
-        v_ref_run(GAL_K_SUM_SQUARES, args, chunk, scratch);
-        return;
-    }
-    int64_t i = chunk * GAL_SUM_CHUNK, to = GAL_MIN(a->count, i + GAL_SUM_CHUNK);
-    DV s = dv_zero();
-    for (; i < to; i += VL) dv_add_squares(&s, v_get(a->x, GAL_F32, i, v_left(to, i)));
-    a->partial[chunk] = dv_sum(s);
-}
-
-static int64_t adamw_chunks(const void *args) {
-    const gal_k_adamw *a = args;
-    return a->dt == GAL_F32 ? map_pieces(a->count) : v_ref_chunks(GAL_K_ADAMW, args);
-}
-static void adamw_run(const void *args, int64_t chunk, void *scratch) {
-    const gal_k_adamw *a = args;
-    if (a->dt != GAL_F32 || (a->work && !v_float(a->work_dt))) {
-        v_ref_run(GAL_K_ADAMW, args, chunk, scratch);
-        return;
-    }
-    const gal_opt_step *st = a->st;
-    map_span s = map_part(a->count, chunk);
-    V scale = v_set1(st->grad_scale), b1 = v_set1(st->beta1), c1 = v_set1((float)(1.0 - (double)st->beta1));
-    V b2 = v_set1(st->beta2), c2 = v_set1((float)(1.0 - (double)st->beta2)), eps = v_set1(st->eps);
-    V keep = v_set1((float)(1.0 - (double)st->lr * (double)a->decay)),
-      lr = v_set1((float)((double)st->lr / (double)st->bias1));
-    V root = v_set1((float)(1.0 / (double)st->bias2));
-    for (int64_t i = s.from; i < s.to; i += VL) {
-        int64_t n = v_left(s.to, i);
-        V g = v_mul(v_get(a->grad, GAL_F32, i, n), scale);
-        V m = v_fma(b1, v_get(a->m, GAL_F32, i, n), v_mul(c1, g));
-        V v = v_fma(b2, v_get(a->v, GAL_F32, i, n), v_mul(c2, v_mul(g, g)));
-        V step = v_div(v_mul(lr, m), v_add(v_sqrt(v_mul(v, root)), eps));
-        V w = v_sub(v_mul(v_get(a->w, GAL_F32, i, n), keep), step);
-        v_put(a->m, GAL_F32, i, n, m);
-        v_put(a->v, GAL_F32, i, n, v);
-        v_put(a->w, GAL_F32, i, n, w);
-        if (a->work) v_put(a->work, a->work_dt, i, n, w);
-    }
-}
-
 static void map_fill(gal_kernel_table *t) {
     t->k[GAL_K_SWIGLU] = (gal_kernel){ swiglu_chunks, swiglu_run };
     t->k[GAL_K_SWIGLU_GRAD] = (gal_kernel){ swiglu_grad_chunks, swiglu_grad_run };
@@ -217,8 +171,6 @@ static void map_fill(gal_kernel_table *t) {
     t->k[GAL_K_SILU_GRAD] = (gal_kernel){ map_chunks, silu_grad_run };
     t->k[GAL_K_FILL] = (gal_kernel){ map_chunks, fill_run };
     t->k[GAL_K_COPY] = (gal_kernel){ copy_chunks, copy_run };
-    t->k[GAL_K_SUM_SQUARES] = (gal_kernel){ squares_chunks, squares_run };
-    t->k[GAL_K_ADAMW] = (gal_kernel){ adamw_chunks, adamw_run };
 }
 
 #endif

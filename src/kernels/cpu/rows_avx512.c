@@ -8,6 +8,7 @@
 #include "kernels/cpu/vec_avx512.h"
 #include "kernels/cpu/vmath.h"
 #include "kernels/cpu/map_body.h"
+#include "kernels/cpu/optim_body.h"
 #include "kernels/cpu/rows_body.h"
 #include "kernels/cpu/sinkhorn_body.h"
 /* clang-format on */
@@ -15,6 +16,7 @@
 void gal__avx512_rows_fill(gal_kernel_table *t) {
     gal__avx512_attend_fill(t);
     map_fill(t);
+    optim_fill(t);
     rows_fill(t);
     sinkhorn_fill(t);
 }

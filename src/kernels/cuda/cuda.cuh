@@ -49,6 +49,7 @@ gal_err gal__cuda_attend(gal_cuda *c, const void *args, gal_diag *diag);
 gal_err gal__cuda_attend_grad(gal_cuda *c, const void *args, gal_diag *diag);
 gal_err gal__cuda_rows(gal_cuda *c, gal_kernel_id id, const void *args, gal_diag *diag);
 gal_err gal__cuda_items(gal_cuda *c, gal_kernel_id id, const void *args, gal_diag *diag);
+gal_err gal__cuda_optim(gal_cuda *c, gal_kernel_id id, const void *args, gal_diag *diag);
 gal__cuda_plan *gal__cuda_plans_new(void);
 
 /* GAL_OK for what activations may be, and for what weights and caches may be. */

@@ -147,10 +147,18 @@ static gal_err dispatch(gal_cuda *c, gal_kernel_id id, const void *args, gal_dia
     case GAL_K_COPY:
     case GAL_K_FILL:
     case GAL_K_WSUM_GRAD:
+        return gal__cuda_items(c, id, args, diag);
     case GAL_K_SUM_SQUARES:
     case GAL_K_CLIP:
     case GAL_K_ADAMW:
-        return gal__cuda_items(c, id, args, diag);
+    case GAL_K_SGD:
+    case GAL_K_FACTOR_ROWS:
+    case GAL_K_FACTOR_COLS:
+    case GAL_K_FACTOR_SQUARES:
+    case GAL_K_FACTOR_SCALE:
+    case GAL_K_FACTOR_UPDATE:
+    case GAL_K_EMA:
+        return gal__cuda_optim(c, id, args, diag);
     default:
         return gal__cuda_rows(c, id, args, diag);
     }

@@ -1,4 +1,4 @@
-/* items.cu - what is done number by number (a thread takes eight), and the optimiser's sums.
+/* items.cu - what is done number by number: a thread takes eight.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "kernels/cuda/cuda.cuh"
 
@@ -88,52 +88,6 @@ static __global__ void __launch_bounds__(THREADS) wsum_grad_kernel(gal_k_wsum a)
     gal__put(a.y, a.dt, n, dx);
 }
 
-static __global__ void __launch_bounds__(THREADS) squares_kernel(gal_k_sum_squares a) {
-    int64_t from = (int64_t)blockIdx.x * GAL_SUM_CHUNK, to = GAL_MIN(a.count, from + GAL_SUM_CHUNK);
-    double sum = 0.0;
-    for (int64_t i = from + threadIdx.x; i < to; i += THREADS) {
-        double x = (double)gal__get(a.x, a.dt, i);
-        sum = fma(x, x, sum);
-    }
-    sum = gal__block_sum(sum);
-    if (threadIdx.x == 0) a.partial[blockIdx.x] = sum;
-}
-
-static __global__ void __launch_bounds__(THREADS) clip_kernel(gal_k_clip a) {
-    double sum = 0.0;
-    for (int64_t i = threadIdx.x; i < a.n; i += THREADS) sum += a.partial[i];
-    sum = gal__block_sum(sum);
-    if (threadIdx.x > 0) return;
-    double norm = sqrt(sum), clip = (double)a.st->clip;
-    a.st->grad_norm = (float)norm;
-    a.st->grad_scale = clip > 0 && norm > clip ? (float)(clip / norm) : 1.0f;
-}
-
-static __global__ void __launch_bounds__(THREADS) adamw_kernel(gal_k_adamw a, bool wide) {
-    int64_t i;
-    if (!my_group(a.count, &i)) return;
-    int64_t left = a.count - i;
-    const gal_opt_step st = *a.st;
-    float keep = (float)(1.0 - (double)st.lr * (double)a.decay);
-    float new1 = (float)(1.0 - (double)st.beta1), new2 = (float)(1.0 - (double)st.beta2);
-    float w[GROUP], m[GROUP], v[GROUP], g[GROUP];
-    gal__get8(w, a.w, a.dt, i, left, wide);
-    gal__get8(m, a.m, a.dt, i, left, wide);
-    gal__get8(v, a.v, a.dt, i, left, wide);
-    gal__get8(g, a.grad, a.dt, i, left, wide);
-    for (int k = 0; k < GROUP; k++) {
-        float x = g[k] * st.grad_scale;
-        m[k] = fmaf(st.beta1, m[k], new1 * x);
-        v[k] = fmaf(st.beta2, v[k], new2 * x * x);
-        float step = m[k] / st.bias1 / (sqrtf(v[k] / st.bias2) + st.eps);
-        w[k] = fmaf(w[k], keep, -(st.lr * step));
-    }
-    gal__put8(a.m, a.dt, i, m, left, wide);
-    gal__put8(a.v, a.dt, i, v, left, wide);
-    gal__put8(a.w, a.dt, i, w, left, wide);
-    if (a.work) gal__put8(a.work, a.work_dt, i, w, left, wide);
-}
-
 /* ---- launching ----------------------------------------------------------------------------------------- */
 
 static gal_err map(gal_cuda *c, gal_kernel_id id, const gal_k_map *m, gal_diag *diag) {
@@ -194,22 +148,6 @@ static gal_err wsum_grad(gal_cuda *c, const gal_k_wsum *a, gal_diag *diag) {
     return GAL_OK;
 }
 
-static gal_err sum_squares(gal_cuda *c, const gal_k_sum_squares *a, gal_diag *diag) {
-    gal_err err = gal__cuda_weights(c, a->dt, diag);
-    if (err || a->count <= 0) return err;
-    squares_kernel<<<(unsigned)gal__pieces(a->count, GAL_SUM_CHUNK), THREADS, 0, c->stream>>>(*a);
-    return GAL_OK;
-}
-
-static gal_err adamw(gal_cuda *c, const gal_k_adamw *a, gal_diag *diag) {
-    gal_err err = a->dt == GAL_F32 ? GAL_OK : gal__cuda_activations(c, GAL_F64, diag); /* states are f32 */
-    if (!err && a->work) err = gal__cuda_weights(c, a->work_dt, diag);
-    if (err || a->count <= 0) return err;
-    bool wide = gal__wide(a->w) && gal__wide(a->m) && gal__wide(a->v) && gal__wide(a->grad) && gal__wide(a->work);
-    adamw_kernel<<<blocks_for(a->count), THREADS, 0, c->stream>>>(*a, wide);
-    return GAL_OK;
-}
-
 gal_err gal__cuda_items(gal_cuda *c, gal_kernel_id id, const void *args, gal_diag *diag) {
     switch (id) {
     case GAL_K_SWIGLU:
@@ -218,13 +156,6 @@ gal_err gal__cuda_items(gal_cuda *c, gal_kernel_id id, const void *args, gal_dia
         return swiglu_grad(c, (const gal_k_swiglu_grad *)args, diag);
     case GAL_K_WSUM_GRAD:
         return wsum_grad(c, (const gal_k_wsum *)args, diag);
-    case GAL_K_SUM_SQUARES:
-        return sum_squares(c, (const gal_k_sum_squares *)args, diag);
-    case GAL_K_ADAMW:
-        return adamw(c, (const gal_k_adamw *)args, diag);
-    case GAL_K_CLIP:
-        clip_kernel<<<1, THREADS, 0, c->stream>>>(*(const gal_k_clip *)args);
-        return GAL_OK;
     default:
         return map(c, id, (const gal_k_map *)args, diag);
     }

@@ -1,0 +1,103 @@
+/* plan.c - what a configuration means before anything is computed: the ramp of batches, the curve of the rate, the
+ * optimiser, and the lines that say what the run will take. SPDX-License-Identifier: Apache-2.0 */
+#include "train/trainer.h"
+
+#include "base/util.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* "STEP:BATCHES" */
+static bool parse_stage(const char *text, int64_t *from, int64_t *batches) {
+    char step[32];
+    const char *colon = strchr(text, ':');
+    if (!colon || (size_t)(colon - text) >= sizeof step) return false;
+    memcpy(step, text, (size_t)(colon - text));
+    step[colon - text] = 0;
+    return gal_parse_i64(step, from) && gal_parse_i64(colon + 1, batches) && *from >= 2 && *batches >= 1;
+}
+
+gal_err gal_train_ramp(gal_ramp *out, const gal_train_config *c, const char *where, gal_diag *diag) {
+    const gal_strings *list = &c->batch.ramp;
+    *out = (gal_ramp){ .first = c->batch.accumulate };
+    if (list->n > GAL_RAMP_STAGES)
+        return gal_fail(diag, GAL_EINPUT, "%s: batch.ramp: expected at most %d changes, found %zu", where,
+                        GAL_RAMP_STAGES, list->n);
+    for (size_t i = 0; i < list->n; i++) {
+        int64_t from = 0, batches = 0;
+        if (!parse_stage(list->v[i], &from, &batches))
+            return gal_fail(diag, GAL_EINPUT,
+                            "%s: batch.ramp: expected STEP:BATCHES, a step from 2 on and at least 1 batch, found %s",
+                            where, list->v[i]);
+        if (out->n && from <= out->at[out->n - 1].from)
+            return gal_fail(diag, GAL_EINPUT, "%s: batch.ramp: expected rising steps, found %s after step %lld",
+                            where, list->v[i], (long long)out->at[out->n - 1].from);
+        out->at[out->n].from = from;
+        out->at[out->n++].batches = batches;
+    }
+    if (gal_ramp_most(out) > INT32_MAX / 2 / c->batch.rows)
+        return gal_fail(diag, GAL_EINPUT, "%s: batch.accumulate: too many rows a step", where);
+    return GAL_OK;
+}
+
+gal_schedule gal_train_schedule(const gal_train_config *c) {
+    gal_schedule s = { .lr = c->optimizer.lr,
+                       .warmup = c->schedule.warmup,
+                       .steps = c->steps,
+                       .final_fraction = c->schedule.final_fraction,
+                       .curve = (gal_curve)c->schedule.name,
+                       .first_lr = c->schedule.first_lr,
+                       .cycle = c->schedule.cycle_steps,
+                       .decay = c->schedule.decay_steps,
+                       .root = c->schedule.decay_shape == 1 };
+    gal_err err = gal_train_ramp(&s.ramp, c, "", NULL);
+    GAL_ASSERT(!err);
+    return s;
+}
+
+gal_optim_options gal_train_optim_options(const gal_train_config *c) {
+    return (gal_optim_options){ .kind = gal_optim_kind_at(c->optimizer.name),
+                                .precision = (gal_precision)c->precision,
+                                .beta1 = c->optimizer.beta1,
+                                .beta2 = c->optimizer.beta2,
+                                .eps = c->optimizer.eps,
+                                .weight_decay = c->optimizer.weight_decay,
+                                .clip = c->optimizer.clip,
+                                .momentum = c->optimizer.momentum,
+                                .nesterov = c->optimizer.nesterov,
+                                .relative = c->optimizer.relative,
+                                .ema = c->ema.decay,
+                                .seed = (uint64_t)c->seed };
+}
+
+int gal_train_recompute(const gal_train_config *c) {
+    bool on = c->recompute == GAL_RECOMPUTE_BLOCKS || c->recompute == GAL_RECOMPUTE_TRUE;
+    return on ? (int)c->recompute_every : 0;
+}
+
+gal_err gal__train_note_plan(gal_trainer *t, gal_diag *diag) {
+    const gal_train_config *c = t->config;
+    gal_buf curve = { 0 };
+    double batch = (double)(c->batch.rows * c->batch.sequence), params = (double)gal__train_params(t);
+    double tokens = batch * (double)gal_ramp_total(&t->schedule.ramp, c->steps);
+    int64_t first = gal_ramp_batches(&t->schedule.ramp, 1), last = gal_ramp_batches(&t->schedule.ramp, c->steps);
+    gal_optim_options o = t->opt->options;
+    gal__train_note(t, "%s, %.1f bytes a parameter for weights, gradients and states, besides activations",
+                    o.kind->name, gal_optim_bytes_a_parameter(t->trained, t->n_trained, &o));
+    gal_schedule_print(&t->schedule, &curve);
+    bool oom = curve.oom;
+    if (!oom) gal__train_note(t, "learning rate: %s", curve.data);
+    gal_buf_free(&curve);
+    if (oom) return gal_fail(diag, GAL_ENOMEM, "no memory for a line about the learning rate");
+    char growing[80] = "", pace[80] = "";
+    if (first != last) (void)snprintf(growing, sizeof growing, ", %.6g at the end", batch * (double)last);
+    double s = t->rehearsal_s * (double)gal_ramp_total(&t->schedule.ramp, c->steps) / (double)first;
+    if (s > 0)
+        (void)snprintf(pace, sizeof pace, ", about %.3g %s at the pace of the rehearsal",
+                       s < 7200 ? s / 60 : s / 3600, s < 7200 ? "minutes" : "hours");
+    /* 6 operations a parameter and token (arXiv:2001.08361); what reads no weights, as attention, is not in it. */
+    gal__train_note(t, "plan: %lld steps = %.6g tokens, %.6g a step%s, %.3g a parameter; about %.3g operations%s",
+                    (long long)c->steps, tokens, batch * (double)first, growing, tokens / GAL_MAX(params, 1.0),
+                    6 * (double)gal_model_params(t->model) * tokens, pace);
+    return GAL_OK;
+}
