@@ -4,8 +4,6 @@
 #include "cli/commands.h"
 #include "cli/io.h"
 #include "cli/tokenize.h"
-#include "formats/gguf.h"
-#include "infer/lm.h"
 #include "text/bpe_train.h"
 
 #include <errno.h>
@@ -17,31 +15,6 @@
 static unsigned encode_flags(const gal_cli *cli) {
     return (gal_cli_given(cli, "bos") ? (unsigned)GAL_ENCODE_BOS : 0u) |
            (gal_cli_given(cli, "eos") ? (unsigned)GAL_ENCODE_EOS : 0u);
-}
-
-/* A file or folder with a vocabulary, a GGUF file, or a run directory, whose newest checkpoint has one. */
-static gal_err open_tokenizer(gal_tokenizer **out, const char *path, gal_layout layout, gal_diag *diag) {
-    gal_diag first = { 0 }, second = { 0 };
-    gal_buf dir = { 0 };
-    gal_err err;
-    if (gal_is_dir(path) && layout != GAL_LAYOUT_ANY) {
-        char why[GAL_LM_WHY];
-        err = gal_lm_load_as(NULL, out, NULL, &dir, path, layout, diag);
-        if (!err && !*out) err = gal_fail(diag, GAL_EINPUT, "%s: %s", dir.data, gal_lm_no_tokenizer(why, dir.data));
-        gal_buf_free(&dir);
-        return err;
-    }
-    if (gal_is_gguf(path)) {
-        err = gal_gguf_tokenizer(out, path, diag);
-        return err || *out ? err : gal_fail(diag, GAL_EINPUT, "%s: no vocabulary in this GGUF file", path);
-    }
-    err = gal_tokenizer_open(out, path, &first);
-    if (!err || !gal_is_dir(path)) return err ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
-    gal_err found = gal_lm_load(NULL, out, NULL, &dir, path, &second);
-    const bool file = dir.len > 0 && gal_is_file(dir.data); /* the folder's one GGUF file, which says more */
-    gal_buf_free(&dir);
-    if (found && file) return gal_fail(diag, found, "%s", second.text);
-    return found || !*out ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
 }
 
 static void print_ids(const gal_cli *cli, const gal_ids *ids) {
@@ -297,7 +270,7 @@ static gal_err run(gal_cli *cli) {
                              "--jsonl reads standard input, to encode or decode; no text and no --count beside it");
     }
     gal_tokenizer *t = NULL;
-    gal_err err = open_tokenizer(&t, cli->operands[0], gal_cli_layout(cli), &cli->diag);
+    gal_err err = gal_cli_open_tokenizer(&t, cli->operands[0], gal_cli_layout(cli), &cli->diag);
     if (!err) err = talk ? chat(cli, t) : jsonl ? lines(cli, t, dec) : dec ? decode(cli, t) : encode(cli, t);
     gal_tokenizer_free(t);
     return err;

@@ -7,6 +7,7 @@ const gal_command *const GAL_COMMANDS[] = {
     &gal_cmd_train,
     &gal_cmd_runs,
     &gal_cmd_tokenize,
+    &gal_cmd_data,
     &gal_cmd_logits,
     &gal_cmd_perplexity,
     &gal_cmd_compare,

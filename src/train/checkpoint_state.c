@@ -20,7 +20,13 @@ static setting_class class_of(const gal_train_config *c, const char *key) {
                                              "data.valid",
                                              "data.valid_fraction",
                                              "data.separator",
+                                             "data.field",
                                              "data.shards",
+                                             "data.train",
+                                             "data.mixture",
+                                             "data.preset",
+                                             "data.valid_shards",
+                                             "data.prefetch",
                                              "tokenizer.path",
                                              "tokenizer.train_size",
                                              "tokenizer.memory_mib",
@@ -77,12 +83,16 @@ gal_err gal__checkpoint_write_state(const gal_trainer *t, const char *path, gal_
     json_t *settings = settings_json(t->config);
     json_t *root = json_pack("{s:i, s:I, s:I, s:I, s:I, s:{s:f, s:I, s:I, s:f}, s:{s:s, s:s}}", "version", 1, "step",
                              (json_int_t)t->step, "tokens", (json_int_t)t->tokens, "epoch",
-                             (json_int_t)t->place.epoch, "row", (json_int_t)t->place.row, "schedule", "lr",
-                             t->schedule.lr, "warmup", (json_int_t)t->schedule.warmup, "steps",
+                             (json_int_t)t->place.at[0].epoch, "row", (json_int_t)t->place.at[0].row, "schedule",
+                             "lr", t->schedule.lr, "warmup", (json_int_t)t->schedule.warmup, "steps",
                              (json_int_t)t->schedule.steps, "final_fraction", t->schedule.final_fraction, "shards",
                              "train", train, "valid", valid);
     /* Not through json_pack(), which loses what it is given when memory runs out before it comes to it. */
     if (json_object_set_new(root, "settings", settings)) {
+        json_decref(root);
+        root = NULL;
+    }
+    if (t->train.n > 1 && json_object_set_new(root, "mixture", gal_mix_state_json(&t->train, &t->place))) {
         json_decref(root);
         root = NULL;
     }
@@ -170,10 +180,10 @@ static gal_err compare_settings(const gal_trainer *t, const json_t *root, const 
     return err;
 }
 
-static gal_err compare_shard(const gal_shard *s, const json_t *root, const char *key, const char *path,
+static gal_err compare_shard(const uint8_t contents[32], const json_t *root, const char *key, const char *path,
                              gal_diag *diag) {
     char hex[65];
-    gal_hex(hex, s->contents, 32);
+    gal_hex(hex, contents, 32);
     const char *want = json_string_value(json_object_get(json_object_get(root, "shards"), key));
     if (want && strcmp(want, hex) == 0) return GAL_OK;
     return gal_fail(diag, GAL_EINPUT,
@@ -192,16 +202,20 @@ gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag) {
                                                             : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (!err) err = compare_settings(t, root, path.data, &changed, diag);
     if (!err) err = read_schedule(root, path.data, &old, diag);
-    if (!err) err = compare_shard(&t->train, root, "train", path.data, diag);
-    if (!err) err = compare_shard(&t->valid, root, "valid", path.data, diag);
+    if (!err) err = compare_shard(t->train.contents, root, "train", path.data, diag);
+    if (!err) err = compare_shard(t->valid.contents, root, "valid", path.data, diag);
     if (!err) err = get_count(root, "step", path.data, &t->step, diag);
     if (!err) err = get_count(root, "tokens", path.data, &t->tokens, diag);
+    gal_mix_state place = { 0 };
+    if (!err && t->train.n > 1)
+        err = gal_mix_state_read(&place, &t->train, json_object_get(root, "mixture"), path.data, diag);
     if (!err) err = get_count(root, "epoch", path.data, &epoch, diag);
     if (!err) err = get_count(root, "row", path.data, &row, diag);
     if (!err) err = gal__checkpoint_load_tensors(t, dir, diag);
     if (!err) {
         t->opt->t = t->step;
-        t->place = (gal_order_state){ (uint64_t)epoch, (uint64_t)row };
+        place.at[0] = (gal_order_state){ (uint64_t)epoch, (uint64_t)row };
+        t->place = place;
         if (changed) note_curves(t, &old, t->step);
     }
     json_decref(root);

@@ -17,7 +17,10 @@ typedef struct gal_train_config {
     struct {
         gal_strings text, valid;
         double valid_fraction;
-        char *separator, *shards;
+        char *separator, *field, *shards;
+        gal_strings train, mixture, valid_shards; /* shards; mixture: LABEL:PATH */
+        int preset, packing;                      /* GAL_PRESET_*, gal_packing */
+        bool prefetch;
     } data;
     struct {
         char *path;
@@ -63,7 +66,8 @@ typedef struct gal_train_config {
     } sample;
 } gal_train_config;
 
-enum { GAL_PRECISION_F32, GAL_PRECISION_BF16 }; /* order of the choices in the table */
+enum { GAL_PRESET_NONE, GAL_PRESET_MASSIVETEXT, GAL_PRESET_CHINCHILLA }; /* the same of these */
+enum { GAL_PRECISION_F32, GAL_PRECISION_BF16 };                          /* order of the choices in the table */
 
 extern const gal_settings GAL_TRAIN_SETTINGS;
 

@@ -53,7 +53,8 @@ gal_err gal__train_flush(gal_trainer *t, gal_diag *diag) {
 }
 
 static gal_err save(gal_trainer *t, gal_buf *path, gal_diag *diag) {
-    gal_err err = gal__checkpoint_write(t, path, diag);
+    gal_err err = gal__train_check_data(t, diag);
+    if (!err) err = gal__checkpoint_write(t, path, diag);
     if (err) return err;
     gal_train_event e = { .kind = GAL_TRAIN_SAVED, .path = path->data };
     tell(t, &e);
@@ -64,7 +65,7 @@ static gal_err save(gal_trainer *t, gal_buf *path, gal_diag *diag) {
 static gal_err evaluate(gal_trainer *t, const char *checkpoint, gal_diag *diag) {
     gal__train_score s;
     gal_err err = gal__train_evaluate(t, t->config->eval.rows, &s, diag);
-    if (!err) err = gal_map_check(&t->valid.map, diag); /* before a score of half a file is kept */
+    if (!err) err = gal_shards_whole(&t->valid, diag); /* before a score of half a file is kept */
     if (err) return err;
     gal_metric_eval row = { t->step, s.tokens, s.bytes, s.nats, s.bits_per_byte, (double)gal_unix_time_s() };
     bool best = t->best_nats < 0 || s.nats < t->best_nats;
@@ -87,7 +88,6 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
     int64_t tokens = t->tokens;
     double begin = gal_now_s();
     gal_err err = gal__train_step(t, &n, diag);
-    if (!err) err = gal_map_check(&t->train.map, diag); /* before anything learnt from half a file is saved */
     if (err) return err;
     double speed = (double)(t->tokens - tokens) / GAL_MAX(gal_now_s() - begin, 1e-9);
     bool first = !(t->shown_tokens_per_s > 0);
@@ -105,11 +105,10 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
     if (t->router_sum) (void)snprintf(routers, sizeof routers, ", routers' balance %.4f, z %.4f", n.balance, n.z);
     gal__run_log(t, "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s%s", (long long)t->step, n.loss,
                  n.grad_norm, n.lr, speed, routers);
-    double targets = (double)GAL_MAX(t->train.n_tokens - t->train.n_docs, (int64_t)1);
     double left = (double)(t->config->steps - t->step) * (double)(t->tokens - tokens) / t->shown_tokens_per_s;
     gal_train_event e = { .kind = GAL_TRAIN_STEP,
                           .loss = n.loss,
-                          .bits_per_byte = n.loss / LN2 * targets / (double)GAL_MAX(t->train.text_bytes, (int64_t)1),
+                          .bits_per_byte = n.loss / LN2 / t->train.bytes_per_target,
                           .lr = n.lr,
                           .grad_norm = n.grad_norm,
                           .tokens_per_s = t->shown_tokens_per_s,
@@ -254,13 +253,10 @@ static void close_run(gal_trainer *t, bool leave_nothing) {
     gal_dev_give(t->dev, t->router_sum);
     gal_dev_give(t->dev, t->balance.sums);
     gal_dev_close(t->dev);
-    gal_free(t->rows.ids);
-    gal_free(t->rows.pos);
-    gal_free(t->rows.start);
-    gal_free(t->rows.target);
     gal_free(t->token_bytes);
-    gal_shard_close(&t->train);
-    gal_shard_close(&t->valid);
+    gal_feed_free(t->feed);
+    gal_mix_close(&t->train);
+    gal_shards_close(&t->valid);
     gal_tokenizer_free(t->tok);
     gal_buf_free(&t->tok_bytes);
     gal__run_close(t, leave_nothing);

@@ -32,22 +32,17 @@ static gal_err router_memory(gal_trainer *t, gal_diag *diag) {
 }
 
 gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag) {
-    size_t n = rows_tokens(t);
-    gal_err err = gal_step_init(&t->st, t->dev, t->config->batch.rows * t->config->batch.sequence, diag);
+    const gal_train_config *c = t->config;
+    gal_err err = gal_step_init(&t->st, t->dev, c->batch.rows * c->batch.sequence, diag);
     if (err) return err;
-    t->st.row_len = t->config->batch.sequence;
+    t->st.row_len = c->batch.sequence;
     t->st.n = t->st.room;
     t->loss_sum = gal_dev_take(t->dev, sizeof *t->loss_sum);
     if (!t->loss_sum) return gal_fail(diag, GAL_ENOMEM, "no memory for a number");
     err = router_memory(t, diag);
     if (err) return err;
-    t->rows.ids = gal_alloc_array(n, sizeof(int32_t));
-    t->rows.pos = gal_alloc_array(n, sizeof(int32_t));
-    t->rows.start = gal_alloc_array(n, sizeof(int32_t));
-    t->rows.target = gal_alloc_array(n, sizeof(int32_t));
-    if (!t->rows.ids || !t->rows.pos || !t->rows.start || !t->rows.target)
-        return gal_fail(diag, GAL_ENOMEM, "no memory for the rows of a step: %zu tokens", n);
-    return GAL_OK;
+    return gal_feed_new(&t->feed, &t->train, c->batch.sequence, c->batch.rows, c->batch.accumulate, c->data.prefetch,
+                        diag);
 }
 
 /* ---- segments ----------------------------------------------------------------------------------------------------
@@ -115,40 +110,26 @@ void gal__train_forget_plans(gal_trainer *t) {
 /* ---- a step ------------------------------------------------------------------------------------------------------
  */
 
-/* Takes the step's rows from the order and returns their targets. Row indices count within a batch. */
-static int64_t fill_rows(gal_trainer *t, gal_order_state *place) {
-    const gal_train_config *c = t->config;
-    int64_t targets = 0, per_batch = c->batch.rows * c->batch.sequence;
-    for (int64_t a = 0; a < c->batch.accumulate; a++) {
-        for (int64_t r = 0; r < c->batch.rows; r++) {
-            gal_row row = { .ids = t->rows.ids + a * per_batch,
-                            .pos = t->rows.pos + a * per_batch,
-                            .start = t->rows.start + a * per_batch,
-                            .target = t->rows.target + a * per_batch,
-                            .base = r * c->batch.sequence };
-            targets += gal_order_next(&t->order, place, row);
-        }
-    }
-    return targets;
-}
-
-static gal_err load_batch(gal_trainer *t, int64_t a, float weight, gal_diag *diag) {
+static gal_err load_batch(gal_trainer *t, const gal_feed_rows *rows, int64_t a, float weight, gal_diag *diag) {
     size_t n = (size_t)t->st.room, at = (size_t)a * n;
-    memcpy(t->st.ids, t->rows.ids + at, n * sizeof(int32_t));
-    memcpy(t->st.pos, t->rows.pos + at, n * sizeof(int32_t));
-    memcpy(t->st.start, t->rows.start + at, n * sizeof(int32_t));
-    memcpy(t->st.target, t->rows.target + at, n * sizeof(int32_t));
+    memcpy(t->st.ids, rows->ids + at, n * sizeof(int32_t));
+    memcpy(t->st.pos, rows->pos + at, n * sizeof(int32_t));
+    memcpy(t->st.start, rows->start + at, n * sizeof(int32_t));
+    memcpy(t->st.target, rows->target + at, n * sizeof(int32_t));
     for (size_t i = 0; i < n; i++) t->st.weight[i] = t->st.target[i] < 0 ? 0.0f : weight;
     return gal_step_commit(&t->st, diag);
 }
 
-static gal_err gradients(gal_trainer *t, gal_order_state *place, int64_t *targets, gal_diag *diag) {
-    *targets = fill_rows(t, place);
+static gal_err gradients(gal_trainer *t, gal_mix_state *place, int64_t *targets, gal_diag *diag) {
+    gal_feed_rows rows;
+    gal_err err = gal_feed_take(t->feed, place, &rows, diag);
+    if (err) return err;
+    *targets = rows.targets;
     /* A step whose rows have no target at all (documents of one token) has a gradient of zero. */
     float weight = (float)(1.0 / (double)GAL_MAX(*targets, (int64_t)1));
-    gal_err err = run_segment(t, &t->zero_plan, zero_segment, diag);
+    err = run_segment(t, &t->zero_plan, zero_segment, diag);
     for (int64_t a = 0; !err && a < t->config->batch.accumulate; a++) {
-        err = load_batch(t, a, weight, diag);
+        err = load_batch(t, &rows, a, weight, diag);
         if (!err) err = run_segment(t, &t->batch_plan, batch_segment, diag);
     }
     return err;
@@ -162,7 +143,7 @@ gal_err gal__train_read_loss(gal_trainer *t, double *out, gal_diag *diag) {
 }
 
 gal_err gal__train_step(gal_trainer *t, gal__train_numbers *out, gal_diag *diag) {
-    gal_order_state place = t->place;
+    gal_mix_state place = t->place;
     int64_t targets = 0;
     gal_err err = gradients(t, &place, &targets, diag);
     if (err) return err;
@@ -189,7 +170,7 @@ gal_err gal__train_step(gal_trainer *t, gal__train_numbers *out, gal_diag *diag)
 }
 
 gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag) {
-    gal_order_state place = t->place;
+    gal_mix_state place = t->place;
     int64_t targets = 0;
     gal_err err = gradients(t, &place, &targets, diag);
     return err ? err : gal_dev_wait(t->dev, diag);
@@ -197,15 +178,16 @@ gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag) {
 
 gal_err gal__train_measure_rows(gal_trainer *t, int64_t rows, uint64_t *bytes, gal_diag *diag) {
     gal_ctx *whole = t->cx, *cx = NULL;
-    gal_err err = gal_ctx_new(&cx, t->dev, gal_ctx_compute(whole), diag);
+    gal_mix_state place = t->place;
+    gal_feed_rows taken;
+    gal_err err = gal_feed_take(t->feed, &place, &taken, diag);
+    if (!err) err = gal_ctx_new(&cx, t->dev, gal_ctx_compute(whole), diag);
     if (err) return err;
-    gal_order_state place = t->place;
-    (void)fill_rows(t, &place);
     int64_t n = t->st.n;
     t->st.n = rows * t->config->batch.sequence;
     t->cx = cx;
     gal_step_begin(cx);
-    err = load_batch(t, 0, 1.0f, diag);
+    err = load_batch(t, &taken, 0, 1.0f, diag);
     if (!err) batch_segment(t);
     if (!err) err = gal_step_end(cx, diag);
     if (!err) err = gal_dev_wait(t->dev, diag);

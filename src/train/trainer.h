@@ -5,7 +5,7 @@
 #include "base/append.h"
 #include "base/lock.h"
 #include "core/ctx.h"
-#include "data/order.h"
+#include "data/feed.h"
 #include "galerne/train.h"
 #include "models/lora.h"
 #include "optim/adamw.h"
@@ -24,9 +24,10 @@ typedef struct gal_trainer {
 
     gal_tokenizer *tok;
     gal_buf tok_bytes; /* the file, for checkpoints */
-    gal_shard train, valid;
+    gal_mix train;
+    gal_shards valid;
     bool has_valid;
-    gal_order order;
+    gal_feed *feed;       /* the rows of each step */
     uint8_t *token_bytes; /* [vocab] bytes that each token decodes to */
 
     gal_model *model;
@@ -37,17 +38,14 @@ typedef struct gal_trainer {
     gal_ctx *cx;
     gal_adamw *opt;
     gal_schedule schedule;
-    gal_step st; /* one batch; fixed addresses */
-    struct {
-        int32_t *ids, *pos, *start, *target; /* rows of the whole step */
-    } rows;
+    gal_step st;         /* one batch; fixed addresses */
     gal_balance balance; /* of models with experts: what their layers leave, and the losses of their routers */
     double *router_sum;  /* [2] those losses in the step, a mean over its batches; NULL: no experts */
     float *loss_sum;     /* of the step or batch, in the device's memory */
     gal_plan *zero_plan, *batch_plan, *update_plan, *eval_plan;
 
     /* What a checkpoint holds besides weights and moments. */
-    gal_order_state place;
+    gal_mix_state place;
     int64_t step, tokens;
 
     double best_nats; /* < 0: no evaluation yet */
@@ -67,6 +65,19 @@ gal_err gal__train_setup_data(gal_trainer *t, gal_diag *diag);
 gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag);
 
 int64_t gal__train_params(const gal_trainer *t); /* that are trained */
+
+/* setup.c: the run's vocabulary; of n_train documents, if it is to be learnt. */
+gal_err gal__train_setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag);
+/* Opens the run's shard of that name if it fits, or makes it. c NULL: it must be there. */
+gal_err gal__train_setup_shard(gal_trainer *t, gal_shards *out, const char *name, const gal_corpus *c, size_t first,
+                               size_t n, gal_diag *diag);
+
+/* setup_shards.c: the shards that the configuration names, instead of those made from a text. */
+gal_err gal__train_setup_shards(gal_trainer *t, gal_diag *diag);
+/* The order of the rows; says what it will read of each source. */
+gal_err gal__train_setup_rows(gal_trainer *t, gal_diag *diag);
+/* Before something is saved: nobody changed the shards meanwhile. */
+gal_err gal__train_check_data(gal_trainer *t, gal_diag *diag);
 
 /* step.c */
 gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag); /* rows and st, once */

@@ -187,11 +187,11 @@ static gal_err run_data(gal_diag *diag) {
     size_t first = 0;
     uint8_t hash[32];
     gal_err err = gal_tokenizer_open(&t, in("ref/tokenizer.model"), diag);
-    if (!err) err = gal_corpus_read(&c, paths, 2, "#@ ", diag);
+    if (!err) err = gal_corpus_read(&c, paths, 2, &(gal_reader_options){ .separator = "#@ " }, diag);
     if (!err) err = gal_corpus_split(&c, 0.1, &first, diag);
     if (!err) err = gal_shard_write(in("made.shard"), &c, 0, first, t, diag);
     if (t) gal_tokenizer_sha256(t, hash);
-    if (!err) err = gal_shard_open(&s, in("made.shard"), hash, NULL, diag);
+    if (!err) err = gal_shard_open(&s, in("made.shard"), hash, diag);
     gal_shard_close(&s);
     gal_corpus_free(&c);
     gal_tokenizer_free(t);
