@@ -157,14 +157,18 @@ static void note_curves(gal_trainer *t, const gal_schedule *old, int64_t step) {
 /* Settings that the numbers depend on must be those of the checkpoint; with --extend the curve may differ. */
 static gal_err compare_settings(const gal_trainer *t, const json_t *root, const char *path, bool *curve_changed,
                                 gal_diag *diag) {
-    json_t *now = settings_json(t->config);
-    if (!now) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
+    gal_train_config plain;
+    gal_err err = gal_train_config_defaults(&plain, diag);
+    if (err) return err;
+    json_t *now = settings_json(t->config), *defaults = settings_json(&plain);
+    gal_train_config_free(&plain);
+    if (!now || !defaults) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
     const json_t *then = json_object_get(root, "settings");
-    gal_err err = GAL_OK;
     const char *key;
     json_t *value;
     json_object_foreach(now, key, value) {
-        const char *old = json_string_value(json_object_get(then, key));
+        /* A setting that there was not yet when the checkpoint was written did what it does by default. */
+        const char *old = json_string_value(json_object_get(json_object_get(then, key) ? then : defaults, key));
         if (err || (old && strcmp(old, json_string_value(value)) == 0)) continue;
         if (class_of(t->config, key) == FIXED)
             err = gal_fail(diag, GAL_EINPUT, "%s: %s cannot change when a run is resumed: it was %s, now %s", path,
@@ -177,6 +181,7 @@ static gal_err compare_settings(const gal_trainer *t, const json_t *root, const 
         *curve_changed = true;
     }
     json_decref(now);
+    json_decref(defaults);
     return err;
 }
 
