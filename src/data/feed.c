@@ -165,4 +165,5 @@ gal_err gal_feed_take(gal_feed *f, gal_mix_state *place, gal_feed_rows *out, gal
     return GAL_OK;
 }
 
+bool gal_feed_is_ahead(const gal_feed *f) { return f->threaded; }
 double gal_feed_waited_s(const gal_feed *f) { return f->waited_s; }

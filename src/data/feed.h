@@ -24,6 +24,7 @@ void gal_feed_free(gal_feed *f);
 gal_err gal_feed_take(gal_feed *f, gal_mix_state *place, gal_feed_rows *out, gal_diag *diag);
 /* Until the next gal_feed_take() nobody reads the mixture. */
 void gal_feed_rest(gal_feed *f);
+bool gal_feed_is_ahead(const gal_feed *f); /* there is a thread */
 /* How long calls of gal_feed_take() took so far. */
 double gal_feed_waited_s(const gal_feed *f);
 

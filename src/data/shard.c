@@ -211,25 +211,35 @@ static gal_err check_contents(gal_shard *s, const char *path, gal_diag *diag) {
     return err ? err : check_documents(s, path, diag);
 }
 
+/* Of a map that is open; closes it on failure. */
+static gal_err open_map(gal_shard *s, const char *path, const uint8_t tokenizer[32], gal_diag *diag) {
+    gal_err err = check_header(s, path, diag);
+    if (!err) err = check_layout(s, path, diag);
+    if (!err && tokenizer && memcmp(tokenizer, s->tokenizer, 32) != 0)
+        err = refuse_hash(path, "tokenizer", tokenizer, s->tokenizer, diag);
+    if (!err) err = check_contents(s, path, diag);
+    if (err) gal_shard_close(s);
+    return err;
+}
+
 gal_err gal_shard_open(gal_shard *out, const char *path, const uint8_t tokenizer[32], gal_diag *diag) {
     gal_shard s = { 0 };
     gal_err err = gal_map_open(&s.map, path, diag);
-    if (err) return err;
-    err = check_header(&s, path, diag);
-    if (!err) err = check_layout(&s, path, diag);
-    if (!err && tokenizer && memcmp(tokenizer, s.tokenizer, 32) != 0)
-        err = refuse_hash(path, "tokenizer", tokenizer, s.tokenizer, diag);
-    if (!err) err = check_contents(&s, path, diag);
-    if (err) {
-        gal_shard_close(&s);
-        return err;
-    }
-    *out = s;
-    return GAL_OK;
+    if (!err) err = open_map(&s, path, tokenizer, diag);
+    if (!err) *out = s;
+    return err;
+}
+
+gal_err gal_shard_open_bytes(gal_shard *out, const void *bytes, size_t n, const char *name,
+                             const uint8_t tokenizer[32], gal_diag *diag) {
+    gal_shard s = { .map = { bytes, n }, .borrowed = true };
+    gal_err err = open_map(&s, name, tokenizer, diag);
+    if (!err) *out = s;
+    return err;
 }
 
 void gal_shard_close(gal_shard *s) {
-    gal_map_close(&s->map);
+    if (!s->borrowed) gal_map_close(&s->map);
     gal_free(s->seen);
     *s = (gal_shard){ 0 };
 }

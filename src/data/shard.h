@@ -21,6 +21,7 @@ enum { GAL_SHARD_HEADER = 256, GAL_SHARD_CHUNK = 1 << 20 };
 
 typedef struct gal_shard {
     gal_map map;
+    bool borrowed; /* the map is somebody else's bytes */
     const void *tokens;
     const uint8_t *docs; /* u64 [n_docs + 1], unaligned reads go through gal_shard_doc() */
     int elem;            /* 2 or 4 bytes */
@@ -40,6 +41,9 @@ gal_err gal_shard_write(const char *path, const gal_corpus *c, size_t first, siz
 /* Maps and checks a shard. tokenizer: what its hash must be; NULL: not compared. GAL_EINPUT says what was expected
  * and found. */
 gal_err gal_shard_open(gal_shard *out, const char *path, const uint8_t tokenizer[32], gal_diag *diag);
+/* The same of bytes in memory, aligned to 8, which are borrowed. */
+gal_err gal_shard_open_bytes(gal_shard *out, const void *bytes, size_t n, const char *name,
+                             const uint8_t tokenizer[32], gal_diag *diag);
 void gal_shard_close(gal_shard *s);
 /* GAL_EINPUT unless it was made from these documents. path: its name. */
 gal_err gal_shard_made_from(const gal_shard *s, const char *path, const gal_corpus *c, size_t first, size_t n,

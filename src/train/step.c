@@ -41,8 +41,11 @@ gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag) {
     if (!t->loss_sum) return gal_fail(diag, GAL_ENOMEM, "no memory for a number");
     err = router_memory(t, diag);
     if (err) return err;
-    return gal_feed_new(&t->feed, &t->train, c->batch.sequence, c->batch.rows, c->batch.accumulate, c->data.prefetch,
-                        diag);
+    err = gal_feed_new(&t->feed, &t->train, c->batch.sequence, c->batch.rows, c->batch.accumulate, c->data.prefetch,
+                       diag);
+    if (!err && c->data.prefetch && !gal_feed_is_ahead(t->feed))
+        gal__train_note(t, "rows are gathered between steps: no thread can be started");
+    return err;
 }
 
 /* ---- segments ----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 /* stages.c - see stages.h. Each run() frees what it made, succeed or fail, and asserts that an output of a call that
  * failed was not touched. SPDX-License-Identifier: Apache-2.0 */
 #include "stages.h"
+#include "shards.h"
 #include "side.h"
 #include "talk.h"
 
@@ -578,6 +579,7 @@ static const struct {
     const char *note, *why;
 } GOT_OVER[] = {
     { "no plot: ", "a run is whole without its picture" },
+    { "rows are gathered between steps: ", "they are the same rows" },
     { "the best checkpoint is taken from the metrics: ", "they hold the same numbers" },
 };
 
@@ -708,6 +710,7 @@ static void after_tune(gal_err err, bool again) {
 }
 
 static void prepare_conversation(void) { prepare_talk(folder); }
+static void prepare_corpus(void) { prepare_shards(folder); }
 static void prepare_packed(void) { prepare_side(folder); }
 static void prepare_packed_open(void) { prepare_side_open(folder); }
 
@@ -719,6 +722,7 @@ const stage STAGES[] = {
     { "tokenizer", 24, nothing, run_tokenizer, nothing_after },
     { "vocabularies", 100, nothing, stages_vocabularies, nothing_after },
     { "data", 100, nothing, run_data, nothing_after },
+    { "shards", 60, prepare_corpus, run_shards, after_shards },
     { "files", 400, prepare_files, run_files, after_files },
     { "threads", 100, nothing, run_threads, nothing_after },
     { "gguf", 200, nothing, run_gguf, nothing_after },
