@@ -95,6 +95,7 @@ static gal_err tokenize(gal_cli *cli) {
     gal_tokenise_options o = { .threads = (int)GAL_MAX(cli->device.threads, 0),
                                .folder = folder,
                                .shard_tokens = folder ? (uint64_t)gal_cli_int(cli, "shard-tokens") : 0,
+                               .no_bos = gal_cli_given(cli, "no-bos"),
                                .force = gal_cli_given(cli, "force"),
                                .progress = on_progress,
                                .user = &w };
@@ -225,7 +226,7 @@ static gal_err inspect(gal_cli *cli) {
 /* Options that mean nothing to the other one. */
 static gal_err check_options(gal_cli *cli, const char *what) {
     static const char *const OF_TOKENIZE[] = { "output",   "field",        "separator", "format",
-                                               "skip-bad", "shard-tokens", "force" };
+                                               "skip-bad", "shard-tokens", "no-bos",    "force" };
     const bool reading = strcmp(what, "inspect") == 0;
     for (size_t i = 0; reading && i < GAL_LEN(OF_TOKENIZE); i++)
         if (gal_cli_given(cli, OF_TOKENIZE[i]))
@@ -280,6 +281,9 @@ static const gal_option OPTIONS[] = {
       .max = 1e15,
       .fallback = "500000000",
       .help = "of a folder: a shard ends with the document that brings it to so many tokens" },
+    { .name = "no-bos",
+      .help = "documents do not begin with the beginning-of-sequence token: as Gopher's, they are parted by the "
+              "end-of-sequence token alone" },
     { .name = "force", .help = "replace a shard, or a folder of shards, that is there" },
     { .name = "document",
       .kind = GAL_V_INT,

@@ -85,7 +85,14 @@ gal_err gal_mix_open(gal_mix *out, const gal_mix_part *parts, size_t n, const ui
         return gal_fail(diag, GAL_EINPUT, "a mixture: expected 1 to %d sources, found %zu", GAL_MIX_SOURCES, n);
     }
     gal_err err = m.sources ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory for %zu sources", n);
-    for (size_t i = 0; !err && i < n; i++) err = open_part(&m.sources[i], &parts[i], tokenizer, diag);
+    size_t shards = 0;
+    for (size_t i = 0; !err && i < n; i++) {
+        err = open_part(&m.sources[i], &parts[i], tokenizer, diag);
+        shards += m.sources[i].shards.n;
+        if (!err && shards > GAL_SHARDS_MOST)
+            err = gal_fail(diag, GAL_EINPUT, "%s: more than %d shards in all; fewer and larger ones are needed",
+                           parts[i].name, GAL_SHARDS_MOST);
+    }
     if (!err) err = divide(&m, diag);
     if (err) {
         gal_mix_close(&m);
@@ -163,6 +170,12 @@ gal_err gal_mix_unchanged(gal_mix *m, gal_buf *notes, gal_diag *diag) {
     gal_err err = GAL_OK;
     for (size_t i = 0; !err && i < m->n; i++) err = gal_shards_unchanged(&m->sources[i].shards, notes, diag);
     return err;
+}
+
+uint64_t gal_mix_rows_of(const gal_mix *m, const gal_mix_state *s, size_t source) {
+    uint64_t rows = s->at[source].row;
+    for (uint64_t e = 0; e < s->at[source].epoch; e++) rows += (uint64_t)gal_order_rows(&m->sources[source].order, e);
+    return rows;
 }
 
 double gal_mix_epochs(const gal_mix *m, size_t source, double rows) {

@@ -60,6 +60,8 @@ gal_err gal_mix_next(const gal_mix *m, gal_mix_state *state, gal_row row, int64_
 /* gal_shards_whole() and gal_shards_unchanged() of all. */
 gal_err gal_mix_whole(const gal_mix *m, gal_diag *diag);
 gal_err gal_mix_unchanged(gal_mix *m, gal_buf *notes, gal_diag *diag);
+/* How many rows came from a source. */
+uint64_t gal_mix_rows_of(const gal_mix *m, const gal_mix_state *s, size_t source);
 /* How often a source's tokens will have been read after so many rows of the mixture. */
 double gal_mix_epochs(const gal_mix *m, size_t source, double rows);
 

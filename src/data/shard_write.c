@@ -159,6 +159,7 @@ typedef struct building {
 
 static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
     building *b = user;
+    const size_t all = gal_corpus_bytes(b->c, b->first, b->n);
     gal_err err = gal_shard_maker_begin(&b->maker, b->t, s, diag);
     unsigned flags = (gal_tokenizer_bos(b->t) >= 0 ? GAL_ENCODE_BOS : 0u) |
                      (gal_tokenizer_eos(b->t) >= 0 ? GAL_ENCODE_EOS : 0u);
@@ -172,6 +173,9 @@ static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
         gal_shard_maker_text(&b->maker, text, d->bytes);
         err = gal_shard_maker_ids(&b->maker, b->ids.data, b->ids.len, diag);
         gal_shard_maker_document_ends(&b->maker);
+        /* For the message when the disk is full. */
+        gal_sink_expect(
+            s, (uint64_t)((double)(gal_sink_offset(s) + b->maker.used) / (double)b->maker.text_bytes * (double)all));
     }
     return err ? err : gal_shard_maker_end(&b->maker, diag);
 }

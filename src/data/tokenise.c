@@ -68,6 +68,7 @@ typedef struct works {
     bool full, done;   /* the shard; everything */
     double shown_s;
     gal_tokenise_state state, before; /* before: of shards that are whole */
+    uint64_t before_bytes;            /* of the files, that had been read when this shard began */
 } works;
 
 /* ---- reading -----------------------------------------------------------------------------------------------------
@@ -231,6 +232,17 @@ static void count(works *w) {
     w->state.text_bytes = w->before.text_bytes + w->maker.text_bytes;
 }
 
+/* What the file will come to, for the message when the disk is full. */
+static void expect(const works *w) {
+    const gal_reader_state *r = gal_reader_so_far(w->reader);
+    const double done = (double)gal_sink_offset(w->maker.sink), before = (double)w->before_bytes;
+    const double read = (double)r->file_bytes - before, left = (double)r->total_bytes - before;
+    const double most = (double)w->o->shard_tokens * w->maker.elem;
+    if (!r->total_bytes || read <= 0) return;
+    const double all = done * left / read;
+    gal_sink_expect(w->maker.sink, (uint64_t)(w->o->shard_tokens ? GAL_MIN(all, most) : all));
+}
+
 static gal_err tell(works *w, gal_diag *diag) {
     const double now = gal_now_s();
     if (!w->o->progress || now - w->shown_s < PROGRESS_EVERY_S) return GAL_OK;
@@ -253,6 +265,7 @@ static gal_err one_round(works *w, gal_diag *diag) {
     /* What was read before an error comes first: the error that is told does not depend on when it was met. */
     if (w->write_err) return gal_fail(diag, w->write_err, "%s", w->write_diag.text);
     if (w->read_err) return gal_fail(diag, w->read_err, "%s", w->read_diag.text);
+    expect(w);
     return tell(w, diag);
 }
 
@@ -261,6 +274,7 @@ static gal_err emit(gal_sink *sink, void *user, gal_diag *diag) {
     gal_err err = gal_shard_maker_begin(&w->maker, w->t, sink, diag);
     if (err) return err;
     w->full = false;
+    w->before_bytes = gal_reader_so_far(w->reader)->file_bytes;
     write_batch(w); /* the rest of the last round's */
     if (w->write_err) err = gal_fail(diag, w->write_err, "%s", w->write_diag.text);
     while (!err && !w->full && !w->done) err = one_round(w, diag);
@@ -336,6 +350,8 @@ static gal_err make_folder(works *w, const char *out, gal_diag *diag) {
     gal_buf_printf(&making, "%.*s" UNFINISHED "%s", before, dir.data ? dir.data : "", name ? name : "");
     gal_buf_printf(&old, "%.*s" REMOVED "%s", before, dir.data ? dir.data : "", name ? name : "");
     if (!err && (dir.oom || making.oom || old.oom)) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", out);
+    /* One that was killed between two renamings left the folder under its other name. */
+    if (!err && !gal_exists(dir.data) && gal_exists(old.data)) err = gal_rename(old.data, dir.data, diag);
     if (!err) err = check_folder(dir.data, w->o->force, diag);
     if (!err) err = gal_remove_tree(making.data, diag); /* of a run that was killed */
     if (!err) {
@@ -397,7 +413,7 @@ static gal_err works_open(works *w, const char *const *paths, size_t n, gal_diag
     w->reading = &w->batches[0];
     w->encoding = &w->batches[1];
     w->writing = &w->batches[2];
-    w->begins = gal_tokenizer_bos(w->t) >= 0 ? GAL_ENCODE_BOS : 0u;
+    w->begins = gal_tokenizer_bos(w->t) >= 0 && !w->o->no_bos ? GAL_ENCODE_BOS : 0u;
     w->ends = gal_tokenizer_eos(w->t) >= 0 ? GAL_ENCODE_EOS : 0u;
     return GAL_OK;
 }

@@ -18,6 +18,7 @@ typedef struct gal_tokenise_options {
     int threads;             /* 0: as many as the machine suggests */
     bool folder;             /* out is a folder: NAME/NAME-00000.shard and so on; else one file */
     uint64_t shard_tokens;   /* of a folder: a shard ends with the document that brings it to so many; 0: never */
+    bool no_bos;             /* documents begin without the vocabulary's BOS */
     bool force;              /* a shard, or a folder with nothing but shards in it, may be replaced */
     /* Called about every tenth of a second; true stops with GAL_EINTERRUPTED. May be NULL. It is also asked from
      * another thread, with state NULL, while input is waited for. */

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/util.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- what is trained on ------------------------------------------------------------------------------------------
@@ -108,6 +109,20 @@ gal_err gal__train_setup_rows(gal_trainer *t, gal_diag *diag) {
     return GAL_OK;
 }
 
+/* How many rows came from each source by now, as facts of the metrics. */
+static gal_err note_rows(gal_trainer *t, gal_diag *diag) {
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && t->train.n > 1 && i < t->train.n; i++) {
+        char key[40], value[40];
+        (void)snprintf(key, sizeof key, "rows_of_source_%zu", i);
+        (void)snprintf(value, sizeof value, "%llu", (unsigned long long)gal_mix_rows_of(&t->train, &t->place, i));
+        err = gal_metrics_fact(t->metrics, key, value, diag);
+        (void)snprintf(key, sizeof key, "source_%zu", i);
+        if (!err) err = gal_metrics_fact(t->metrics, key, t->train.sources[i].name, diag);
+    }
+    return err;
+}
+
 gal_err gal__train_check_data(gal_trainer *t, gal_diag *diag) {
     gal_buf notes = { 0 };
     gal_feed_rest(t->feed); /* its thread reads marks that are about to change */
@@ -120,5 +135,5 @@ gal_err gal__train_check_data(gal_trainer *t, gal_diag *diag) {
         save += n + (save[n] == '\n');
     }
     gal_buf_free(&notes);
-    return err;
+    return err ? err : note_rows(t, diag);
 }

@@ -186,6 +186,9 @@ static void states(void **state) {
         CHECK_OK(gal_mix_next(&m, &again, (gal_row){ b[0], b[1], b[2], b[3], 0 }, &n, diag));
         assert_memory_equal(a, b, sizeof a);
     }
+    uint64_t rows = 0;
+    for (size_t i = 0; i < SOURCES; i++) rows += gal_mix_rows_of(&m, &s, i);
+    assert_int_equal(rows, 700);
     assert_true(s.at[1].epoch > 2 && s.at[2].epoch == 0); /* of 900 tokens, and of 20,000 */
     json_t *json = gal_mix_state_json(&m, &s);
     (void)json_array_remove(json_object_get(json, "sources"), 0);

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <zlib.h>
 
-static char dir[300], vocabulary[320], lines[320], plain[320], out[320];
+static char dir[300], vocabulary[320], lines[320], plain[320], out[320], removed[330];
 
 /* With one thread, so that the number of what fails means the same thing in every run. */
 static gal_err make(const char *const *from, size_t n, bool force, gal_diag *diag) {
@@ -36,6 +36,7 @@ void prepare_shards(const char *folder) {
     (void)snprintf(lines, sizeof lines, "%s/lines.gz", dir);
     (void)snprintf(plain, sizeof plain, "%s/plain.txt", dir);
     (void)snprintf(out, sizeof out, "%s/made", dir);
+    (void)snprintf(removed, sizeof removed, "%s/.removed-made", dir);
     CHECK_OK(gal_remove_tree(dir, diag));
     CHECK_OK(gal_make_dirs(dir, diag));
     put_file(dir, "plain.txt", TEXT, sizeof TEXT - 1);
@@ -83,9 +84,12 @@ void after_shards(gal_err err, bool again) {
     char *path = out, **paths = NULL, **names = NULL;
     size_t n = 0, files = 0;
     gal_shards s;
+    /* No renaming was possible between the two that exchange them: the old one is beside it. */
+    const bool aside = err && !gal_exists(out);
+    if (aside) path = removed;
     CHECK_OK(gal_shards_find(&path, 1, &paths, &n, diag));
     CHECK_OK(gal_shards_open(&s, paths, n, NULL, diag));
-    assert_true(s.n_docs == 4 || (err && s.n_docs == 2));
+    assert_true((s.n_docs == 4 && !aside) || (err && s.n_docs == 2));
     gal_shards_close(&s);
     gal_free_names(paths, n);
     CHECK_OK(gal_list_dir(dir, &names, &files, diag));
