@@ -28,6 +28,7 @@ struct gal_reader {
     uint64_t line;        /* of this file */
     uint64_t files_bytes; /* of files that are done */
     gal_buf text, spare;  /* of a line of JSON */
+    size_t given;         /* of text */
     gal_reader_state state;
 };
 
@@ -243,7 +244,19 @@ static gal_err parse_line(gal_reader *r, const char *line, size_t n, gal_diag *d
     return j.err;
 }
 
+/* What is left of the line's text, or a piece of it. */
+static void give_text(gal_reader *r, gal_piece *out) {
+    size_t at = r->given, n = GAL_MIN(r->text.len - at, (size_t)GAL_READER_PIECE);
+    r->given += n;
+    give(r, r->text.data + at, n, r->given == r->text.len, out);
+}
+
 static gal_err next_json(gal_reader *r, gal_piece *out, bool *found, gal_diag *diag) {
+    *found = r->given < r->text.len;
+    if (*found) {
+        give_text(r, out);
+        return GAL_OK;
+    }
     for (;;) {
         const char *line = NULL;
         size_t n = 0;
@@ -252,14 +265,16 @@ static gal_err next_json(gal_reader *r, gal_piece *out, bool *found, gal_diag *d
         if (n == 0) continue;
         gal_diag why = { 0 };
         gal_buf_clear(&r->text);
+        r->given = 0;
         err = parse_line(r, line, n, &why);
         if (err == GAL_EINPUT && r->o.skip_bad) {
             if (r->state.bad_lines++ == 0) r->state.first_bad = why;
+            gal_buf_clear(&r->text); /* its text may have been there, and what follows it not */
             continue;
         }
         if (err) return gal_fail(diag, err, "%s", why.text);
         if (r->text.len == 0) continue;
-        give(r, r->text.data, r->text.len, true, out);
+        give_text(r, out);
         return GAL_OK;
     }
 }

@@ -1,5 +1,5 @@
 /* reader.h - documents of text files and of lines of JSON, one after another, in memory that does not grow with the
- * files: a document of plain text comes in pieces.
+ * files: a long document comes in pieces.
  *
  * A file of lines of JSON has one object a line, of which one field is the text. Such a file is told by its content:
  * the first thing in it is '{', then '"' or '}', with nothing but space before each; or by a name that ends in
@@ -10,7 +10,7 @@
 
 #include "data/unpack.h"
 
-enum { GAL_READER_PIECE = 1 << 18, GAL_READER_LINE = 1 << 28 }; /* most bytes of a piece; of a line of JSON */
+enum { GAL_READER_PIECE = 1 << 18, GAL_READER_LINE = 1 << 26 }; /* most bytes of a piece; of a line of JSON */
 
 typedef enum gal_text_format { GAL_TEXT_AUTO, GAL_TEXT_PLAIN, GAL_TEXT_JSONL } gal_text_format;
 

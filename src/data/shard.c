@@ -45,8 +45,7 @@ static gal_err refuse_hash(const char *path, const char *what, const uint8_t wan
     gal_hex(a, want, 32);
     gal_hex(b, found, 32);
     return gal_fail(diag, GAL_EINPUT,
-                    "%s: made from another %s: expected SHA-256 %.16s..., found %.16s...; remove the file "
-                    "to make it anew",
+                    "%s: made from another %s: expected SHA-256 %.16s..., found %.16s...; it has to be made anew",
                     path, what, a, b);
 }
 

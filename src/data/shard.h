@@ -2,12 +2,12 @@
  * whole.
  *
  *   [ header 256 bytes | tokens [n] of u16 or u32, padded to 8 bytes | first token of each document, and n: u64 [docs
- * + 1] | a checksum u64 of each MiB of what lies between ]
+ * + 1] | a checksum u64 of each 128 KiB of what lies between ]
  *
  * Little-endian. Each document is stored as BOS, its tokens, EOS (those that the tokenizer has). The header holds the
  * SHA-256 of the tokenizer, of the source text, of all that follows the header, of the checksums, and of itself. A
  * file that does not match is refused, never repaired. Opening reads the header, the documents and the checksums; of
- * a large file, tokens are checked a MiB at a time, when somebody is about to use them. docs/formats/shard.md
+ * a large file, tokens are checked 128 KiB at a time, when somebody is about to use them. docs/formats/shard.md
  * describes every byte. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_DATA_SHARD_H
 #define GAL_DATA_SHARD_H
@@ -17,7 +17,7 @@
 #include "data/corpus.h"
 #include "text/tokenizer.h"
 
-enum { GAL_SHARD_HEADER = 256, GAL_SHARD_CHUNK = 1 << 20 };
+enum { GAL_SHARD_HEADER = 256, GAL_SHARD_CHUNK = 1 << 17 };
 
 typedef struct gal_shard {
     gal_map map;
@@ -109,7 +109,7 @@ enum {
     GAL__AT_SELF = 224
 };
 _Static_assert(GAL__AT_SELF + 32 == GAL_SHARD_HEADER, "the header's own hash is its last field");
-/* The checksum of a MiB. */
+/* The checksum of one chunk. */
 uint64_t gal__shard_sum(const uint8_t *bytes, size_t n);
 
 #endif

@@ -22,7 +22,7 @@
 enum {
     SLOT = 1 << 17,          /* bytes of text at which a slot is full */
     SLOTS_A_THREAD = 8,      /* in a batch: enough for threads of different pace, 1 MiB a thread */
-    MOST_DOCUMENT = 1 << 30, /* bytes that must be in memory at once, where a vocabulary allows no cut */
+    MOST_DOCUMENT = 1 << 26, /* bytes that are encoded at once where a vocabulary allows no cut: some 30 each */
     READ = 0,
     WRITE = 1,
     FIRST_SLOT = 2 /* chunks of a round */
@@ -105,7 +105,8 @@ static gal_err cut_part(works *w, slot *s, open_part *p, bool *cut, gal_diag *di
         if (n < MOST_DOCUMENT) return GAL_OK;
         return gal_fail(
             diag, GAL_EINPUT,
-            "document %llu: %zu bytes without a place where this vocabulary allows a cut; the limit is %d",
+            "document %llu: %zu bytes without a place where this vocabulary allows a cut; the limit is %d, and "
+            "a separator (or lines of JSON) parts a text into documents",
             (unsigned long long)gal_reader_so_far(w->reader)->documents, n, MOST_DOCUMENT);
     }
     gal_buf_clear(&w->carry);

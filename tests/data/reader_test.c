@@ -37,7 +37,7 @@ static gal_err collect(gal_reader *r, gal_buf *out, gal_reader_state *so_far, ga
     while (!err) {
         err = gal_reader_next(r, &p, &more, diag);
         if (err || !more) break;
-        assert_true(p.bytes <= GAL_READER_PIECE || p.ends); /* a line of JSON is one piece */
+        assert_true(p.bytes <= GAL_READER_PIECE);
         assert_true(p.bytes || (p.ends && inside));
         gal_buf_add(out, p.text, p.bytes);
         if (p.ends) gal_buf_putc(out, 1);
@@ -111,8 +111,19 @@ static void lines_of_json(void **state) {
     refused(TEXT("{\"text\": \"a\"}\n{\"text\": \"b\n"), &AUTO, "line 2: ");
     refused(TEXT("{\"text\": \"a\"}\n[\"b\"]\n"), &AUTO, "line 2: expected an object");
     refused(TEXT("words\n"), &JSON, "line 1: ");
-    gal_buf out = { 0 };
+    gal_buf out = { 0 }, longer = { 0 };
     gal_reader_state s;
+    gal_buf_puts(&longer, "{\"text\": \"");
+    for (int i = 0; i < 600000; i++) gal_buf_putc(&longer, (char)('a' + i % 26));
+    gal_buf_puts(&longer, "\"} x\n{\"text\": \"");
+    for (int i = 0; i < 2 * GAL_READER_PIECE; i++) gal_buf_putc(&longer, (char)('a' + i % 26));
+    gal_buf_puts(&longer, "\"}\n{\"text\": \"b\"}");
+    CHECK_OK(read_bytes(longer.data, longer.len, &SKIP, &out, &s, diag));
+    assert_int_equal(out.len, 2 * GAL_READER_PIECE + 3);
+    assert_string_equal(out.data + 2 * GAL_READER_PIECE, "\1b\1");
+    assert_int_equal(s.documents, 2);
+    assert_int_equal(s.bad_lines, 1);
+    gal_buf_free(&longer);
     CHECK_OK(read_bytes(TEXT("{\"text\": \"a\"}\nbad\n{\"text\": \"b\"}\n{\"t"), &SKIP, &out, &s, diag));
     assert_string_equal(out.data, "a\1b\1");
     assert_int_equal(s.bad_lines, 2);
