@@ -157,7 +157,8 @@ static void model_sizes(void **state) {
 
 static void examples_load(void **state) {
     (void)state;
-    static const char *const FILES[] = { "examples/demo.yaml", "examples/mistral-small.yaml" };
+    static const char *const FILES[] = { "examples/demo.yaml", "examples/mistral-small.yaml",
+                                         "examples/mixture.yaml" };
     for (size_t i = 0; i < GAL_LEN(FILES); i++) {
         gal_train_config c;
         CHECK_OK(gal_train_config_defaults(&c, diag));
