@@ -168,6 +168,25 @@ static void like_a_text(void **state) {
     same_end("text", "shard");
 }
 
+/* Validation on several shards is that on their text. */
+static void valid_like_a_text(void **state) {
+    (void)state;
+    char shards[700], words[700];
+    gal_buf a = { 0 }, b = { 0 };
+    (void)snprintf(shards, sizeof shards, "data.valid_shards=%s", in("b"));
+    (void)snprintf(words, sizeof words, "data.valid=%s", in("b.txt"));
+    CHECK_OK(train("by-shards", false, NULL, diag, SET(one, shards, "data.packing=plain")));
+    CHECK_OK(train("by-text", false, NULL, diag, SET(one, words, "data.separator=#@ ", "data.packing=plain")));
+    CHECK_OK(gal_read_file(&a, in("by-shards/checkpoints/best.json"), 1000, diag));
+    CHECK_OK(gal_read_file(&b, in("by-text/checkpoints/best.json"), 1000, diag));
+    assert_non_null(strstr(a.data, "nats_per_token"));
+    assert_string_equal(a.data, b.data);
+    refused("refused", false, "expected one of valid and valid_shards", SET(one, shards, words));
+    refused("refused", false, "data.valid_shards: they go with", SET(text, shards));
+    gal_buf_free(&a);
+    gal_buf_free(&b);
+}
+
 static void same_bytes(void **state) {
     (void)state;
     CHECK_OK(train("mixed", false, NULL, diag, SET(mixture)));
@@ -278,9 +297,9 @@ static void gone_meanwhile(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(like_a_text),    cmocka_unit_test(same_bytes),       cmocka_unit_test(stop_and_resume),
-        cmocka_unit_test(other_shards),   cmocka_unit_test(other_vocabulary), cmocka_unit_test(changed_meanwhile),
-        cmocka_unit_test(gone_meanwhile),
+        cmocka_unit_test(like_a_text),       cmocka_unit_test(valid_like_a_text), cmocka_unit_test(same_bytes),
+        cmocka_unit_test(stop_and_resume),   cmocka_unit_test(other_shards),      cmocka_unit_test(other_vocabulary),
+        cmocka_unit_test(changed_meanwhile), cmocka_unit_test(gone_meanwhile),
     };
     return cmocka_run_group_tests_name("shards", tests, setup, teardown);
 }
