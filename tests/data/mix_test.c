@@ -199,6 +199,38 @@ static void states(void **state) {
     gal_mix_close(&m);
 }
 
+/* One shard under two names: each has an order of its own, and the first that which it has alone. */
+static void twice_the_same(void **state) {
+    (void)state;
+    char *path = in("c.shard");
+    const gal_mix_part parts[] = { { "one", 1, &path, 1 }, { "other", 1, &path, 1 } };
+    gal_mix two, alone;
+    CHECK_OK(gal_mix_open(&two, parts, 2, NULL, diag));
+    CHECK_OK(gal_mix_open(&alone, parts, 1, NULL, diag));
+    CHECK_OK(gal_mix_order(&two, 11, SEQ, GAL_PACKING_PLAIN, diag));
+    CHECK_OK(gal_mix_order(&alone, 11, SEQ, GAL_PACKING_PLAIN, diag));
+    gal_mix_state s = { 0 }, t = { 0 };
+    int32_t a[4][SEQ], b[4][SEQ];
+    int64_t n = 0;
+    int same = 0, others = 0;
+    for (int i = 0; i < 400; i++) {
+        const size_t source = gal_mix_source_of(&two, s.row);
+        CHECK_OK(gal_mix_next(&two, &s, (gal_row){ a[0], a[1], a[2], a[3], 0 }, &n, diag));
+        if (source == 1) {
+            gal_order_state at = { 0, s.at[1].row - 1 };
+            CHECK_OK(gal_order_next(&alone.sources[0].order, &at, (gal_row){ b[0], b[1], b[2], b[3], 0 }, &n, diag));
+            same += memcmp(a[0], b[0], sizeof a[0]) == 0;
+            others++;
+        } else {
+            CHECK_OK(gal_mix_next(&alone, &t, (gal_row){ b[0], b[1], b[2], b[3], 0 }, &n, diag));
+            assert_memory_equal(a, b, sizeof a);
+        }
+    }
+    assert_true(others > 190 && same < 10);
+    gal_mix_close(&two);
+    gal_mix_close(&alone);
+}
+
 static void read_ahead(void **state) {
     (void)state;
     static const double WEIGHTS[SOURCES] = { 5, 3, 2 };
@@ -321,8 +353,13 @@ static void changing_files(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(proportions),    cmocka_unit_test(presets),    cmocka_unit_test(bad_weights),
-        cmocka_unit_test(states),         cmocka_unit_test(read_ahead), cmocka_unit_test(damage_in_a_large_file),
+        cmocka_unit_test(proportions),
+        cmocka_unit_test(presets),
+        cmocka_unit_test(bad_weights),
+        cmocka_unit_test(states),
+        cmocka_unit_test(twice_the_same),
+        cmocka_unit_test(read_ahead),
+        cmocka_unit_test(damage_in_a_large_file),
         cmocka_unit_test(changing_files),
     };
     return cmocka_run_group_tests_name("mix", tests, setup, teardown);

@@ -93,6 +93,20 @@ static void plain(void **state) {
     expect(TEXT("\xef\xbb\xbfx"), &AUTO, "\xef\xbb\xbfx\1");
 }
 
+/* What looks like a separator where a piece ends in the middle of a line is none. */
+static void middle_of_a_line(void **state) {
+    (void)state;
+    gal_buf text = { 0 }, want = { 0 };
+    for (int i = 0; i < GAL_READER_PIECE; i++) gal_buf_putc(&text, 'x');
+    gal_buf_puts(&text, "#@ none\n");
+    gal_buf_add(&want, text.data, text.len);
+    gal_buf_puts(&text, "#@ one\nlast");
+    gal_buf_puts(&want, "\1last\1");
+    expect(text.data, text.len, &HASH, want.data);
+    gal_buf_free(&text);
+    gal_buf_free(&want);
+}
+
 static void lines_of_json(void **state) {
     (void)state;
     static const gal_reader_options BODY = { .field = "body" }, SKIP = { .skip_bad = true },
@@ -293,6 +307,25 @@ static void files(void **state) {
     gal_buf_free(&out);
 }
 
+/* Of a file's last line, which is skipped, nothing comes with the next file. */
+static void skipped_at_the_end(void **state) {
+    (void)state;
+    static const char BAD[] = "{\"text\": \"a\"}\n{\"text\": \"b\"} x\n";
+    static const gal_reader_options SKIP = { .skip_bad = true };
+    char path[400];
+    (void)snprintf(path, sizeof path, "%s/last.jsonl", folder);
+    put_file(folder, "last.jsonl", BAD, sizeof BAD - 1);
+    const char *const both[] = { path, path };
+    gal_reader *r = NULL;
+    gal_buf out = { 0 };
+    gal_reader_state s;
+    CHECK_OK(gal_reader_open(&r, both, 2, &SKIP, diag));
+    CHECK_OK(collect(r, &out, &s, diag));
+    assert_string_equal(out.data, "a\1a\1");
+    assert_int_equal(s.bad_lines, 2);
+    gal_buf_free(&out);
+}
+
 /* A name may say what an empty or damaged beginning does not. */
 static void names(void **state) {
     (void)state;
@@ -314,9 +347,14 @@ static void names(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain),    cmocka_unit_test(lines_of_json),
-        cmocka_unit_test(archives), cmocka_unit_test(damaged_archives),
-        cmocka_unit_test(files),    cmocka_unit_test(names),
+        cmocka_unit_test(plain),
+        cmocka_unit_test(middle_of_a_line),
+        cmocka_unit_test(skipped_at_the_end),
+        cmocka_unit_test(lines_of_json),
+        cmocka_unit_test(archives),
+        cmocka_unit_test(damaged_archives),
+        cmocka_unit_test(files),
+        cmocka_unit_test(names),
     };
     return cmocka_run_group_tests_name("reader", tests, setup, teardown);
 }
