@@ -5,7 +5,7 @@
 # emulator of tools/old-x86.sh; --list only prints the packages. SPDX-License-Identifier: Apache-2.0
 set -eu
 
-# libc6-dev: gcc only recommends it. g++: one test compiles the public headers as C++. zlib, cmocka: tests only.
+# libc6-dev: gcc only recommends it. g++: one test compiles the public headers as C++. cmocka: tests only.
 packages='gcc libc6-dev g++ make cmake pkg-config libjansson-dev libyaml-dev libsqlite3-dev libzstd-dev libpcre2-dev libplplot-dev
 plplot-driver-cairo libedit-dev libmicrohttpd-dev libcmocka-dev zlib1g-dev'
 for option; do

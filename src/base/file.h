@@ -56,6 +56,8 @@ typedef struct gal_sink gal_sink;
 gal_err gal_sink_write(gal_sink *s, const void *bytes, size_t n); /* sticky; GAL_EIO */
 void gal_sink_expect(gal_sink *s, uint64_t bytes); /* the file's whole size, for the message when the disk is full */
 uint64_t gal_sink_offset(const gal_sink *s);       /* bytes written so far */
+/* Replaces n bytes at `at`, all of which were written before: a header that is known last. Of a file or memory. */
+gal_err gal_sink_patch(gal_sink *s, uint64_t at, const void *bytes, size_t n);
 gal_err gal_write_atomic(const char *path, gal_err (*emit)(gal_sink *s, void *user, gal_diag *diag), void *user,
                          gal_diag *diag);
 gal_err gal_write_file(const char *path, const void *bytes, size_t n, gal_diag *diag); /* the same, from memory */

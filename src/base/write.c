@@ -101,6 +101,26 @@ gal_err gal_sink_write(gal_sink *s, const void *bytes, size_t n) {
     return s->why ? GAL_EIO : GAL_OK;
 }
 
+gal_err gal_sink_patch(gal_sink *s, uint64_t at, const void *bytes, size_t n) {
+    GAL_ASSERT(at + n <= s->offset);
+    flush_sink(s);
+    if (s->memory && !s->why) memcpy(s->memory->data + (s->memory->len - s->offset) + at, bytes, n);
+    const char *p = bytes;
+    while (n && !s->memory && !s->why) {
+        size_t part = n;
+        ssize_t done = gal_fault_move(GAL_FAULT_WRITE, &part) ? -1 : pwrite(s->fd, p, part, (off_t)at);
+        if (done < 0 && errno == EINTR) continue;
+        if (done <= 0) {
+            s->why = done < 0 ? errno : EIO;
+            break;
+        }
+        p += done;
+        at += (uint64_t)done;
+        n -= (size_t)done;
+    }
+    return s->why ? GAL_EIO : GAL_OK;
+}
+
 uint64_t gal_sink_offset(const gal_sink *s) { return s->offset; }
 
 void gal_sink_expect(gal_sink *s, uint64_t bytes) { s->expected = bytes; }

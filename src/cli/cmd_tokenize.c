@@ -4,8 +4,7 @@
 #include "cli/commands.h"
 #include "cli/io.h"
 #include "cli/tokenize.h"
-#include "formats/gguf.h"
-#include "infer/lm.h"
+#include "data/reader.h"
 #include "text/bpe_train.h"
 
 #include <errno.h>
@@ -17,31 +16,6 @@
 static unsigned encode_flags(const gal_cli *cli) {
     return (gal_cli_given(cli, "bos") ? (unsigned)GAL_ENCODE_BOS : 0u) |
            (gal_cli_given(cli, "eos") ? (unsigned)GAL_ENCODE_EOS : 0u);
-}
-
-/* A file or folder with a vocabulary, a GGUF file, or a run directory, whose newest checkpoint has one. */
-static gal_err open_tokenizer(gal_tokenizer **out, const char *path, gal_layout layout, gal_diag *diag) {
-    gal_diag first = { 0 }, second = { 0 };
-    gal_buf dir = { 0 };
-    gal_err err;
-    if (gal_is_dir(path) && layout != GAL_LAYOUT_ANY) {
-        char why[GAL_LM_WHY];
-        err = gal_lm_load_as(NULL, out, NULL, &dir, path, layout, diag);
-        if (!err && !*out) err = gal_fail(diag, GAL_EINPUT, "%s: %s", dir.data, gal_lm_no_tokenizer(why, dir.data));
-        gal_buf_free(&dir);
-        return err;
-    }
-    if (gal_is_gguf(path)) {
-        err = gal_gguf_tokenizer(out, path, diag);
-        return err || *out ? err : gal_fail(diag, GAL_EINPUT, "%s: no vocabulary in this GGUF file", path);
-    }
-    err = gal_tokenizer_open(out, path, &first);
-    if (!err || !gal_is_dir(path)) return err ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
-    gal_err found = gal_lm_load(NULL, out, NULL, &dir, path, &second);
-    const bool file = dir.len > 0 && gal_is_file(dir.data); /* the folder's one GGUF file, which says more */
-    gal_buf_free(&dir);
-    if (found && file) return gal_fail(diag, found, "%s", second.text);
-    return found || !*out ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
 }
 
 static void print_ids(const gal_cli *cli, const gal_ids *ids) {
@@ -232,11 +206,41 @@ static bool show_progress(void *user, double fraction) {
     return gal_cli_interrupted() == 0;
 }
 
-static gal_err add_file(gal_cli *cli, gal_bpe_trainer *trainer, const char *path) {
-    gal_map m = { 0 };
-    gal_err err = gal_map_open(&m, path, &cli->diag);
-    if (!err && m.bytes) err = gal_bpe_trainer_add(trainer, (const char *)m.data, m.bytes, &cli->diag);
-    gal_map_close(&m);
+/* A document comes in pieces that end anywhere; words are counted in whole lines. */
+static gal_err add_documents(gal_cli *cli, gal_bpe_trainer *trainer, gal_reader *r) {
+    gal_buf held = { 0 };
+    gal_piece p;
+    bool more = true, begins = true;
+    gal_err err = GAL_OK;
+    while (!err) {
+        err = gal_reader_next(r, &p, &more, &cli->diag);
+        if (err || !more) break;
+        size_t n = p.bytes;
+        while (!p.ends && n && p.text[n - 1] != '\n') n--;
+        if (n == 0 && !p.ends) {
+            gal_buf_add(&held, p.text, p.bytes);
+            continue;
+        }
+        gal_buf_add(&held, p.text, n);
+        if (held.oom) err = gal_fail(&cli->diag, GAL_ENOMEM, "no memory for a line of more than %zu bytes", held.len);
+        if (!err)
+            err = begins ? gal_bpe_trainer_add(trainer, held.data, held.len, &cli->diag)
+                         : gal_bpe_trainer_add_more(trainer, held.data, held.len, &cli->diag);
+        begins = p.ends;
+        gal_buf_clear(&held);
+        gal_buf_add(&held, p.text + n, p.bytes - n);
+    }
+    gal_buf_free(&held);
+    return err;
+}
+
+static gal_err add_files(gal_cli *cli, gal_bpe_trainer *trainer) {
+    const gal_reader_options o = { .separator = gal_cli_string(cli, "separator"),
+                                   .field = gal_cli_string(cli, "field") };
+    gal_reader *r = NULL;
+    gal_err err = gal_reader_open(&r, cli->operands, (size_t)cli->n_operands, &o, &cli->diag);
+    if (!err) err = add_documents(cli, trainer, r);
+    gal_reader_close(r);
     return err;
 }
 
@@ -245,7 +249,9 @@ static gal_err train(gal_cli *cli) {
     if (!out) return gal_cli_usage(cli, "--train needs -o FILE");
     gal_err err = GAL_OK;
     for (int i = 0; !err && i < cli->n_operands; i++)
-        err = gal_cli_output_file(cli, "-o", out, GAL_LAYOUT_ANY, &(gal_input){ "text", cli->operands[i] }, 1);
+        err = strcmp(cli->operands[i], "-") == 0
+                  ? gal_cli_usage(cli, "--train may have to read the text twice: expected files, found -")
+                  : gal_cli_output_file(cli, "-o", out, GAL_LAYOUT_ANY, &(gal_input){ "text", cli->operands[i] }, 1);
     if (err) return err;
     gal_bpe_options o;
     gal_bpe_options_init(&o);
@@ -260,7 +266,7 @@ static gal_err train(gal_cli *cli) {
     gal_cli_catch_interrupts();
     err = gal_bpe_trainer_new(&trainer, &o, &cli->diag);
     while (!err) {
-        for (int i = 0; !err && i < cli->n_operands; i++) err = add_file(cli, trainer, cli->operands[i]);
+        err = add_files(cli, trainer);
         if (!err) err = gal_bpe_trainer_run(trainer, &model, &cli->diag);
         if (err || !gal_bpe_trainer_again(trainer)) break;
     }
@@ -297,7 +303,7 @@ static gal_err run(gal_cli *cli) {
                              "--jsonl reads standard input, to encode or decode; no text and no --count beside it");
     }
     gal_tokenizer *t = NULL;
-    gal_err err = open_tokenizer(&t, cli->operands[0], gal_cli_layout(cli), &cli->diag);
+    gal_err err = gal_cli_open_tokenizer(&t, cli->operands[0], gal_cli_layout(cli), &cli->diag);
     if (!err) err = talk ? chat(cli, t) : jsonl ? lines(cli, t, dec) : dec ? decode(cli, t) : encode(cli, t);
     gal_tokenizer_free(t);
     return err;
@@ -327,7 +333,7 @@ static const gal_option OPTIONS[] = {
               "(none: V1), else the model's own" },
     { .name = "show",
       .help = "with --chat: print the tokens themselves, a line for each run of one kind, in colours" },
-    { .name = "train", .help = "learn a byte-fallback BPE vocabulary from the text files that are the operands" },
+    { .name = "train", .help = "learn a byte-fallback BPE vocabulary from the files that are the operands" },
     { .name = "vocab-size",
       .kind = GAL_V_INT,
       .value = "N",
@@ -348,7 +354,7 @@ static const gal_option OPTIONS[] = {
       .min = 1,
       .max = 1 << 30,
       .fallback = "4096",
-      .help = "most memory for --train beside the mapped text; of a text with too many different words a part of the "
+      .help = "most memory for --train; of a text with too many different words a part of the "
               "lines is counted, and how many is said" },
     { .name = "seed",
       .kind = GAL_V_INT,
@@ -357,6 +363,16 @@ static const gal_option OPTIONS[] = {
       .max = 9e15,
       .fallback = "0",
       .help = "which lines --train draws when memory does not hold all" },
+    { .name = "field",
+      .kind = GAL_V_STRING,
+      .value = "NAME",
+      .fallback = "text",
+      .help = "of lines of JSON that --train reads: the field that is the text" },
+    { .name = "separator",
+      .kind = GAL_V_STRING,
+      .value = "TEXT",
+      .fallback = "",
+      .help = "lines that begin so part documents, and --train does not count them" },
     { .name = "output",
       .letter = 'o',
       .kind = GAL_V_FILE,
@@ -375,7 +391,8 @@ const gal_command gal_cmd_tokenize = {
             "Without TEXT "
             "(or ids, "
             "with --decode) standard input is read as it is, newlines included.\n\n"
-            "With --train the operands are text files, and -o says where the vocabulary goes.",
+            "With --train the operands are files of text or of lines of JSON, as they are or compressed, and -o says "
+            "where the vocabulary goes.",
     .examples = "galerne tokenize model \"Once upon a time\"\n"
                 "galerne tokenize tokenizer.model --decode 1 315 837\n"
                 "galerne tokenize model --encode --jsonl < texts.jsonl > ids.jsonl\n"

@@ -248,10 +248,14 @@ static gal_err check_trace(gal_cli *cli, const char *config, const gal_train_con
                                  { "tokenizer", c->tokenizer.path } };
     if (!trace) return GAL_OK;
     gal_err err = gal_cli_output_file(cli, "--trace", trace, GAL_LAYOUT_ANY, inputs, GAL_LEN(inputs));
-    for (size_t i = 0; !err && i < c->data.text.n; i++)
-        err = gal_cli_spare_inputs(cli, trace, GAL_LAYOUT_ANY, &(gal_input){ "text", c->data.text.v[i] }, 1);
-    for (size_t i = 0; !err && i < c->data.valid.n; i++)
-        err = gal_cli_spare_inputs(cli, trace, GAL_LAYOUT_ANY, &(gal_input){ "text", c->data.valid.v[i] }, 1);
+    const gal_strings *const lists[] = { &c->data.text, &c->data.valid, &c->data.train, &c->data.valid_shards,
+                                         &c->data.mixture };
+    for (size_t k = 0; k < GAL_LEN(lists); k++)
+        for (size_t i = 0; !err && i < lists[k]->n; i++) {
+            const char *path = lists[k]->v[i], *colon = lists[k] == &c->data.mixture ? strchr(path, ':') : NULL;
+            const gal_input text = { "text", colon ? colon + 1 : path };
+            err = gal_cli_spare_inputs(cli, trace, GAL_LAYOUT_ANY, &text, 1);
+        }
     return err;
 }
 
@@ -380,12 +384,10 @@ const gal_command gal_cmd_train = {
         "checkpoints/step-N in Hugging Face layout with the optimiser's state, samples/ and plots/loss.png.\n\n"
         "Ctrl-C saves and leaves with code 130; --resume then goes on to the bit. A second Ctrl-C leaves at once.\n\n"
         "Steps whose loss or gradient is no number, or with spike.sigmas far above those before, are passed over, "
-        "logged "
-        "in metrics.sqlite with their rows of text, and after spike.skips in a row the run goes back to its last "
-        "good "
-        "checkpoint. --replay STEP RUN makes a step again.\n\n"
-        "All settings with their defaults: --settings. A text is given as "
-        "--set data.text=FILE (plain or Zstandard).",
+        "logged in metrics.sqlite with their rows of text, and after spike.skips in a row the run goes back to its "
+        "last good checkpoint. --replay STEP RUN makes a step again.\n\n"
+        "All settings with their defaults: --settings. A text is given as --set data.text=FILE (plain or lines of "
+        "JSON, as they are or compressed); token shards of galerne data as data.train or data.mixture.",
     .examples = "galerne train examples/demo.yaml\n"
                 "galerne train examples/mistral-small.yaml --set data.text=novels.txt.zst -o runs/novels\n"
                 "galerne train --resume runs/novels\n"

@@ -10,6 +10,7 @@ extern const gal_command gal_cmd_chat;
 extern const gal_command gal_cmd_compare;
 extern const gal_command gal_cmd_convert;
 extern const gal_command gal_cmd_flops;
+extern const gal_command gal_cmd_data;
 extern const gal_command gal_cmd_help;
 extern const gal_command gal_cmd_imatrix;
 extern const gal_command gal_cmd_init;
@@ -26,6 +27,6 @@ extern const gal_command gal_cmd_version;
 gal_err gal_cli_inspect_experts(gal_cli *cli); /* inspect_experts.c: a part of inspect */
 /* cmd_init.c: sizes of the fresh model that a training's configuration, the first operand, describes. */
 gal_err gal_cli_fresh_config(gal_config *out, gal_cli *cli, const gal_train_config *c);
-gal_err gal_cli_runs_serve(gal_cli *cli);      /* runs_serve.c: a part of runs */
+gal_err gal_cli_runs_serve(gal_cli *cli); /* runs_serve.c: a part of runs */
 
 #endif

@@ -34,7 +34,7 @@ static gal_err open_file(gal_cli_text *t, gal_cli *cli) {
     t->text = (gal_eval_text){ .text = (const char *)t->map.data, .bytes = t->map.bytes };
     if (t->map.bytes < sizeof ZSTD_FRAME || memcmp(t->map.data, ZSTD_FRAME, sizeof ZSTD_FRAME) != 0) return GAL_OK;
     char *path = (char *)(uintptr_t)t->name; /* only read */
-    err = gal_corpus_read(&t->corpus, &path, 1, "", &cli->diag);
+    err = gal_corpus_read(&t->corpus, &path, 1, &(gal_reader_options){ .format = GAL_TEXT_PLAIN }, &cli->diag);
     t->text = (gal_eval_text){ .text = t->corpus.text.data, .bytes = t->corpus.text.len };
     return err;
 }

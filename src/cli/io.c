@@ -5,6 +5,8 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/util.h"
+#include "formats/gguf.h"
+#include "infer/lm.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -105,6 +107,30 @@ const char *gal_cli_bytes_text(char *text, size_t room, uint64_t bytes) {
     }
     (void)snprintf(text, room, u ? "%.1f %s" : "%.0f %s", x, UNITS[u]);
     return text;
+}
+
+gal_err gal_cli_open_tokenizer(gal_tokenizer **out, const char *path, gal_layout layout, gal_diag *diag) {
+    gal_diag first = { 0 }, second = { 0 };
+    gal_buf dir = { 0 };
+    gal_err err;
+    if (gal_is_dir(path) && layout != GAL_LAYOUT_ANY) {
+        char why[GAL_LM_WHY];
+        err = gal_lm_load_as(NULL, out, NULL, &dir, path, layout, diag);
+        if (!err && !*out) err = gal_fail(diag, GAL_EINPUT, "%s: %s", dir.data, gal_lm_no_tokenizer(why, dir.data));
+        gal_buf_free(&dir);
+        return err;
+    }
+    if (gal_is_gguf(path)) {
+        err = gal_gguf_tokenizer(out, path, diag);
+        return err || *out ? err : gal_fail(diag, GAL_EINPUT, "%s: no vocabulary in this GGUF file", path);
+    }
+    err = gal_tokenizer_open(out, path, &first);
+    if (!err || !gal_is_dir(path)) return err ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
+    gal_err found = gal_lm_load(NULL, out, NULL, &dir, path, &second);
+    const bool file = dir.len > 0 && gal_is_file(dir.data); /* the folder's one GGUF file, which says more */
+    gal_buf_free(&dir);
+    if (found && file) return gal_fail(diag, found, "%s", second.text);
+    return found || !*out ? gal_fail(diag, err, "%s", first.text) : GAL_OK;
 }
 
 /* Nothing is shown of what is over in a moment. */

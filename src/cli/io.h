@@ -51,6 +51,11 @@ const char *gal_cli_cache_folder(gal_cli *cli);
 extern const char *const GAL_CLI_LAYOUTS[];
 gal_layout gal_cli_layout(const gal_cli *cli);
 
+/* The vocabulary of a file or folder with one, of a GGUF file, or of a run directory, whose newest checkpoint has
+ * one.
+ */
+gal_err gal_cli_open_tokenizer(gal_tokenizer **out, const char *path, gal_layout layout, gal_diag *diag);
+
 bool gal_cli_ends_with(const char *name, const char *end);
 
 /* What a command reads, for the check that its output is none of it. path NULL or "-": nothing. */

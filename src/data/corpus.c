@@ -1,43 +1,10 @@
 /* corpus.c - see corpus.h. SPDX-License-Identifier: Apache-2.0 */
 #include "data/corpus.h"
 
-#include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
 
 #include <string.h>
-#include <zstd.h>
-#include <zstd_errors.h>
-
-/* Appends the decompressed frames of a file. */
-static gal_err add_zstd(gal_buf *text, const gal_map *m, const char *path, gal_diag *diag) {
-    ZSTD_DCtx *d = ZSTD_createDCtx();
-    size_t room = ZSTD_DStreamOutSize();
-    char *piece = gal_alloc(room);
-    gal_err err = d && piece ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "%s: no memory to decompress", path);
-    ZSTD_inBuffer in = { m->data, m->bytes, 0 };
-    size_t left = 1;
-    while (!err && (in.pos < in.size || left != 0)) {
-        ZSTD_outBuffer out = { piece, room, 0 };
-        size_t before = in.pos;
-        left = ZSTD_decompressStream(d, &out, &in);
-        if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation) {
-            err = gal_fail(diag, GAL_ENOMEM, "%s: no memory to decompress", path);
-        } else if (ZSTD_isError(left)) {
-            err = gal_fail(diag, GAL_EINPUT, "%s: damaged Zstandard data near byte %zu: %s", path, before,
-                           ZSTD_getErrorName(left));
-        } else if (out.pos == 0 && in.pos == before && left != 0) {
-            err = gal_fail(diag, GAL_EINPUT, "%s: Zstandard data ends in the middle, at byte %zu", path, in.size);
-        } else {
-            gal_buf_add(text, piece, out.pos);
-            if (text->oom)
-                err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for more than %zu bytes of text", path, text->len);
-        }
-    }
-    gal_free(piece);
-    ZSTD_freeDCtx(d);
-    return err;
-}
 
 static gal_err add_document(gal_corpus *c, size_t at, size_t end, gal_diag *diag) {
     if (end <= at) return GAL_OK;
@@ -47,42 +14,25 @@ static gal_err add_document(gal_corpus *c, size_t at, size_t end, gal_diag *diag
     return GAL_OK;
 }
 
-/* Splits text [at, end) into documents. */
-static gal_err add_documents(gal_corpus *c, size_t at, const char *separator, gal_diag *diag) {
-    size_t n = strlen(separator), end = c->text.len, begin = at;
-    const char *text = c->text.data;
-    while (n && at < end) {
-        const char *nl = memchr(text + at, '\n', end - at);
-        size_t line_end = nl ? (size_t)(nl - text) + 1 : end;
-        if (line_end - at >= n && memcmp(text + at, separator, n) == 0) {
-            gal_err err = add_document(c, begin, at, diag);
-            if (err) return err;
-            begin = line_end;
-        }
-        at = line_end;
-    }
-    return add_document(c, begin, end, diag);
-}
-
-gal_err gal_corpus_read(gal_corpus *out, char *const *paths, size_t n_paths, const char *separator, gal_diag *diag) {
-    static const uint8_t ZSTD_FRAME[4] = { 0x28, 0xb5, 0x2f, 0xfd };
+gal_err gal_corpus_read(gal_corpus *out, char *const *paths, size_t n_paths, const gal_reader_options *options,
+                        gal_diag *diag) {
     gal_corpus c = { 0 };
-    gal_err err = GAL_OK;
-    for (size_t i = 0; !err && i < n_paths; i++) {
-        gal_map m = { 0 };
-        err = gal_map_open(&m, paths[i], diag);
-        if (err) break;
-        size_t at = c.text.len;
-        if (m.bytes >= sizeof ZSTD_FRAME && memcmp(m.data, ZSTD_FRAME, sizeof ZSTD_FRAME) == 0) {
-            err = add_zstd(&c.text, &m, paths[i], diag);
-        } else if (m.bytes) {
-            gal_buf_add(&c.text, m.data, m.bytes);
-            if (c.text.oom)
-                err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for %zu bytes of text", paths[i], m.bytes);
-        }
-        gal_map_close(&m);
-        if (!err) err = add_documents(&c, at, separator, diag);
+    gal_reader *r = NULL;
+    gal_piece p;
+    size_t begin = 0;
+    bool more = true;
+    gal_err err = gal_reader_open(&r, (const char *const *)paths, n_paths, options, diag);
+    while (!err) {
+        err = gal_reader_next(r, &p, &more, diag);
+        if (err || !more) break;
+        gal_buf_add(&c.text, p.text, p.bytes);
+        if (c.text.oom)
+            err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for more than %zu bytes of text", paths[0], c.text.len);
+        if (err || !p.ends) continue;
+        err = add_document(&c, begin, c.text.len, diag);
+        begin = c.text.len;
     }
+    gal_reader_close(r);
     if (!err && c.n_docs == 0)
         err = gal_fail(diag, GAL_EINPUT, "%s%s: expected text, found none (%zu bytes in %zu files)",
                        n_paths ? paths[0] : "corpus", n_paths > 1 ? " and others" : "", c.text.len, n_paths);
@@ -136,14 +86,15 @@ gal_err gal_corpus_split(gal_corpus *c, double fraction, size_t *first, gal_diag
     return GAL_OK;
 }
 
-void gal_corpus_sha256(const gal_corpus *c, size_t first, size_t n, uint8_t out[32]) {
+void gal_corpus_sha256(const gal_corpus *c, size_t first, size_t n, bool size_first, uint8_t out[32]) {
     gal_sha256 h;
     gal_sha256_init(&h);
     for (size_t i = first; i < first + n; i++) {
         uint8_t size[8];
         for (size_t k = 0; k < 8; k++) size[k] = (uint8_t)((uint64_t)c->docs[i].bytes >> (8 * k));
-        gal_sha256_add(&h, size, sizeof size);
+        if (size_first) gal_sha256_add(&h, size, sizeof size);
         gal_sha256_add(&h, c->text.data + c->docs[i].at, c->docs[i].bytes);
+        if (!size_first) gal_sha256_add(&h, size, sizeof size);
     }
     gal_sha256_end(&h, out);
 }

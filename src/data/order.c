@@ -28,50 +28,29 @@ uint64_t gal_permute(uint64_t i, uint64_t n, uint64_t seed, uint64_t stream) {
     return i;
 }
 
-gal_err gal_order_init(gal_order *out, const gal_shard *shard, uint64_t seed, int64_t sequence, const char *name,
-                       gal_diag *diag) {
-    if (shard->n_tokens < sequence + 1)
+gal_err gal_order_init(gal_order *out, gal_shards *shards, uint64_t seed, int64_t sequence, gal_packing packing,
+                       const char *name, gal_diag *diag) {
+    if (shards->n_tokens < sequence + 1)
         return gal_fail(diag, GAL_EINPUT,
                         "%s: too small to train on: %lld bytes of text are %lld tokens in %lld documents, "
                         "and one row of batch.sequence %lld needs %lld",
-                        name, (long long)shard->text_bytes, (long long)shard->n_tokens, (long long)shard->n_docs,
+                        name, (long long)shards->text_bytes, (long long)shards->n_tokens, (long long)shards->n_docs,
                         (long long)sequence, (long long)sequence + 1);
-    *out = (gal_order){ shard, seed, sequence };
+    *out = (gal_order){ shards, seed, sequence, packing };
     return GAL_OK;
 }
 
 static int64_t phase_of(const gal_order *o, uint64_t epoch) {
-    int64_t spare = o->shard->n_tokens - 1 - o->sequence; /* tokens that may be skipped with one row left */
+    int64_t spare = o->shards->n_tokens - 1 - o->sequence; /* tokens that may be skipped with one row left */
     uint64_t choices = (uint64_t)GAL_MIN(o->sequence, spare + 1);
     return (int64_t)gal_rng_below(o->seed, STREAM_PHASE, epoch, choices);
 }
 
 int64_t gal_order_rows(const gal_order *o, uint64_t epoch) {
-    return (o->shard->n_tokens - 1 - phase_of(o, epoch)) / o->sequence;
+    return (o->shards->n_tokens - 1 - phase_of(o, epoch)) / o->sequence;
 }
 
-int64_t gal_shard_row(const gal_shard *s, int64_t at, int64_t sequence, gal_row row) {
-    int64_t targets = 0, doc = at < s->n_tokens ? gal_shard_doc_of(s, at) : s->n_docs;
-    int64_t end = doc < s->n_docs ? gal_shard_doc(s, doc + 1) : at;
-    int64_t start = row.base;
-    for (int64_t i = 0; i < sequence; i++, at++) {
-        while (doc < s->n_docs && at >= end) { /* a while: documents may be empty */
-            doc++;
-            end = doc < s->n_docs ? gal_shard_doc(s, doc + 1) : at;
-            start = row.base + i;
-        }
-        bool inside = doc < s->n_docs, follows = inside && at + 1 < end;
-        int64_t n = row.base + i;
-        row.ids[n] = inside ? gal_shard_token(s, at) : 0;
-        row.start[n] = (int32_t)start;
-        row.pos[n] = (int32_t)(n - start);
-        row.target[n] = follows ? gal_shard_token(s, at + 1) : -1;
-        targets += follows;
-    }
-    return targets;
-}
-
-int64_t gal_order_next(const gal_order *o, gal_order_state *state, gal_row row) {
+gal_err gal_order_next(const gal_order *o, gal_order_state *state, gal_row row, int64_t *targets, gal_diag *diag) {
     int64_t rows = gal_order_rows(o, state->epoch);
     if (state->row >= (uint64_t)rows) {
         state->epoch++;
@@ -80,5 +59,6 @@ int64_t gal_order_next(const gal_order *o, gal_order_state *state, gal_row row) 
     }
     uint64_t place = gal_permute(state->row, (uint64_t)rows, o->seed, STREAM_SHUFFLE + (state->epoch << 8));
     state->row++;
-    return gal_shard_row(o->shard, phase_of(o, state->epoch) + (int64_t)place * o->sequence, o->sequence, row);
+    return gal_shards_row(o->shards, phase_of(o, state->epoch) + (int64_t)place * o->sequence, o->sequence,
+                          o->packing, row, targets, diag);
 }

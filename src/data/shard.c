@@ -1,35 +1,14 @@
-/* shard.c - see shard.h. Invariant: after gal_shard_open() every id is below vocab and every document lies inside.
- * SPDX-License-Identifier: Apache-2.0 */
+/* shard.c - the reading half of shard.h. Invariants: after gal_shard_open() every document lies inside; after
+ * gal_shard_check() the ids that it was asked for are below vocab. SPDX-License-Identifier: Apache-2.0 */
 #include "data/shard.h"
 
-#include "base/hash.h"
+#include "base/maps.h"
 #include "base/mem.h"
 
 #include <string.h>
 
-#define SHARD_MAGIC "GALSHARD"
-enum { SHARD_VERSION = 1, U16_LIMIT = 65536 };
-
-/* Offsets in the header. */
-enum {
-    AT_MAGIC = 0,
-    AT_VERSION = 8,
-    AT_ELEM = 12,
-    AT_TOKENS = 16,
-    AT_DOCS = 24,
-    AT_TEXT_BYTES = 32,
-    AT_LARGEST = 40,
-    AT_VOCAB = 48,
-    AT_TOKENIZER = 64,
-    AT_SOURCE = 96,
-    AT_CONTENTS = 128,
-    AT_SELF = 224
-};
-_Static_assert(AT_SELF + 32 == GAL_SHARD_HEADER, "the header's own hash is its last field");
-
-static void put(uint8_t *p, uint64_t v, int bytes) {
-    for (int i = 0; i < bytes; i++) p[i] = (uint8_t)(v >> (8 * i));
-}
+/* Files up to this size are looked at as a whole when they are opened: that takes less time than anyone notices. */
+enum { AT_ONCE = 64 << 20, LEAST_CHUNK = 4096, MOST_CHUNK = 1 << 30, HASHED_AT_A_TIME = 1 << 24 };
 
 static uint64_t get(const uint8_t *p, int bytes) {
     uint64_t v = 0;
@@ -37,211 +16,9 @@ static uint64_t get(const uint8_t *p, int bytes) {
     return v;
 }
 
-/* ---- writing -----------------------------------------------------------------------------------------------------
- */
-
-typedef struct building {
-    gal_ids ids;
-    uint64_t *docs;
-    size_t n_docs;
-    int elem;
-    uint8_t header[GAL_SHARD_HEADER];
-    gal_sha256 *hash; /* where bytes go: the hash in the first pass, the sink in the second */
-    gal_sink *sink;
-} building;
-
-static gal_err give(building *b, const void *bytes, size_t n) {
-    if (b->hash) {
-        gal_sha256_add(b->hash, bytes, n);
-        return GAL_OK;
-    }
-    return gal_sink_write(b->sink, bytes, n);
-}
-
-static gal_err give_contents(building *b) {
-    uint8_t piece[4096];
-    size_t used = 0;
-    gal_err err = GAL_OK;
-    for (size_t i = 0; !err && i < b->ids.len; i++) {
-        put(piece + used, (uint64_t)b->ids.data[i], b->elem);
-        used += (size_t)b->elem;
-        if (used == sizeof piece) {
-            err = give(b, piece, used);
-            used = 0;
-        }
-    }
-    while (used % 8 != 0) piece[used++] = 0;
-    if (!err) err = give(b, piece, used);
-    for (size_t i = 0; !err && i <= b->n_docs; i++) {
-        put(piece, b->docs[i], 8);
-        err = give(b, piece, 8);
-    }
-    return err;
-}
-
-static gal_err emit(gal_sink *s, void *user, gal_diag *diag) {
-    (void)diag;
-    building *b = user;
-    b->sink = s;
-    uint64_t tokens = ((uint64_t)b->ids.len * (uint64_t)b->elem + 7) / 8 * 8;
-    gal_sink_expect(s, sizeof b->header + tokens + ((uint64_t)b->n_docs + 1) * 8);
-    gal_err err = gal_sink_write(s, b->header, sizeof b->header);
-    return err ? err : give_contents(b);
-}
-
-static gal_err encode_all(building *b, const gal_corpus *c, size_t first, size_t n, const gal_tokenizer *t,
-                          gal_diag *diag) {
-    gal_token_scratch *scratch = NULL;
-    gal_err err = gal_token_scratch_new(&scratch, t, diag);
-    unsigned flags = (gal_tokenizer_bos(t) >= 0 ? GAL_ENCODE_BOS : 0u) |
-                     (gal_tokenizer_eos(t) >= 0 ? GAL_ENCODE_EOS : 0u);
-    for (size_t i = 0; !err && i < n; i++) {
-        const gal_document *d = &c->docs[first + i];
-        b->docs[i] = b->ids.len;
-        err = gal_encode(t, scratch, c->text.data + d->at, d->bytes, flags, &b->ids, diag);
-    }
-    gal_token_scratch_free(scratch);
-    b->docs[n] = b->ids.len;
-    b->n_docs = n;
-    return err;
-}
-
-gal_err gal_shard_write(const char *path, const gal_corpus *c, size_t first, size_t n, const gal_tokenizer *t,
-                        gal_diag *diag) {
-    building b = { .docs = gal_alloc_array(n + 1, sizeof *b.docs) };
-    if (!b.docs) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %zu documents", path, n);
-    gal_err err = encode_all(&b, c, first, n, t, diag);
-    if (!err) {
-        int32_t largest = 0, vocab = gal_tokenizer_size(t);
-        for (size_t i = 0; i < b.ids.len; i++) largest = GAL_MAX(largest, b.ids.data[i]);
-        b.elem = vocab <= U16_LIMIT ? 2 : 4;
-        uint8_t *h = b.header;
-        /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): eight bytes of a file, not a string */
-        memcpy(h + AT_MAGIC, SHARD_MAGIC, 8);
-        put(h + AT_VERSION, SHARD_VERSION, 4);
-        put(h + AT_ELEM, (uint64_t)b.elem, 4);
-        put(h + AT_TOKENS, b.ids.len, 8);
-        put(h + AT_DOCS, n, 8);
-        put(h + AT_TEXT_BYTES, gal_corpus_bytes(c, first, n), 8);
-        put(h + AT_LARGEST, (uint64_t)largest, 8);
-        put(h + AT_VOCAB, (uint64_t)vocab, 8);
-        gal_tokenizer_sha256(t, h + AT_TOKENIZER);
-        gal_corpus_sha256(c, first, n, h + AT_SOURCE);
-        gal_sha256 hash;
-        gal_sha256_init(&hash);
-        b.hash = &hash;
-        err = give_contents(&b);
-        gal_sha256_end(&hash, h + AT_CONTENTS);
-        gal_sha256_of(h, AT_SELF, h + AT_SELF);
-        b.hash = NULL;
-    }
-    if (!err) err = gal_write_atomic(path, emit, &b, diag);
-    gal_ids_free(&b.ids);
-    gal_free(b.docs);
-    return err;
-}
-
-/* ---- reading -----------------------------------------------------------------------------------------------------
- */
-
-static gal_err refuse_hash(const char *path, const char *what, const uint8_t want[32], const uint8_t found[32],
-                           gal_diag *diag) {
-    char a[65], b[65];
-    gal_hex(a, want, 32);
-    gal_hex(b, found, 32);
-    return gal_fail(diag, GAL_EINPUT,
-                    "%s: made from another %s: expected SHA-256 %.16s..., found %.16s...; remove the file "
-                    "to make it anew",
-                    path, what, a, b);
-}
-
-static gal_err check_layout(gal_shard *s, const char *path, gal_diag *diag) {
-    const uint8_t *h = s->map.data;
-    size_t bytes = s->map.bytes;
-    if (bytes < GAL_SHARD_HEADER || memcmp(h + AT_MAGIC, SHARD_MAGIC, 8) != 0)
-        return gal_fail(diag, GAL_EINPUT,
-                        "%s: no token shard: expected a header of %d bytes that begins with %s, found "
-                        "%zu bytes",
-                        path, GAL_SHARD_HEADER, SHARD_MAGIC, bytes);
-    uint8_t own[32];
-    gal_sha256_of(h, AT_SELF, own);
-    if (memcmp(own, h + AT_SELF, 32) != 0) return gal_fail(diag, GAL_EINPUT, "%s: the header is damaged", path);
-    if (get(h + AT_VERSION, 4) != SHARD_VERSION)
-        return gal_fail(diag, GAL_EINPUT, "%s: expected shard version %d, found %llu", path, SHARD_VERSION,
-                        (unsigned long long)get(h + AT_VERSION, 4));
-    uint64_t elem = get(h + AT_ELEM, 4), n = get(h + AT_TOKENS, 8), docs = get(h + AT_DOCS, 8);
-    /* Both counts are bounded by the file's size before they are multiplied. */
-    bool sane = (elem == 2 || elem == 4) && n <= bytes && docs <= bytes;
-    uint64_t padded = sane ? (n * elem + 7) / 8 * 8 : 0;
-    uint64_t want = GAL_SHARD_HEADER + padded + (docs + 1) * 8;
-    if (!sane || want != bytes)
-        return gal_fail(diag, GAL_EINPUT,
-                        "%s: expected %llu bytes for %llu tokens of %llu bytes in %llu documents, found "
-                        "%zu",
-                        path, (unsigned long long)want, (unsigned long long)n, (unsigned long long)elem,
-                        (unsigned long long)docs, bytes);
-    s->elem = (int)elem;
-    s->n_tokens = (int64_t)n;
-    s->n_docs = (int64_t)docs;
-    s->text_bytes = (int64_t)(get(h + AT_TEXT_BYTES, 8) & INT64_MAX);
-    s->largest_id = (int64_t)(get(h + AT_LARGEST, 8) & INT64_MAX);
-    s->vocab = (int64_t)(get(h + AT_VOCAB, 8) & INT64_MAX);
-    s->tokens = h + GAL_SHARD_HEADER;
-    s->docs = h + GAL_SHARD_HEADER + padded;
-    memcpy(s->tokenizer, h + AT_TOKENIZER, 32);
-    memcpy(s->source, h + AT_SOURCE, 32);
-    memcpy(s->contents, h + AT_CONTENTS, 32);
-    return GAL_OK;
-}
-
-static gal_err check_contents(const gal_shard *s, const char *path, gal_diag *diag) {
-    uint8_t found[32];
-    gal_sha256_of(s->map.data + GAL_SHARD_HEADER, s->map.bytes - GAL_SHARD_HEADER, found);
-    if (memcmp(found, s->contents, 32) != 0)
-        return gal_fail(diag, GAL_EINPUT, "%s: the contents are damaged: their checksum is not the header's", path);
-    for (int64_t i = 0; i < s->n_tokens; i++) {
-        int32_t id = gal_shard_token(s, i);
-        if (id < 0 || id > s->largest_id || id >= s->vocab)
-            return gal_fail(diag, GAL_EINPUT, "%s: token %lld: expected an id of at most %lld, found %lld", path,
-                            (long long)i, (long long)s->largest_id, (long long)id);
-    }
-    int64_t last = 0;
-    for (int64_t i = 0; i <= s->n_docs; i++) {
-        int64_t at = gal_shard_doc(s, i);
-        if (at < last || at > s->n_tokens || (i == 0 && at != 0) || (i == s->n_docs && at != s->n_tokens))
-            return gal_fail(diag, GAL_EINPUT, "%s: document %lld begins at token %lld", path, (long long)i,
-                            (long long)at);
-        last = at;
-    }
-    return GAL_OK;
-}
-
-gal_err gal_shard_open(gal_shard *out, const char *path, const uint8_t tokenizer[32], const uint8_t source[32],
-                       gal_diag *diag) {
-    gal_shard s = { 0 };
-    gal_err err = gal_map_open(&s.map, path, diag);
-    if (err) return err;
-    err = check_layout(&s, path, diag);
-    if (!err && tokenizer && memcmp(tokenizer, s.tokenizer, 32) != 0)
-        err = refuse_hash(path, "tokenizer", tokenizer, s.tokenizer, diag);
-    if (!err && source && memcmp(source, s.source, 32) != 0) err = refuse_hash(path, "text", source, s.source, diag);
-    if (!err) err = check_contents(&s, path, diag);
-    if (err) {
-        gal_map_close(&s.map);
-        return err;
-    }
-    *out = s;
-    return GAL_OK;
-}
-
-void gal_shard_close(gal_shard *s) {
-    gal_map_close(&s->map);
-    *s = (gal_shard){ 0 };
-}
-
 int32_t gal_shard_token(const gal_shard *s, int64_t at) {
     const uint8_t *p = (const uint8_t *)s->tokens + at * s->elem;
-    return (int32_t)get(p, s->elem);
+    return s->elem == 2 ? (int32_t)get(p, 2) : (int32_t)get(p, 4);
 }
 
 int64_t gal_shard_doc(const gal_shard *s, int64_t i) { return (int64_t)get(s->docs + 8 * i, 8); }
@@ -257,4 +34,218 @@ int64_t gal_shard_doc_of(const gal_shard *s, int64_t at) {
         }
     }
     return low;
+}
+
+/* ---- the layout --------------------------------------------------------------------------------------------------
+ */
+
+static gal_err refuse_hash(const char *path, const char *what, const uint8_t want[32], const uint8_t found[32],
+                           gal_diag *diag) {
+    char a[65], b[65];
+    gal_hex(a, want, 32);
+    gal_hex(b, found, 32);
+    return gal_fail(diag, GAL_EINPUT,
+                    "%s: made from another %s: expected SHA-256 %.16s..., found %.16s...; it has to be made anew",
+                    path, what, a, b);
+}
+
+static gal_err check_header(const gal_shard *s, const char *path, gal_diag *diag) {
+    const uint8_t *h = s->map.data;
+    size_t bytes = s->map.bytes;
+    if (bytes < GAL_SHARD_HEADER || memcmp(h + GAL__AT_MAGIC, GAL__SHARD_MAGIC, 8) != 0)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: no token shard: expected a header of %d bytes that begins with %s, found "
+                        "%zu bytes",
+                        path, GAL_SHARD_HEADER, GAL__SHARD_MAGIC, bytes);
+    uint8_t own[32];
+    gal_sha256_of(h, GAL__AT_SELF, own);
+    if (memcmp(own, h + GAL__AT_SELF, 32) != 0) return gal_fail(diag, GAL_EINPUT, "%s: the header is damaged", path);
+    uint64_t version = get(h + GAL__AT_VERSION, 4);
+    if (version < 1 || version > GAL__SHARD_VERSION)
+        return gal_fail(diag, GAL_EINPUT, "%s: expected shard version 1 to %d, found %llu", path, GAL__SHARD_VERSION,
+                        (unsigned long long)version);
+    return GAL_OK;
+}
+
+static gal_err check_layout(gal_shard *s, const char *path, gal_diag *diag) {
+    const uint8_t *h = s->map.data;
+    size_t bytes = s->map.bytes;
+    s->version = (int)get(h + GAL__AT_VERSION, 4);
+    uint64_t elem = get(h + GAL__AT_ELEM, 4), n = get(h + GAL__AT_TOKENS, 8), docs = get(h + GAL__AT_DOCS, 8);
+    uint64_t chunk = s->version > 1 ? get(h + GAL__AT_CHUNK, 8) : MOST_CHUNK;
+    if (chunk < LEAST_CHUNK || chunk > MOST_CHUNK || chunk % 8 != 0)
+        return gal_fail(diag, GAL_EINPUT, "%s: expected checksums of %d to %d bytes each, found %llu", path,
+                        LEAST_CHUNK, MOST_CHUNK, (unsigned long long)chunk);
+    /* Both counts are bounded by the file's size before they are multiplied. */
+    bool sane = (elem == 2 || elem == 4) && n <= bytes && docs <= bytes;
+    uint64_t padded = sane ? (n * elem + 7) / 8 * 8 : 0, data = padded + (docs + 1) * 8;
+    uint64_t sums = sane && s->version > 1 ? (data + chunk - 1) / chunk : 0;
+    uint64_t want = GAL_SHARD_HEADER + data + sums * 8;
+    if (!sane || want != bytes)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: expected %llu bytes for %llu tokens of %llu bytes in %llu documents, found "
+                        "%zu",
+                        path, (unsigned long long)want, (unsigned long long)n, (unsigned long long)elem,
+                        (unsigned long long)docs, bytes);
+    s->elem = (int)elem;
+    s->n_tokens = (int64_t)n;
+    s->n_docs = (int64_t)docs;
+    s->text_bytes = (int64_t)(get(h + GAL__AT_TEXT_BYTES, 8) & INT64_MAX);
+    s->largest_id = (int64_t)(get(h + GAL__AT_LARGEST, 8) & INT64_MAX);
+    s->vocab = (int64_t)(get(h + GAL__AT_VOCAB, 8) & INT64_MAX);
+    s->tokens = h + GAL_SHARD_HEADER;
+    s->docs = h + GAL_SHARD_HEADER + padded;
+    s->sums = h + GAL_SHARD_HEADER + data;
+    s->chunk_bytes = (size_t)chunk;
+    s->n_chunks = (size_t)sums;
+    memcpy(s->tokenizer, h + GAL__AT_TOKENIZER, 32);
+    memcpy(s->source, h + GAL__AT_SOURCE, 32);
+    memcpy(s->contents, h + GAL__AT_CONTENTS, 32);
+    return GAL_OK;
+}
+
+/* ---- the contents ------------------------------------------------------------------------------------------------
+ */
+
+static const char *path_of(const gal_shard *s, gal_map_place *place) {
+    return gal_maps_find(s->map.data, place) ? place->path : "shard";
+}
+
+static gal_err check_ids(const gal_shard *s, int64_t from, int64_t end, const char *path, gal_diag *diag) {
+    const uint8_t *p = s->tokens;
+    uint32_t most = 0;
+    if (s->elem == 2)
+        for (int64_t i = from; i < end; i++) most = GAL_MAX(most, (uint32_t)get(p + 2 * i, 2));
+    else
+        for (int64_t i = from; i < end; i++) most = GAL_MAX(most, (uint32_t)get(p + 4 * i, 4));
+    if (end <= from || (most <= s->largest_id && most < s->vocab && most <= INT32_MAX)) return GAL_OK;
+    while ((uint32_t)gal_shard_token(s, from) != most) from++;
+    return gal_fail(diag, GAL_EINPUT, "%s: token %lld: expected an id of at most %lld, found %lld", path,
+                    (long long)from, (long long)GAL_MIN(s->largest_id, s->vocab - 1), (long long)most);
+}
+
+static gal_err check_chunk(gal_shard *s, size_t i, const char *path, gal_diag *diag) {
+    const uint8_t *data = (const uint8_t *)s->tokens;
+    size_t all = (size_t)(s->sums - data), at = i * s->chunk_bytes, n = GAL_MIN(s->chunk_bytes, all - at);
+    if (s->seen[i]) return GAL_OK;
+    if (gal__shard_sum(data + at, n) != get(s->sums + 8 * i, 8))
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: the contents are damaged: bytes %zu to %zu do not have their checksum; nothing of them "
+                        "was used",
+                        path, at + GAL_SHARD_HEADER, at + n - 1 + GAL_SHARD_HEADER);
+    int64_t from = (int64_t)at / s->elem, end = GAL_MIN((int64_t)(at + n) / s->elem, s->n_tokens);
+    gal_err err = check_ids(s, from, end, path, diag);
+    if (err) return err;
+    s->seen[i] = 1;
+    s->unchecked--;
+    return GAL_OK;
+}
+
+gal_err gal_shard_check(gal_shard *s, int64_t at, int64_t n, gal_diag *diag) {
+    if (!s->unchecked || n <= 0) return GAL_OK;
+    gal_map_place place;
+    const size_t elem = (size_t)s->elem;
+    size_t last = ((size_t)(at + n) * elem - 1) / s->chunk_bytes;
+    gal_err err = GAL_OK;
+    for (size_t i = (size_t)at * elem / s->chunk_bytes; !err && i <= last; i++)
+        if (!s->seen[i]) err = check_chunk(s, i, path_of(s, &place), diag);
+    return err;
+}
+
+/* progress may be NULL. */
+static gal_err check_sha256(const gal_shard *s, const char *path,
+                            bool (*progress)(void *user, uint64_t done, uint64_t total), void *user, gal_diag *diag) {
+    gal_sha256 h;
+    uint8_t found[32];
+    gal_sha256_init(&h);
+    for (size_t at = GAL_SHARD_HEADER; at < s->map.bytes;) {
+        size_t n = GAL_MIN(s->map.bytes - at, (size_t)HASHED_AT_A_TIME);
+        gal_sha256_add(&h, s->map.data + at, n);
+        at += n;
+        if (progress && progress(user, at, s->map.bytes)) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
+    }
+    gal_sha256_end(&h, found);
+    if (memcmp(found, s->contents, 32) == 0) return GAL_OK;
+    return gal_fail(diag, GAL_EINPUT, "%s: the contents are damaged: their checksum is not the header's", path);
+}
+
+gal_err gal_shard_check_all(gal_shard *s, bool (*progress)(void *user, uint64_t done, uint64_t total), void *user,
+                            gal_diag *diag) {
+    gal_map_place place;
+    const char *path = path_of(s, &place);
+    gal_err err = check_sha256(s, path, progress, user, diag);
+    for (size_t i = 0; !err && i < s->n_chunks; i++) err = check_chunk(s, i, path, diag);
+    return err;
+}
+
+static gal_err check_documents(const gal_shard *s, const char *path, gal_diag *diag) {
+    int64_t last = 0;
+    for (int64_t i = 0; i <= s->n_docs; i++) {
+        int64_t at = gal_shard_doc(s, i);
+        if (at < last || at > s->n_tokens || (i == 0 && at != 0) || (i == s->n_docs && at != s->n_tokens))
+            return gal_fail(diag, GAL_EINPUT, "%s: document %lld begins at token %lld", path, (long long)i,
+                            (long long)at);
+        last = at;
+    }
+    return GAL_OK;
+}
+
+static gal_err check_contents(gal_shard *s, const char *path, gal_diag *diag) {
+    gal_err err = GAL_OK;
+    if (s->version == 1) {
+        err = check_sha256(s, path, NULL, NULL, diag);
+        if (!err) err = check_ids(s, 0, s->n_tokens, path, diag);
+        return err ? err : check_documents(s, path, diag);
+    }
+    uint8_t found[32];
+    gal_sha256_of(s->sums, 8 * s->n_chunks, found);
+    if (memcmp(found, s->map.data + GAL__AT_SUMS, 32) != 0)
+        return gal_fail(diag, GAL_EINPUT, "%s: the contents are damaged: the list of checksums is", path);
+    s->seen = gal_alloc(s->n_chunks);
+    if (!s->seen) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %zu marks", path, s->n_chunks);
+    s->unchecked = s->n_chunks;
+    size_t first = (size_t)(s->docs - (const uint8_t *)s->tokens) / s->chunk_bytes;
+    for (size_t i = s->map.bytes <= AT_ONCE ? 0 : first; !err && i < s->n_chunks; i++)
+        err = check_chunk(s, i, path, diag);
+    return err ? err : check_documents(s, path, diag);
+}
+
+/* Of a map that is open; closes it on failure. */
+static gal_err open_map(gal_shard *s, const char *path, const uint8_t tokenizer[32], gal_diag *diag) {
+    gal_err err = check_header(s, path, diag);
+    if (!err) err = check_layout(s, path, diag);
+    if (!err && tokenizer && memcmp(tokenizer, s->tokenizer, 32) != 0)
+        err = refuse_hash(path, "tokenizer", tokenizer, s->tokenizer, diag);
+    if (!err) err = check_contents(s, path, diag);
+    if (err) gal_shard_close(s);
+    return err;
+}
+
+gal_err gal_shard_open(gal_shard *out, const char *path, const uint8_t tokenizer[32], gal_diag *diag) {
+    gal_shard s = { 0 };
+    gal_err err = gal_map_open(&s.map, path, diag);
+    if (!err) err = open_map(&s, path, tokenizer, diag);
+    if (!err) *out = s;
+    return err;
+}
+
+gal_err gal_shard_open_bytes(gal_shard *out, const void *bytes, size_t n, const char *name,
+                             const uint8_t tokenizer[32], gal_diag *diag) {
+    gal_shard s = { .map = { bytes, n }, .borrowed = true };
+    gal_err err = open_map(&s, name, tokenizer, diag);
+    if (!err) *out = s;
+    return err;
+}
+
+void gal_shard_close(gal_shard *s) {
+    if (!s->borrowed) gal_map_close(&s->map);
+    gal_free(s->seen);
+    *s = (gal_shard){ 0 };
+}
+
+gal_err gal_shard_made_from(const gal_shard *s, const char *path, const gal_corpus *c, size_t first, size_t n,
+                            gal_diag *diag) {
+    uint8_t source[32];
+    gal_corpus_sha256(c, first, n, s->version == 1, source);
+    return memcmp(source, s->source, 32) == 0 ? GAL_OK : refuse_hash(path, "text", source, s->source, diag);
 }

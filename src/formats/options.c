@@ -118,6 +118,9 @@ static void expected(const gal_setting *s, gal_buf *b) {
     case GAL_S_PATHS:
         gal_buf_puts(b, "a path or a list of paths");
         break;
+    case GAL_S_LABELLED:
+        gal_buf_puts(b, "LABEL:PATH or a list of them");
+        break;
     }
 }
 
@@ -158,12 +161,21 @@ static bool parse_number(const char *text, double *out) {
     return text[strspn(text, "0123456789+-.eE")] == 0 && gal_parse_f64(text, out);
 }
 
+bool gal__settings_is_list(const gal_setting *s) {
+    return s->type == GAL_S_STRINGS || s->type == GAL_S_PATHS || s->type == GAL_S_LABELLED;
+}
+
 static char *resolve(const gal_setting *s, const char *text, const char *dir) {
-    bool path = s->type == GAL_S_PATH || s->type == GAL_S_PATHS;
-    if (!path || !dir || !dir[0] || text[0] == '/' || text[0] == 0) return gal_strdup(text);
-    gal_buf b = { 0 };
-    char *joined = gal_path_join(&b, dir, text) ? gal_strdup(b.data) : NULL;
+    bool path = s->type == GAL_S_PATH || s->type == GAL_S_PATHS || s->type == GAL_S_LABELLED;
+    const char *label = text;
+    if (s->type == GAL_S_LABELLED) text = strchr(text, ':') + 1;
+    if (!path || !dir || !dir[0] || text[0] == '/' || text[0] == 0) return gal_strdup(label);
+    gal_buf b = { 0 }, all = { 0 };
+    gal_buf_add(&all, label, (size_t)(text - label));
+    if (gal_path_join(&b, dir, text)) gal_buf_puts(&all, b.data);
+    char *joined = b.oom || all.oom ? NULL : gal_strdup(all.data);
     gal_buf_free(&b);
+    gal_buf_free(&all);
     return joined;
 }
 
@@ -187,9 +199,13 @@ static gal_err strings_add(gal_strings *l, char *text, const gal__place *at, gal
 static gal_err assign_text(const gal_setting *s, void *config, const gal__scalar *v, const gal__place *at,
                            gal_diag *diag) {
     if (strlen(v->text) != v->bytes) return gal__settings_refuse(s, "a text with a zero byte", at, diag);
+    if (s->type == GAL_S_LABELLED) {
+        const char *colon = strchr(v->text, ':');
+        if (!colon || colon == v->text || !colon[1]) return refuse_text(s, v->text, at, diag);
+    }
     char *text = resolve(s, v->text, at->dir);
     if (!text) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", at->text);
-    if (s->type == GAL_S_STRINGS || s->type == GAL_S_PATHS) {
+    if (gal__settings_is_list(s)) {
         gal_strings *l = field_of(config, s);
         if (!v->append) strings_free(l);
         return strings_add(l, text, at, diag);
@@ -202,8 +218,7 @@ static gal_err assign_text(const gal_setting *s, void *config, const gal__scalar
 
 gal_err gal__settings_assign(const gal_setting *s, void *config, const gal__scalar *v, const gal__place *at,
                              gal_diag *diag) {
-    bool text = s->type == GAL_S_STRING || s->type == GAL_S_PATH || s->type == GAL_S_STRINGS ||
-                s->type == GAL_S_PATHS;
+    bool text = s->type == GAL_S_STRING || s->type == GAL_S_PATH || gal__settings_is_list(s);
     if (text) return assign_text(s, config, v, at, diag);
     if (v->quoted && s->type != GAL_S_CHOICE) return refuse_text(s, v->text, at, diag);
     if (v->bytes == 0) return gal__settings_refuse(s, "no value", at, diag);
@@ -232,6 +247,7 @@ gal_err gal__settings_assign(const gal_setting *s, void *config, const gal__scal
     case GAL_S_PATH:
     case GAL_S_STRINGS:
     case GAL_S_PATHS:
+    case GAL_S_LABELLED:
         break; /* above */
     }
     return GAL_OK;
@@ -259,7 +275,7 @@ void gal_settings_free(const gal_settings *t, void *config) {
     for (size_t i = 0; i < t->count; i++) {
         const gal_setting *s = &t->rows[i];
         if (s->type == GAL_S_STRING || s->type == GAL_S_PATH) gal_free(*(char **)field_of(config, s));
-        if (s->type == GAL_S_STRINGS || s->type == GAL_S_PATHS) strings_free(field_of(config, s));
+        if (gal__settings_is_list(s)) strings_free(field_of(config, s));
     }
     memset(config, 0, t->bytes);
 }
@@ -307,6 +323,7 @@ void gal_settings_print(const gal_setting *s, const void *config, gal_buf *out) 
         break;
     case GAL_S_STRINGS:
     case GAL_S_PATHS:
+    case GAL_S_LABELLED:
         l = f;
         gal_buf_putc(out, '[');
         for (size_t i = 0; i < l->n; i++) {

@@ -22,7 +22,8 @@ typedef enum gal_setting_type {
     GAL_S_PATH,    /* the same; "" means: none */
     GAL_S_CHOICE,  /* int: place in choices */
     GAL_S_STRINGS, /* gal_strings: a list, or one string */
-    GAL_S_PATHS
+    GAL_S_PATHS,
+    GAL_S_LABELLED /* gal_strings of LABEL:PATH, the label without a colon; the path alone is made absolute */
 } gal_setting_type;
 
 typedef struct gal_strings {

@@ -19,6 +19,7 @@ typedef struct gal__scalar {
     bool append; /* lists: keeps what is there */
 } gal__scalar;
 
+bool gal__settings_is_list(const gal_setting *s);
 bool gal__settings_is_section(const gal_settings *t, const char *key);
 const char *gal__settings_nearest(const gal_settings *t, const char *key);
 gal_err gal__settings_unknown(const gal_settings *t, const char *key, const gal__place *at, gal_diag *diag);

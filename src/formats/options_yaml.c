@@ -76,7 +76,7 @@ static bool is_null(const gal__scalar *v) {
 
 static gal_err read_list(walker *w, const gal_setting *s) {
     gal__place at = place_of(w, w->ev.start_mark);
-    if (s->type != GAL_S_STRINGS && s->type != GAL_S_PATHS) return gal__settings_refuse(s, "a list", &at, w->diag);
+    if (!gal__settings_is_list(s)) return gal__settings_refuse(s, "a list", &at, w->diag);
     gal__settings_clear_list(s, w->config);
     for (;;) {
         gal_err err = next(w);
@@ -229,7 +229,7 @@ static gal_err set_in(const gal_settings *t, void *config, const char *assignmen
         if (!gal__settings_is_section(t, key)) return gal__settings_unknown(t, key, &at, diag);
         return gal_fail(diag, GAL_EUSAGE, "%s: %s is a section; name a key in it", name, key);
     }
-    if ((s->type == GAL_S_STRINGS || s->type == GAL_S_PATHS) && eq[1] == '[') {
+    if (gal__settings_is_list(s) && eq[1] == '[') {
         gal_buf b = { 0 };
         gal_buf_printf(&b, "{ \"%s\": %s }", key, eq + 1);
         gal_err err = b.oom ? gal_fail(diag, GAL_ENOMEM, "--set: no memory") : GAL_OK;

@@ -176,7 +176,7 @@ static gal_err grow(gal_bpe_trainer *t, void **items, size_t *cap, size_t need, 
 }
 
 /* Once memory is full the rest of the text is only measured. */
-gal_err gal_bpe_trainer_add(gal_bpe_trainer *t, const char *text, size_t n, gal_diag *diag) {
+static gal_err add(gal_bpe_trainer *t, const char *text, size_t n, bool begins, gal_diag *diag) {
     GAL_ASSERT(!t->ran);
     gal_err err = GAL_OK;
     t->text_bytes += n;
@@ -185,13 +185,21 @@ gal_err gal_bpe_trainer_add(gal_bpe_trainer *t, const char *text, size_t n, gal_
         size_t line = end ? (size_t)(end - text) + 1 - at : n - at;
         if (t->keep == 1.0 || gal_rng_uniform(t->o.sample_seed, SAMPLE_STREAM, t->lines.all) < t->keep) {
             t->lines.counted++;
-            err = gal__words_add(&t->words, &t->o, text + at, line, at == 0, diag);
+            err = gal__words_add(&t->words, &t->o, text + at, line, begins && at == 0, diag);
         }
         t->lines.all++;
         at += line;
         if (memory_need(t) > t->o.memory_bytes) t->fitted = GAL_MAX(t->text_bytes - (n - at), (uint64_t)1);
     }
     return err;
+}
+
+gal_err gal_bpe_trainer_add(gal_bpe_trainer *t, const char *text, size_t n, gal_diag *diag) {
+    return add(t, text, n, true, diag);
+}
+
+gal_err gal_bpe_trainer_add_more(gal_bpe_trainer *t, const char *text, size_t n, gal_diag *diag) {
+    return add(t, text, n, false, diag);
 }
 
 /* As much as fitted, less a tenth, drawn from the whole; what is drawn holds more different words than a beginning,

@@ -39,9 +39,10 @@ void gal_bpe_options_init(gal_bpe_options *o); /* 32000, 0.9995, 16, digits and 
 typedef struct gal_bpe_trainer gal_bpe_trainer;
 gal_err gal_bpe_trainer_new(gal_bpe_trainer **out, const gal_bpe_options *options, gal_diag *diag);
 void gal_bpe_trainer_free(gal_bpe_trainer *t);
-/* Counts one document, or a piece of one that was cut at a line's end. Invalid bytes part words and are not counted.
- */
+/* Counts one document, or the first piece of one that was cut at a line's end, and then the pieces that follow.
+ * Invalid bytes part words and are not counted. */
 gal_err gal_bpe_trainer_add(gal_bpe_trainer *t, const char *text, size_t n, gal_diag *diag);
+gal_err gal_bpe_trainer_add_more(gal_bpe_trainer *t, const char *text, size_t n, gal_diag *diag);
 /* After adding and running: true if memory did not hold the words. What was counted is forgotten, and all texts have
  * to be added once more; a smaller part of their lines will count. */
 bool gal_bpe_trainer_again(gal_bpe_trainer *t);

@@ -18,7 +18,7 @@ void gal__json_free(gal__json *j) { gal_buf_free(&j->text); }
 
 gal_err gal__json_fail(gal__json *j, const char *fmt, ...) {
     if (j->err) return j->err;
-    long long line = 1;
+    long long line = j->line ? (long long)j->line : 1;
     for (const char *p = j->begin; p < j->p; p++) line += *p == '\n';
     char what[256];
     va_list args;

@@ -14,6 +14,7 @@ struct gal__json {
     gal_diag *diag;
     gal_err err;
     int depth, max_depth;
+    int64_t line; /* number of the first one; 0: it is 1 */
     bool lone;    /* the last string had half a surrogate pair */
     gal_buf text; /* of the last string */
 };

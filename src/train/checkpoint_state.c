@@ -20,7 +20,13 @@ static setting_class class_of(const gal_train_config *c, const char *key) {
                                              "data.valid",
                                              "data.valid_fraction",
                                              "data.separator",
+                                             "data.field",
                                              "data.shards",
+                                             "data.train",
+                                             "data.mixture",
+                                             "data.preset",
+                                             "data.valid_shards",
+                                             "data.prefetch",
                                              "tokenizer.path",
                                              "tokenizer.train_size",
                                              "tokenizer.memory_mib",
@@ -98,8 +104,8 @@ gal_err gal__checkpoint_write_state(const gal_trainer *t, const char *path, gal_
     const gal_schedule *s = &t->schedule;
     json_t *root = json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:{s:s, s:s}}", "version", 1, "step",
                              (json_int_t)t->step, "updates", (json_int_t)t->opt->t, "tokens", (json_int_t)t->tokens,
-                             "epoch", (json_int_t)t->place.epoch, "row", (json_int_t)t->place.row, "shards", "train",
-                             train, "valid", valid);
+                             "epoch", (json_int_t)t->place.at[0].epoch, "row", (json_int_t)t->place.at[0].row,
+                             "shards", "train", train, "valid", valid);
     json_t *curve = json_pack("{s:i, s:f, s:f, s:I, s:I, s:I, s:I, s:b, s:f}", "curve", (int)s->curve, "lr", s->lr,
                               "first_lr", s->first_lr, "warmup", (json_int_t)s->warmup, "steps", (json_int_t)s->steps,
                               "cycle", (json_int_t)s->cycle, "decay", (json_int_t)s->decay, "root", (int)s->root,
@@ -109,6 +115,10 @@ gal_err gal__checkpoint_write_state(const gal_trainer *t, const char *path, gal_
     whole = !json_object_set_new(root, "spikes", spikes_json(&t->spikes)) && whole;
     whole = !json_object_set_new(root, "settings", settings_json(t->config, t->config)) && whole;
     if (!whole) {
+        json_decref(root);
+        root = NULL;
+    }
+    if (t->train.n > 1 && json_object_set_new(root, "mixture", gal_mix_state_json(&t->train, &t->place))) {
         json_decref(root);
         root = NULL;
     }
@@ -208,10 +218,10 @@ static gal_err compare_settings(const gal_trainer *t, const json_t *root, const 
     return err;
 }
 
-static gal_err compare_shard(const gal_shard *s, const json_t *root, const char *key, const char *path,
+static gal_err compare_shard(const uint8_t contents[32], const json_t *root, const char *key, const char *path,
                              gal_diag *diag) {
     char hex[65];
-    gal_hex(hex, s->contents, 32);
+    gal_hex(hex, contents, 32);
     const char *want = json_string_value(json_object_get(json_object_get(root, "shards"), key));
     if (want && strcmp(want, hex) == 0) return GAL_OK;
     return gal_fail(diag, GAL_EINPUT,
@@ -246,8 +256,13 @@ static gal_err read_place(gal_trainer *t, const json_t *root, const char *path, 
     t->opt->t = t->step;
     if (!err && json_object_get(root, "updates")) err = get_count(root, "updates", path, &t->opt->t, diag);
     if (!err) err = read_spikes(t, root, path, diag);
-    if (!err) t->place = (gal_order_state){ (uint64_t)epoch, (uint64_t)row };
-    return err;
+    gal_mix_state place = { 0 };
+    if (!err && t->train.n > 1)
+        err = gal_mix_state_read(&place, &t->train, json_object_get(root, "mixture"), path, diag);
+    if (err) return err;
+    place.at[0] = (gal_order_state){ (uint64_t)epoch, (uint64_t)row };
+    t->place = place;
+    return GAL_OK;
 }
 
 static gal_err open_state(json_t **root, gal_buf *path, const char *dir, gal_diag *diag) {
@@ -263,8 +278,8 @@ gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag) {
     gal_err err = open_state(&root, &path, dir, diag);
     if (!err) err = compare_settings(t, root, path.data, &changed, diag);
     if (!err) err = read_schedule(root, path.data, &old, diag);
-    if (!err) err = compare_shard(&t->train, root, "train", path.data, diag);
-    if (!err) err = compare_shard(&t->valid, root, "valid", path.data, diag);
+    if (!err) err = compare_shard(t->train.contents, root, "train", path.data, diag);
+    if (!err) err = compare_shard(t->valid.contents, root, "valid", path.data, diag);
     if (!err) err = read_place(t, root, path.data, diag);
     if (!err) err = gal__checkpoint_load_tensors(t, dir, diag);
     old.ramp = t->schedule.ramp; /* which cannot change */

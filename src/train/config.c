@@ -58,11 +58,25 @@ static const gal_setting ROWS[] = {
     INT("model.max_distance", model.max_distance, "0", 0, 1 << 30,
         "of gopher: positions further back are as this one; 0: the last that training meets"),
 
-    TEXT("data.text", GAL_S_PATHS, data.text, NULL, "text to train on: plain or .zst files"),
+    TEXT("data.text", GAL_S_PATHS, data.text, NULL,
+         "text to train on: plain text or lines of JSON, as they are or in .zst or .gz files"),
     TEXT("data.valid", GAL_S_PATHS, data.valid, NULL, "text to validate on"),
     FLOAT("data.valid_fraction", data.valid_fraction, "0.05", 0, 0.9, "without data.valid: this end of the text"),
     TEXT("data.separator", GAL_S_STRING, data.separator, "",
          "a line that begins so starts a document and is dropped"),
+    TEXT("data.field", GAL_S_STRING, data.field, "text", "of lines of JSON: the field that is the text"),
+    TEXT("data.train", GAL_S_PATHS, data.train, NULL,
+         "instead of data.text: token shards (galerne data tokenize), folders of them, or names with * ? ["),
+    TEXT("data.mixture", GAL_S_LABELLED, data.mixture, NULL,
+         "instead of data.train: WEIGHT:PATH of each source; rows come from them in the proportion of the weights"),
+    CHOICE(
+        "data.preset", data.preset, "none", "none massivetext massivetext_chinchilla",
+        "labels of data.mixture are subsets of MassiveText, with the weights of Gopher's or Chinchilla's training"),
+    TEXT("data.valid_shards", GAL_S_PATHS, data.valid_shards, NULL,
+         "beside data.train or data.mixture: shards to validate on"),
+    CHOICE("data.packing", data.packing, "masked", "masked plain",
+           "rows of several documents: masked from one another, or one run of text (evaluation is always masked)"),
+    BOOL("data.prefetch", data.prefetch, "true", "gather the next step's rows while a step is computed"),
     TEXT("data.shards", GAL_S_PATH, data.shards, "",
          "folder of token shards to share between runs; empty: the run's"),
     TEXT("tokenizer.path", GAL_S_PATH, tokenizer.path, "", "SentencePiece model; empty: train one on data.text"),
@@ -227,9 +241,34 @@ static gal_err check_model(const gal_train_config *c, const char *where, gal_dia
     return GAL_OK;
 }
 
-gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal_diag *diag) {
-    if (c->data.text.n == 0)
+/* What is trained on is said in one way. */
+static gal_err check_data(const gal_train_config *c, const char *where, gal_diag *diag) {
+    const size_t text = c->data.text.n, train = c->data.train.n, mixture = c->data.mixture.n;
+    const bool shards = train > 0 || mixture > 0;
+    if ((text > 0) + (train > 0) + (mixture > 0) > 1)
+        return gal_fail(diag, GAL_EINPUT, "%s: data: expected one of text, train and mixture, found %s and %s", where,
+                        text ? "text" : "train", mixture ? "mixture" : "train");
+    if (!text && !shards)
         return gal_fail(diag, GAL_EINPUT, "%s: data.text: expected the file or files to train on, found none", where);
+    if (c->data.valid_shards.n && !shards)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: data.valid_shards: they go with data.train or data.mixture; use "
+                        "data.valid beside a text",
+                        where);
+    if (c->data.valid_shards.n && c->data.valid.n)
+        return gal_fail(diag, GAL_EINPUT, "%s: data: expected one of valid and valid_shards, found both", where);
+    if (shards && !c->tokenizer.path[0] && !c->init[0])
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: tokenizer.path: expected the vocabulary that the shards were made with, found none",
+                        where);
+    if (c->data.preset != GAL_PRESET_NONE && !mixture)
+        return gal_fail(diag, GAL_EINPUT, "%s: data.preset: it goes with data.mixture, which is empty", where);
+    return GAL_OK;
+}
+
+gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal_diag *diag) {
+    gal_err err = check_data(c, where, diag);
+    if (err) return err;
     if (c->schedule.warmup > c->steps)
         return gal_fail(diag, GAL_EINPUT, "%s: schedule.warmup: expected at most steps (%lld), found %lld", where,
                         (long long)c->steps, (long long)c->schedule.warmup);
@@ -238,7 +277,7 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal
                         where, (long long)(INT32_MAX / 2 / c->batch.sequence), (long long)c->batch.sequence,
                         (long long)c->batch.rows);
     gal_ramp ramp;
-    gal_err err = gal_train_ramp(&ramp, c, where, diag);
+    err = gal_train_ramp(&ramp, c, where, diag);
     if (err) return err;
     if (c->lora.rank && c->precision > GAL_PRECISION_BF16)
         return gal_fail(diag, GAL_EINPUT, "%s: precision: adapters are kept in f32: expected f32 or bf16", where);

@@ -25,7 +25,10 @@ typedef struct gal_train_config {
     struct {
         gal_strings text, valid;
         double valid_fraction;
-        char *separator, *shards;
+        char *separator, *field, *shards;
+        gal_strings train, mixture, valid_shards; /* shards; mixture: LABEL:PATH */
+        int preset, packing;                      /* GAL_PRESET_*, gal_packing */
+        bool prefetch;
     } data;
     struct {
         char *path;
@@ -93,6 +96,7 @@ typedef struct gal_train_config {
 
 enum { GAL_FAMILY_MISTRAL, GAL_FAMILY_GOPHER };
 enum { GAL_RECOMPUTE_NONE, GAL_RECOMPUTE_BLOCKS, GAL_RECOMPUTE_FALSE, GAL_RECOMPUTE_TRUE }; /* as in the table */
+enum { GAL_PRESET_NONE, GAL_PRESET_MASSIVETEXT, GAL_PRESET_CHINCHILLA };                    /* the same of these */
 
 extern const gal_settings GAL_TRAIN_SETTINGS;
 

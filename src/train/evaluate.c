@@ -73,7 +73,10 @@ static gal_err evaluate(gal_trainer *t, int64_t max_rows, gal__train_score *out,
             gal_row row = { t->st.ids, t->st.pos, t->st.start, t->st.target, r * c->batch.sequence };
             /* Rows beyond the last one are filled from beyond the end: nothing there has a target. */
             int64_t at = first + r < rows ? (first + r) * c->batch.sequence : t->valid.n_tokens;
-            sum.tokens += gal_shard_row(&t->valid, at, c->batch.sequence, row);
+            int64_t targets = 0;
+            gal_err err = gal_shards_row(&t->valid, at, c->batch.sequence, GAL_PACKING_MASKED, row, &targets, diag);
+            if (err) return err;
+            sum.tokens += targets;
         }
         for (int64_t i = 0; i < t->st.n; i++) t->st.weight[i] = t->st.target[i] < 0 ? 0.0f : 1.0f;
         gal_err err = run_batch(t, diag);

@@ -46,7 +46,6 @@ gal_err gal_train_find_lr(const gal_train_config *config, const gal_train_option
     if (!err) err = gal__train_setup_device(t, diag);
     if (!err) err = gal__trainer_set_up(t, NULL, diag);
     if (!err) err = sweep(t, from, to, steps, out, diag);
-    if (!err) err = gal_map_check(&t->train.map, diag);
     gal__trainer_free(t, false);
     if (err) gal_lr_sweep_free(out);
     return err;

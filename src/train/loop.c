@@ -53,7 +53,8 @@ gal_err gal__train_flush(gal_trainer *t, gal_diag *diag) {
 }
 
 static gal_err save(gal_trainer *t, gal_buf *path, gal_diag *diag) {
-    gal_err err = gal__checkpoint_write(t, path, diag);
+    gal_err err = gal__train_check_data(t, diag);
+    if (!err) err = gal__checkpoint_write(t, path, diag);
     if (err) return err;
     gal_train_event e = { .kind = GAL_TRAIN_SAVED, .path = path->data };
     tell(t, &e);
@@ -64,7 +65,7 @@ static gal_err save(gal_trainer *t, gal_buf *path, gal_diag *diag) {
 static gal_err evaluate(gal_trainer *t, const char *checkpoint, gal_diag *diag) {
     gal__train_score s;
     gal_err err = gal__train_evaluate(t, t->config->eval.rows, &s, diag);
-    if (!err) err = gal_map_check(&t->valid.map, diag); /* before a score of half a file is kept */
+    if (!err) err = gal_shards_whole(&t->valid, diag); /* before a score of half a file is kept */
     if (err) return err;
     gal_metric_eval row = { t->step, s.tokens, s.bytes, s.nats, s.bits_per_byte, (double)gal_unix_time_s() };
     bool best = t->best_nats < 0 || s.nats < t->best_nats;
@@ -86,7 +87,7 @@ static bool due(int64_t step, int64_t every) { return every > 0 && step % every 
 
 static gal_err write_rows(gal_trainer *t, const gal__train_numbers *n, bool measured, double speed, gal_diag *diag) {
     gal_metric_step row = { t->step, t->tokens, n->loss, n->lr, n->grad_norm, speed, (double)gal_unix_time_s() };
-    gal_metric_sample sample = { t->step, (int64_t)n->from.epoch, (int64_t)n->from.row, n->rows, t->spikes.returns };
+    gal_metric_sample sample = gal__train_sample(t, t->step, n);
     gal_err err = gal_metrics_step(t->metrics, &row, diag);
     if (!err) err = gal_metrics_sample(t->metrics, &sample, diag);
     if (!err && t->router_sum) err = gal_metrics_routers(t->metrics, t->step, n->balance, n->z, diag);
@@ -105,7 +106,6 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
     const char *why;
     bool measure = due(t->step + 1, t->config->log.norms_every);
     gal_err err = gal__train_gradients(t, gal_schedule_lr(&t->schedule, t->step + 1), &n, diag);
-    if (!err) err = gal_map_check(&t->train.map, diag); /* before anything learnt from half a file is kept */
     if (!err && gal__spike_is(t, &n, &limit, &why)) return gal__spike_handle(t, &n, limit, why, diag);
     if (!err) err = gal__train_apply(t, measure, diag);
     if (err) return err;
@@ -118,17 +118,17 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
     if (err) return err;
     char routers[700] = "";
     if (t->router_sum) (void)snprintf(routers, sizeof routers, ", routers' balance %.4f, z %.4f", n.balance, n.z);
-    gal__run_log(
-        t, "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s, epoch %llu, rows %llu to %llu%s",
-        (long long)t->step, n.loss, n.grad_norm, n.lr, speed, (unsigned long long)n.from.epoch,
-        (unsigned long long)n.from.row, (unsigned long long)n.from.row + (unsigned long long)n.rows - 1, routers);
-    double targets = (double)GAL_MAX(t->train.n_tokens - t->train.n_docs, (int64_t)1);
+    gal_metric_sample rows = gal__train_sample(t, t->step, &n);
+    gal__run_log(t,
+                 "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s, epoch %lld, rows %lld to %lld%s",
+                 (long long)t->step, n.loss, n.grad_norm, n.lr, speed, (long long)rows.epoch, (long long)rows.row,
+                 (long long)(rows.row + rows.rows - 1), routers);
     int64_t batches = gal_ramp_total(&t->schedule.ramp, t->config->steps) -
                       gal_ramp_total(&t->schedule.ramp, t->step);
     double left = (double)(batches * t->config->batch.rows * t->config->batch.sequence) / t->shown_tokens_per_s;
     gal_train_event e = { .kind = GAL_TRAIN_STEP,
                           .loss = n.loss,
-                          .bits_per_byte = n.loss / LN2 * targets / (double)GAL_MAX(t->train.text_bytes, (int64_t)1),
+                          .bits_per_byte = n.loss / LN2 / t->train.bytes_per_target,
                           .lr = n.lr,
                           .grad_norm = n.grad_norm,
                           .tokens_per_s = t->shown_tokens_per_s,
@@ -292,13 +292,10 @@ void gal__trainer_free(gal_trainer *t, bool leave_nothing) {
     gal_dev_give(t->dev, t->router_sum);
     gal_dev_give(t->dev, t->balance.sums);
     gal_dev_close(t->dev);
-    gal_free(t->rows.ids);
-    gal_free(t->rows.pos);
-    gal_free(t->rows.start);
-    gal_free(t->rows.target);
     gal_free(t->token_bytes);
-    gal_shard_close(&t->train);
-    gal_shard_close(&t->valid);
+    gal_feed_free(t->feed);
+    gal_mix_close(&t->train);
+    gal_shards_close(&t->valid);
     gal_tokenizer_free(t->tok);
     gal_buf_free(&t->tok_bytes);
     gal__run_close(t, leave_nothing);

@@ -13,7 +13,8 @@ typedef struct gal_metric_step {
     double loss, lr, grad_norm, tokens_per_s, time_s; /* nats per token; time: Unix */
 } gal_metric_step;
 
-/* Rows of text that a step read: `rows` of them from row `row` of the epoch on. */
+/* Rows of text that a step read: `rows` of them from row `row` of the epoch on; of a mixture, whose sources have
+ * epochs of their own, row counts all of its rows and epoch is 0. */
 typedef struct gal_metric_sample {
     int64_t step, epoch, row, rows, returns; /* returns of the run before it */
 } gal_metric_sample;

@@ -81,8 +81,7 @@ static gal_err last_step(gal_trainer *t, const gal__train_numbers *n, gal_replay
     out->loss = n->loss;
     out->grad_norm = n->grad_norm;
     out->lr = n->lr;
-    out->sample = (gal_metric_sample){ out->step, (int64_t)n->from.epoch, (int64_t)n->from.row, n->rows,
-                                       t->spikes.returns };
+    out->sample = gal__train_sample(t, out->step, n);
     gal_err err = out->spike ? GAL_OK : gal__train_apply(t, true, diag);
     return err ? err : gal__train_norms(t, &out->norms, &out->n_norms, diag);
 }

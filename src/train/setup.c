@@ -89,7 +89,7 @@ static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train
     return err;
 }
 
-static gal_err setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
+gal_err gal__train_setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
     if (!t->resuming) return new_tokenizer(t, c, n_train, diag);
     gal_buf file = { 0 };
     gal_err err = read_tokenizer(t, t->dir, &file, diag);
@@ -101,14 +101,12 @@ static gal_err setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_tra
 /* ---- shards ------------------------------------------------------------------------------------------------------
  */
 
-/* Opens a shard that fits, or makes it. c NULL: it must be there. */
-static gal_err setup_shard(gal_trainer *t, gal_shard *out, const char *name, const gal_corpus *c, size_t first,
-                           size_t n, gal_diag *diag) {
+gal_err gal__train_setup_shard(gal_trainer *t, gal_shards *out, const char *name, const gal_corpus *c, size_t first,
+                               size_t n, gal_diag *diag) {
     const char *shared = t->config->data.shards;
     gal_buf dir = { 0 }, path = { 0 };
-    uint8_t tokenizer[32], source[32];
+    uint8_t tokenizer[32];
     gal_tokenizer_sha256(t->tok, tokenizer);
-    if (c) gal_corpus_sha256(c, first, n, source);
     if (shared[0])
         gal_buf_puts(&dir, shared);
     else
@@ -121,9 +119,25 @@ static gal_err setup_shard(gal_trainer *t, gal_shard *out, const char *name, con
     if (!err && !there && !c)
         err = gal_fail(diag, GAL_EINPUT, "%s: the run's token shard is missing, and so is its text", path.data);
     if (!err && !there) err = gal_shard_write(path.data, c, first, n, t->tok, diag);
-    if (!err) err = gal_shard_open(out, path.data, tokenizer, c ? source : NULL, diag);
+    gal_shards s = { 0 };
+    if (!err) err = gal_shards_open(&s, &path.data, 1, tokenizer, diag);
+    if (!err && c && there) err = gal_shard_made_from(&s.shards[0], path.data, c, first, n, diag);
+    if (err)
+        gal_shards_close(&s);
+    else
+        *out = s;
     gal_buf_free(&dir);
     gal_buf_free(&path);
+    return err;
+}
+
+static gal_err train_shard(gal_trainer *t, const char *name, const gal_corpus *c, size_t first, size_t n,
+                           gal_diag *diag) {
+    gal_shards s = { 0 };
+    const char *text = t->config->data.text.n ? t->config->data.text.v[0] : t->dir;
+    gal_err err = gal__train_setup_shard(t, &s, name, c, first, n, diag);
+    if (!err) err = gal_mix_of_one(&t->train, &s, text, diag);
+    gal_shards_close(&s);
     return err;
 }
 
@@ -145,18 +159,19 @@ static gal_err setup_from_corpora(gal_trainer *t, gal_corpus *c, gal_corpus *v, 
     if (!v && g->data.valid_fraction > 0) err = gal_corpus_split(c, g->data.valid_fraction, &n_train, diag);
     if (err) return err;
     size_t n_valid = v ? v->n_docs : c->n_docs - n_train;
-    err = setup_tokenizer(t, c, n_train, diag);
-    if (!err) err = setup_shard(t, &t->train, "train.shard", c, 0, n_train, diag);
-    if (!err && n_valid) err = setup_shard(t, &t->valid, "valid.shard", v ? v : c, v ? 0 : n_train, n_valid, diag);
+    err = gal__train_setup_tokenizer(t, c, n_train, diag);
+    if (!err) err = train_shard(t, "train.shard", c, 0, n_train, diag);
+    if (!err && n_valid)
+        err = gal__train_setup_shard(t, &t->valid, "valid.shard", v ? v : c, v ? 0 : n_train, n_valid, diag);
     return err;
 }
 
 /* The shards of a run whose text is gone. */
 static gal_err setup_from_shards(gal_trainer *t, gal_diag *diag) {
-    gal_err err = setup_tokenizer(t, NULL, 0, diag);
-    if (!err) err = setup_shard(t, &t->train, "train.shard", NULL, 0, 0, diag);
+    gal_err err = gal__train_setup_tokenizer(t, NULL, 0, diag);
+    if (!err) err = train_shard(t, "train.shard", NULL, 0, 0, diag);
     bool valid = t->config->data.valid.n > 0 || t->config->data.valid_fraction > 0;
-    return err || !valid ? err : setup_shard(t, &t->valid, "valid.shard", NULL, 0, 0, diag);
+    return err || !valid ? err : gal__train_setup_shard(t, &t->valid, "valid.shard", NULL, 0, 0, diag);
 }
 
 gal_err gal__train_setup_data(gal_trainer *t, gal_diag *diag) {
@@ -165,22 +180,23 @@ gal_err gal__train_setup_data(gal_trainer *t, gal_diag *diag) {
     for (size_t i = 0; i < g->data.text.n; i++) text = text && gal_is_file(g->data.text.v[i]);
     for (size_t i = 0; i < g->data.valid.n; i++) text = text && gal_is_file(g->data.valid.v[i]);
     gal_err err = GAL_OK;
-    if (t->resuming && !text) {
+    if (!g->data.text.n) {
+        err = gal__train_setup_shards(t, diag);
+    } else if (t->resuming && !text) {
         gal__train_note(t, "the text is gone; the run's token shards are used as they are");
         err = setup_from_shards(t, diag);
     } else {
         gal_corpus c = { 0 }, v = { 0 };
-        err = gal_corpus_read(&c, g->data.text.v, g->data.text.n, g->data.separator, diag);
-        if (!err && g->data.valid.n)
-            err = gal_corpus_read(&v, g->data.valid.v, g->data.valid.n, g->data.separator, diag);
+        const gal_reader_options o = { .separator = g->data.separator, .field = g->data.field };
+        err = gal_corpus_read(&c, g->data.text.v, g->data.text.n, &o, diag);
+        if (!err && g->data.valid.n) err = gal_corpus_read(&v, g->data.valid.v, g->data.valid.n, &o, diag);
         if (!err) err = setup_from_corpora(t, &c, g->data.valid.n ? &v : NULL, diag);
         gal_corpus_free(&c);
         gal_corpus_free(&v);
     }
     if (err) return err;
     t->has_valid = t->valid.n_tokens - t->valid.n_docs > 0;
-    err = gal_order_init(&t->order, &t->train, (uint64_t)g->seed, g->batch.sequence,
-                         g->data.text.n ? g->data.text.v[0] : t->dir, diag);
+    err = gal__train_setup_rows(t, diag);
     if (err) return err;
     gal__train_note(
         t,

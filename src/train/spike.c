@@ -61,15 +61,15 @@ static gal_err tell(gal_trainer *t, const gal__train_numbers *n, double limit, c
                     gal_diag *diag) {
     char above[340] = "";
     if (isfinite(limit)) (void)snprintf(above, sizeof above, ", limit %.5f", limit);
-    gal__train_note(t, "step %lld: %s (loss %.5f%s, gradient norm %.4g); epoch %llu, rows %llu to %llu: %s",
-                    (long long)t->step + 1, why, n->loss, above, n->grad_norm, (unsigned long long)n->from.epoch,
-                    (unsigned long long)n->from.row,
-                    (unsigned long long)n->from.row + (unsigned long long)n->rows - 1, what);
+    gal_metric_sample rows = gal__train_sample(t, t->step + 1, n);
+    gal__train_note(t, "step %lld: %s (loss %.5f%s, gradient norm %.4g); epoch %lld, rows %lld to %lld: %s",
+                    (long long)t->step + 1, why, n->loss, above, n->grad_norm, (long long)rows.epoch,
+                    (long long)rows.row, (long long)(rows.row + rows.rows - 1), what);
     if (!t->metrics) return GAL_OK;
     gal_metric_spike row = { .number = t->spikes.count,
                              .step = t->step + 1,
-                             .epoch = (int64_t)n->from.epoch,
-                             .row = (int64_t)n->from.row,
+                             .epoch = rows.epoch,
+                             .row = rows.row,
                              .rows = n->rows,
                              .loss = n->loss,
                              .grad_norm = n->grad_norm,

@@ -60,22 +60,20 @@ double gal__train_balance(const gal_trainer *t) {
 }
 
 gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag) {
-    size_t n = (size_t)(batch_tokens(t) * gal_ramp_most(&t->schedule.ramp));
+    const gal_train_config *c = t->config;
     gal_err err = gal_step_init(&t->st, t->dev, batch_tokens(t), diag);
     if (err) return err;
-    t->st.row_len = t->config->batch.sequence;
+    t->st.row_len = c->batch.sequence;
     t->st.n = t->st.room;
     t->loss_sum = gal_dev_take(t->dev, sizeof *t->loss_sum);
     if (!t->loss_sum) return gal_fail(diag, GAL_ENOMEM, "no memory for a number");
     err = router_memory(t, diag);
     if (err) return err;
-    t->rows.ids = gal_alloc_array(n, sizeof(int32_t));
-    t->rows.pos = gal_alloc_array(n, sizeof(int32_t));
-    t->rows.start = gal_alloc_array(n, sizeof(int32_t));
-    t->rows.target = gal_alloc_array(n, sizeof(int32_t));
-    if (!t->rows.ids || !t->rows.pos || !t->rows.start || !t->rows.target)
-        return gal_fail(diag, GAL_ENOMEM, "no memory for the rows of a step: %zu tokens", n);
-    return GAL_OK;
+    err = gal_feed_new(&t->feed, &t->train, c->batch.sequence, c->batch.rows, gal_ramp_most(&t->schedule.ramp),
+                       c->data.prefetch, diag);
+    if (!err && c->data.prefetch && !gal_feed_is_ahead(t->feed))
+        gal__train_note(t, "rows are gathered between steps: no thread can be started");
+    return err;
 }
 
 /* ---- segments ----------------------------------------------------------------------------------------------------
@@ -146,42 +144,33 @@ void gal__train_forget_plans(gal_trainer *t) {
 /* ---- a step ------------------------------------------------------------------------------------------------------
  */
 
-/* Takes the step's rows from the order and returns their targets. Row indices count within a batch. */
-static int64_t fill_rows(gal_trainer *t, gal_order_state *place) {
-    const gal_train_config *c = t->config;
-    int64_t targets = 0, per_batch = batch_tokens(t);
-    set_batches(t);
-    for (int64_t a = 0; a < t->batches; a++) {
-        for (int64_t r = 0; r < c->batch.rows; r++) {
-            gal_row row = { .ids = t->rows.ids + a * per_batch,
-                            .pos = t->rows.pos + a * per_batch,
-                            .start = t->rows.start + a * per_batch,
-                            .target = t->rows.target + a * per_batch,
-                            .base = r * c->batch.sequence };
-            targets += gal_order_next(&t->order, place, row);
-        }
-    }
-    return targets;
-}
-
-static gal_err load_batch(gal_trainer *t, int64_t a, float weight, gal_diag *diag) {
+static gal_err load_batch(gal_trainer *t, const gal_feed_rows *rows, int64_t a, float weight, gal_diag *diag) {
     size_t n = (size_t)t->st.room, at = (size_t)a * n;
-    memcpy(t->st.ids, t->rows.ids + at, n * sizeof(int32_t));
-    memcpy(t->st.pos, t->rows.pos + at, n * sizeof(int32_t));
-    memcpy(t->st.start, t->rows.start + at, n * sizeof(int32_t));
-    memcpy(t->st.target, t->rows.target + at, n * sizeof(int32_t));
+    memcpy(t->st.ids, rows->ids + at, n * sizeof(int32_t));
+    memcpy(t->st.pos, rows->pos + at, n * sizeof(int32_t));
+    memcpy(t->st.start, rows->start + at, n * sizeof(int32_t));
+    memcpy(t->st.target, rows->target + at, n * sizeof(int32_t));
     for (size_t i = 0; i < n; i++) t->st.weight[i] = t->st.target[i] < 0 ? 0.0f : weight;
     t->noise.first = (uint64_t)t->tokens + at; /* however a step's rows are dealt to batches */
     return gal_step_commit(&t->st, diag);
 }
 
-static gal_err gradients(gal_trainer *t, gal_order_state *place, int64_t *targets, gal_diag *diag) {
-    *targets = fill_rows(t, place);
+/* The step's rows; those of the next one are gathered meanwhile. */
+static gal_err take_rows(gal_trainer *t, gal_mix_state *place, gal_feed_rows *rows, gal_diag *diag) {
+    set_batches(t);
+    return gal_feed_take(t->feed, place, t->batches, gal_ramp_batches(&t->schedule.ramp, t->step + 2), rows, diag);
+}
+
+static gal_err gradients(gal_trainer *t, gal_mix_state *place, int64_t *targets, gal_diag *diag) {
+    gal_feed_rows rows;
+    gal_err err = take_rows(t, place, &rows, diag);
+    if (err) return err;
+    *targets = rows.targets;
     /* A step whose rows have no target at all (documents of one token) has a gradient of zero. */
     float weight = (float)(1.0 / (double)GAL_MAX(*targets, (int64_t)1));
-    gal_err err = run_segment(t, &t->zero_plan, zero_segment, diag);
+    err = run_segment(t, &t->zero_plan, zero_segment, diag);
     for (int64_t a = 0; !err && a < t->batches; a++) {
-        err = load_batch(t, a, weight, diag);
+        err = load_batch(t, &rows, a, weight, diag);
         if (!err) err = run_segment(t, &t->batch_plan, batch_segment, diag);
     }
     return err;
@@ -216,6 +205,15 @@ gal_err gal__train_apply(gal_trainer *t, bool measure, gal_diag *diag) {
     return err;
 }
 
+gal_metric_sample gal__train_sample(const gal_trainer *t, int64_t step, const gal__train_numbers *n) {
+    const bool mixed = t->train.n > 1;
+    return (gal_metric_sample){ .step = step,
+                                .epoch = mixed ? 0 : (int64_t)n->from.at[0].epoch,
+                                .row = (int64_t)(mixed ? n->from.row : n->from.at[0].row),
+                                .rows = n->rows,
+                                .returns = t->spikes.returns };
+}
+
 void gal__train_pass(gal_trainer *t, const gal__train_numbers *n) {
     t->place = n->to;
     t->step++;
@@ -223,7 +221,7 @@ void gal__train_pass(gal_trainer *t, const gal__train_numbers *n) {
 }
 
 gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag) {
-    gal_order_state place = t->place;
+    gal_mix_state place = t->place;
     int64_t targets = 0;
     gal_err err = gradients(t, &place, &targets, diag);
     return err ? err : gal_dev_wait(t->dev, diag);
@@ -231,15 +229,16 @@ gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag) {
 
 gal_err gal__train_measure_rows(gal_trainer *t, int64_t rows, uint64_t *bytes, gal_diag *diag) {
     gal_ctx *whole = t->cx, *cx = NULL;
-    gal_err err = gal_ctx_new(&cx, t->dev, gal_ctx_compute(whole), diag);
+    gal_mix_state place = t->place;
+    gal_feed_rows taken;
+    gal_err err = take_rows(t, &place, &taken, diag);
+    if (!err) err = gal_ctx_new(&cx, t->dev, gal_ctx_compute(whole), diag);
     if (err) return err;
-    gal_order_state place = t->place;
-    (void)fill_rows(t, &place);
     int64_t n = t->st.n;
     t->st.n = rows * t->config->batch.sequence;
     t->cx = cx;
     gal_step_begin(cx);
-    err = load_batch(t, 0, 1.0f, diag);
+    err = load_batch(t, &taken, 0, 1.0f, diag);
     if (!err) batch_segment(t);
     if (!err) err = gal_step_end(cx, diag);
     if (!err) err = gal_dev_wait(t->dev, diag);

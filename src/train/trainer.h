@@ -5,7 +5,7 @@
 #include "base/append.h"
 #include "base/lock.h"
 #include "core/ctx.h"
-#include "data/order.h"
+#include "data/feed.h"
 #include "galerne/train.h"
 #include "models/lora.h"
 #include "train/config.h"
@@ -32,9 +32,10 @@ typedef struct gal_trainer {
 
     gal_tokenizer *tok;
     gal_buf tok_bytes; /* the file, for checkpoints */
-    gal_shard train, valid;
+    gal_mix train;
+    gal_shards valid;
     bool has_valid;
-    gal_order order;
+    gal_feed *feed;       /* the rows of each step */
     uint8_t *token_bytes; /* [vocab] bytes that each token decodes to */
 
     gal_model *model;
@@ -45,10 +46,7 @@ typedef struct gal_trainer {
     gal_ctx *cx;
     gal_optim *opt;
     gal_schedule schedule;
-    gal_step st; /* one batch; fixed addresses */
-    struct {
-        int32_t *ids, *pos, *start, *target; /* rows of the whole step */
-    } rows;
+    gal_step st;         /* one batch; fixed addresses */
     gal_balance balance; /* of models with experts: what their layers leave, and the losses of their routers */
     gal_noise noise;     /* what policies draw by: numbers of the run's rows */
     gal_t *row_loss;     /* of the batch at hand */
@@ -59,7 +57,7 @@ typedef struct gal_trainer {
     int64_t batches;          /* a step, as the balance of experts has it; 0: not set yet */
 
     /* What a checkpoint holds besides weights and moments. */
-    gal_order_state place;
+    gal_mix_state place;
     int64_t step, tokens;
     gal__spikes spikes;
 
@@ -84,6 +82,18 @@ int64_t gal__train_params(const gal_trainer *t); /* that are trained */
 
 /* plan.c: what the run will take, as notes. */
 gal_err gal__train_note_plan(gal_trainer *t, gal_diag *diag);
+/* setup.c: the run's vocabulary; of n_train documents, if it is to be learnt. */
+gal_err gal__train_setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag);
+/* Opens the run's shard of that name if it fits, or makes it. c NULL: it must be there. */
+gal_err gal__train_setup_shard(gal_trainer *t, gal_shards *out, const char *name, const gal_corpus *c, size_t first,
+                               size_t n, gal_diag *diag);
+
+/* setup_shards.c: the shards that the configuration names, instead of those made from a text. */
+gal_err gal__train_setup_shards(gal_trainer *t, gal_diag *diag);
+/* The order of the rows; says what it will read of each source. */
+gal_err gal__train_setup_rows(gal_trainer *t, gal_diag *diag);
+/* Before something is saved: nobody changed the shards meanwhile. */
+gal_err gal__train_check_data(gal_trainer *t, gal_diag *diag);
 
 /* step.c */
 gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag); /* rows and st, once */
@@ -92,12 +102,14 @@ typedef struct gal__train_numbers {
     double grad_norm, lr;
     double balance, z; /* losses of routers, without their factors; 0 without experts */
     int64_t targets, rows;
-    gal_order_state from, to; /* places of its first row, and behind its last */
+    gal_mix_state from, to; /* places of its first row, and behind its last */
 } gal__train_numbers;
 /* Loss and gradient of the coming step at a rate; nothing of the run moves. */
 gal_err gal__train_gradients(gal_trainer *t, double lr, gal__train_numbers *out, gal_diag *diag);
 /* The update by that gradient; measure: gal_optim_squares() then tells what moved. */
 gal_err gal__train_apply(gal_trainer *t, bool measure, gal_diag *diag);
+/* Which rows it read. */
+gal_metric_sample gal__train_sample(const gal_trainer *t, int64_t step, const gal__train_numbers *n);
 /* Moves place, step and tokens past it, whether it was applied or not. */
 void gal__train_pass(gal_trainer *t, const gal__train_numbers *n);
 /* The same computation without the update, on whatever row `place` has; nothing of the run moves. */

@@ -218,7 +218,9 @@ static void test_shard_lies(void **state) {
         uint64_t value;
         const char *says;
     } LIES[] = {
-        { 8, 4, 2, "expected shard version 1, found 2" },
+        { 8, 4, 3, "expected shard version 1 to 2, found 3" },
+        { 56, 8, 4095, "expected checksums of" },
+        { 56, 8, 8192, "expected" },
         { 12, 4, 0, "tokens of 0 bytes" },
         { 12, 4, 3, "tokens of 3 bytes" },
         { 12, 4, UINT32_MAX, "tokens of 4294967295 bytes" },

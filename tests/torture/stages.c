@@ -1,6 +1,7 @@
 /* stages.c - see stages.h. Each run() frees what it made, succeed or fail, and asserts that an output of a call that
  * failed was not touched. SPDX-License-Identifier: Apache-2.0 */
 #include "stages.h"
+#include "shards.h"
 #include "side.h"
 #include "talk.h"
 #include "again.h"
@@ -188,11 +189,11 @@ static gal_err run_data(gal_diag *diag) {
     size_t first = 0;
     uint8_t hash[32];
     gal_err err = gal_tokenizer_open(&t, in("ref/tokenizer.model"), diag);
-    if (!err) err = gal_corpus_read(&c, paths, 2, "#@ ", diag);
+    if (!err) err = gal_corpus_read(&c, paths, 2, &(gal_reader_options){ .separator = "#@ " }, diag);
     if (!err) err = gal_corpus_split(&c, 0.1, &first, diag);
     if (!err) err = gal_shard_write(in("made.shard"), &c, 0, first, t, diag);
     if (t) gal_tokenizer_sha256(t, hash);
-    if (!err) err = gal_shard_open(&s, in("made.shard"), hash, NULL, diag);
+    if (!err) err = gal_shard_open(&s, in("made.shard"), hash, diag);
     gal_shard_close(&s);
     gal_corpus_free(&c);
     gal_tokenizer_free(t);
@@ -579,6 +580,7 @@ static const struct {
     const char *note, *why;
 } GOT_OVER[] = {
     { "no plot: ", "a run is whole without its picture" },
+    { "rows are gathered between steps: ", "they are the same rows" },
     { "the best checkpoint is taken from the metrics: ", "they hold the same numbers" },
 };
 
@@ -717,6 +719,7 @@ static void after_tune(gal_err err, bool again) {
 }
 
 static void prepare_conversation(void) { prepare_talk(folder); }
+static void prepare_corpus(void) { prepare_shards(folder); }
 static void prepare_packed(void) { prepare_side(folder); }
 static void prepare_packed_open(void) { prepare_side_open(folder); }
 
@@ -728,6 +731,7 @@ const stage STAGES[] = {
     { "tokenizer", 24, nothing, run_tokenizer, nothing_after },
     { "vocabularies", 100, nothing, stages_vocabularies, nothing_after },
     { "data", 100, nothing, run_data, nothing_after },
+    { "shards", 60, prepare_corpus, run_shards, after_shards },
     { "files", 400, prepare_files, run_files, after_files },
     { "threads", 100, nothing, run_threads, nothing_after },
     { "gguf", 200, nothing, run_gguf, nothing_after },

@@ -37,6 +37,10 @@ static const struct {
     { "eager: yes\n", { "run.yaml:1:8", "eager", "true or false", "yes" } },
     { "precision: f16\n", { "run.yaml:1:12", "precision", "one of: f32 bf16 bf16_pure bf16_stochastic", "f16" } },
     { "data:\n  text: [a, [b]]\n", { "run.yaml:2:13", "data.text", "a list inside" } },
+    { "data:\n  mixture: [\"2:a\", b]\n", { "run.yaml:2:20", "data.mixture", "LABEL:PATH", "\"b\"" } },
+    { "data:\n  mixture: \":b\"\n", { "run.yaml:2:12", "LABEL:PATH" } },
+    { "data:\n  mixture: \"a:\"\n", { "run.yaml:2:12", "LABEL:PATH" } },
+    { "data:\n  packing: loose\n", { "run.yaml:2:12", "one of: masked plain" } },
     { "a: &x 1\n", { "run.yaml:1:", "unknown key a" } },
     { "steps: &x 1\n", { "run.yaml:1:8", "anchors" } },
     { "steps: 1\n---\nsteps: 2\n", { "run.yaml:2:", "second document" } },
@@ -91,6 +95,19 @@ static void assignments(void **state) {
     gal_train_config_free(&c);
 }
 
+/* A label stays as it is, its path is meant from the file's folder. */
+static void labels(void **state) {
+    (void)state;
+    static const char TEXT[] = "data:\n  mixture: [\"0.5:web\", \"Books:/abs/b:c\"]\n";
+    gal_train_config c;
+    CHECK_OK(gal_train_config_defaults(&c, diag));
+    CHECK_OK(gal_settings_parse(&GAL_TRAIN_SETTINGS, &c, TEXT, sizeof TEXT - 1, "run.yaml", "/dir", diag));
+    assert_int_equal(c.data.mixture.n, 2);
+    assert_string_equal(c.data.mixture.v[0], "0.5:/dir/web");
+    assert_string_equal(c.data.mixture.v[1], "Books:/abs/b:c");
+    gal_train_config_free(&c);
+}
+
 static void dump_reads_back(void **state) {
     (void)state;
     gal_train_config c, d;
@@ -140,7 +157,8 @@ static void model_sizes(void **state) {
 
 static void examples_load(void **state) {
     (void)state;
-    static const char *const FILES[] = { "examples/demo.yaml", "examples/mistral-small.yaml" };
+    static const char *const FILES[] = { "examples/demo.yaml", "examples/mistral-small.yaml",
+                                         "examples/mixture.yaml" };
     for (size_t i = 0; i < GAL_LEN(FILES); i++) {
         gal_train_config c;
         CHECK_OK(gal_train_config_defaults(&c, diag));
@@ -162,9 +180,9 @@ static void documented(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refusals),      cmocka_unit_test(documented),      cmocka_unit_test(numbers),
-        cmocka_unit_test(assignments),   cmocka_unit_test(dump_reads_back), cmocka_unit_test(model_sizes),
-        cmocka_unit_test(examples_load),
+        cmocka_unit_test(refusals),    cmocka_unit_test(documented),    cmocka_unit_test(numbers),
+        cmocka_unit_test(assignments), cmocka_unit_test(labels),        cmocka_unit_test(dump_reads_back),
+        cmocka_unit_test(model_sizes), cmocka_unit_test(examples_load),
     };
     return cmocka_run_group_tests_name("train_config", tests, NULL, NULL);
 }
