@@ -69,6 +69,14 @@ enum { GAL_TRY_MOST = GAL_CACHE_SPARE + 1 };
 gal_err gal_engine_try(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, const float **logits,
                        gal_diag *diag);
 
+/* The next tokens of several sequences, at most GAL_TRY_MOST rows in all, each as if it had been a step of its own:
+ * on the CPU a row's bytes follow from the tokens before it in its sequence, whatever else is in the step. *logits:
+ * of all rows, or [slices, V] after each slice's last one. */
+gal_err gal_engine_try_all(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows,
+                           const float **logits, gal_diag *diag);
+/* Makes sequence `to` hold what `from` holds, copied. */
+gal_err gal_engine_fork(gal_engine *e, int64_t from, int64_t to, gal_diag *diag);
+
 /* Appends n > 0 tokens to a sequence, in chunks; *logits: [V] after the last one. */
 gal_err gal_engine_prefill(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, const float **logits,
                            gal_diag *diag);
