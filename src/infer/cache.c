@@ -213,6 +213,13 @@ bool gal_cache_overwrites(const gal_cache *c, int64_t sequence, int64_t n) {
     return false;
 }
 
+int64_t gal_cache_unwrapped(const gal_cache *c) {
+    int64_t least = INT64_MAX;
+    for (int64_t l = 0; l < c->L; l++)
+        if (c->window[l] > 0) least = GAL_MIN(least, c->window[l] + GAL_CACHE_SPARE);
+    return least;
+}
+
 bool gal_cache_truncate(gal_cache *c, int64_t sequence, int64_t length) {
     GAL_ASSERT(sequence >= 0 && sequence < c->sequences && length >= 0);
     int64_t had = c->length[sequence];
