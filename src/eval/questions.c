@@ -6,7 +6,7 @@
 #include "eval/shots.h"
 #include "text/template.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 /* ---- records and shots --------------------------------------------------------------------------------------------
@@ -76,8 +76,7 @@ void gal_exam_close(gal_exam *e) {
 typedef struct source {
     const gal_exam *e;
     const gal_record *r;
-    char where[GAL_RECORD_WHERE];
-    gal_buf name;
+    char where[GAL_RECORD_WHERE], name[GAL_RECORD_WHERE];
 } source;
 
 static source source_of(const gal_exam *e, const gal_records *set, size_t i) {
@@ -87,9 +86,8 @@ static source source_of(const gal_exam *e, const gal_records *set, size_t i) {
 }
 
 static const char *name_of(source *s, const char *key) {
-    gal_buf_clear(&s->name);
-    gal_buf_printf(&s->name, "%s: %s", s->e->task->path, key);
-    return s->name.data ? s->name.data : key;
+    (void)snprintf(s->name, sizeof s->name, "%.280s: %s", s->e->task->path, key);
+    return s->name;
 }
 
 static gal_err render(source *s, const char *key, const char *template, gal_buf *out, gal_diag *diag) {
@@ -180,7 +178,6 @@ static gal_err add_shot(const gal_exam *e, size_t i, gal_buf *out, gal_diag *dia
     gal_buf_puts(out, e->task->delimiter);
     if (!err) err = read_answer(&s, out, diag);
     gal_buf_puts(out, e->task->shots.separator);
-    gal_buf_free(&s.name);
     return err;
 }
 
@@ -193,7 +190,6 @@ gal_err gal_exam_prompt(const gal_exam *e, size_t record, gal_buf *out, gal_diag
         err = add_shot(e, e->shots[(e->n_chosen == 1 ? 0 : record) * count + i], out, diag);
     if (!err) err = render(&s, "prompt", t->prompt, out, diag);
     if (!err && out->oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for a prompt", t->path);
-    gal_buf_free(&s.name);
     return err;
 }
 
@@ -405,7 +401,6 @@ gal_err gal_exam_question(const gal_exam *e, size_t record, const gal_exam_ids *
               : kind == GAL_TASK_PERPLEXITY ? make_text(&s, how, q, diag)
                                             : make_prompt(&s, how, q, diag);
     if (!err && (q->answer.oom || q->prompt.oom)) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", s.where);
-    gal_buf_free(&s.name);
     return err;
 }
 

@@ -8,10 +8,14 @@
 #include <math.h>
 #include <string.h>
 
+/* Rows of a step: so many that what is done once for all of them hardly counts. */
+enum { STEP_ROWS = 256, LOGITS_BYTES = 16 << 20, FEWEST_ROWS = GAL_TRY_MOST };
+
 struct gal_scorer {
     gal_dev *dev;
     gal_engine *engine;
     int64_t V, batch, rows;
+    int64_t chunk, scored;             /* most rows of a step; of one whose logits are wanted */
     gal_ids held[GAL_SCORE_BATCH + 1]; /* what each sequence holds */
 };
 
@@ -39,13 +43,15 @@ gal_err gal_scorer_new(gal_scorer **out, gal_dev *dev, const gal_model *m, const
     s->dev = dev;
     s->V = m->config.V;
     s->batch = o->batch;
+    s->chunk = GAL_MAX(GAL_MIN((int64_t)STEP_ROWS, o->context), (int64_t)GAL_TRY_MOST);
+    s->scored = GAL_MIN(s->chunk, GAL_MAX((int64_t)LOGITS_BYTES / (s->V * (int64_t)sizeof(float)), FEWEST_ROWS));
     for (;;) {
-        gal_engine_options eo = { .compute = o->compute,
-                                  .cache = GAL_F32,
-                                  .sequences = s->batch + 1,
-                                  .context = o->context,
-                                  .chunk = GAL_TRY_MOST,
-                                  .exact = o->exact };
+        const gal_engine_options eo = { .compute = o->compute,
+                                        .cache = GAL_F32,
+                                        .sequences = s->batch + 1,
+                                        .context = o->context,
+                                        .chunk = s->chunk,
+                                        .exact = o->exact };
         gal_diag why = { 0 };
         gal_err err = gal_engine_new(&s->engine, dev, m, &eo, &why);
         if (err == GAL_ENOMEM && s->batch > 1) {
@@ -109,16 +115,16 @@ static gal_err copy(gal_scorer *s, int64_t from, int64_t to, gal_diag *diag) {
 /* One step of rows of the parts at hand, each from where it is to its end; *any false: nothing was left to read. */
 static gal_err step(gal_scorer *s, at_work *w, int64_t n, bool all_rows, gal_slice *slices, size_t *n_slices,
                     const float **logits, gal_diag *diag) {
-    int64_t room = GAL_TRY_MOST;
+    int64_t room = all_rows ? s->scored : s->chunk;
     *n_slices = 0;
     for (int64_t i = 0; i < n && room; i++) {
-        const int64_t rows = GAL_MIN(room, w[i].end - w[i].at);
+        const int64_t rows = GAL_MIN(GAL_MIN(room, w[i].end - w[i].at), gal_engine_many_most(s->engine, i));
         if (rows <= 0) continue;
         slices[(*n_slices)++] = (gal_slice){ i, w[i].p->ids + w[i].at, rows };
         room -= rows;
     }
     if (!*n_slices) return GAL_OK;
-    gal_err err = gal_engine_try_all(s->engine, slices, *n_slices, all_rows, logits, diag);
+    gal_err err = gal_engine_many(s->engine, slices, *n_slices, all_rows, logits, diag);
     for (size_t i = 0; i < *n_slices && !err; i++) {
         w[slices[i].sequence].at += slices[i].n;
         s->rows += slices[i].n;
@@ -137,9 +143,10 @@ static gal_err read_root(gal_scorer *s, const at_work *w, int64_t n, int64_t *sh
     }
     gal_err err = GAL_OK;
     for (int64_t at = keep(s, s->batch, p->ids, same); at < same && !err;) {
-        const gal_slice slice = { s->batch, p->ids + at, GAL_MIN((int64_t)GAL_TRY_MOST, same - at) };
+        const gal_slice slice = { s->batch, p->ids + at,
+                                  GAL_MIN(gal_engine_many_most(s->engine, s->batch), same - at) };
         const float *logits;
-        err = gal_engine_try_all(s->engine, &slice, 1, false, &logits, diag);
+        err = gal_engine_many(s->engine, &slice, 1, false, &logits, diag);
         if (!err) err = note(s, s->batch, slice.ids, slice.n, diag);
         s->rows += slice.n;
         at += slice.n;
@@ -200,9 +207,9 @@ static void score_row(const void *args, int64_t chunk, void *scratch) {
 
 static gal_err take_rows(gal_scorer *s, at_work *w, const gal_slice *slices, size_t n_slices, const float *logits,
                          gal_diag *diag) {
-    const int32_t *ids[GAL_TRY_MOST];
-    double nats[GAL_TRY_MOST];
-    bool greedy[GAL_TRY_MOST];
+    const int32_t *ids[STEP_ROWS];
+    double nats[STEP_ROWS];
+    bool greedy[STEP_ROWS];
     const rows_args a = { logits, s->V, ids, nats, greedy };
     int64_t row = 0;
     for (size_t i = 0; i < n_slices; i++)

@@ -1,7 +1,7 @@
 /* score.h - runs the parts of questions through a model, several side by side: how likely their ids are, or what the
  * model says after them. Owns the engine.
  *
- * A row's bytes follow from the ids before it alone (gal_engine_try_all()), so results do not depend on how many
+ * A row's bytes follow from the ids before it alone (gal_engine_many()), so results do not depend on how many
  * parts go side by side, in which order, on what they share, or on the number of threads. What parts have in common
  * at their beginning is computed once and copied: shots that stand before all questions, a prompt that stands before
  * all choices. SPDX-License-Identifier: Apache-2.0 */

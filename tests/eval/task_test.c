@@ -387,7 +387,9 @@ static void kept(void **state) {
     gal_answer_file *f = NULL;
     make_folder(folder);
     (void)snprintf(path, sizeof path, "%s/r.sqlite", folder);
-    gal_answer_part parts[3] = { { -1.0 / 3.0, 2, 5, 4, true, true }, { -7.25, 1, 3, 3, false, true }, { .known = false } };
+    gal_answer_part parts[3] = { { -1.0 / 3.0, 2, 5, 4, true, true },
+                                 { -7.25, 1, 3, 3, false, true },
+                                 { .known = false } };
     const gal_answer whole = { .choices = 2, .right = 1, .parts = parts, .n = 2, .known = true };
     const gal_answer part = { .choices = 3, .right = 2, .parts = parts, .n = 3 };
     const gal_answer said = {
