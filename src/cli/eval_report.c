@@ -19,10 +19,18 @@ static int name_width(const gal_cli_task *tasks, size_t n) {
     return (int)most;
 }
 
+/* Four digits after the point; of what is far beyond, four that count. */
+static const char *number(char text[32], double x) {
+    (void)snprintf(text, 32, fabs(x) < 1e5 ? "%.4f" : "%.4g", x);
+    return text;
+}
+
 static void print_measure(const gal_measure *m) {
-    printf("%-16s  %9.4f", m->name, m->value);
-    if (isfinite(m->error)) printf("  \u00b1 %-8.4f", m->error);
-    if (isfinite(m->low)) printf("%s  %.4f to %.4f", isfinite(m->error) ? "" : "            ", m->low, m->high);
+    char a[32], b[32];
+    printf("%-16s  %9s", m->name, number(a, m->value));
+    if (isfinite(m->error)) printf("  \u00b1 %-8s", number(a, m->error));
+    if (isfinite(m->low))
+        printf("%s  %s to %s", isfinite(m->error) ? "" : "            ", number(a, m->low), number(b, m->high));
     putchar('\n');
 }
 
