@@ -133,19 +133,29 @@ static gal_err step(gal_scorer *s, at_work *w, int64_t n, bool all_rows, gal_sli
     return err;
 }
 
-/* What all n parts begin with, in the last sequence. */
+/* What the parts begin with that have something before them, in the last sequence. */
 static gal_err read_root(gal_scorer *s, const at_work *w, int64_t n, int64_t *shared, gal_diag *diag) {
     const gal_part *p = w[0].p;
+    GAL_ASSERT(n > 0 && p);
     int64_t same = p->first - 1;
     for (int64_t i = 1; i < n; i++) {
         const gal_ids one = { .data = w[i].p->ids, .len = (size_t)(w[i].p->first - 1) };
-        same = common(&one, p->ids, same);
+        if (!same) {
+            p = w[i].p;
+            same = p->first - 1;
+        } else if (one.len) {
+            same = common(&one, p->ids, same);
+            if (!same) break;
+        }
     }
     gal_err err = GAL_OK;
-    for (int64_t at = keep(s, s->batch, p->ids, same); at < same && !err;) {
+    /* More than they have in common stays, for those that come after. */
+    int64_t at = common(&s->held[s->batch], p->ids, same);
+    if (at < same) at = keep(s, s->batch, p->ids, same);
+    while (at < same && !err) {
+        const float *logits;
         const gal_slice slice = { s->batch, p->ids + at,
                                   GAL_MIN(gal_engine_many_most(s->engine, s->batch), same - at) };
-        const float *logits;
         err = gal_engine_many(s->engine, &slice, 1, false, &logits, diag);
         if (!err) err = note(s, s->batch, slice.ids, slice.n, diag);
         s->rows += slice.n;
@@ -172,8 +182,10 @@ static gal_err read_beginnings(gal_scorer *s, at_work *w, int64_t n, gal_diag *d
                 w[i].leader = w[j].leader;
         w[i].at = w[i].end = wanted;
         if (w[i].leader != (size_t)i) continue;
-        if (keep(s, i, p->ids, wanted) < shared) err = copy(s, s->batch, i, diag);
-        w[i].at = (int64_t)s->held[i].len;
+        w[i].at = keep(s, i, p->ids, wanted);
+        if (w[i].at >= GAL_MIN(shared, wanted)) continue;
+        err = copy(s, s->batch, i, diag);
+        if (!err) w[i].at = keep(s, i, p->ids, wanted);
     }
     do {
         if (!err) err = step(s, w, n, false, slices, &n_slices, &logits, diag);

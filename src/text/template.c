@@ -52,7 +52,7 @@ gal_err gal_template_text(const char *source, const char *name, const char *reco
                           gal_buf *out, gal_diag *diag) {
     gal__pool pool;
     gal__jinja *j = NULL;
-    gal__jtext text;
+    gal__jtext text = { 0 };
     gal_diag why = { 0 };
     gal__pool_init(&pool);
     pool.halves = true;
@@ -111,7 +111,7 @@ gal_err gal_template_value(const char *source, const char *name, const char *rec
                            gal_template_kind *kind, gal_template_item fn, void *user, gal_diag *diag) {
     gal__pool pool;
     gal__jinja *j = NULL;
-    gal__jtext text;
+    gal__jtext text = { 0 };
     gal__value *v = NULL;
     gal_diag why = { 0 };
     bool is = false;

@@ -22,7 +22,7 @@ from lm_eval.models.huggingface import HFLM
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-galerne, folder, work = sys.argv[1:4]
+galerne, folder, work = sys.argv[1], sys.argv[2], os.path.abspath(sys.argv[3])
 here = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples")
 data = os.path.join(here, "eval")
 os.makedirs(work, exist_ok=True)
