@@ -31,7 +31,7 @@ typedef struct session {
     uint8_t fingerprint[32];
     int32_t eos[GAL_MAX_EOS];
     double began_s, shown_s;
-    int64_t from; /* questions of the running task that were known before */
+    double from; /* share of the running task that was known before */
     bool shown;
 } session;
 
@@ -170,18 +170,19 @@ static gal_err open_results(session *s) {
 /* ---- running ------------------------------------------------------------------------------------------------------
  */
 
-static bool show(void *user, const gal_task *t, int64_t done, int64_t of) {
+static bool show(void *user, const gal_task *t, int64_t done, int64_t of, double share) {
     session *s = user;
     const bool terminal = isatty(STDERR_FILENO) != 0;
     const double now = gal_now_s(), every = terminal ? (s->shown ? TERMINAL_EVERY_S : 0.5) : PLAIN_EVERY_S;
     if (s->began_s <= 0.0) {
         s->began_s = s->shown_s = now;
-        s->from = done;
+        s->from = share;
     }
     if (!s->cli->quiet && now - s->shown_s > every) {
-        const double part = (double)(done - s->from), left = (double)(of - done);
-        fprintf(stderr, "%s%s: %" PRId64 " of %" PRId64 " questions", terminal ? "\r" : "", t->name, done, of);
-        if (part > 0.0) fprintf(stderr, ", %.0f s left", (now - s->began_s) / part * left);
+        const double part = share - s->from;
+        fprintf(stderr, "%s%s: %" PRId64 " of %" PRId64 " questions, %.0f %%", terminal ? "\r" : "", t->name, done,
+                of, 100.0 * share);
+        if (part > 0.0) fprintf(stderr, ", %.0f s left", (now - s->began_s) / part * (1.0 - share));
         fputs(terminal ? "  \x1b[K" : "\n", stderr);
         fflush(stderr);
         s->shown_s = now;

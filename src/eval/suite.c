@@ -31,8 +31,9 @@ typedef struct work {
     gal_question q[QUESTIONS]; /* at hand */
     size_t n_q;
     todo *list;
-    size_t n_list, cap_list;
-    bool *unsaved; /* [n] */
+    size_t n_list, cap_list, at; /* of it; parts that are done */
+    int64_t done_before;         /* questions, when it began */
+    bool *unsaved;               /* [n] */
     bool any_unsaved;
     int64_t done;
     double saved_s;
@@ -117,7 +118,9 @@ static gal_err save(work *w, gal_diag *diag) {
 
 static bool wants_stop(void *user) {
     const work *w = user;
-    return w->s->progress && w->s->progress(w->s->user, w->e->task, w->done, w->r->n);
+    const double at_hand = w->n_list ? (double)w->n_q * (double)w->at / (double)w->n_list : 0.0;
+    const double share = ((double)w->done_before + at_hand) / (double)w->r->n;
+    return w->s->progress && w->s->progress(w->s->user, w->e->task, w->done, w->r->n, share);
 }
 
 static void note(work *w, int64_t question) {
@@ -230,7 +233,9 @@ static gal_err run_said(work *w, const todo *list, size_t n, gal_diag *diag) {
 static gal_err run_list(work *w, gal_diag *diag) {
     const size_t batch = (size_t)gal_scorer_batch(w->scorer);
     gal_err err = GAL_OK;
+    w->done_before = w->done;
     for (size_t i = 0; i < w->n_list && !err; i += batch) {
+        w->at = i;
         const size_t n = GAL_MIN(w->n_list - i, batch);
         if (wants_stop(w)) return gal_fail(diag, GAL_EINTERRUPTED, "interrupted");
         err = w->e->task->kind == GAL_EXACT_MATCH ? run_said(w, w->list + i, n, diag)

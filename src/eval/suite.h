@@ -21,8 +21,9 @@ typedef struct gal_suite {
     const char *model_name;
     const uint8_t *fingerprint; /* [32] of the model (models/fingerprint.c); read where there is a file */
     bool fresh;                 /* what the file knows is forgotten */
-    /* Asked all the time, and told how many questions are done of how many; true stops. */
-    bool (*progress)(void *user, const gal_task *t, int64_t done, int64_t of);
+    /* Asked all the time, and told how many questions are done of how many, and which share of the work (0 to 1), the
+     * parts of long texts included; true stops. */
+    bool (*progress)(void *user, const gal_task *t, int64_t done, int64_t of, double share);
     void *user;
 } gal_suite;
 
