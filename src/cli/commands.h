@@ -9,6 +9,7 @@ extern const gal_command gal_cmd_bench;
 extern const gal_command gal_cmd_chat;
 extern const gal_command gal_cmd_compare;
 extern const gal_command gal_cmd_convert;
+extern const gal_command gal_cmd_eval;
 extern const gal_command gal_cmd_flops;
 extern const gal_command gal_cmd_data;
 extern const gal_command gal_cmd_help;

@@ -48,8 +48,8 @@ void gal_set_bf16(gal_ctx *cx, bool on) { cx->takes_bf16 = on; }
 bool gal_may_overwrite(const gal_ctx *cx) { return !cx->tape.on && !cx->dev->far; }
 bool gal_takes_bf16(const gal_ctx *cx) { return cx->takes_bf16 && !cx->tape.on; }
 gal_integers gal_quantised(const gal_ctx *cx) { return cx->tape.on ? GAL_INTEGERS_NONE : cx->quantised; }
-void gal_set_alike(gal_ctx *cx, bool alike) { cx->alike = alike; }
-bool gal_alike(const gal_ctx *cx) { return cx->alike; }
+void gal_set_alike(gal_ctx *cx, gal_alike alike) { cx->alike = alike; }
+gal_alike gal_rows_alike(const gal_ctx *cx) { return cx->alike; }
 bool gal_ok(const gal_ctx *cx) { return cx->err == GAL_OK; }
 size_t gal_ctx_peak_bytes(const gal_ctx *cx) { return cx->meta.peak_bytes + cx->data.peak_bytes; }
 

@@ -47,9 +47,10 @@ void gal_set_bf16(gal_ctx *cx, bool on);
 bool gal_takes_bf16(const gal_ctx *cx);
 /* Whether an op's result may take the memory of what it alone has made: no gradient will ask for that. */
 bool gal_may_overwrite(const gal_ctx *cx);
-/* Whether rows of the step are to be as if each were a step of its own, in their bytes (gal_k_gemm.alike). */
-void gal_set_alike(gal_ctx *cx, bool alike);
-bool gal_alike(const gal_ctx *cx);
+/* What rows of the step follow from, in their bytes (gal_k_gemm.alike): ONE: they are as if each were a step of its
+ * own. */
+void gal_set_alike(gal_ctx *cx, gal_alike alike);
+gal_alike gal_rows_alike(const gal_ctx *cx);
 bool gal_ok(const gal_ctx *cx);               /* no error so far in this step */
 size_t gal_ctx_peak_bytes(const gal_ctx *cx); /* high-water mark of the step arenas */
 

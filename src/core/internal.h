@@ -68,7 +68,7 @@ struct gal_ctx {
     uint32_t set; /* weights whose gradients the running walk accumulates */
     gal_integers quantised;
     bool takes_bf16;
-    bool alike;
+    gal_alike alike;
     gal_interrupt_fn interrupt;
     void *interrupt_user;
     gal_tap_fn tap;

@@ -213,6 +213,13 @@ bool gal_cache_overwrites(const gal_cache *c, int64_t sequence, int64_t n) {
     return false;
 }
 
+int64_t gal_cache_unwrapped(const gal_cache *c) {
+    int64_t least = INT64_MAX;
+    for (int64_t l = 0; l < c->L; l++)
+        if (c->window[l] > 0) least = GAL_MIN(least, c->window[l] + GAL_CACHE_SPARE);
+    return least;
+}
+
 bool gal_cache_truncate(gal_cache *c, int64_t sequence, int64_t length) {
     GAL_ASSERT(sequence >= 0 && sequence < c->sequences && length >= 0);
     int64_t had = c->length[sequence];
@@ -223,6 +230,27 @@ bool gal_cache_truncate(gal_cache *c, int64_t sequence, int64_t length) {
     }
     c->length[sequence] = length;
     return true;
+}
+
+/* The slots that hold something: all of a ring, else the first ones. */
+gal_err gal_cache_fork(gal_cache *c, int64_t from, int64_t to, gal_diag *diag) {
+    GAL_ASSERT(from >= 0 && from < c->sequences && to >= 0 && to < c->sequences);
+    gal_err err = GAL_OK;
+    if (from == to) return GAL_OK;
+    c->length[to] = 0;
+    for (int64_t l = 0; !err && l < c->L; l++) {
+        const gal_kv_layer *layer = &c->layer[l];
+        const size_t slot = gal_dtype_span(c->dtype, c->K), run = (size_t)layer->slots * slot;
+        const size_t kept = (size_t)GAL_MIN(layer->slots, c->length[from]) * slot;
+        char *both[2] = { layer->k, layer->v };
+        for (int64_t h = 0; !err && kept && h < 2 * c->G; h++) {
+            char *k = both[h / c->G];
+            err = copy_run(c, k + (size_t)(to * c->G + h % c->G) * run, k + (size_t)(from * c->G + h % c->G) * run,
+                           kept, diag);
+        }
+    }
+    if (!err) c->length[to] = c->length[from];
+    return err;
 }
 
 /* ---- for files ----------------------------------------------------------------------------------------------------

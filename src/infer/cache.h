@@ -52,9 +52,13 @@ int64_t gal_relative_rows(const gal_config *config, int64_t tokens);
 void gal_cache_advance(gal_cache *c, int64_t sequence, int64_t n);
 /* Whether a step with n further positions writes over some that are there: a ring that is full. */
 bool gal_cache_overwrites(const gal_cache *c, int64_t sequence, int64_t n);
+/* Most positions of a sequence before a ring begins to overwrite; INT64_MAX: there is none. */
+int64_t gal_cache_unwrapped(const gal_cache *c);
 /* Forgets positions from `length` on. False, and nothing changes, if a ring has overwritten what they leave behind.
  */
 bool gal_cache_truncate(gal_cache *c, int64_t sequence, int64_t length);
+/* Makes a sequence hold what another one holds. */
+gal_err gal_cache_fork(gal_cache *c, int64_t from, int64_t to, gal_diag *diag);
 
 /* For files: a layer's keys or values of one head of a sequence are a run of `kept` slots, [kept, K]. */
 int64_t gal_cache_kept(const gal_cache *c, int64_t layer, int64_t sequence);

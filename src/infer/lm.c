@@ -346,14 +346,17 @@ void gal_lm_close(gal_lm *lm) {
     gal_free(lm);
 }
 
-int32_t gal_lm_eos(const gal_lm *lm, int32_t out[GAL_MAX_EOS]) {
-    const gal_generation *g = &lm->defaults;
-    const gal_config *c = &lm->model->config;
+int32_t gal_lm_eos_of(const gal_generation *g, const gal_model *m, const gal_tokenizer *t, int32_t out[GAL_MAX_EOS]) {
+    const gal_config *c = &m->config;
     int32_t n = g->n_eos > 0 ? g->n_eos : c->n_eos;
     const int32_t *from = g->n_eos > 0 ? g->eos : c->eos;
     for (int32_t i = 0; i < n; i++) out[i] = from[i];
-    if (n == 0 && lm->tokenizer && gal_tokenizer_eos(lm->tokenizer) >= 0) out[n++] = gal_tokenizer_eos(lm->tokenizer);
+    if (n == 0 && t && gal_tokenizer_eos(t) >= 0) out[n++] = gal_tokenizer_eos(t);
     return n;
+}
+
+int32_t gal_lm_eos(const gal_lm *lm, int32_t out[GAL_MAX_EOS]) {
+    return gal_lm_eos_of(&lm->defaults, lm->model, lm->tokenizer, out);
 }
 
 void gal_lm_get_info(const gal_lm *lm, gal_lm_info *info) {

@@ -68,6 +68,8 @@ gal_err gal_gguf_tokenizer(gal_tokenizer **out, const char *path, gal_diag *diag
 int gal_gguf_missing_byte(const char *path);
 /* The ids that end a text: generation_config.json's, else config.json's, else the tokenizer's. Returns how many. */
 int32_t gal_lm_eos(const gal_lm *lm, int32_t out[GAL_MAX_EOS]);
+/* The same of parts; t may be NULL. */
+int32_t gal_lm_eos_of(const gal_generation *g, const gal_model *m, const gal_tokenizer *t, int32_t out[GAL_MAX_EOS]);
 
 /* cache_file.c   What the model remembers of a text, in a file: the ids that sequence 0 holds (lm->held), and their
  * keys and values. Written whole or not at all; for this machine, this model with its adapters and these options

@@ -222,6 +222,7 @@ typedef struct request {
     size_t n;
     bool all_rows;
     bool apart; /* rows are as if each were a step of its own */
+    bool many;  /* and so that their number is of no account: never recorded */
 } request;
 
 static void fill_step(gal_engine *e, const request *q) {
@@ -260,11 +261,13 @@ static gal_err compute(gal_engine *e, const request *q, const float **result, ga
     const int64_t rows = e->st.n;
     const bool single = q->apart || rows == (int64_t)q->n,
                rounds = e->rounds && !q->all_rows && !q->apart && rows > 1;
-    recorded *r = !e->eager && single && rows <= PLAN_ROWS ? &e->plans[q->apart][rows] : NULL;
+    /* Of rows that are apart a plan has the logits of each. */
+    const bool whole = !q->apart || q->all_rows || rows == (int64_t)q->n;
+    recorded *r = !e->eager && single && whole && !q->many && rows <= PLAN_ROWS ? &e->plans[q->apart][rows] : NULL;
     if (r && r->plan && r->rounds != rounds) r = NULL; /* as many rows, but computed otherwise */
     gal_err err = GAL_OK;
     gal_step_begin(e->cx);
-    gal_set_alike(e->cx, q->apart);
+    gal_set_alike(e->cx, q->many ? GAL_ALIKE_MANY : q->apart ? GAL_ALIKE_ONE : GAL_ALIKE_NOT);
     gal_set_bf16(e->cx, rounds);
     if (r && r->plan) {
         gal_replay(e->cx, r->plan);
@@ -322,6 +325,31 @@ gal_err gal_engine_try(gal_engine *e, int64_t sequence, const int32_t *ids, int6
     GAL_ASSERT(n > 0 && n <= GAL_TRY_MOST);
     const gal_slice s = { sequence, ids, n };
     return step(e, &(request){ .slices = &s, .n = 1, .all_rows = true, .apart = n > 1 }, logits, diag);
+}
+
+gal_err gal_engine_try_all(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows,
+                           const float **logits, gal_diag *diag) {
+    int64_t rows = 0;
+    for (size_t i = 0; i < n_slices; i++) rows += slices[i].n;
+    GAL_ASSERT(rows > 0 && rows <= GAL_TRY_MOST);
+    return step(e, &(request){ .slices = slices, .n = n_slices, .all_rows = all_rows, .apart = rows > 1 }, logits,
+                diag);
+}
+
+int64_t gal_engine_many_most(const gal_engine *e, int64_t sequence) {
+    /* A ring that is full has room for few rows that are stored before they are attended. */
+    const int64_t before = gal_cache_unwrapped(e->cache) - gal_cache_length(e->cache, sequence);
+    return GAL_MIN(GAL_MAX(before, (int64_t)GAL_TRY_MOST), e->chunk);
+}
+
+gal_err gal_engine_many(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows, const float **logits,
+                        gal_diag *diag) {
+    return step(e, &(request){ .slices = slices, .n = n_slices, .all_rows = all_rows, .apart = true, .many = true },
+                logits, diag);
+}
+
+gal_err gal_engine_fork(gal_engine *e, int64_t from, int64_t to, gal_diag *diag) {
+    return gal_cache_fork(e->cache, from, to, diag);
 }
 
 /* All checks come before the first chunk, so that a refused prompt leaves the sequence as it was. */

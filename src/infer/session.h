@@ -69,6 +69,20 @@ enum { GAL_TRY_MOST = GAL_CACHE_SPARE + 1 };
 gal_err gal_engine_try(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, const float **logits,
                        gal_diag *diag);
 
+/* The next tokens of several sequences, at most `chunk` rows in all: on the CPU a row's bytes follow from the tokens
+ * before it in its sequence alone, whatever else is in the step and however sequences are cut into such steps. They
+ * are not those of gal_engine_step(), whose products are summed otherwise where rows are few. *logits: of all rows,
+ * or [slices, V] after each slice's last one. */
+gal_err gal_engine_many(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows, const float **logits,
+                        gal_diag *diag);
+/* Most rows of a sequence in such a step, > 0. */
+int64_t gal_engine_many_most(const gal_engine *e, int64_t sequence);
+/* The same of at most GAL_TRY_MOST rows, as gal_engine_try(): with the bytes of single tokens. */
+gal_err gal_engine_try_all(gal_engine *e, const gal_slice *slices, size_t n_slices, bool all_rows,
+                           const float **logits, gal_diag *diag);
+/* Makes sequence `to` hold what `from` holds, copied. */
+gal_err gal_engine_fork(gal_engine *e, int64_t from, int64_t to, gal_diag *diag);
+
 /* Appends n > 0 tokens to a sequence, in chunks; *logits: [V] after the last one. */
 gal_err gal_engine_prefill(gal_engine *e, int64_t sequence, const int32_t *ids, int64_t n, const float **logits,
                            gal_diag *diag);

@@ -141,6 +141,12 @@ typedef struct gal_mat {
  * f32. F64: double throughout. C is rounded once. B may be in blocks, whose numbers are those of tensor/blocks.h. Up
  * to three independent products in one launch. */
 enum { GAL_GEMM_MAX = 3, GAL_ALIKE_ROWS = 16 };
+/* What a row's bytes follow from besides itself. GEMM_I8's never from more. */
+typedef enum gal_alike {
+    GAL_ALIKE_NOT,  /* how many rows there are */
+    GAL_ALIKE_ONE,  /* nothing, up to GAL_ALIKE_ROWS rows: they are those of a row alone */
+    GAL_ALIKE_MANY, /* nothing, whatever the number of rows: they are those of one among many */
+} gal_alike;
 typedef struct gal_gemm {
     int64_t m, n, k;
     gal_mat a, b, c;
@@ -150,9 +156,9 @@ typedef struct gal_gemm {
 } gal_gemm;
 typedef struct gal_k_gemm {
     int count;
-    int threads; /* that share the launch; 0: nobody knows. A hint for the cut */
-    bool twice;  /* of GEMM_I8: as its QUANTISE was */
-    bool alike;  /* of GEMM: up to GAL_ALIKE_ROWS rows have the bytes that each has alone. GEMM_I8's always have */
+    int threads;     /* that share the launch; 0: nobody knows. A hint for the cut */
+    bool twice;      /* of GEMM_I8: as its QUANTISE was */
+    gal_alike alike; /* of GEMM */
     gal_gemm p[GAL_GEMM_MAX];
 } gal_k_gemm;
 
@@ -577,7 +583,7 @@ typedef struct gal_k_expert_rows {
 typedef struct gal_k_experts {
     int count, threads; /* of products; as in gal_k_gemm */
     bool integers;      /* of EXPERTS_I8 */
-    bool alike;         /* as in gal_k_gemm */
+    gal_alike alike;    /* as in gal_k_gemm */
     int64_t experts, rows, most;
     const int32_t *offset; /* [E + 1] */
     gal_gemm p[2];

@@ -100,8 +100,9 @@ static gal_t *attend(gal_ctx *cx, attend_saved s, const gal_step *st, int layer)
     GAL_ASSERT(!kv || !gal_taping(cx));
     gal_t *y = gal_like(cx, q);
     s.lse = gal_taping(cx) ? gal_new2(cx, gal_stat_dtype(q->dtype), n, spec->heads) : NULL;
-    gal_t *part = kv && n <= GAL_ATTEND_SPLIT ? gal_new2(cx, GAL_F32, n * spec->heads, GAL_ATTEND_PIECES * (size + 2))
-                                              : NULL;
+    /* Pieces are cut where rows are few. */
+    const bool split = kv && n <= GAL_ATTEND_SPLIT && gal_rows_alike(cx) != GAL_ALIKE_MANY;
+    gal_t *part = split ? gal_new2(cx, GAL_F32, n * spec->heads, GAL_ATTEND_PIECES * (size + 2)) : NULL;
     if (!gal_ok(cx)) return NULL;
     gal_k_attend a = { .o = y->data,
                        .lse = s.lse ? s.lse->data : NULL,

@@ -49,7 +49,7 @@ static int grad_products(gal_ctx *cx, gal_gemm *p, gal_t *x, const gal_w *w, voi
 
 void gal__products(gal_ctx *cx, gal_k_gemm *g) {
     g->threads = gal_pool_threads(gal_ctx_dev(cx)->pool);
-    g->alike = gal_alike(cx);
+    g->alike = gal_rows_alike(cx);
     if (g->count) gal_launch(cx, GAL_K_GEMM, g, sizeof *g);
 }
 

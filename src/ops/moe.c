@@ -26,7 +26,7 @@ static gal_k_experts *grouped(gal_ctx *cx, const moe_saved *s, int count) {
     if (!a) return NULL;
     a->count = count;
     a->threads = gal_pool_threads(gal_ctx_dev(cx)->pool);
-    a->alike = gal_alike(cx);
+    a->alike = gal_rows_alike(cx);
     a->experts = s->m->experts;
     a->rows = gal_rows(s->xs);
     a->most = gal_rows(s->x);

@@ -49,6 +49,10 @@ typedef struct gal__jinja gal__jinja;
 /* Parses. name stands in messages; source is not needed afterwards, the pool is. */
 gal_err gal__jinja_new(gal__jinja **out, gal__pool *pool, const char *source, size_t n, const char *name,
                        gal_diag *diag);
+/* The same of a template that is none of a conversation (text/template.h): white space around tags and the last line
+ * end stay, and what is undefined can be neither printed nor gone through. */
+gal_err gal__jinja_new_plain(gal__jinja **out, gal__pool *pool, const char *source, size_t n, const char *name,
+                             gal_diag *diag);
 /* Whether some loop of the template goes over a variable or member called `content`: then messages may be lists of
  * parts; a template without one knows text alone. */
 bool gal__jinja_reads_parts(const gal__jinja *j);
@@ -64,5 +68,8 @@ void gal__jinja_origins(gal__jinja *j, gal__jorigin origin_of, void *user);
 void gal__jinja_now(gal__jinja *j, const struct tm *now);
 /* Once. GAL_EINPUT: what the template asks for is not there, is too much, or raise_exception() was called. */
 gal_err gal__jinja_render(gal__jinja *j, gal__jtext *out);
+/* What the one expression of a template `{{ ... }}` is, as JSON; *is false and nothing is done where the template is
+ * more than that. Once, instead of rendering. */
+gal_err gal__jinja_value(gal__jinja *j, bool *is, gal__jtext *out);
 
 #endif

@@ -212,6 +212,8 @@ gal__jseq *gal__j_iterate(gal__jinja *j, gal__jv v) {
         break;
     case GAL__J_UNDEFINED:
         out = gal__j_new_seq(j, GAL__S_LIST, 0);
+        if (j->plain)
+            (void)gal__j_fail(j, "%s is undefined, and cannot be gone through", v.name ? v.name : "a value");
         break;
     default:
         (void)gal__j_fail(j, "%s cannot be gone through (not iterable)", gal__j_type(v));

@@ -225,6 +225,7 @@ struct gal__jinja {
     gal_diag *diag;
     const char *name;
     gal_err err;
+    bool plain;       /* gal__jinja_new_plain() */
     int line, column; /* of what is under evaluation */
     gal__jword *words[GAL__J_WORDS];
     gal__jnode *body;

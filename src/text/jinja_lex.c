@@ -3,6 +3,7 @@
  * jinja2. SPDX-License-Identifier: Apache-2.0 */
 #include "base/util.h"
 #include "text/jinja_internal.h"
+#include "text/template.h"
 
 #include <string.h>
 
@@ -61,23 +62,13 @@ static void skip_white(lexer *x) {
     for (size_t m; x->at < x->n && (m = white(x->s + x->at, x->n - x->at)) > 0;) x->at += m;
 }
 
-static size_t strip_end(const char *s, size_t n) {
-    while (n) {
-        size_t m = 1;
-        while (m < n && m < 4 && ((uint8_t)s[n - m] & 0xc0) == 0x80) m++;
-        if (!white(s + n - m, m)) break;
-        n -= m;
-    }
-    return n;
-}
-
 /* The text before a tag, without what the tag takes away. */
 static void data(lexer *x, size_t from, size_t to, char sign, bool print) {
     const char *s = x->s + from;
     size_t n = to - from;
     if (sign == '-') {
-        n = strip_end(s, n);
-    } else if (sign != '+' && !print) {
+        n = gal_strip_end(s, n);
+    } else if (sign != '+' && !print && !x->j->plain) {
         size_t line = n;
         while (line && s[line - 1] != '\n') line--;
         if ((line || x->line_starting) && line < n) {
@@ -98,7 +89,7 @@ static void after_tag(lexer *x, char sign, bool trim) {
     const size_t from = x->at;
     if (sign == '-')
         skip_white(x);
-    else if (sign != '+' && trim && x->at < x->n && x->s[x->at] == '\n')
+    else if (sign != '+' && trim && !x->j->plain && x->at < x->n && x->s[x->at] == '\n')
         x->at++;
     x->line_starting = x->at > from && x->s[x->at - 1] == '\n';
 }
@@ -330,7 +321,7 @@ static const char *normalise(gal__jinja *j, const char *source, size_t *n) {
             s[w++] = source[i];
         }
     }
-    if (w && s[w - 1] == '\n') w--;
+    if (w && s[w - 1] == '\n' && !j->plain) w--;
     *n = w;
     return s;
 }

@@ -135,6 +135,9 @@ void gal__j_repr(gal__jinja *j, gal__jout *o, gal__jv v) { /* as deep as values 
 void gal__j_print(gal__jinja *j, gal__jout *o, gal__jv v) {
     if (v.kind == GAL__J_TEXT)
         gal__j_put_text(j, o, v.text);
+    else if (v.kind == GAL__J_UNDEFINED && j->plain)
+        (void)gal__j_fail(j, "%s%s%s is undefined", v.name ? "'" : "", v.name ? v.name : "a value",
+                          v.name ? "'" : "");
     else if (v.kind != GAL__J_UNDEFINED && v.kind != GAL__J_ABSENT)
         gal__j_repr(j, o, v);
 }

@@ -273,11 +273,11 @@ void gal__j_run(gal__jinja *j, const gal__jnode *list) {
 /* ---- from outside -------------------------------------------------------------------------------------------------
  */
 
-gal_err gal__jinja_new(gal__jinja **out, gal__pool *pool, const char *source, size_t n, const char *name,
-                       gal_diag *diag) {
+static gal_err parse(gal__jinja **out, gal__pool *pool, const char *source, size_t n, const char *name, bool plain,
+                     gal_diag *diag) {
     gal__jinja *j = gal__pool_take(pool, sizeof *j);
     if (!j) return gal_fail(diag, GAL_ENOMEM, "no memory for a template");
-    *j = (gal__jinja){ .pool = pool, .diag = diag, .name = name, .line = 1, .column = 1 };
+    *j = (gal__jinja){ .pool = pool, .diag = diag, .name = name, .plain = plain, .line = 1, .column = 1 };
     j->scope = &j->globals;
     if (n > GAL__JINJA_SOURCE)
         return gal_fail(diag, GAL_EINPUT, "%s: %zu bytes; a template has at most %d", name, n, GAL__JINJA_SOURCE);
@@ -286,6 +286,16 @@ gal_err gal__jinja_new(gal__jinja **out, gal__pool *pool, const char *source, si
     if (tokens) gal__j_parse(j, tokens);
     if (!j->err) *out = j;
     return j->err;
+}
+
+gal_err gal__jinja_new(gal__jinja **out, gal__pool *pool, const char *source, size_t n, const char *name,
+                       gal_diag *diag) {
+    return parse(out, pool, source, n, name, false, diag);
+}
+
+gal_err gal__jinja_new_plain(gal__jinja **out, gal__pool *pool, const char *source, size_t n, const char *name,
+                             gal_diag *diag) {
+    return parse(out, pool, source, n, name, true, diag);
 }
 
 static gal_err set(gal__jinja *j, const char *name, gal__jv v) {
@@ -321,5 +331,21 @@ gal_err gal__jinja_render(gal__jinja *j, gal__jtext *out) {
     j->scope = &j->globals;
     j->out = NULL;
     if (!j->err) *out = *v.text;
+    return j->err;
+}
+
+gal_err gal__jinja_value(gal__jinja *j, bool *is, gal__jtext *out) {
+    gal__jout o = { 0 };
+    gal__jscope scope = { .up = &j->globals };
+    *is = j->body && j->body->kind == GAL__N_PRINT && !j->body->next;
+    if (!*is) return GAL_OK;
+    j->scope = &scope;
+    j->line = j->body->line;
+    j->column = j->body->column;
+    const gal__jv v = gal__j_eval(j, j->body->a);
+    if (!j->err) gal__j_json(j, &o, v, &(gal__jjson){ .indent = -1 });
+    const gal__jv text = gal__j_built(j, &o);
+    j->scope = &j->globals;
+    if (!j->err) *out = *text.text;
     return j->err;
 }

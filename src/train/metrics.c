@@ -1,18 +1,16 @@
 /* metrics.c - see metrics.h. SPDX-License-Identifier: Apache-2.0 */
 #include "train/metrics.h"
 
-#include "base/file.h"
 #include "base/mem.h"
 #include "base/util.h"
+#include "train/database.h"
 #include "train/metrics_db.h"
 
-#include <errno.h>
-#include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 
 #define FLUSH_S 1.0
-enum { PATIENCE_MS = 5000, NUMBERS = 8 };
+enum { NUMBERS = 8 };
 
 /* A row that is not written yet. */
 typedef struct held {
@@ -23,70 +21,19 @@ typedef struct held {
 } held;
 
 struct gal_metrics {
-    sqlite3 *db;
-    char *path;
+    gal_db d;
     held *rows;
     size_t n, cap;
     double since; /* when rows was last empty */
 };
 
-static gal_err refuse(gal_metrics *m, gal_err err, gal_diag *diag) {
-    int code = m->db ? sqlite3_errcode(m->db) : SQLITE_NOMEM;
-    int why = m->db ? sqlite3_system_errno(m->db) : 0;
-    if (code == SQLITE_FULL || (code == SQLITE_IOERR && why == ENOSPC))
-        return gal_fail_write(diag, m->path, why == EDQUOT ? why : ENOSPC, 0);
-    if (code == SQLITE_BUSY || code == SQLITE_LOCKED) err = GAL_EBUSY;
-    if (code == SQLITE_CORRUPT || code == SQLITE_NOTADB) err = GAL_EINPUT;
-    if (code == SQLITE_NOMEM || (m->db && sqlite3_extended_errcode(m->db) == SQLITE_IOERR_NOMEM)) err = GAL_ENOMEM;
-    return gal_fail(diag, err, "%s: %s", m->path, m->db ? sqlite3_errmsg(m->db) : "no memory");
-}
-
-static gal_err run_sql(gal_metrics *m, const char *sql, gal_diag *diag) {
-    return sqlite3_exec(m->db, sql, NULL, NULL, NULL) == SQLITE_OK ? GAL_OK : refuse(m, GAL_EIO, diag);
-}
-
-/* A copy that was taken in the middle of a write may be torn. */
-static gal_err check(gal_metrics *m, gal_diag *diag) {
-    sqlite3_stmt *s = NULL;
-    gal_err err = GAL_OK;
-    if (sqlite3_prepare_v2(m->db, "PRAGMA quick_check(1)", -1, &s, NULL) != SQLITE_OK ||
-        sqlite3_step(s) != SQLITE_ROW) {
-        err = refuse(m, GAL_EIO, diag);
-    } else {
-        const char *text = (const char *)sqlite3_column_text(s, 0);
-        if (!text || strcmp(text, "ok") != 0)
-            err = gal_fail(diag, GAL_EINPUT, "%s: damaged: %s", m->path, text ? text : "no memory");
-    }
-    (void)sqlite3_finalize(s);
-    return err;
-}
-
 gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_diag *diag) {
     gal_metrics *m = gal_alloc(sizeof *m);
     if (!m) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
-    m->path = gal_strdup(path);
-    if (!m->path) {
-        gal_free(m);
-        return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
-    }
-    if (gal_exists(path) && !gal_is_file(path)) {
-        gal_metrics_close(m);
-        return gal_fail(diag, GAL_EINPUT, "%s: expected a database, found no regular file", path);
-    }
-    /* A reader too must be able to write: what a killed program left half done is undone by whoever opens next. */
-    int flags = SQLITE_OPEN_READWRITE | (write ? SQLITE_OPEN_CREATE : 0);
-    gal_err err = GAL_OK;
-    if (sqlite3_open_v2(path, &m->db, flags, NULL) != SQLITE_OK) err = refuse(m, write ? GAL_EIO : GAL_EINPUT, diag);
-    if (!err) (void)sqlite3_busy_timeout(m->db, PATIENCE_MS);
-    if (!err && write) err = check(m, diag);
-    /* A journal that is deleted after each write, not a write-ahead log: outside those milliseconds the one file is
-     * whole by itself, so that a folder copied while training holds readable metrics. EXTRA: a checkpoint that
-     * survives a power cut finds its rows. */
+    gal_err err = gal_db_open(&m->d, path, write, diag);
     if (!err && write)
-        err = run_sql(
-            m,
-            "PRAGMA journal_mode = DELETE;"
-            "PRAGMA synchronous = EXTRA;"
+        err = gal_db_run(
+            &m->d,
             "BEGIN;"
             "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT NOT NULL);"
             "CREATE TABLE IF NOT EXISTS steps (step INTEGER PRIMARY KEY, tokens INTEGER NOT NULL,"
@@ -125,15 +72,14 @@ void gal_metrics_close(gal_metrics *m) {
     if (!m) return;
     forget(m);
     gal_free(m->rows);
-    (void)sqlite3_close(m->db);
-    gal_free(m->path);
+    gal_db_close(&m->d);
     gal_free(m);
 }
 
 static bool write_row(gal_metrics *m, const held *row) {
     sqlite3_stmt *s = NULL;
     int at = 0;
-    bool ok = sqlite3_prepare_v2(m->db, row->sql, -1, &s, NULL) == SQLITE_OK;
+    bool ok = sqlite3_prepare_v2(m->d.db, row->sql, -1, &s, NULL) == SQLITE_OK;
     for (int i = 0; ok && i < 2; i++)
         if (row->texts[i]) ok = sqlite3_bind_text(s, ++at, row->texts[i], -1, SQLITE_STATIC) == SQLITE_OK;
     for (int i = 0; ok && i < row->n; i++) ok = sqlite3_bind_double(s, ++at, row->v[i]) == SQLITE_OK;
@@ -144,20 +90,20 @@ static bool write_row(gal_metrics *m, const held *row) {
 
 static gal_err flush(gal_metrics *m, int patience_ms, gal_diag *diag) {
     if (!m->n) return GAL_OK;
-    (void)sqlite3_busy_timeout(m->db, patience_ms);
-    gal_err err = run_sql(m, "BEGIN IMMEDIATE", diag);
+    (void)sqlite3_busy_timeout(m->d.db, patience_ms);
+    gal_err err = gal_db_run(&m->d, "BEGIN IMMEDIATE", diag);
     if (err) return err;
     for (size_t i = 0; !err && i < m->n; i++)
-        if (!write_row(m, &m->rows[i])) err = refuse(m, GAL_EIO, diag);
-    if (!err) err = run_sql(m, "COMMIT", diag);
+        if (!write_row(m, &m->rows[i])) err = gal_db_fail(&m->d, GAL_EIO, diag);
+    if (!err) err = gal_db_run(&m->d, "COMMIT", diag);
     if (err)
-        (void)sqlite3_exec(m->db, "ROLLBACK", NULL, NULL, NULL); /* no more than a no-op if SQLite did it already */
+        (void)sqlite3_exec(m->d.db, "ROLLBACK", NULL, NULL, NULL); /* no more than a no-op if SQLite did it already */
     else
         forget(m);
     return err;
 }
 
-gal_err gal_metrics_flush(gal_metrics *m, gal_diag *diag) { return flush(m, PATIENCE_MS, diag); }
+gal_err gal_metrics_flush(gal_metrics *m, gal_diag *diag) { return flush(m, GAL_DB_PATIENCE_MS, diag); }
 
 /* Takes copies of the texts. */
 static gal_err hold(gal_metrics *m, const char *sql, const char *const texts[2], const double *v, int n,
@@ -171,7 +117,7 @@ static gal_err hold(gal_metrics *m, const char *sql, const char *const texts[2],
     if (!ok) {
         gal_free(row.texts[0]);
         gal_free(row.texts[1]);
-        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for a row", m->path);
+        return gal_fail(diag, GAL_ENOMEM, "%s: no memory for a row", m->d.path);
     }
     for (int i = 0; i < n; i++) row.v[i] = v[i];
     m->rows[m->n++] = row;
@@ -244,7 +190,7 @@ gal_err gal_metrics_cut_spikes(gal_metrics *m, int64_t count, gal_diag *diag) {
 void gal_metrics_get_fact(gal_metrics *m, const char *key, char *value, size_t bytes) {
     sqlite3_stmt *s = NULL;
     value[0] = 0;
-    if (sqlite3_prepare_v2(m->db, "SELECT value FROM facts WHERE key = ?", -1, &s, NULL) == SQLITE_OK &&
+    if (sqlite3_prepare_v2(m->d.db, "SELECT value FROM facts WHERE key = ?", -1, &s, NULL) == SQLITE_OK &&
         sqlite3_bind_text(s, 1, key, -1, SQLITE_TRANSIENT) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW) {
         const char *text = (const char *)sqlite3_column_text(s, 0);
         size_t n = text ? GAL_MIN(strlen(text), bytes - 1) : 0;
@@ -264,15 +210,16 @@ typedef struct table {
 static gal_err select_rows(gal_metrics *m, const char *sql, table *t, void (*take)(void *row, sqlite3_stmt *s),
                            gal_diag *diag) {
     sqlite3_stmt *s = NULL;
-    gal_err err = sqlite3_prepare_v2(m->db, sql, -1, &s, NULL) == SQLITE_OK ? GAL_OK : refuse(m, GAL_EINPUT, diag);
+    gal_err err = sqlite3_prepare_v2(m->d.db, sql, -1, &s, NULL) == SQLITE_OK ? GAL_OK
+                                                                              : gal_db_fail(&m->d, GAL_EINPUT, diag);
     if (!err && sqlite3_bind_parameter_count(s)) (void)sqlite3_bind_int64(s, 1, t->step);
     while (!err) {
         int rc = sqlite3_step(s);
         if (rc == SQLITE_DONE) break;
         if (rc != SQLITE_ROW) {
-            err = refuse(m, GAL_EINPUT, diag);
+            err = gal_db_fail(&m->d, GAL_EINPUT, diag);
         } else if (gal_grow(&t->rows, &t->cap, t->count + 1, t->size)) {
-            err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for its rows", m->path);
+            err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for its rows", m->d.path);
         } else {
             take((char *)t->rows + t->count++ * t->size, s);
         }
@@ -331,13 +278,14 @@ gal_err gal_metrics_last(gal_metrics *m, gal_metric_step *row, bool *any, gal_di
     return GAL_OK;
 }
 
-sqlite3 *gal__metrics_db(gal_metrics *m) { return m->db; }
+sqlite3 *gal__metrics_db(gal_metrics *m) { return m->d.db; }
 
-gal_err gal__metrics_refuse(gal_metrics *m, gal_err err, gal_diag *diag) { return refuse(m, err, diag); }
+gal_err gal__metrics_refuse(gal_metrics *m, gal_err err, gal_diag *diag) { return gal_db_fail(&m->d, err, diag); }
 
 static bool has_table(gal_metrics *m, const char *name) {
     sqlite3_stmt *s = NULL;
-    bool found = sqlite3_prepare_v2(m->db, "SELECT 1 FROM sqlite_master WHERE name = ?", -1, &s, NULL) == SQLITE_OK &&
+    bool found = sqlite3_prepare_v2(m->d.db, "SELECT 1 FROM sqlite_master WHERE name = ?", -1, &s, NULL) ==
+                     SQLITE_OK &&
                  sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW;
     (void)sqlite3_finalize(s);
     return found;

@@ -322,7 +322,7 @@ static void alike_of(int64_t n, int64_t k) {
             assert_non_null(alone.m.p);
             memcpy(alone.m.p, together.m.p, bytes);
             const gal_dtype compute = t % 2 ? GAL_BF16 : GAL_F32;
-            gal_k_gemm args = { .count = 1, .alike = true };
+            gal_k_gemm args = { .count = 1, .alike = GAL_ALIKE_ONE };
             for (int64_t i = 0; i < GAL_ALIKE_ROWS; i++) {
                 const gal_mat row = { (float *)a.m.p + i * a.m.rs, GAL_F32, a.m.rs, 1, NULL, NULL };
                 const gal_mat out = { (float *)alone.m.p + i * alone.m.rs, GAL_F32, alone.m.rs, 1, NULL, NULL };
@@ -348,10 +348,39 @@ static void alike_of(int64_t n, int64_t k) {
         }
 }
 
+/* A row has the same bytes alone and among any number of others. */
+static void alike_many(void) {
+    enum { M = 70, N = 37, K = 203 };
+    static const gal_dtype TYPES[] = { GAL_F32, GAL_BF16, GAL_F16 };
+    static const int64_t ROWS[] = { 1, 3, 5, 16, 17, 64, 65 };
+    for (size_t l = 0; l < GAL_LEN(levels); l++)
+        for (size_t t = 0; levels[l].here && t < GAL_LEN(TYPES); t++) {
+            const gal_kernel *kernel = &levels[l].table.k[GAL_K_GEMM];
+            block a = block_new(M, K, GAL_F32, BY_ROW, 0), b = block_new(K, N, TYPES[t], BY_COL, 0);
+            block all = block_new(M, N, GAL_F32, BY_ROW, 0), some = block_new(M, N, GAL_F32, BY_ROW, 0);
+            gal_k_gemm args = { .count = 1, .alike = GAL_ALIKE_MANY };
+            args.p[0] = (gal_gemm){ M, N, K, a.m, b.m, all.m, NULL, GAL_F32, false };
+            run_all(kernel, &args, true);
+            for (size_t r = 0; r < GAL_LEN(ROWS); r++)
+                for (int64_t from = 0; from + ROWS[r] <= M; from += 5) {
+                    const gal_mat rows = { (float *)a.m.p + from * a.m.rs, GAL_F32, a.m.rs, 1, NULL, NULL };
+                    args.p[0] = (gal_gemm){ ROWS[r], N, K, rows, b.m, some.m, NULL, GAL_F32, false };
+                    run_all(kernel, &args, from % 2 != 0);
+                    assert_memory_equal(some.m.p, (float *)all.m.p + from * all.m.rs,
+                                        (size_t)(ROWS[r] * N) * sizeof(float));
+                }
+            free(a.m.p);
+            free(b.m.p);
+            free(all.m.p);
+            free(some.m.p);
+        }
+}
+
 static void alike(void **state) {
     (void)state;
     alike_of(37, 203);
     alike_of(3, 66000); /* longer than few rows fit the scratch */
+    alike_many();
 }
 
 /* An infinity or NaN reaches exactly the sums that it belongs to. */
@@ -369,7 +398,7 @@ static void not_finite(void **state) {
             block c = block_new(m, 21, GAL_BF16, BY_ROW, 0);
             ((float *)a.m.p)[2 * 19 + 18] = (float)INFINITY;
             ((float *)a.m.p)[4 * 19 + 3] = (float)NAN;
-            gal_k_gemm args = { .count = 1, .alike = ROWS[r].alike };
+            gal_k_gemm args = { .count = 1, .alike = ROWS[r].alike ? GAL_ALIKE_ONE : GAL_ALIKE_NOT };
             args.p[0] = (gal_gemm){ m, 21, 19, a.m, b.m, c.m, NULL, GAL_BF16, false };
             run_all(&levels[l].table.k[GAL_K_GEMM], &args, false);
             for (int64_t i = 0; i < m; i++)

@@ -1,10 +1,11 @@
 /* stages.c - see stages.h. Each run() frees what it made, succeed or fail, and asserts that an output of a call that
  * failed was not touched. SPDX-License-Identifier: Apache-2.0 */
 #include "stages.h"
+#include "again.h"
 #include "shards.h"
 #include "side.h"
 #include "talk.h"
-#include "again.h"
+#include "tasks.h"
 
 #include "support/check.h"
 
@@ -720,6 +721,7 @@ static void after_tune(gal_err err, bool again) {
 
 static void prepare_conversation(void) { prepare_talk(folder); }
 static void prepare_corpus(void) { prepare_shards(folder); }
+static void prepare_evaluation(void) { prepare_tasks(folder); }
 static void prepare_packed(void) { prepare_side(folder); }
 static void prepare_packed_open(void) { prepare_side_open(folder); }
 
@@ -743,6 +745,7 @@ const stage STAGES[] = {
     { "side open", 24, prepare_packed_open, run_side_open, after_side_open },
     { "talk", 60, prepare_conversation, run_talk, after_talk },
     { "measure", 60, prepare_speak, measure, after_measure },
+    { "tasks", 60, prepare_evaluation, run_tasks, after_tasks },
     { "save", 60, prepare_save, run_save, after_save },
     { "convert", 120, prepare_convert, run_convert, after_convert },
     { "train", 16, prepare_train, run_train, after_train },

@@ -44,13 +44,16 @@ static gal_gemm with_dense_rows(const gal_gemm *g) {
 /* Laid out as weights and activations of a linear layer are. */
 static bool weights(const gal_gemm *g) { return g->b.rs == 1 && g->a.cs == 1 && g->c.cs == 1; }
 
-static bool is_few(const gal_gemm *g, bool alike, const gal__gemm_level *lv) {
-    return g->m <= (alike ? GAL_ALIKE_ROWS : lv->few) && g->k <= GAL__GEMM_FEW_K && weights(g);
+static bool is_few(const gal_gemm *g, gal_alike alike, const gal__gemm_level *lv) {
+    const int64_t most = alike == GAL_ALIKE_MANY ? 0 : alike == GAL_ALIKE_ONE ? (int64_t)GAL_ALIKE_ROWS : lv->few;
+    return g->m <= most && g->k <= GAL__GEMM_FEW_K && weights(g);
 }
 
-/* Where rows are to be alike and k is too long for run_few(), tiles are: their blocks of k are the same for all. */
-static bool is_some(const gal_gemm *g, bool alike, const gal__gemm_level *lv) {
-    return g->m <= lv->some && weights(g) && !is_few(g, alike, lv) && !(alike && g->m <= GAL_ALIKE_ROWS);
+/* Where rows are to be alike, and are many or k is too long for run_few(), tiles are: their blocks of k are the same
+ * for all. */
+static bool is_some(const gal_gemm *g, gal_alike alike, const gal__gemm_level *lv) {
+    if (alike == GAL_ALIKE_MANY || (alike == GAL_ALIKE_ONE && g->m <= GAL_ALIKE_ROWS)) return false;
+    return g->m <= lv->some && weights(g) && !is_few(g, alike, lv);
 }
 
 static bool all_few(const gal_k_gemm *args, const gal__gemm_level *lv) {
