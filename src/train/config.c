@@ -356,9 +356,10 @@ gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64
 }
 
 double gal_train_config_tokens(const gal_train_config *c) {
-    return (double)c->steps * (double)c->batch.rows * (double)c->batch.sequence * (double)c->batch.accumulate;
+    gal_schedule s = gal_train_schedule(c);
+    return (double)gal_ramp_total(&s.ramp, c->steps) * (double)c->batch.rows * (double)c->batch.sequence;
 }
 
 int gal_train_config_passes(const gal_train_config *c) {
-    return (c->recompute ? GAL_PASSES_RECOMPUTE : GAL_PASSES_TRAIN) - (c->lora.rank ? 1 : 0);
+    return (gal_train_recompute(c) ? GAL_PASSES_RECOMPUTE : GAL_PASSES_TRAIN) - (c->lora.rank ? 1 : 0);
 }

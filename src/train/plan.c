@@ -50,8 +50,8 @@ gal_schedule gal_train_schedule(const gal_train_config *c) {
                        .cycle = c->schedule.cycle_steps,
                        .decay = c->schedule.decay_steps,
                        .root = c->schedule.decay_shape == 1 };
-    gal_err err = gal_train_ramp(&s.ramp, c, "", NULL);
-    GAL_ASSERT(!err);
+    /* What a check would refuse counts as no ramp. */
+    if (gal_train_ramp(&s.ramp, c, "", NULL)) s.ramp = (gal_ramp){ .first = c->batch.accumulate };
     return s;
 }
 
@@ -89,15 +89,9 @@ gal_err gal__train_note_plan(gal_trainer *t, gal_diag *diag) {
     if (!oom) gal__train_note(t, "learning rate: %s", curve.data);
     gal_buf_free(&curve);
     if (oom) return gal_fail(diag, GAL_ENOMEM, "no memory for a line about the learning rate");
-    char growing[80] = "", pace[80] = "";
+    char growing[80] = "";
     if (first != last) (void)snprintf(growing, sizeof growing, ", %.6g at the end", batch * (double)last);
-    double s = t->rehearsal_s * (double)gal_ramp_total(&t->schedule.ramp, c->steps) / (double)first;
-    if (s > 0)
-        (void)snprintf(pace, sizeof pace, ", about %.3g %s at the pace of the rehearsal",
-                       s < 7200 ? s / 60 : s / 3600, s < 7200 ? "minutes" : "hours");
-    /* 6 operations a parameter and token (arXiv:2001.08361); what reads no weights, as attention, is not in it. */
-    gal__train_note(t, "plan: %lld steps = %.6g tokens, %.6g a step%s, %.3g a parameter; about %.3g operations%s",
-                    (long long)c->steps, tokens, batch * (double)first, growing, tokens / GAL_MAX(params, 1.0),
-                    6 * (double)gal_model_params(t->model) * tokens, pace);
+    gal__train_note(t, "plan: %lld steps = %.6g tokens, %.6g a step%s, %.3g a parameter", (long long)c->steps, tokens,
+                    batch * (double)first, growing, tokens / GAL_MAX(params, 1.0));
     return GAL_OK;
 }

@@ -98,7 +98,8 @@ static gal_err predict(gal_trainer *t, gal_diag *diag) {
     if (!err) err = gal_count_flops(&f, &s, GAL_COUNT_EXACT, diag);
     if (err) return err;
     const double all = gal_train_config_tokens(c), each = gal_train_config_passes(c) * gal_flops_per_token(&f, false);
-    const double whole_s = GAL_MAX(step_s, 1e-9) * (double)c->steps;
+    const double first = (double)(gal_ramp_batches(&t->schedule.ramp, 1) * c->batch.rows * c->batch.sequence);
+    const double whole_s = GAL_MAX(step_s, 1e-9) * all / first;
     gal__train_note(t, "prediction: %s parameters, %s tokens of %s operations each, %s in all: about %s at %sFLOP/s",
                     gal_short_text(params, (double)p.total, "KMBT", ""), gal_short_text(tokens, all, "KMBT", ""),
                     gal_power_text(one, each), gal_power_text(flops, all * each), gal_time_text(time, whole_s),
@@ -110,9 +111,7 @@ gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag) {
     uint64_t batch = 0;
     gal_err err = check_memory(t, &batch, diag);
     if (!err) err = gal__train_check_disk(t, diag);
-    double begin = gal_now_s();
     if (!err) err = gal__train_rehearse_step(t, diag);
-    t->rehearsal_s = gal_now_s() - begin;
     if (!err)
         gal__run_log(t, "rehearsal: activations took %.2f MB, the forecast was %.2f MB",
                      (double)gal_ctx_peak_bytes(t->cx) / 1e6, (double)batch / 1e6);

@@ -69,7 +69,6 @@ typedef struct gal_trainer {
     gal_append *log;
     gal_diag log_diag; /* the first line that could not be written */
     double shown_tokens_per_s;
-    double rehearsal_s; /* what the gradient of the first step took; 0: none was rehearsed */
 } gal_trainer;
 
 /* setup.c: device, tokenizer, shards, model, optimiser. from: checkpoint to take the sizes from, NULL for a fresh
