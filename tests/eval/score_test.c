@@ -128,7 +128,7 @@ static void any_company(void **state) {
 static void loaded_models(void **state) {
     (void)state;
     static const char *const MODELS[] = { "tests/golden/gguf-mixed/model.gguf", "tests/golden/mixtral-base",
-                                          "tests/golden/mistral-window" };
+                                          "tests/golden/mistral-window", "tests/golden/gopher-base" };
     for (size_t i = 0; i < GAL_LEN(MODELS); i++) {
         gal_dev *dev[2] = { tiny_dev(NULL, 1), tiny_dev(NULL, 3) };
         gal_model *m[2] = { NULL, NULL };
