@@ -62,13 +62,11 @@ static gal_err of_model(subject *s, gal_cli *cli, const char *path, int64_t sequ
 /* The run's rows, steps and passes as well as its sizes. */
 static gal_err of_training(subject *s, gal_cli *cli, const char *path) {
     gal_train_config c;
-    gal_err err = gal_train_config_load(&c, path, NULL, 0, &cli->diag);
+    gal_err err = gal_cli_train_config(&c, cli, path);
     if (err) return err;
-    for (size_t i = 0; !err && i < gal_cli_count(cli, "set"); i++)
-        err = gal_settings_set(&GAL_TRAIN_SETTINGS, &c, gal_cli_nth(cli, "set", i), &cli->diag);
-    if (!err && c.init[0]) {
+    if (c.init[0]) {
         err = of_model(s, cli, c.init, c.batch.sequence);
-    } else if (!err) {
+    } else {
         gal_config m = { 0 };
         err = gal_cli_fresh_config(&m, cli, &c);
         if (!err) gal_size_of(&s->size, &m, c.batch.sequence);

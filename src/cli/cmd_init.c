@@ -91,11 +91,9 @@ static gal_err write_model(gal_cli *cli, const gal_train_config *c, const char *
 static gal_err run(gal_cli *cli) {
     gal_train_config c;
     if (!gal_cli_given(cli, "output")) return gal_cli_usage(cli, "expected -o DIR");
-    gal_err err = gal_train_config_load(&c, cli->operands[0], NULL, 0, &cli->diag);
+    gal_err err = gal_cli_train_config(&c, cli, cli->operands[0]);
     if (err) return err;
-    for (size_t i = 0; !err && i < gal_cli_count(cli, "set"); i++)
-        err = gal_settings_set(&GAL_TRAIN_SETTINGS, &c, gal_cli_nth(cli, "set", i), &cli->diag);
-    if (!err) err = write_model(cli, &c, gal_cli_string(cli, "output"));
+    err = write_model(cli, &c, gal_cli_string(cli, "output"));
     gal_train_config_free(&c);
     return err;
 }

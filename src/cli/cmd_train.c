@@ -184,12 +184,10 @@ static gal_err default_run(gal_buf *out, const char *config, gal_diag *diag) {
 
 /* Assignments in their order; --device, --cpu, --threads and --numa count as the last ones. */
 static gal_err load_config(gal_cli *cli, const char *path, gal_train_config *c) {
-    gal_err err = gal_train_config_load(c, path, NULL, 0, &cli->diag);
+    gal_err err = gal_cli_train_config(c, cli, path);
     if (err) return err;
     gal_buf set = { 0 };
-    for (size_t i = 0; !err && i < gal_cli_count(cli, "set"); i++)
-        err = gal_settings_set(&GAL_TRAIN_SETTINGS, c, gal_cli_nth(cli, "set", i), &cli->diag);
-    if (!err && cli->device.device) {
+    if (cli->device.device) {
         gal_buf_printf(&set, "device.name=%s", cli->device.device);
         err = set.oom ? GAL_ENOMEM : gal_settings_set(&GAL_TRAIN_SETTINGS, c, set.data, &cli->diag);
         gal_buf_clear(&set);

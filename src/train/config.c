@@ -3,6 +3,7 @@
 #include "train/config.h"
 #include "models/count.h"
 #include "models/lora.h"
+#include "models/presets.h"
 #include "tensor/tensor.h"
 
 #include <stdio.h>
@@ -23,6 +24,9 @@
 static const gal_setting ROWS[] = {
     TEXT("init", GAL_S_PATH, init, "", "folder of a model to start from instead of fresh weights"),
 
+    TEXT("model.preset", GAL_S_STRING, model.preset, "",
+         "sizes of a published model (galerne flops --list), and its learning rate where that is known; what is said "
+         "beside it goes before"),
     CHOICE("model.family", model.family, "mistral", "mistral gopher",
            "mistral (mixtral with experts), or gopher: relative positions, GELU, biases, one embedding"),
     INT("model.vocab", model.vocab, "0", 0, 1 << 24, "entries of the vocabulary; 0: those of the tokenizer"),
@@ -362,4 +366,26 @@ double gal_train_config_tokens(const gal_train_config *c) {
 
 int gal_train_config_passes(const gal_train_config *c) {
     return (gal_train_recompute(c) ? GAL_PASSES_RECOMPUTE : GAL_PASSES_TRAIN) - (c->lora.rank ? 1 : 0);
+}
+
+gal_err gal_train_config_preset(gal_train_config *c, const char *name, const char *where, gal_diag *diag) {
+    const gal_preset *p = gal_preset_named(name);
+    if (!p)
+        return gal_fail(diag, GAL_EINPUT, "%s: model.preset: no preset \"%s\"; galerne flops --list has them", where,
+                        name);
+    const gal_size *s = &p->size;
+    c->model.family = s->relative ? GAL_FAMILY_GOPHER : GAL_FAMILY_MISTRAL;
+    c->model.width = s->D;
+    c->model.layers = s->L;
+    c->model.heads = s->H;
+    c->model.kv_heads = s->G;
+    c->model.head_size = s->K;
+    c->model.hidden = s->F;
+    c->model.experts = s->experts;
+    c->model.experts_used = s->used;
+    c->model.window = s->window;
+    c->model.norm = s->norm_bias ? 1 : 0;
+    c->model.tied = s->tied;
+    if (p->lr > 0) c->optimizer.lr = p->lr;
+    return GAL_OK;
 }

@@ -15,6 +15,7 @@ typedef struct gal_train_config {
         int64_t vocab, width, layers, heads, kv_heads, head_size, hidden, window, context, experts, experts_used;
         double rope_theta, norm_eps, init_range;
         bool tied;
+        char *preset;
         int family; /* GAL_FAMILY_* */
         int norm;   /* Gopher: by the root mean square, or 1: with mean and bias */
         int64_t max_distance;
@@ -109,6 +110,10 @@ gal_err gal_train_ramp(gal_ramp *out, const gal_train_config *c, const char *whe
 gal_schedule gal_train_schedule(const gal_train_config *c); /* of a configuration that was checked */
 gal_optim_options gal_train_optim_options(const gal_train_config *c);
 int gal_train_recompute(const gal_train_config *c); /* for gal_tape_on() */
+/* The sizes of a preset (models/presets.h), and its learning rate where its paper states one, into a configuration of
+ * defaults. GAL_EINPUT: there is none of that name. */
+enum { GAL_PRESET_NAME = 64 };
+gal_err gal_train_config_preset(gal_train_config *c, const char *name, const char *where, gal_diag *diag);
 /* Sizes of the model, defaults resolved; vocab is taken where model.vocab is 0. ids: bos and eos, -1: none. */
 gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64_t vocab, int32_t bos, int32_t eos,
                                const char *where, gal_diag *diag);

@@ -91,6 +91,7 @@ static gal_err write_rows(gal_trainer *t, const gal__train_numbers *n, bool meas
     gal_err err = gal_metrics_step(t->metrics, &row, diag);
     if (!err) err = gal_metrics_sample(t->metrics, &sample, diag);
     if (!err && t->router_sum) err = gal_metrics_routers(t->metrics, t->step, n->balance, n->z, diag);
+    if (!err) err = gal__loads_write(t, diag);
     gal_metric_norm *norms = NULL;
     size_t parts = 0;
     if (!err && measured) err = gal__train_norms(t, &norms, &parts, diag);
@@ -117,7 +118,9 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
     err = write_rows(t, &n, measure, speed, diag);
     if (err) return err;
     char routers[700] = "";
-    if (t->router_sum) (void)snprintf(routers, sizeof routers, ", routers' balance %.4f, z %.4f", n.balance, n.z);
+    if (t->router_sum)
+        (void)snprintf(routers, sizeof routers, ", routers' balance %.4f, z %.4f, dropped %.3g %%", n.balance, n.z,
+                       100 * gal__loads_dropped(t));
     gal_metric_sample rows = gal__train_sample(t, t->step, &n);
     gal__run_log(t,
                  "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s, epoch %lld, rows %lld to %lld%s",
@@ -290,6 +293,7 @@ void gal__trainer_free(gal_trainer *t, bool leave_nothing) {
     gal_step_free(&t->st);
     gal_dev_give(t->dev, t->loss_sum);
     gal_dev_give(t->dev, t->router_sum);
+    gal_free(t->loads);
     gal_dev_give(t->dev, t->balance.sums);
     gal_dev_close(t->dev);
     gal_free(t->token_bytes);
@@ -340,12 +344,19 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
 
 gal_err gal_train_config_load(gal_train_config *out, const char *path, const char *const *set, size_t n_set,
                               gal_diag *diag) {
-    gal_err err = gal_train_config_defaults(out, diag);
-    if (err) return err;
-    if (path) err = gal_settings_read(&GAL_TRAIN_SETTINGS, out, path, diag);
-    for (size_t i = 0; !err && i < n_set; i++) err = gal_settings_set(&GAL_TRAIN_SETTINGS, out, set[i], diag);
-    if (err) gal_train_config_free(out);
-    return err;
+    char preset[GAL_PRESET_NAME] = "";
+    for (int pass = 0;; pass++) {
+        gal_err err = gal_train_config_defaults(out, diag);
+        if (err) return err;
+        if (pass) err = gal_train_config_preset(out, preset, path ? path : "configuration", diag);
+        if (!err && path) err = gal_settings_read(&GAL_TRAIN_SETTINGS, out, path, diag);
+        for (size_t i = 0; !err && i < n_set; i++) err = gal_settings_set(&GAL_TRAIN_SETTINGS, out, set[i], diag);
+        if (!err && (pass || !out->model.preset[0])) return GAL_OK;
+        /* A preset's sizes lie below all that the file says, and the file names it. */
+        if (!err) (void)snprintf(preset, sizeof preset, "%s", out->model.preset);
+        gal_train_config_free(out);
+        if (err) return err;
+    }
 }
 
 gal_err gal_train(const char *config, const char *const *set, size_t n_set, const gal_train_options *options,

@@ -40,6 +40,8 @@ gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_di
             " loss_nats REAL NOT NULL, lr REAL NOT NULL, grad_norm REAL NOT NULL, tokens_per_s REAL NOT NULL,"
             " unix_time_s REAL NOT NULL);"
             "CREATE TABLE IF NOT EXISTS routers (step INTEGER PRIMARY KEY, balance REAL NOT NULL, z REAL NOT NULL);"
+            "CREATE TABLE IF NOT EXISTS loads (step INTEGER NOT NULL, layer INTEGER NOT NULL, dropped REAL NOT NULL,"
+            " most REAL NOT NULL, least REAL NOT NULL, iterations REAL NOT NULL, PRIMARY KEY (step, layer));"
             "CREATE TABLE IF NOT EXISTS samples (step INTEGER PRIMARY KEY, epoch INTEGER NOT NULL,"
             " row INTEGER NOT NULL, rows INTEGER NOT NULL, returns INTEGER NOT NULL);"
             "CREATE TABLE IF NOT EXISTS spikes (reason TEXT NOT NULL, action TEXT NOT NULL,"
@@ -146,6 +148,11 @@ gal_err gal_metrics_routers(gal_metrics *m, int64_t step, double balance, double
     return hold(m, "INSERT OR REPLACE INTO routers VALUES (?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
 }
 
+gal_err gal_metrics_load(gal_metrics *m, const gal_metric_load *r, gal_diag *diag) {
+    double v[] = { (double)r->step, (double)r->layer, r->dropped, r->most, r->least, r->iterations };
+    return hold(m, "INSERT OR REPLACE INTO loads VALUES (?, ?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
+}
+
 gal_err gal_metrics_sample(gal_metrics *m, const gal_metric_sample *r, gal_diag *diag) {
     double v[] = { (double)r->step, (double)r->epoch, (double)r->row, (double)r->rows, (double)r->returns };
     return hold(m, "INSERT OR REPLACE INTO samples VALUES (?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
@@ -173,8 +180,8 @@ gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *r, gal_diag *dia
 
 gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag) {
     static const char *const CUT[] = { "DELETE FROM steps WHERE step > ?", "DELETE FROM routers WHERE step > ?",
-                                       "DELETE FROM samples WHERE step > ?", "DELETE FROM norms WHERE step > ?",
-                                       "DELETE FROM evaluations WHERE step > ?" };
+                                       "DELETE FROM loads WHERE step > ?", "DELETE FROM samples WHERE step > ?",
+                                       "DELETE FROM norms WHERE step > ?", "DELETE FROM evaluations WHERE step > ?" };
     double v[] = { (double)step };
     gal_err err = GAL_OK;
     for (size_t i = 0; !err && i < GAL_LEN(CUT); i++) err = hold(m, CUT[i], NULL, v, 1, diag);

@@ -45,6 +45,13 @@ gal_err gal_metrics_fact(gal_metrics *m, const char *key, const char *value, gal
 void gal_metrics_get_fact(gal_metrics *m, const char *key, char *value, size_t bytes);
 /* A row of a step that is there already is replaced. */
 gal_err gal_metrics_step(gal_metrics *m, const gal_metric_step *row, gal_diag *diag);
+/* How a layer's tokens were spread over its experts in a step (table loads): the part of choices that found no place,
+ * the fullest and the emptiest expert as multiples of an even share, iterations of a plan. */
+typedef struct gal_metric_load {
+    int64_t step, layer;
+    double dropped, most, least, iterations;
+} gal_metric_load;
+gal_err gal_metrics_load(gal_metrics *m, const gal_metric_load *row, gal_diag *diag);
 /* The losses of a step's routers (table routers), where there are experts. */
 gal_err gal_metrics_routers(gal_metrics *m, int64_t step, double balance, double z, gal_diag *diag);
 gal_err gal_metrics_sample(gal_metrics *m, const gal_metric_sample *row, gal_diag *diag);

@@ -46,7 +46,7 @@ static gal_err router_memory(gal_trainer *t, gal_diag *diag) {
     size_t sums = (size_t)(t->balance.layers * (GAL_ROUTE_HEAD + 2 * m->experts));
     t->balance.sums = gal_dev_take_array(t->dev, sums, sizeof *t->balance.sums);
     t->router_sum = gal_dev_take_array(t->dev, 2, sizeof *t->router_sum);
-    if (t->balance.sums && t->router_sum) return GAL_OK;
+    if (t->balance.sums && t->router_sum) return gal__loads_new(t, diag);
     return gal_fail(diag, GAL_ENOMEM, "no memory for the balance of experts");
 }
 
@@ -168,10 +168,12 @@ static gal_err gradients(gal_trainer *t, gal_mix_state *place, int64_t *targets,
     *targets = rows.targets;
     /* A step whose rows have no target at all (documents of one token) has a gradient of zero. */
     float weight = (float)(1.0 / (double)GAL_MAX(*targets, (int64_t)1));
+    gal__loads_begin(t);
     err = run_segment(t, &t->zero_plan, zero_segment, diag);
     for (int64_t a = 0; !err && a < t->batches; a++) {
         err = load_batch(t, &rows, a, weight, diag);
         if (!err) err = run_segment(t, &t->batch_plan, batch_segment, diag);
+        if (!err) err = gal__loads_add(t, diag);
     }
     return err;
 }
