@@ -26,20 +26,26 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-SHAPES = {"10m": (288, 768, 6, 6, 8192), "124m": (768, 2048, 12, 12, 32000)}  # width, hidden, layers, heads, vocabulary
+# width, hidden, layers, heads, vocabulary, experts (of which a token takes two)
+SHAPES = {"10m": (288, 768, 6, 6, 8192, 0), "124m": (768, 2048, 12, 12, 32000, 0), "350m": (1024, 2816, 24, 16, 32000, 0),
+          "moe8": (288, 768, 6, 6, 8192, 8)}
+USED = 2
+EXPERTS = ["grouped_mm", "batched_mm", "eager"]  # the peer's ways to compute them
 MASTER_MODES = ["f32", "compile-f32", "bf16-autocast", "compile-bf16-autocast"]  # f32 master weights, as ours
 BARE_MODES = ["bf16", "compile-bf16"]  # weights and moments in bf16: shown, not compared with
 SKIP = 2  # first steps that do not count, for both sides
 
 
-def weights(shape):
-    width, hidden, layers, _, vocab = SHAPES[shape]
-    return 2 * vocab * width + layers * (4 * width * width + 3 * width * hidden + 2 * width) + width
+def weights(shape, experts=None):
+    width, hidden, layers, _, vocab, all_experts = SHAPES[shape]
+    n = max(all_experts if experts is None else experts, 1)
+    router = all_experts * width
+    return 2 * vocab * width + layers * (4 * width * width + n * 3 * width * hidden + router + 2 * width) + width
 
 
 def flops_per_token(shape, sequence):
-    width, _, layers, _, vocab = SHAPES[shape]
-    return 6 * (weights(shape) - vocab * width) + 6 * layers * sequence * width
+    width, _, layers, _, vocab, experts = SHAPES[shape]
+    return 6 * (weights(shape, USED if experts else None) - vocab * width) + 6 * layers * sequence * width
 
 
 class TooLong(Exception):
@@ -72,12 +78,12 @@ sys.exit(code)"""
 
 
 def run_ours(o, shape, precision):
-    width, hidden, layers, heads, vocab = SHAPES[shape]
+    width, hidden, layers, heads, vocab, experts = SHAPES[shape]
     where = os.path.join(o.folder, f"run-{shape}-{precision}")
     shutil.rmtree(where, ignore_errors=True)
     config = os.path.join(o.folder, f"{shape}-{precision}.yaml")
     with open(config, "w", encoding="utf-8") as f:
-        f.write(f"""model: {{ vocab: {vocab}, width: {width}, layers: {layers}, heads: {heads}, hidden: {hidden} }}
+        f.write(f"""model: {{ vocab: {vocab}, width: {width}, layers: {layers}, heads: {heads}, hidden: {hidden}, experts: {experts} }}
 data: {{ text: ["{os.path.join(ROOT, 'examples/text/wuthering-heights.txt')}"], valid_fraction: 0 }}
 tokenizer: {{ train_size: 8192 }}
 batch: {{ rows: {o.batch}, sequence: {o.sequence} }}
@@ -96,8 +102,10 @@ optimizer: {{ lr: 3e-4, weight_decay: 0.1, clip: 1.0 }}
 
 
 def run_peer(o, shape, mode):
+    mode, _, experts = mode.partition("/")
     out = run([o.python, o.peer, "--shape", shape, "--seq", str(o.sequence), "--batch", str(o.batch), "--steps",
-               str(o.steps), "--threads", str(o.threads), "--mode", mode], o.limit)
+               str(o.steps), "--threads", str(o.threads), "--mode", mode] +
+              (["--experts", experts] if experts else []), o.limit)
     return json.loads(out.strip().splitlines()[-1])
 
 
@@ -120,9 +128,12 @@ def find_python(o):
     return python if made and fits(python) else None
 
 
-def contestants(o):
+def contestants(o, shape):
+    modes = [m for m in o.modes.split(",") if m]
+    if SHAPES[shape][5]:
+        modes = [f"{m}/{e}" for m in modes for e in EXPERTS]
     ours = [("galerne " + p, lambda shape, p=p: run_ours(o, shape, p)) for p in o.precisions.split(",") if p]
-    theirs = [("torch " + m, lambda shape, m=m: run_peer(o, shape, m)) for m in o.modes.split(",") if m] if o.python else []
+    theirs = [("torch " + m, lambda shape, m=m: run_peer(o, shape, m)) for m in modes] if o.python else []
     # One of ours, one of theirs, and so on.
     mixed = []
     for i in range(max(len(ours), len(theirs))):
@@ -132,7 +143,7 @@ def contestants(o):
 
 def race(o, shape):
     results, gone = {}, {}
-    field = contestants(o)
+    field = contestants(o, shape)
     for turn in range(o.rounds):
         for name, call in field if turn % 2 == 0 else reversed(field):
             if name in gone:
@@ -154,11 +165,12 @@ def median(results, name, key):
 
 
 def table(o, shape, names, results, gone):
-    width, hidden, layers, heads, vocab = SHAPES[shape]
-    rivals = [n for n in names if n in results and n.removeprefix("torch ") in MASTER_MODES]
+    width, hidden, layers, heads, vocab, experts = SHAPES[shape]
+    mode = lambda n: n.removeprefix("torch ").partition("/")[0]
+    rivals = [n for n in names if n in results and mode(n) in MASTER_MODES]
     best = max(rivals, key=lambda n: median(results, n, "tokens_per_s"), default=None)
     print(f"\n{shape}: {weights(shape) / 1e6:.1f} M weights (width {width}, hidden {hidden}, {layers} layers, {heads} heads, "
-          f"{vocab} logits), {o.batch} rows of {o.sequence}, {o.threads} threads; medians of {o.rounds} rounds of "
+          f"{vocab} logits{f', {experts} experts' if experts else ''}), {o.batch} rows of {o.sequence}, {o.threads} threads; medians of {o.rounds} rounds of "
           f"{o.steps} steps")
     print(f"{'':30} {'tokens/s':>9} {'lowest':>9} {'highest':>9} {'GFLOP/s':>8} {'peak MiB':>9}  ours/best peer")
     for n in names:
@@ -172,7 +184,7 @@ def table(o, shape, names, results, gone):
                 line += f" (rounds: {' '.join(f'{p:.2f}' for p in pairs)})"
             elif n == best:
                 line += "  best with f32 master weights"
-            elif n.removeprefix("torch ") in BARE_MODES:
+            elif mode(n) in BARE_MODES:
                 line += "  no master weights"
             print(line)
         if n in gone:
@@ -181,7 +193,7 @@ def table(o, shape, names, results, gone):
 
 def main():
     a = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    a.add_argument("--shape", default="10m,124m", help="10m, 124m or both with a comma")
+    a.add_argument("--shape", default="10m,124m", help="some of " + " ".join(SHAPES) + ", with commas")
     a.add_argument("--sequence", type=int, default=512)
     a.add_argument("--batch", type=int, default=4, help="rows")
     a.add_argument("--threads", type=int, default=2)
