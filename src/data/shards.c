@@ -202,7 +202,7 @@ gal_err gal_shards_row(gal_shards *s, int64_t at, int64_t sequence, gal_packing 
     if (err) return err;
     cursor c = cursor_at(s, at);
     int64_t start = row.base;
-    int32_t next = there ? take(&c, &begins) : 0;
+    int32_t next = there ? take(&c, &begins) : 0, least = next, most = next;
     for (int64_t i = 0; i < sequence; i++) {
         const int64_t n = row.base + i;
         if (packing == GAL_PACKING_MASKED && (begins || i == there)) start = n;
@@ -214,7 +214,13 @@ gal_err gal_shards_row(gal_shards *s, int64_t at, int64_t sequence, gal_packing 
         next = follows ? take(&c, &begins) : 0;
         row.target[n] = follows && !(packing == GAL_PACKING_MASKED && begins) ? next : -1;
         *targets += row.target[n] >= 0;
+        least = GAL_MIN(least, next);
+        most = GAL_MAX(most, next);
     }
+    /* A piece is checked once; a file that is written to meanwhile must not lead out of the embedding. */
+    if (least < 0 || most > s->largest_id)
+        return gal_fail(diag, GAL_EINPUT, "%s: changed while it was read: tokens %lld to %lld, largest id %lld",
+                        s->paths[c.k], (long long)at, (long long)(at + there), (long long)s->largest_id);
     return GAL_OK;
 }
 

@@ -15,7 +15,7 @@ enum { BOOTSTRAP_SEED = 1234 };
 
 int64_t gal_answer_choice(const gal_answer *a, gal_scoring how) {
     int64_t best = 0;
-    double most = -INFINITY;
+    double most = (double)-INFINITY;
     for (int64_t i = 0; i < a->choices; i++) {
         const gal_answer_part *p = &a->parts[i];
         double x = p->loglikelihood;

@@ -19,6 +19,9 @@ static gal_err fill(gal_ctx *cx, const gal_model *m, int l, void *to, int64_t ro
     for (int64_t at = 0; !err && at < rows; at += ROWS_AT_ONCE) {
         const int64_t n = GAL_MIN(rows - at, (int64_t)ROWS_AT_ONCE);
         gal_step_begin(cx);
+        /* A distance's keys are the same numbers whenever they are made, and with however many others. */
+        gal_set_alike(cx, GAL_ALIKE_MANY);
+        gal_set_bf16(cx, false);
         const gal_t *r = m->family->relative(cx, m, l, at, n);
         if (r) {
             gal_k_map copy = { .y = (char *)to + (size_t)(at * width) * gal_dtype_bytes(dt),

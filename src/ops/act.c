@@ -120,7 +120,7 @@ typedef struct row_saved {
 static void add_row_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
     const row_saved *s = saved;
     gal__row_grad(cx, s->b, y->grad);
-    bool has;
+    bool has = false;
     gal_t *d = s->x ? gal_grad_of(cx, s->x, &has) : NULL;
     if (d) gal__accumulate(cx, d, y->grad, has);
 }

@@ -12,6 +12,9 @@
 
 #include <math.h>
 
+/* Of the run's seed, for the noise of the layers; the first ones are of initial weights, others of data/order.c. */
+#define NOISE_STREAM UINT64_C(0x726f757465000000)
+
 static gal_t *ints(gal_ctx *cx, int64_t rows, int64_t cols) { return gal_new2(cx, GAL_I32, rows, cols); }
 
 /* l = x Wr^T, summed in f32 from whatever x and Wr are. */
@@ -53,7 +56,8 @@ static gal_gate gate_of(const gal_moe_spec *m) {
 /* What an expert has at most of n rows; 0: any number. */
 static int64_t capacity_of(const gal_moe_spec *m, const gal_balance *b, int64_t n) {
     if (!b || !(b->capacity > 0)) return 0;
-    return (int64_t)ceil(b->capacity * (double)(m->used * n) / (double)m->experts);
+    double places = ceil(b->capacity * (double)(m->used * n) / (double)m->experts);
+    return places < (double)n ? (int64_t)places : 0; /* a row chooses an expert once */
 }
 
 static void choose(gal_ctx *cx, gal__routing *r, const gal_moe_spec *m, const gal_step *st, gal_t **made) {
@@ -70,7 +74,7 @@ static void choose(gal_ctx *cx, gal__routing *r, const gal_moe_spec *m, const ga
                .prob = r->prob ? r->prob->data : NULL, .lse = r->prob ? r->lse->data : NULL,
                .logits = r->logits->data, .dt = r->logits->dtype, .n = n, .experts = m->experts, .used = m->used,
                .add = plan ? plan->data : NULL, .noise = b && m->kind == GAL_ROUTER_RLR ? b->noise : NULL,
-               .stream = (uint64_t)m->index, .gate = gate_of(m), .whole = m->whole);
+               .stream = NOISE_STREAM + (uint64_t)m->index, .gate = gate_of(m), .whole = m->whole);
 }
 
 void gal__route(gal_ctx *cx, gal__routing *r, gal_t *x, const gal_moe_spec *m, const gal_step *st, int layer) {

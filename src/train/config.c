@@ -276,6 +276,10 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal
     if (c->schedule.warmup > c->steps)
         return gal_fail(diag, GAL_EINPUT, "%s: schedule.warmup: expected at most steps (%lld), found %lld", where,
                         (long long)c->steps, (long long)c->schedule.warmup);
+    if (c->schedule.cycle_steps && c->schedule.cycle_steps < c->schedule.warmup)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: schedule.cycle_steps: expected 0 or at least schedule.warmup (%lld), found %lld", where,
+                        (long long)c->schedule.warmup, (long long)c->schedule.cycle_steps);
     if (c->batch.rows * c->batch.sequence > INT32_MAX / 2)
         return gal_fail(diag, GAL_EINPUT, "%s: batch.rows: expected at most %lld rows of %lld tokens, found %lld",
                         where, (long long)(INT32_MAX / 2 / c->batch.sequence), (long long)c->batch.sequence,

@@ -31,7 +31,8 @@ static gal_err sweep(gal_trainer *t, double from, double to, int64_t steps, gal_
         }
     }
     out->suggested = out->best / 10;
-    return GAL_OK;
+    return out->best > 0 ? GAL_OK
+                         : gal_fail(diag, GAL_EFAIL, "no rate from %g on gave a loss that is a number", from);
 }
 
 gal_err gal_train_find_lr(const gal_train_config *config, const gal_train_options *options, double from, double to,
@@ -45,7 +46,10 @@ gal_err gal_train_find_lr(const gal_train_config *config, const gal_train_option
                                    : gal_fail(diag, GAL_ENOMEM, "no memory for %lld rates", (long long)steps);
     if (!err) err = gal__train_setup_device(t, diag);
     if (!err) err = gal__trainer_set_up(t, NULL, diag);
-    if (!err) err = sweep(t, from, to, steps, out, diag);
+    if (!err) {
+        t->schedule.ramp.n = 0; /* losses of steps of one size */
+        err = sweep(t, from, to, steps, out, diag);
+    }
     gal__trainer_free(t, false);
     if (err) gal_lr_sweep_free(out);
     return err;

@@ -164,11 +164,11 @@ gal_err gal__train_recall(gal_trainer *t, bool *owed, gal_diag *diag) {
 }
 
 /* The log's disk may be full while that of the checkpoints is not. */
-static gal_err check_log(gal_trainer *t, gal_diag *diag) {
+static gal_err check_log(gal_trainer *t, bool keep, gal_diag *diag) {
     if (!t->log_diag.err) return GAL_OK;
     gal_buf path = { 0 };
     gal_err err = gal_fail(diag, t->log_diag.err, "%s", t->log_diag.text);
-    (void)save(t, &path, NULL);
+    if (keep) (void)save(t, &path, NULL);
     gal_buf_free(&path);
     return err;
 }
@@ -176,7 +176,7 @@ static gal_err check_log(gal_trainer *t, gal_diag *diag) {
 static gal_err steps(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *c = t->config;
     gal_buf path = { 0 };
-    bool stopped = false, look = false;
+    bool stopped = false, look = false, back = false;
     gal_err err = GAL_OK;
     if (t->resuming) err = gal__train_recall(t, &look, diag);
     if (!err && look) {
@@ -186,9 +186,10 @@ static gal_err steps(gal_trainer *t, gal_diag *diag) {
     while (!err && t->step < c->steps && !stopped) {
         int64_t before = t->step;
         err = one_step(t, diag);
-        if (!err) err = check_log(t, diag);
+        back = t->step < before; /* at a checkpoint, which was evaluated and is not made again */
+        if (!err) err = check_log(t, !back, diag);
         stopped = gal__train_stop_wanted(t);
-        if (!err && t->step < before) continue; /* back at a checkpoint, which was evaluated */
+        if (!err && back) continue;
         look = evaluation_due(t);
         if (!err && (look || stopped || t->step == c->steps || due(t->step, c->save.every))) {
             err = save(t, &path, diag);
@@ -198,8 +199,8 @@ static gal_err steps(gal_trainer *t, gal_diag *diag) {
     }
     gal_buf_free(&path);
     if (err == GAL_EINTERRUPTED || (!err && stopped && (look || t->step < c->steps)))
-        err = gal_fail(diag, GAL_EINTERRUPTED, "stopped and saved at step %lld of %lld; --resume %s goes on",
-                       (long long)t->step, (long long)c->steps, t->dir);
+        err = gal_fail(diag, GAL_EINTERRUPTED, "stopped %sat step %lld of %lld; --resume %s goes on",
+                       back ? "back " : "and saved ", (long long)t->step, (long long)c->steps, t->dir);
     return err;
 }
 
@@ -315,7 +316,7 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     gal_err err = gal__train_setup_device(t, diag);
     if (!err) err = gal__run_open(t, diag);
     if (!err) err = t->resuming ? take_up(t, diag) : begin(t, NULL, diag);
-    if (!err && (!t->resuming || options->extend)) err = gal__run_write_config(t, diag);
+    if (!err) err = gal__run_write_config(t, diag); /* of a run that goes on, too: it may have been told otherwise */
     born = born || !err;
     if (!err && t->lora.rank)
         gal__train_note(t, "adapters of rank %lld: %lld parameters are trained, %.3g %% of all; %s stays as it is",

@@ -37,6 +37,8 @@ gal_err gal_train_ramp(gal_ramp *out, const gal_train_config *c, const char *whe
     }
     if (gal_ramp_most(out) > INT32_MAX / 2 / c->batch.rows)
         return gal_fail(diag, GAL_EINPUT, "%s: batch.accumulate: too many rows a step", where);
+    if ((double)gal_ramp_most(out) * (double)c->batch.rows * (double)c->steps > 0x1p53)
+        return gal_fail(diag, GAL_EINPUT, "%s: steps: too many rows in all", where);
     return GAL_OK;
 }
 

@@ -89,7 +89,7 @@ static gal_err last_step(gal_trainer *t, const gal__train_numbers *n, gal_replay
 static gal_err walk(gal_trainer *t, const record *r, gal_replayed *out, gal_diag *diag) {
     for (;;) {
         gal__train_numbers n;
-        double limit;
+        double limit = 0;
         const char *why;
         /* A step that was made twice, the second time after a return, is recorded as of then. */
         bool last = t->step + 1 == out->step && (!r->has_sample || t->spikes.returns == r->sample.returns);
@@ -97,7 +97,8 @@ static gal_err walk(gal_trainer *t, const record *r, gal_replayed *out, gal_diag
         bool spike = !err && gal__spike_is(t, &n, &limit, &why);
         out->spike = spike;
         if (!err && last) return last_step(t, &n, out, diag);
-        if (!err && t->step >= out->step)
+        const bool early = r->has_sample && t->spikes.returns < r->sample.returns; /* a return is still to come */
+        if (!err && t->step >= (early ? t->config->steps : out->step))
             err = gal_fail(diag, GAL_EINPUT, "%s: step %lld: expected to meet it after %lld returns, found %lld",
                            t->dir, (long long)out->step, (long long)r->sample.returns, (long long)t->spikes.returns);
         if (!err && spike) err = gal__spike_handle(t, &n, limit, why, diag);

@@ -99,7 +99,7 @@ gal_err gal__train_setup_rows(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *g = t->config;
     gal_err err = gal_mix_order(&t->train, (uint64_t)g->seed, g->batch.sequence, (gal_packing)g->data.packing, diag);
     if (err || g->data.text.n) return err;
-    const double rows = (double)g->steps * (double)g->batch.rows * (double)g->batch.accumulate;
+    const double rows = gal_train_config_tokens(g) / (double)g->batch.sequence;
     for (size_t i = 0; i < t->train.n; i++) {
         const gal_mix_source *s = &t->train.sources[i];
         gal__train_note(t, "source %.400s: %lld tokens in %zu shards, weight %.2f %%, %.3g epochs in %lld steps",

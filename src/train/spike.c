@@ -86,9 +86,19 @@ static gal_err give_up(gal_trainer *t, const char *why, const char *cause, gal_d
                     (long long)t->step + 1, why, cause);
 }
 
-static gal_err go_back(gal_trainer *t, const gal__train_numbers *n, const char *path, gal_diag *diag) {
+static gal_err go_back(gal_trainer *t, const gal__train_numbers *n, gal_buf *path, gal_diag *diag) {
     int64_t count = t->spikes.count, returns = t->spikes.returns + 1;
-    gal_err err = gal__checkpoint_reload(t, path, diag);
+    gal_buf notes = { 0 };
+    gal_err err = gal__checkpoint_reload(t, path->data, diag);
+    /* In a replay a checkpoint may be of later than this return. */
+    while (!err && t->spikes.returns >= returns) {
+        err = gal__checkpoint_newest(t->dir, t->step - 1, path, &notes, diag);
+        if (!err && !path->len)
+            err = gal_fail(diag, GAL_EINPUT, "%s: the checkpoint that the run returned to is no longer there",
+                           t->dir);
+        if (!err) err = gal__checkpoint_reload(t, path->data, diag);
+    }
+    gal_buf_free(&notes);
     if (err) return err;
     t->place = n->to;
     t->spikes.count = count;
@@ -123,7 +133,7 @@ gal_err gal__spike_handle(gal_trainer *t, const gal__train_numbers *n, double li
     (void)snprintf(what, sizeof what, cause[0] ? "the run ends" : "back to %s", name ? name + 1 : "");
     gal_err told = tell(t, n, limit, why, what, err ? NULL : diag);
     if (!err) err = told;
-    if (!err) err = cause[0] ? give_up(t, why, cause, diag) : go_back(t, n, path.data, diag);
+    if (!err) err = cause[0] ? give_up(t, why, cause, diag) : go_back(t, n, &path, diag);
     gal_buf_free(&path);
     gal_buf_free(&notes);
     return err;

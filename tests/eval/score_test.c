@@ -147,6 +147,43 @@ static void loaded_models(void **state) {
     }
 }
 
+/* Relative keys of more distances are made where a longer text asks for them: the shorter one's stay what they were.
+ */
+static void tables_that_grow(void **state) {
+    (void)state;
+    enum { SHORT = 40, LONG = 150 };
+    static const char *const LEVELS[] = { "ref", NULL };
+    int32_t ids[2][LONG];
+    for (size_t l = 0; l < GAL_LEN(LEVELS); l++) {
+        gal_dev *dev = tiny_dev(LEVELS[l], 1);
+        gal_model *m = NULL;
+        gal_buf dir = { 0 };
+        const gal_lm_options lo = { 0 };
+        CHECK_OK(gal_lm_load(&m, NULL, NULL, &dir, "tests/golden/gopher-base", diag));
+        CHECK_OK(gal_lm_bring(m, dev, &lo, diag));
+        gal_buf_free(&dir);
+        for (uint64_t i = 0; i < 2; i++) {
+            tiny_ids(ids[i], LONG, 70 + i);
+            for (int k = 0; k < LONG; k++) ids[i][k] %= (int32_t)m->config.V;
+        }
+        const gal_part small = { .ids = ids[0], .n = SHORT, .first = 5 },
+                       large = { .ids = ids[1], .n = LONG, .first = 5 };
+        const gal_score_options o = { .compute = GAL_F32, .batch = 2, .context = LONG };
+        gal_scorer *alone = NULL, *after = NULL;
+        gal_scored want, have[2];
+        CHECK_OK(gal_scorer_new(&alone, dev, m, &o, diag));
+        CHECK_OK(gal_scorer_run(alone, (const gal_part *[]){ &small }, 1, &want, diag));
+        gal_scorer_free(alone);
+        CHECK_OK(gal_scorer_new(&after, dev, m, &o, diag));
+        CHECK_OK(gal_scorer_run(after, (const gal_part *[]){ &large, &small }, 2, have, diag));
+        gal_scorer_free(after);
+        if (memcmp(&want.loglikelihood, &have[1].loglikelihood, sizeof want.loglikelihood) != 0)
+            fail_msg("%.17g alone, %.17g beside a longer one", want.loglikelihood, have[1].loglikelihood);
+        gal_model_free(m);
+        gal_dev_close(dev);
+    }
+}
+
 static void shared_once(void **state) {
     (void)state;
     static set s;
@@ -291,8 +328,10 @@ static void a_stop(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(any_company), cmocka_unit_test(loaded_models),
-                                        cmocka_unit_test(shared_once), cmocka_unit_test(what_is_refused),
-                                        cmocka_unit_test(as_run_says), cmocka_unit_test(a_stop) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(any_company), cmocka_unit_test(loaded_models),   cmocka_unit_test(tables_that_grow),
+        cmocka_unit_test(shared_once), cmocka_unit_test(what_is_refused), cmocka_unit_test(as_run_says),
+        cmocka_unit_test(a_stop)
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

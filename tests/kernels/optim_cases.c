@@ -142,7 +142,10 @@ static void begin_factors(kt *t, const int64_t *p, factors *f) {
     for (int64_t i = 0; i < cols; i++) c[i] = (0.2f + c[i] * c[i]) * (float)(t->scale * t->scale);
     for (int64_t i = 0; i < rows; i++) ri[i] = 1.0f / sqrtf(r[i]);
     for (int64_t i = 0; i < cols; i++) ci[i] = 1.0f / sqrtf(c[i]);
-    for (int64_t i = 0; i < parts; i++) partial[i] = (1 + fabs(partial[i])) * 9e4, w[i] = (1 + fabs(w[i])) * 4e3;
+    for (int64_t i = 0; i < parts; i++) {
+        partial[i] = (1 + fabs(partial[i])) * 9e4;
+        w[i] = (1 + fabs(w[i])) * 4e3;
+    }
     number[0] = 0.7 * t->scale;
     number[1] = 0.3;
     f->a.u.grad = grad;
@@ -212,8 +215,10 @@ static void setup_factor_scale(kt *t, const int64_t *p) {
     double mean = 0, u = 0, w = 0, n = (double)f.a.u.count;
     for (int64_t i = 0; i < f.a.rows; i++) mean += (double)f.a.r[i];
     mean /= (double)f.a.rows;
-    for (int64_t i = 0; i < (f.a.u.count + GAL_SUM_CHUNK - 1) / GAL_SUM_CHUNK; i++)
-        u += f.a.partial[i], w += f.a.wpartial ? f.a.wpartial[i] : 0;
+    for (int64_t i = 0; i < (f.a.u.count + GAL_SUM_CHUNK - 1) / GAL_SUM_CHUNK; i++) {
+        u += f.a.partial[i];
+        w += f.a.wpartial ? f.a.wpartial[i] : 0;
+    }
     o->want[0] = sqrt(mean) / fmax(1, 0.5 * sqrt(mean) * sqrt(u / n));
     o->want[1] = f.a.wpartial ? fmax(1e-3, sqrt(w / n)) : 1;
     for (int k = 0; k < 2; k++) o->abs[k] = (double)f.a.rows * 0x1p-50 * o->want[k];

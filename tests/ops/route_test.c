@@ -17,7 +17,7 @@ static gal_dev *dev;
 
 static int open_dev(void **state) {
     (void)state;
-    return gal_dev_open(&dev, &(gal_device_options){ .cpu = "ref", .threads = 1 }, NULL);
+    return (int)gal_dev_open(&dev, &(gal_device_options){ .cpu = "ref", .threads = 1 }, NULL);
 }
 static int close_dev(void **state) {
     (void)state;

@@ -222,6 +222,11 @@ static void steps_again(void **state) {
         gal_replayed_free(&r);
     }
     gal_replayed r;
+    /* One that was made a second time, between the checkpoint that the run returned to and the spike. */
+    const int64_t again = (int64_t)ask("back", "SELECT min(step) - 1 FROM spikes WHERE action LIKE 'back %'");
+    CHECK_OK(replay("back", again, &r, diag));
+    if (!r.recorded || !r.same) fail_msg("step %d of back: %s", (int)r.step, r.differs);
+    gal_replayed_free(&r);
     int64_t spike = (int64_t)ask("skips", "SELECT min(step) FROM spikes");
     CHECK_OK(replay("skips", spike, &r, diag));
     assert_true(r.spike && !r.recorded);

@@ -133,9 +133,11 @@ static double sinkhorn_columns(const gal_k_sinkhorn *a, double *g, double *fresh
 static void sinkhorn_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_sinkhorn *a = args;
     int64_t E = a->experts;
-    double *g = scratch, *fresh = g + E, *max = fresh + E, *f = max + E, row[GAL_MAX_EXPERTS];
+    double *g = scratch, *fresh = g + E, *max = fresh + E, row[GAL_MAX_EXPERTS];
+    /* [n]; the caller's room of (E + 1) n numbers in f32 holds as many in double. */
+    double *f = a->work ? (double *)(void *)a->work : max + E;
     (void)chunk;
-    GAL_ASSERT((a->n + 3 * E) * (int64_t)sizeof *g <= GAL_SCRATCH_BYTES);
+    GAL_ASSERT(a->work || (a->n + 3 * E) * (int64_t)sizeof *g <= GAL_SCRATCH_BYTES);
     for (int64_t e = 0; e < E; e++) g[e] = 0;
     *a->made = 0;
     for (int64_t i = 0;; i++) {
@@ -156,7 +158,7 @@ static void sort_run(const void *args, int64_t chunk, void *scratch) {
     int32_t *next = scratch, at = 0;
     (void)chunk;
     for (int64_t e = 0; e < a->experts; e++) next[e] = 0;
-    int32_t most = a->capacity ? (int32_t)a->capacity : INT32_MAX;
+    int32_t most = a->capacity ? (int32_t)GAL_MIN(a->capacity, (int64_t)INT32_MAX) : INT32_MAX;
     for (int64_t i = 0; i < a->n * a->used; i++) next[a->choice[i]]++;
     for (int64_t e = 0; e < a->experts; e++) {
         int32_t count = GAL_MIN(next[e], most);
