@@ -165,6 +165,42 @@ static void plans_of_the_fixtures(void **state) {
     }
 }
 
+/* More rows than the scratch holds numbers, one of which has a logit that is none: a bad step, not the end of all. */
+static void plans_of_what_is_no_number(void **state) {
+    (void)state;
+    enum { ROWS = 600000, E = 2, PADDED = ROWS + GAL_SINKHORN_PAD };
+    float *l = calloc(ROWS * E, sizeof *l), *work = calloc((E + 1) * (size_t)PADDED, sizeof *work), g[E];
+    int32_t made = 0;
+    assert_non_null(l);
+    assert_non_null(work);
+    for (int64_t i = 0; i < ROWS * E; i++) l[i] = (float)(i % 7);
+    gal_k_sinkhorn a = { NULL, g, &made, l, GAL_F32, ROWS, E, 1e-2, 3, work };
+    run(GAL_K_SINKHORN, &a, sizeof a);
+    assert_true(isfinite(g[0]) && isfinite(g[1]));
+    l[ROWS] = NAN;
+    run(GAL_K_SINKHORN, &a, sizeof a);
+    free(l);
+    free(work);
+}
+
+/* An expert has places for `capacity` choices, first come, first served; a number beyond 32 bits is as good as none.
+ */
+static void places_end(void **state) {
+    (void)state;
+    static const int64_t CAPACITY[] = { 0, 3, (1LL << 31) + 3, (1LL << 32) + 3 };
+    enum { ROWS = 10, E = 2 };
+    for (size_t c = 0; c < GAL_LEN(CAPACITY); c++) {
+        int32_t choice[ROWS], offset[E + 1], row[ROWS], place[ROWS], dropped = 0;
+        for (int n = 0; n < ROWS; n++) choice[n] = n % 3 == 0; /* 4 rows of expert 1, 6 of expert 0 */
+        gal_k_route_sort a = { offset, row, place, choice, ROWS, E, 1, CAPACITY[c] };
+        run(GAL_K_ROUTE_SORT, &a, sizeof a);
+        for (int n = 0; n < ROWS; n++) dropped += place[n] < 0;
+        assert_int_equal(dropped, CAPACITY[c] == 3 ? 4 : 0);
+        assert_int_equal(offset[E], ROWS - dropped);
+        if (CAPACITY[c] == 3) assert_true(place[0] == 3 && place[9] == -1 && place[1] == 0);
+    }
+}
+
 static void hash_counts_ids(void **state) {
     (void)state;
     enum { N = 500, E = 7 };
@@ -336,6 +372,8 @@ int main(void) {
         cmocka_unit_test(plans_forget_sums),
         cmocka_unit_test(steep_plans_assign),
         cmocka_unit_test(plans_of_the_fixtures),
+        cmocka_unit_test(plans_of_what_is_no_number),
+        cmocka_unit_test(places_end),
         cmocka_unit_test(hash_counts_ids),
         cmocka_unit_test(nothing_to_learn),
         cmocka_unit_test(estimator_has_no_bias),
