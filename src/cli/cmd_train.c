@@ -246,8 +246,8 @@ static gal_err check_trace(gal_cli *cli, const char *config, const gal_train_con
                                  { "tokenizer", c->tokenizer.path } };
     if (!trace) return GAL_OK;
     gal_err err = gal_cli_output_file(cli, "--trace", trace, GAL_LAYOUT_ANY, inputs, GAL_LEN(inputs));
-    const gal_strings *const lists[] = { &c->data.text, &c->data.valid, &c->data.train, &c->data.valid_shards,
-                                         &c->data.mixture };
+    const gal_strings *const lists[] = { &c->data.text,    &c->data.valid, &c->data.train,     &c->data.valid_shards,
+                                         &c->data.mixture, &c->data.chat,  &c->data.chat_valid };
     for (size_t k = 0; k < GAL_LEN(lists); k++)
         for (size_t i = 0; !err && i < lists[k]->n; i++) {
             const char *path = lists[k]->v[i], *colon = lists[k] == &c->data.mixture ? strchr(path, ':') : NULL;

@@ -129,7 +129,8 @@ gal_err gal_mix_order(gal_mix *m, uint64_t seed, int64_t sequence, gal_packing p
          * alone. */
         uint64_t own = i ? gal_rng_below(seed, STREAM_SOURCE, i, UINT64_MAX) : seed;
         err = gal_order_init(&s->order, &s->shards, own, sequence, packing, s->name, diag);
-        int64_t targets = s->shards.n_tokens - (packing == GAL_PACKING_MASKED ? s->shards.n_docs : 1);
+        int64_t targets = s->shards.row ? s->shards.n_targets
+                                        : s->shards.n_tokens - (packing == GAL_PACKING_MASKED ? s->shards.n_docs : 1);
         m->bytes_per_target += s->weight * (double)s->shards.text_bytes / (double)GAL_MAX(targets, (int64_t)1);
     }
     return err;

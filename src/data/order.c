@@ -30,7 +30,9 @@ uint64_t gal_permute(uint64_t i, uint64_t n, uint64_t seed, uint64_t stream) {
 
 gal_err gal_order_init(gal_order *out, gal_shards *shards, uint64_t seed, int64_t sequence, gal_packing packing,
                        const char *name, gal_diag *diag) {
-    if (shards->n_tokens < sequence + 1)
+    gal_err err = gal_shards_fit(shards, sequence, packing, name, diag);
+    if (err) return err;
+    if (shards->n_tokens < sequence + !shards->row)
         return gal_fail(diag, GAL_EINPUT,
                         "%s: too small to train on: %lld bytes of text are %lld tokens in %lld documents, "
                         "and one row of batch.sequence %lld needs %lld",
@@ -41,12 +43,14 @@ gal_err gal_order_init(gal_order *out, gal_shards *shards, uint64_t seed, int64_
 }
 
 static int64_t phase_of(const gal_order *o, uint64_t epoch) {
+    if (o->shards->row) return 0;                          /* its rows are cut already */
     int64_t spare = o->shards->n_tokens - 1 - o->sequence; /* tokens that may be skipped with one row left */
     uint64_t choices = (uint64_t)GAL_MIN(o->sequence, spare + 1);
     return (int64_t)gal_rng_below(o->seed, STREAM_PHASE, epoch, choices);
 }
 
 int64_t gal_order_rows(const gal_order *o, uint64_t epoch) {
+    if (o->shards->row) return o->shards->n_tokens / o->sequence;
     return (o->shards->n_tokens - 1 - phase_of(o, epoch)) / o->sequence;
 }
 

@@ -2,7 +2,8 @@
  *
  * The stream's tokens, documents one after another, are cut into rows of `sequence` inputs, whose targets are the
  * tokens one further on; each epoch cuts at another phase and walks its rows in another order. The tail of an epoch
- * that fills no row is left out of that epoch. SPDX-License-Identifier: Apache-2.0 */
+ * that fills no row is left out of that epoch. Shards of conversations are rows already, which come as they are in
+ * another order each epoch. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_DATA_ORDER_H
 #define GAL_DATA_ORDER_H
 

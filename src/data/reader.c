@@ -266,7 +266,12 @@ static gal_err next_json(gal_reader *r, gal_piece *out, bool *found, gal_diag *d
         gal_diag why = { 0 };
         gal_buf_clear(&r->text);
         r->given = 0;
-        err = parse_line(r, line, n, &why);
+        if (r->o.objects) {
+            gal_buf_add(&r->text, line, n);
+            err = r->text.oom ? gal_fail(&why, GAL_ENOMEM, "no memory for a line of %zu bytes", n) : GAL_OK;
+        } else {
+            err = parse_line(r, line, n, &why);
+        }
         if (err == GAL_EINPUT && r->o.skip_bad) {
             if (r->state.bad_lines++ == 0) r->state.first_bad = why;
             gal_buf_clear(&r->text); /* its text may have been there, and what follows it not */
@@ -355,6 +360,11 @@ void gal_reader_close(gal_reader *r) {
     gal_buf_free(&r->text);
     gal_buf_free(&r->spare);
     gal_free(r);
+}
+
+const char *gal_reader_place(const gal_reader *r, uint64_t *line) {
+    *line = r->line;
+    return r->file ? gal_unpack_name(r->file) : "";
 }
 
 const gal_reader_state *gal_reader_so_far(const gal_reader *r) { return &r->state; }

@@ -18,6 +18,7 @@ typedef struct gal_reader_options {
     gal_text_format format;
     const char *separator; /* NULL or "": none */
     const char *field;     /* of lines of JSON; NULL: "text" */
+    bool objects;          /* of lines of JSON the whole line is the text, whatever is in it; field is not asked */
     bool skip_bad;         /* damaged lines are counted, not refused */
     gal_unpack_stop stop;  /* may be NULL */
     void *user;
@@ -52,6 +53,8 @@ void gal_reader_close(gal_reader *r);
 
 /* The next piece; *more false: there is none. After an error only closing is allowed. */
 gal_err gal_reader_next(gal_reader *r, gal_piece *out, bool *more, gal_diag *diag);
+/* The file and line that the last piece came from, for messages. */
+const char *gal_reader_place(const gal_reader *r, uint64_t *line);
 const gal_reader_state *gal_reader_so_far(const gal_reader *r);
 
 #endif

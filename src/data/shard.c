@@ -21,6 +21,8 @@ int32_t gal_shard_token(const gal_shard *s, int64_t at) {
     return s->elem == 2 ? (int32_t)get(p, 2) : (int32_t)get(p, 4);
 }
 
+bool gal_shard_learned(const gal_shard *s, int64_t at) { return !s->marks || (s->marks[at / 8] >> (at % 8) & 1); }
+
 int64_t gal_shard_doc(const gal_shard *s, int64_t i) { return (int64_t)get(s->docs + 8 * i, 8); }
 
 int64_t gal_shard_doc_of(const gal_shard *s, int64_t at) {
@@ -67,6 +69,21 @@ static gal_err check_header(const gal_shard *s, const char *path, gal_diag *diag
     return GAL_OK;
 }
 
+/* Of a shard of conversations. */
+static gal_err check_rows(gal_shard *s, const char *path, gal_diag *diag) {
+    const uint64_t row = get(s->map.data + GAL__AT_ROW, 8), targets = get(s->map.data + GAL__AT_TARGETS, 8);
+    if (row < 1 || row > (uint64_t)GAL_MAX(s->n_tokens, (int64_t)1) || s->n_tokens % (int64_t)row ||
+        targets > (uint64_t)s->n_tokens)
+        return gal_fail(
+            diag, GAL_EINPUT,
+            "%s: expected rows that divide its %lld tokens, and no more targets than these, found rows of "
+            "%llu and %llu targets",
+            path, (long long)s->n_tokens, (unsigned long long)row, (unsigned long long)targets);
+    s->row = (int64_t)row;
+    s->n_targets = (int64_t)targets;
+    return GAL_OK;
+}
+
 static gal_err check_layout(gal_shard *s, const char *path, gal_diag *diag) {
     const uint8_t *h = s->map.data;
     size_t bytes = s->map.bytes;
@@ -78,7 +95,9 @@ static gal_err check_layout(gal_shard *s, const char *path, gal_diag *diag) {
                         LEAST_CHUNK, MOST_CHUNK, (unsigned long long)chunk);
     /* Both counts are bounded by the file's size before they are multiplied. */
     bool sane = (elem == 2 || elem == 4) && n <= bytes && docs <= bytes;
-    uint64_t padded = sane ? (n * elem + 7) / 8 * 8 : 0, data = padded + (docs + 1) * 8;
+    const bool marked = s->version > 2;
+    uint64_t padded = sane ? (n * elem + 7) / 8 * 8 : 0, marks = sane && marked ? (n + 63) / 64 * 8 : 0;
+    uint64_t data = padded + marks + (docs + 1) * 8;
     uint64_t sums = sane && s->version > 1 ? (data + chunk - 1) / chunk : 0;
     uint64_t want = GAL_SHARD_HEADER + data + sums * 8;
     if (!sane || want != bytes)
@@ -94,14 +113,15 @@ static gal_err check_layout(gal_shard *s, const char *path, gal_diag *diag) {
     s->largest_id = (int64_t)(get(h + GAL__AT_LARGEST, 8) & INT64_MAX);
     s->vocab = (int64_t)(get(h + GAL__AT_VOCAB, 8) & INT64_MAX);
     s->tokens = h + GAL_SHARD_HEADER;
-    s->docs = h + GAL_SHARD_HEADER + padded;
+    s->marks = marked ? h + GAL_SHARD_HEADER + padded : NULL;
+    s->docs = h + GAL_SHARD_HEADER + padded + marks;
     s->sums = h + GAL_SHARD_HEADER + data;
     s->chunk_bytes = (size_t)chunk;
     s->n_chunks = (size_t)sums;
     memcpy(s->tokenizer, h + GAL__AT_TOKENIZER, 32);
     memcpy(s->source, h + GAL__AT_SOURCE, 32);
     memcpy(s->contents, h + GAL__AT_CONTENTS, 32);
-    return GAL_OK;
+    return marked ? check_rows(s, path, diag) : GAL_OK;
 }
 
 /* ---- the contents ------------------------------------------------------------------------------------------------
@@ -149,6 +169,11 @@ gal_err gal_shard_check(gal_shard *s, int64_t at, int64_t n, gal_diag *diag) {
     gal_err err = GAL_OK;
     for (size_t i = (size_t)at * elem / s->chunk_bytes; !err && i <= last; i++)
         if (!s->seen[i]) err = check_chunk(s, i, path_of(s, &place), diag);
+    if (err || !s->marks) return err;
+    const size_t marks = (size_t)(s->marks - (const uint8_t *)s->tokens);
+    last = (marks + (size_t)(at + n - 1) / 8) / s->chunk_bytes;
+    for (size_t i = (marks + (size_t)at / 8) / s->chunk_bytes; !err && i <= last; i++)
+        if (!s->seen[i]) err = check_chunk(s, i, path_of(s, &place), diag);
     return err;
 }
 
@@ -185,6 +210,11 @@ static gal_err check_documents(const gal_shard *s, const char *path, gal_diag *d
         if (at < last || at > s->n_tokens || (i == 0 && at != 0) || (i == s->n_docs && at != s->n_tokens))
             return gal_fail(diag, GAL_EINPUT, "%s: document %lld begins at token %lld", path, (long long)i,
                             (long long)at);
+        if (s->row && i && at > last && (at - 1) / s->row != last / s->row)
+            return gal_fail(diag, GAL_EINPUT,
+                            "%s: document %lld: expected it in one row of %lld tokens, found %lld to "
+                            "%lld",
+                            path, (long long)i - 1, (long long)s->row, (long long)last, (long long)at - 1);
         last = at;
     }
     return GAL_OK;

@@ -1,8 +1,9 @@
 /* shard.h - a corpus as token ids in one mapped file, with everything that tells whether it is the right one and
  * whole.
  *
- *   [ header 256 bytes | tokens [n] of u16 or u32, padded to 8 bytes | first token of each document, and n: u64 [docs
- * + 1] | a checksum u64 of each 128 KiB of what lies between ]
+ *   [ header 256 bytes | tokens [n] of u16 or u32, padded to 8 bytes | in shards of conversations a bit for each
+ * token, padded to 8 bytes | first token of each document, and n: u64 [docs + 1] | a checksum u64 of each 128 KiB of
+ * what lies between ]
  *
  * Little-endian. Each document is stored as BOS, its tokens, EOS (those that the tokenizer has). The header holds the
  * SHA-256 of the tokenizer, of the source text, of all that follows the header, of the checksums, and of itself. A
@@ -29,6 +30,9 @@ typedef struct gal_shard {
     int64_t n_tokens, n_docs;
     int64_t text_bytes; /* of the documents, without separators */
     int64_t largest_id, vocab;
+    const uint8_t *marks; /* a bit for each token, 1: it is learned; NULL: all are */
+    int64_t row;          /* tokens of a row, of which each document lies in one; 0: rows are cut anywhere */
+    int64_t n_targets;    /* tokens that are marked */
     uint8_t tokenizer[32], source[32], contents[32];
     size_t chunk_bytes, n_chunks, unchecked; /* unchecked: how many nobody looked at yet */
     const uint8_t *sums;                     /* u64 [n_chunks] */
@@ -57,6 +61,8 @@ gal_err gal_shard_check_all(gal_shard *s, bool (*progress)(void *user, uint64_t 
                             gal_diag *diag);
 
 int32_t gal_shard_token(const gal_shard *s, int64_t at);
+/* Whether it is to be learned, as far as the shard says; the first of a document never is. */
+bool gal_shard_learned(const gal_shard *s, int64_t at);
 /* First token of document i; i = n_docs gives n_tokens. */
 int64_t gal_shard_doc(const gal_shard *s, int64_t i);
 /* The document that token `at` belongs to. */
@@ -78,6 +84,10 @@ typedef struct gal_shard_maker {
     size_t used;
     uint64_t *sums;
     size_t n_sums, cap_sums;
+    int64_t row;    /* of a shard of conversations; 0: of another one */
+    uint8_t *marks; /* a bit for each token of it */
+    size_t cap_marks;
+    uint64_t targets;
 } gal_shard_maker; /* {0} to begin with; one may make several shards, one after another */
 
 gal_err gal_shard_maker_begin(gal_shard_maker *m, const gal_tokenizer *t, gal_sink *sink, gal_diag *diag);
@@ -85,6 +95,11 @@ gal_err gal_shard_maker_document(gal_shard_maker *m, gal_diag *diag); /* one beg
 /* Of the document at hand: the text that it is made from, and its ids. */
 void gal_shard_maker_text(gal_shard_maker *m, const char *text, size_t n);
 gal_err gal_shard_maker_ids(gal_shard_maker *m, const int32_t *ids, size_t n, gal_diag *diag);
+/* Before the first ids: a shard of conversations, in rows of so many tokens, as chats.h packs them. */
+void gal_shard_maker_rows(gal_shard_maker *m, int64_t row);
+/* The same in such a shard: learned[i] 1: the token is to be learned. */
+gal_err gal_shard_maker_marked(gal_shard_maker *m, const int32_t *ids, const uint8_t *learned, size_t n,
+                               gal_diag *diag);
 void gal_shard_maker_document_ends(gal_shard_maker *m);
 gal_err gal_shard_maker_end(gal_shard_maker *m, gal_diag *diag); /* the sink then holds a whole shard */
 void gal_shard_maker_free(gal_shard_maker *m);
@@ -92,7 +107,7 @@ void gal_shard_maker_free(gal_shard_maker *m);
 /* What both halves know of the header: offsets of its fields. */
 #define GAL__SHARD_MAGIC "GALSHARD"
 enum {
-    GAL__SHARD_VERSION = 2,
+    GAL__SHARD_VERSION = 3, /* of shards of conversations; 2 of others */
     GAL__AT_MAGIC = 0,
     GAL__AT_VERSION = 8,
     GAL__AT_ELEM = 12,
@@ -106,6 +121,8 @@ enum {
     GAL__AT_SOURCE = 96,
     GAL__AT_CONTENTS = 128,
     GAL__AT_SUMS = 160,
+    GAL__AT_ROW = 192,
+    GAL__AT_TARGETS = 200,
     GAL__AT_SELF = 224
 };
 _Static_assert(GAL__AT_SELF + 32 == GAL_SHARD_HEADER, "the header's own hash is its last field");

@@ -49,6 +49,9 @@ gal_err gal_shard_maker_begin(gal_shard_maker *m, const gal_tokenizer *t, gal_si
     m->n_docs = m->used = m->n_sums = 0;
     m->tokens = m->text_bytes = m->document_bytes = 0;
     m->largest = 0;
+    m->row = 0;
+    m->targets = 0;
+    if (m->marks) memset(m->marks, 0, m->cap_marks);
     gal_sha256_init(&m->contents);
     gal_sha256_init(&m->source);
     if (!m->chunk) m->chunk = gal_alloc(GAL_SHARD_CHUNK);
@@ -95,11 +98,31 @@ gal_err gal_shard_maker_ids(gal_shard_maker *m, const int32_t *ids, size_t n, ga
     return err;
 }
 
+void gal_shard_maker_rows(gal_shard_maker *m, int64_t row) { m->row = row; }
+
+gal_err gal_shard_maker_marked(gal_shard_maker *m, const int32_t *ids, const uint8_t *learned, size_t n,
+                               gal_diag *diag) {
+    const size_t old = m->cap_marks, at = (size_t)m->tokens, bytes = (at + n + 63) / 64 * 8;
+    void *p = m->marks;
+    if (gal_grow(&p, &m->cap_marks, bytes, 1))
+        return gal_fail(diag, GAL_ENOMEM, "no memory for marks of %zu tokens", at + n);
+    m->marks = p;
+    memset(m->marks + old, 0, m->cap_marks - old);
+    for (size_t i = 0; i < n; i++) {
+        if (!learned[i]) continue;
+        m->marks[(at + i) / 8] |= (uint8_t)(1u << ((at + i) % 8));
+        m->targets++;
+    }
+    return gal_shard_maker_ids(m, ids, n, diag);
+}
+
 static void fill_header(gal_shard_maker *m, uint8_t h[GAL_SHARD_HEADER]) {
     memset(h, 0, GAL_SHARD_HEADER);
     /* NOLINTNEXTLINE(bugprone-not-null-terminated-result): eight bytes of a file, not a string */
     memcpy(h + GAL__AT_MAGIC, GAL__SHARD_MAGIC, 8);
-    put(h + GAL__AT_VERSION, GAL__SHARD_VERSION, 4);
+    put(h + GAL__AT_VERSION, m->row ? GAL__SHARD_VERSION : GAL__SHARD_VERSION - 1, 4);
+    put(h + GAL__AT_ROW, (uint64_t)m->row, 8);
+    put(h + GAL__AT_TARGETS, m->targets, 8);
     put(h + GAL__AT_ELEM, (uint64_t)m->elem, 4);
     put(h + GAL__AT_TOKENS, m->tokens, 8);
     put(h + GAL__AT_DOCS, m->n_docs, 8);
@@ -119,6 +142,7 @@ gal_err gal_shard_maker_end(gal_shard_maker *m, gal_diag *diag) {
     m->n_docs--;
     fill_header(m, h);
     err = give_numbers(m, number, pad, diag);
+    if (!err && m->row && m->tokens) err = give_numbers(m, m->marks, (size_t)((m->tokens + 63) / 64 * 8), diag);
     for (size_t i = 0; !err && i <= m->n_docs; i++) {
         put(number, m->docs[i], 8);
         err = give_numbers(m, number, 8, diag);
@@ -142,6 +166,7 @@ void gal_shard_maker_free(gal_shard_maker *m) {
     gal_free(m->docs);
     gal_free(m->chunk);
     gal_free(m->sums);
+    gal_free(m->marks);
     *m = (gal_shard_maker){ 0 };
 }
 

@@ -95,6 +95,12 @@ static gal_err open_all(gal_shards *s, char *const *paths, const uint8_t tokeniz
         s->n_docs += one->n_docs;
         s->text_bytes += GAL_MIN(one->text_bytes, INT64_MAX - s->text_bytes);
         s->largest_id = GAL_MAX(s->largest_id, one->largest_id);
+        s->n_targets += one->n_targets;
+        if (i && one->row != s->row)
+            err = gal_fail(diag, GAL_EINPUT,
+                           "%s: expected rows of %lld tokens, as in %s, found %lld (0: no shard of conversations)",
+                           paths[i], (long long)s->row, paths[0], (long long)one->row);
+        s->row = one->row;
     }
     s->first[s->n] = s->n_tokens;
     gal_sha256_end(&all, s->contents);
@@ -171,14 +177,16 @@ static cursor cursor_at(const gal_shards *s, int64_t at) {
     return c;
 }
 
-/* The token at the cursor, which moves on. *begins: it is the first of its document. Asserts that there is one. */
-static int32_t take(cursor *c, bool *begins) {
+/* The token at the cursor, which moves on. *begins: it is the first of its document; *learned: it may be a target.
+ * Asserts that there is one. */
+static int32_t take(cursor *c, bool *begins, bool *learned) {
     if (c->at == c->end) enter_shard(c, c->k + 1, 0);
     while (c->at >= c->doc_end) { /* a while: documents may be empty */
         c->doc++;
         c->doc_end = gal_shard_doc(c->shard, c->doc + 1);
     }
     *begins = c->at == gal_shard_doc(c->shard, c->doc);
+    *learned = gal_shard_learned(c->shard, c->at);
     return gal_shard_token(c->shard, c->at++);
 }
 
@@ -193,16 +201,30 @@ static gal_err check_span(gal_shards *s, int64_t at, int64_t n, gal_diag *diag) 
     return err;
 }
 
+gal_err gal_shards_fit(const gal_shards *s, int64_t sequence, gal_packing packing, const char *name, gal_diag *diag) {
+    if (!s->row) return GAL_OK;
+    if (s->row != sequence)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: its conversations were packed into rows of %lld tokens: expected batch.sequence %lld, "
+                        "found %lld",
+                        name, (long long)s->row, (long long)s->row, (long long)sequence);
+    if (packing != GAL_PACKING_MASKED)
+        return gal_fail(diag, GAL_EINPUT, "%s: conversations: expected data.packing masked, found plain", name);
+    if (s->n_targets < 1)
+        return gal_fail(diag, GAL_EINPUT, "%s: no token in it is a target: nothing can be learned from it", name);
+    return GAL_OK;
+}
+
 gal_err gal_shards_row(gal_shards *s, int64_t at, int64_t sequence, gal_packing packing, gal_row row,
                        int64_t *targets, gal_diag *diag) {
     const int64_t there = GAL_MAX(GAL_MIN(s->n_tokens - at, sequence + 1), (int64_t)0);
-    bool begins = false;
+    bool begins = false, learned = false;
     *targets = 0;
     gal_err err = check_span(s, at, there, diag);
     if (err) return err;
     cursor c = cursor_at(s, at);
     int64_t start = row.base;
-    int32_t next = there ? take(&c, &begins) : 0, least = next, most = next;
+    int32_t next = there ? take(&c, &begins, &learned) : 0, least = next, most = next;
     for (int64_t i = 0; i < sequence; i++) {
         const int64_t n = row.base + i;
         if (packing == GAL_PACKING_MASKED && (begins || i == there)) start = n;
@@ -211,8 +233,8 @@ gal_err gal_shards_row(gal_shards *s, int64_t at, int64_t sequence, gal_packing 
         row.pos[n] = (int32_t)(n - start);
         begins = false;
         const bool follows = i + 1 < there;
-        next = follows ? take(&c, &begins) : 0;
-        row.target[n] = follows && !(packing == GAL_PACKING_MASKED && begins) ? next : -1;
+        next = follows ? take(&c, &begins, &learned) : 0;
+        row.target[n] = follows && learned && !(packing == GAL_PACKING_MASKED && begins) ? next : -1;
         *targets += row.target[n] >= 0;
         least = GAL_MIN(least, next);
         most = GAL_MAX(most, next);

@@ -17,8 +17,9 @@ typedef struct gal_shards {
     gal_map_stamp *stamps;
     bool *used, *gone; /* since gal_shards_whole() looked; its name leads elsewhere, which was said */
     int64_t n_tokens, n_docs, text_bytes, largest_id;
-    uint8_t contents[32]; /* of one shard its own; else SHA-256 of those of all, in order */
-} gal_shards;             /* {0} is a closed one */
+    int64_t row, n_targets; /* of shards of conversations, as shard.h has them; 0 of others */
+    uint8_t contents[32];   /* of one shard its own; else SHA-256 of those of all, in order */
+} gal_shards;               /* {0} is a closed one */
 
 /* What paths name: a file itself; of a folder all that end in .shard; a name with * ? or [ those that match, which
  * must be at least one. Sorted by bytes within a folder. The caller frees with gal_free_names(). */
@@ -38,6 +39,8 @@ typedef struct gal_row {
     int64_t base;
 } gal_row;
 
+/* GAL_EINPUT if rows of that length cannot be taken: shards of conversations have their own. name: for messages. */
+gal_err gal_shards_fit(const gal_shards *s, int64_t sequence, gal_packing packing, const char *name, gal_diag *diag);
 /* The row that begins at token `at`; what lies beyond the end has no target. *targets: how many it has. GAL_EINPUT: a
  * shard is damaged there. */
 gal_err gal_shards_row(gal_shards *s, int64_t at, int64_t sequence, gal_packing packing, gal_row row,

@@ -167,15 +167,20 @@ static bool has_tools(const char *body, size_t n) {
     return has;
 }
 
-gal_err gal_chat_format_encode(const gal_chat_format *f, const gal_tokenizer *t, const char *body, size_t n,
-                               gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
+gal_err gal__chat_format_encode_at(const gal_chat_format *f, const gal_tokenizer *t, const struct tm *now,
+                                   const char *body, size_t n, gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
     if (f->version) return gal_chat_encode(t, f->version, body, n, ids, spans, diag);
     const gal_buf *source = f->tools.len && has_tools(body, n) ? &f->tools : &f->source;
-    const time_t now = (time_t)gal_unix_time_s();
+    const time_t seconds = (time_t)gal_unix_time_s();
     struct tm local = { 0 };
-    (void)localtime_r(&now, &local);
+    (void)localtime_r(&seconds, &local);
     const gal_chat_jinja how = {
-        .source = source->data ? source->data : "", .n = source->len, .name = f->where, .now = &local
+        .source = source->data ? source->data : "", .n = source->len, .name = f->where, .now = now ? now : &local
     };
     return gal_chat_render(t, &how, body, n, ids, spans, diag);
+}
+
+gal_err gal_chat_format_encode(const gal_chat_format *f, const gal_tokenizer *t, const char *body, size_t n,
+                               gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
+    return gal__chat_format_encode_at(f, t, NULL, body, n, ids, spans, diag);
 }

@@ -25,5 +25,13 @@ int gal_chat_format_version(const gal_chat_format *f);
  * ("tool_use"), bodies with tools go by it. */
 gal_err gal_chat_format_encode(const gal_chat_format *f, const gal_tokenizer *t, const char *body, size_t n,
                                gal_ids *ids, gal_chat_spans *spans, gal_diag *diag);
+/* The same at a time of day, NULL: now. */
+gal_err gal__chat_format_encode_at(const gal_chat_format *f, const gal_tokenizer *t, const struct tm *now,
+                                   const char *body, size_t n, gal_ids *ids, gal_chat_spans *spans, gal_diag *diag);
+/* chat_answers.c   A conversation to learn from, which may end with an assistant's message: its ids, and for each of
+ * them a byte, 1 where an assistant says it, the token that ends its message included. Both are emptied first.
+ * GAL_EINPUT besides: the template cannot tell. */
+gal_err gal_chat_format_learn(const gal_chat_format *f, const gal_tokenizer *t, const struct tm *now,
+                              const char *body, size_t n, gal_ids *ids, gal_buf *answers, gal_diag *diag);
 
 #endif

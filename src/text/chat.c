@@ -101,6 +101,7 @@ typedef struct encoder {
     gal_ids *ids;
     gal_chat_spans *spans;
     gal_buf text;
+    bool answering; /* an assistant's message is being written */
     gal_diag *diag;
     gal_err err;
 } encoder;
@@ -110,14 +111,15 @@ typedef struct encoder {
 
 static void span(encoder *e, gal_chat_kind kind) {
     gal_chat_spans *s = e->spans;
-    if (!s || e->err || (s->len && s->data[s->len - 1].kind == kind)) return;
+    if (!s || e->err) return;
+    if (s->len && s->data[s->len - 1].kind == kind && s->data[s->len - 1].answer == e->answering) return;
     void *p = s->data;
     if (s->len == s->cap && gal_grow(&p, &s->cap, s->len + 1, sizeof *s->data) != 0) {
         e->err = gal__chat_no_memory(e->diag);
         return;
     }
     s->data = p;
-    s->data[s->len++] = (gal_chat_span){ e->ids->len, kind };
+    s->data[s->len++] = (gal_chat_span){ e->ids->len, kind, e->answering };
 }
 
 static int32_t find_control(const encoder *e, const char *name) {
@@ -494,7 +496,9 @@ static void encode(encoder *e) {
             user(e, &m[i], at);
             break;
         case GAL__ASSISTANT:
+            e->answering = true;
             assistant(e, &m[i], at);
+            e->answering = false;
             break;
         case GAL__TOOL:
             result(e, &m[i], at);
@@ -647,8 +651,8 @@ static gal_err finish(encoder *e, size_t old_ids, size_t old_spans) {
     return e->err;
 }
 
-gal_err gal_chat_encode(const gal_tokenizer *t, int version, const char *body, size_t n, gal_ids *ids,
-                        gal_chat_spans *spans, gal_diag *diag) {
+static gal_err encode_body(const gal_tokenizer *t, int version, bool whole, const char *body, size_t n, gal_ids *ids,
+                           gal_chat_spans *spans, gal_diag *diag) {
     const gal__template *how = find_template(version);
     if (!how) return no_template(version, diag);
     gal__pool pool;
@@ -658,6 +662,7 @@ gal_err gal_chat_encode(const gal_tokenizer *t, int version, const char *body, s
     const size_t old_ids = ids->len, old_spans = spans ? spans->len : 0;
     encoder e = { .t = t, .how = how, .r = &r, .pool = &pool, .ids = ids, .spans = spans, .diag = diag };
     e.err = gal__chat_parse(&r, &pool, body, n, diag);
+    r.whole = whole;
     if (!r.fill) {
         if (!e.err) e.err = gal__chat_check(&r, how, diag);
         if (!e.err) e.err = check_settings(t, how, &r, diag);
@@ -668,6 +673,16 @@ gal_err gal_chat_encode(const gal_tokenizer *t, int version, const char *body, s
     gal_err err = finish(&e, old_ids, old_spans);
     gal__pool_free(&pool);
     return err;
+}
+
+gal_err gal_chat_encode(const gal_tokenizer *t, int version, const char *body, size_t n, gal_ids *ids,
+                        gal_chat_spans *spans, gal_diag *diag) {
+    return encode_body(t, version, false, body, n, ids, spans, diag);
+}
+
+gal_err gal_chat_encode_whole(const gal_tokenizer *t, int version, const char *body, size_t n, gal_ids *ids,
+                              gal_chat_spans *spans, gal_diag *diag) {
+    return encode_body(t, version, true, body, n, ids, spans, diag);
 }
 
 gal_err gal_chat_fill(const gal_tokenizer *t, int version, const char *prompt, size_t prompt_bytes,

@@ -27,6 +27,7 @@ typedef enum gal_chat_kind {
 typedef struct gal_chat_span {
     size_t begin; /* in ids; it ends where the next begins */
     gal_chat_kind kind;
+    bool answer; /* an assistant said it, the token that ends its message included */
 } gal_chat_span;
 
 /* {0} is an empty one. */
@@ -52,6 +53,9 @@ int gal_chat_guess(const gal_tokenizer *t, const char *path, bool *certain);
  * an error. */
 gal_err gal_chat_encode(const gal_tokenizer *t, int version, const char *body, size_t n, gal_ids *ids,
                         gal_chat_spans *spans, gal_diag *diag);
+/* The same of a conversation to learn from: it may end with an assistant's message, and that one's end is there. */
+gal_err gal_chat_encode_whole(const gal_tokenizer *t, int version, const char *body, size_t n, gal_ids *ids,
+                              gal_chat_spans *spans, gal_diag *diag);
 /* Appends the prompt that asks for what is between two texts (fill in the middle), in models that were trained for
  * it. suffix_bytes 0: there is none. GAL_EINPUT: V1, or a vocabulary without [PREFIX] and [SUFFIX]. */
 gal_err gal_chat_fill(const gal_tokenizer *t, int version, const char *prompt, size_t prompt_bytes,

@@ -65,6 +65,7 @@ typedef struct gal__request {
     bool truncate;
     const gal__value *schema; /* of the answer; NULL: none asked for */
     bool any_json;            /* it is to be JSON of any shape */
+    bool whole;               /* to learn from: an assistant may have the last word */
     bool fill;                /* no conversation: what is between these two */
     gal__string prompt, suffix;
 } gal__request;

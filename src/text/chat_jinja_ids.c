@@ -110,7 +110,7 @@ static gal_err span(writer *w, size_t at, gal_chat_kind kind) {
     if (s->len == s->cap && gal_grow(&p, &s->cap, s->len + 1, sizeof *s->data) != 0)
         return gal_fail(w->diag, GAL_ENOMEM, "no memory for a conversation");
     s->data = p;
-    s->data[s->len++] = (gal_chat_span){ at, kind };
+    s->data[s->len++] = (gal_chat_span){ .begin = at, .kind = kind };
     return GAL_OK;
 }
 

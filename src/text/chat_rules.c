@@ -39,7 +39,7 @@ static gal_err order(const gal__request *r, gal_diag *diag) {
     if (r->n == 1 && m->role != GAL__USER && m->role != GAL__SYSTEM)
         return gal_fail(diag, GAL_EINPUT, "messages: a conversation begins with a user or system message, found %s",
                         ROLE[m->role]);
-    if (last->role == GAL__ASSISTANT && !last->prefix)
+    if (last->role == GAL__ASSISTANT && !last->prefix && !r->whole)
         return gal_fail(diag, GAL_EINPUT,
                         "messages: the last is an assistant's; expected a user's or a tool's, or \"prefix\": true, "
                         "which continues it");

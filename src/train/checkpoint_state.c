@@ -27,6 +27,8 @@ static setting_class class_of(const gal_train_config *c, const char *key) {
                                              "data.preset",
                                              "data.valid_shards",
                                              "data.prefetch",
+                                             "data.chat",
+                                             "data.chat_valid",
                                              "tokenizer.path",
                                              "tokenizer.train_size",
                                              "tokenizer.memory_mib",

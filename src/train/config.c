@@ -78,6 +78,15 @@ static const gal_setting ROWS[] = {
         "labels of data.mixture are subsets of MassiveText, with the weights of Gopher's or Chinchilla's training"),
     TEXT("data.valid_shards", GAL_S_PATHS, data.valid_shards, NULL,
          "beside data.train or data.mixture: shards to validate on"),
+    TEXT("data.chat", GAL_S_PATHS, data.chat, NULL,
+         "instead of data.text: conversations, a line of JSON with \"messages\" each, as they are or in .zst or .gz "
+         "files; of these only what an assistant says is learned"),
+    TEXT("data.chat_valid", GAL_S_PATHS, data.chat_valid, NULL,
+         "conversations to validate on; without them data.valid_fraction of those of data.chat, from their end"),
+    TEXT("data.template", GAL_S_STRING, data.template, "",
+         "of conversations: V1 to V15, jinja, or a file that ends in .jinja; empty: the vocabulary's own"),
+    CHOICE("data.long", data.long_chats, "cut", "cut skip",
+           "conversations longer than batch.sequence: without their end, or left out"),
     CHOICE("data.packing", data.packing, "masked", "masked plain",
            "rows of several documents: masked from one another, or one run of text (evaluation is always masked)"),
     BOOL("data.prefetch", data.prefetch, "true", "gather the next step's rows while a step is computed"),
@@ -245,10 +254,30 @@ static gal_err check_model(const gal_train_config *c, const char *where, gal_dia
     return GAL_OK;
 }
 
+/* Conversations are no text: what goes with a text says nothing of them. */
+static gal_err check_chat(const gal_train_config *c, const char *where, gal_diag *diag) {
+    const char *other = !c->data.chat.n          ? "no data.chat beside data.chat_valid"
+                        : c->data.text.n         ? "data.text"
+                        : c->data.valid.n        ? "data.valid"
+                        : c->data.train.n        ? "data.train"
+                        : c->data.mixture.n      ? "data.mixture"
+                        : c->data.valid_shards.n ? "data.valid_shards"
+                        : c->data.shards[0]      ? "data.shards"
+                                                 : NULL;
+    if (other) return gal_fail(diag, GAL_EINPUT, "%s: data.chat: expected it alone, found %s", where, other);
+    if (c->data.packing)
+        return gal_fail(diag, GAL_EINPUT, "%s: data.packing: expected masked with data.chat, found plain", where);
+    if (!c->tokenizer.path[0] && !c->init[0])
+        return gal_fail(diag, GAL_EINPUT, "%s: tokenizer.path: expected a vocabulary with a template, found none",
+                        where);
+    return GAL_OK;
+}
+
 /* What is trained on is said in one way. */
 static gal_err check_data(const gal_train_config *c, const char *where, gal_diag *diag) {
     const size_t text = c->data.text.n, train = c->data.train.n, mixture = c->data.mixture.n;
     const bool shards = train > 0 || mixture > 0;
+    if (c->data.chat.n || c->data.chat_valid.n) return check_chat(c, where, diag);
     if ((text > 0) + (train > 0) + (mixture > 0) > 1)
         return gal_fail(diag, GAL_EINPUT, "%s: data: expected one of text, train and mixture, found %s and %s", where,
                         text ? "text" : "train", mixture ? "mixture" : "train");

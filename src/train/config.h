@@ -29,6 +29,9 @@ typedef struct gal_train_config {
         char *separator, *field, *shards;
         gal_strings train, mixture, valid_shards; /* shards; mixture: LABEL:PATH */
         int preset, packing;                      /* GAL_PRESET_*, gal_packing */
+        gal_strings chat, chat_valid;
+        char *template;
+        int long_chats; /* 1: left out */
         bool prefetch;
     } data;
     struct {

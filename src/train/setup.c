@@ -180,7 +180,9 @@ gal_err gal__train_setup_data(gal_trainer *t, gal_diag *diag) {
     for (size_t i = 0; i < g->data.text.n; i++) text = text && gal_is_file(g->data.text.v[i]);
     for (size_t i = 0; i < g->data.valid.n; i++) text = text && gal_is_file(g->data.valid.v[i]);
     gal_err err = GAL_OK;
-    if (!g->data.text.n) {
+    if (g->data.chat.n) {
+        err = gal__train_setup_chat(t, diag);
+    } else if (!g->data.text.n) {
         err = gal__train_setup_shards(t, diag);
     } else if (t->resuming && !text) {
         gal__train_note(t, "the text is gone; the run's token shards are used as they are");
@@ -195,7 +197,9 @@ gal_err gal__train_setup_data(gal_trainer *t, gal_diag *diag) {
         gal_corpus_free(&v);
     }
     if (err) return err;
-    t->has_valid = t->valid.n_tokens - t->valid.n_docs > 0;
+    t->has_valid = (t->valid.row ? t->valid.n_targets : t->valid.n_tokens - t->valid.n_docs) > 0;
+    if (t->has_valid) err = gal_shards_fit(&t->valid, g->batch.sequence, GAL_PACKING_MASKED, "validation", diag);
+    if (err) return err;
     err = gal__train_setup_rows(t, diag);
     if (err) return err;
     gal__train_note(

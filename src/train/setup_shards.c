@@ -98,7 +98,7 @@ gal_err gal__train_setup_shards(gal_trainer *t, gal_diag *diag) {
 gal_err gal__train_setup_rows(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *g = t->config;
     gal_err err = gal_mix_order(&t->train, (uint64_t)g->seed, g->batch.sequence, (gal_packing)g->data.packing, diag);
-    if (err || g->data.text.n) return err;
+    if (err || g->data.text.n || g->data.chat.n) return err;
     const double rows = gal_train_config_tokens(g) / (double)g->batch.sequence;
     for (size_t i = 0; i < t->train.n; i++) {
         const gal_mix_source *s = &t->train.sources[i];

@@ -1,0 +1,127 @@
+/* setup_chat.c - training on conversations (data.chat): their template, and the run's own shards of them. Makes files
+ * only in the run directory. SPDX-License-Identifier: Apache-2.0 */
+#include "train/trainer.h"
+
+#include "base/mem.h"
+#include "base/util.h"
+#include "data/chats.h"
+#include "infer/chat_template.h"
+
+#include <string.h>
+#include <time.h>
+
+typedef struct speaker {
+    const gal_chat_format *format;
+    const gal_tokenizer *tok;
+    struct tm now; /* of the whole reading: a template may write the date */
+} speaker;
+
+static gal_err encode(void *user, const char *body, size_t n, gal_ids *ids, gal_buf *learned, gal_diag *diag) {
+    const speaker *s = user;
+    return gal_chat_format_learn(s->format, s->tok, &s->now, body, n, ids, learned, diag);
+}
+
+static void note_result(gal_trainer *t, const char *what, const gal_chats_result *r) {
+    const double room = (double)r->rows * (double)t->config->batch.sequence;
+    gal__train_note(t,
+                    "%s: %llu conversations in %lld rows, %.1f %% of them filled; %lld of %lld tokens are targets; "
+                    "longer than batch.sequence: %llu cut, %llu left out; without a target: %llu",
+                    what, (unsigned long long)r->conversations, (long long)r->rows, 100 * (double)r->tokens / room,
+                    (long long)r->targets, (long long)r->tokens, (unsigned long long)r->cut,
+                    (unsigned long long)r->skipped, (unsigned long long)r->silent);
+}
+
+static bool all_there(const gal_strings *paths) {
+    bool there = true;
+    for (size_t i = 0; i < paths->n; i++) there = there && gal_is_file(paths->v[i]);
+    return there;
+}
+
+/* One that an earlier start of the run made is taken if it is of the same text. */
+static gal_err shard_of(gal_trainer *t, gal_shards *out, const char *name, const gal_strings *files, uint64_t first,
+                        uint64_t end, speaker *s, gal_diag *diag) {
+    const gal_train_config *g = t->config;
+    gal_buf path = { 0 };
+    gal_chats_result r;
+    uint8_t tokenizer[32], source[32];
+    uint64_t count = 0;
+    gal_tokenizer_sha256(t->tok, tokenizer);
+    gal_buf_printf(&path, "%s/data", t->dir);
+    gal_err err = path.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", name) : gal_make_dirs(path.data, diag);
+    gal_buf_printf(&path, "/%s", name);
+    if (!err && path.oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", name);
+    const bool made = !err && t->resuming && gal_is_file(path.data), text = all_there(files);
+    if (!err && !made && !text && t->resuming)
+        err = gal_fail(diag, GAL_EINPUT, "%s: the run's shard is missing, and so is its text", path.data);
+    if (!err && !made) {
+        const gal_chats_options o = { .encode = encode,
+                                      .user = s,
+                                      .sequence = g->batch.sequence,
+                                      .skip_long = g->data.long_chats,
+                                      .first = first,
+                                      .end = end };
+        err = gal_chats_write(path.data, files->v, files->n, t->tok, &o, &r, diag);
+        if (!err) note_result(t, name, &r);
+    }
+    if (!err) err = gal_shards_open(out, &path.data, 1, tokenizer, diag);
+    if (!err && made && text) err = gal_chats_source(files->v, files->n, first, end, &count, source, diag);
+    if (!err && made && text && memcmp(source, out->shards[0].source, 32) != 0)
+        err = gal_fail(diag, GAL_EINPUT, "%s: made from other conversations than those in %s now", path.data,
+                       files->v[0]);
+    gal_buf_free(&path);
+    return err;
+}
+
+static gal_err open_format(gal_trainer *t, gal_chat_format **f, gal_diag *diag) {
+    const gal_train_config *g = t->config;
+    const char *from = g->tokenizer.path[0] ? g->tokenizer.path : g->init;
+    gal_diag why = { 0 };
+    gal_err err = gal_chat_format_open(f, t->tok, from, g->data.template[0] ? g->data.template : NULL, &why);
+    if (err) return gal_fail(diag, GAL_EINPUT, "data.template: %s", why.text);
+    gal__train_note(t, "conversations by template %s", gal_chat_format_name(*f));
+    return GAL_OK;
+}
+
+/* Conversations from *border on are those to validate with, where no others are named. */
+static gal_err border_of(const gal_trainer *t, uint64_t *border, bool *split, gal_diag *diag) {
+    const gal_train_config *g = t->config;
+    uint8_t sha[32];
+    uint64_t count = 0;
+    *border = UINT64_MAX;
+    *split = false;
+    if (g->data.chat_valid.n || !(g->data.valid_fraction > 0) || !all_there(&g->data.chat)) return GAL_OK;
+    gal_err err = gal_chats_source(g->data.chat.v, g->data.chat.n, 0, UINT64_MAX, &count, sha, diag);
+    const uint64_t held = (uint64_t)((double)count * g->data.valid_fraction);
+    *split = held > 0 && held < count;
+    if (*split) *border = count - held;
+    return err;
+}
+
+gal_err gal__train_setup_chat(gal_trainer *t, gal_diag *diag) {
+    const gal_train_config *g = t->config;
+    const time_t seconds = (time_t)gal_unix_time_s();
+    gal_shards train = { 0 };
+    gal_chat_format *f = NULL;
+    uint64_t border = UINT64_MAX;
+    bool split = false;
+    gal_err err = gal__train_setup_tokenizer(t, NULL, 0, diag);
+    if (err) return err;
+    const bool text = all_there(&g->data.chat) && all_there(&g->data.chat_valid);
+    if (!t->resuming || text) err = open_format(t, &f, diag);
+    speaker s = { .format = f, .tok = t->tok };
+    (void)localtime_r(&seconds, &s.now);
+    if (!err) err = border_of(t, &border, &split, diag);
+    if (!err) err = shard_of(t, &train, "train.shard", &g->data.chat, 0, border, &s, diag);
+    if (!err) err = gal_mix_of_one(&t->train, &train, g->data.chat.v[0], diag);
+    gal_buf valid = { 0 };
+    gal_buf_printf(&valid, "%s/data/valid.shard", t->dir);
+    if (!err && valid.oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    if (!err && g->data.chat_valid.n)
+        err = shard_of(t, &t->valid, "valid.shard", &g->data.chat_valid, 0, UINT64_MAX, &s, diag);
+    else if (!err && (split || (t->resuming && !text && gal_is_file(valid.data))))
+        err = shard_of(t, &t->valid, "valid.shard", &g->data.chat, border, UINT64_MAX, &s, diag);
+    gal_buf_free(&valid);
+    gal_shards_close(&train);
+    gal_chat_format_free(f);
+    return err;
+}
