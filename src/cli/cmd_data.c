@@ -4,6 +4,7 @@
 #include "base/util.h"
 #include "cli/commands.h"
 #include "cli/io.h"
+#include "cli/targets.h"
 #include "data/shards.h"
 #include "data/tokenise.h"
 
@@ -131,6 +132,9 @@ static void print_facts(const gal_shard *s, const char *path) {
     printf("  tokens      %s of %d bytes, ids to %lld of a vocabulary of %lld\n",
            gal_cli_count_text(a, sizeof a, s->n_tokens), s->elem, (long long)s->largest_id, (long long)s->vocab);
     printf("  documents   %s\n", gal_cli_count_text(a, sizeof a, s->n_docs));
+    if (s->row)
+        printf("  targets     %s, in rows of %lld tokens\n", gal_cli_count_text(a, sizeof a, s->n_targets),
+               (long long)s->row);
     printf("  text        %s bytes, %.3f bytes/token\n", gal_cli_count_text(b, sizeof b, s->text_bytes),
            (double)s->text_bytes / (double)GAL_MAX(s->n_tokens, (int64_t)1));
     gal_hex(hex, s->tokenizer, 32);
@@ -149,16 +153,37 @@ static gal_err print_json(const gal_shard *s, const char *path, gal_diag *diag) 
     gal_hex(contents, s->contents, 32);
     gal_buf_puts(&b, "{\"shard\": ");
     gal_buf_json(&b, path, strlen(path));
-    gal_buf_printf(&b,
-                   ", \"version\": %d, \"tokens\": %lld, \"documents\": %lld, \"token_bytes\": %d, "
-                   "\"largest_id\": %lld, \"vocabulary\": %lld, \"text_bytes\": %lld, \"tokenizer_sha256\": \"%s\", "
-                   "\"source_sha256\": \"%s\", \"contents_sha256\": \"%s\"}\n",
-                   s->version, (long long)s->n_tokens, (long long)s->n_docs, s->elem, (long long)s->largest_id,
-                   (long long)s->vocab, (long long)s->text_bytes, tokenizer, source, contents);
+    gal_buf_printf(
+        &b,
+        ", \"version\": %d, \"tokens\": %lld, \"documents\": %lld, \"token_bytes\": %d, "
+        "\"largest_id\": %lld, \"vocabulary\": %lld, \"text_bytes\": %lld, \"row_tokens\": %lld, \"targets\": %lld, "
+        "\"tokenizer_sha256\": \"%s\", "
+        "\"source_sha256\": \"%s\", \"contents_sha256\": \"%s\"}\n",
+        s->version, (long long)s->n_tokens, (long long)s->n_docs, s->elem, (long long)s->largest_id,
+        (long long)s->vocab, (long long)s->text_bytes, (long long)s->row, (long long)s->n_targets, tokenizer, source,
+        contents);
     const bool whole = !b.oom;
     if (whole) (void)fwrite(b.data, 1, b.len, stdout);
     gal_buf_free(&b);
     return whole ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory for the report");
+}
+
+/* The same of a shard of conversations, with what is learned of it; ids that are learned have a * behind them. */
+static gal_err print_conversation(gal_cli *cli, const gal_shard *s, const gal_tokenizer *t, int64_t n) {
+    const int64_t first = gal_shard_doc(s, n), count = gal_shard_doc(s, n + 1) - first;
+    int32_t *ids = gal_alloc_array((size_t)count, sizeof *ids);
+    uint8_t *learned = gal_alloc((size_t)count);
+    gal_err err = ids && learned ? GAL_OK : gal_fail(&cli->diag, GAL_ENOMEM, "no memory for a document");
+    for (int64_t i = 0; !err && i < count; i++) {
+        ids[i] = gal_shard_token(s, first + i);
+        learned[i] = gal_shard_learned(s, first + i);
+        if (!t) printf("%s%d%s", i ? " " : "", ids[i], learned[i] ? "*" : "");
+    }
+    if (!err && t) err = gal_cli_print_targets(t, ids, learned, (size_t)count, &cli->diag);
+    if (!err && !t) putchar('\n');
+    gal_free(ids);
+    gal_free(learned);
+    return err;
 }
 
 /* Document n as text, or as ids where no vocabulary is given. */
@@ -169,6 +194,7 @@ static gal_err print_document(gal_cli *cli, const gal_shard *s, const char *path
     gal_ids ids = { 0 };
     gal_buf text = { 0 };
     gal_err err = GAL_OK;
+    if (s->marks) return print_conversation(cli, s, t, n);
     for (int64_t i = gal_shard_doc(s, n); !err && i < gal_shard_doc(s, n + 1); i++)
         err = gal_ids_add(&ids, gal_shard_token(s, i), &cli->diag);
     if (!err && t) err = gal_decode(t, ids.data, ids.len, &text, &cli->diag);

@@ -207,12 +207,19 @@ static gal_err load_config(gal_cli *cli, const char *path, gal_train_config *c) 
 
 static gal_err check_usage(gal_cli *cli) {
     bool resume = gal_cli_given(cli, "resume"), replay = gal_cli_given(cli, "replay"),
-         find = gal_cli_given(cli, "find-lr");
+         find = gal_cli_given(cli, "find-lr"), show = gal_cli_given(cli, "show-batch");
     static const char *const ALONE[] = { "resume", "output", "extend", "profile", "trace" };
-    for (size_t i = 0; (replay || find) && i < GAL_LEN(ALONE); i++)
+    for (size_t i = 0; (replay || find || show) && i < GAL_LEN(ALONE); i++)
         if (gal_cli_given(cli, ALONE[i]))
-            return gal_cli_usage(cli, "--%s makes no run: leave --%s out", replay ? "replay" : "find-lr", ALONE[i]);
+            return gal_cli_usage(cli, "--%s makes no run: leave --%s out",
+                                 replay ? "replay"
+                                 : find ? "find-lr"
+                                        : "show-batch",
+                                 ALONE[i]);
     if (replay && find) return gal_cli_usage(cli, "--replay STEP and --find-lr exclude each other");
+    if (show && (replay || find))
+        return gal_cli_usage(cli, "--show-batch and --%s exclude each other", replay ? "replay" : "find-lr");
+    if (!show && gal_cli_given(cli, "rows")) return gal_cli_usage(cli, "--rows goes with --show-batch");
     if (replay && !cli->n_operands) return gal_cli_usage(cli, "--replay STEP: expected the run's folder");
     static const char *const SWEEP[] = { "lr-from", "lr-to", "lr-steps" };
     for (size_t i = 0; !find && i < GAL_LEN(SWEEP); i++)
@@ -310,6 +317,8 @@ static gal_err run(gal_cli *cli) {
         gal_cli_catch_interrupts();
         if (replay)
             err = gal_cli_replay(cli, &c, &o);
+        else if (gal_cli_given(cli, "show-batch"))
+            err = gal_cli_show_batch(cli, &c, &o);
         else if (gal_cli_given(cli, "find-lr"))
             err = gal_cli_find_lr(cli, &c, &o);
         else
@@ -368,6 +377,16 @@ static const gal_option OPTIONS[] = {
       .min = 2,
       .max = 100000,
       .help = "with --find-lr: rates that are tried" },
+    { .name = "show-batch",
+      .help =
+          "no run: the first rows as text, what is learned of them in colour or between [[ and ]]; with --json ids" },
+    { .name = "rows",
+      .kind = GAL_V_INT,
+      .value = "N",
+      .min = 0,
+      .max = 1 << 20,
+      .fallback = "0",
+      .help = "with --show-batch: so many rows; 0: a batch" },
     GAL_PROFILE_OPTIONS,
 };
 
@@ -385,13 +404,16 @@ const gal_command gal_cmd_train = {
         "logged in metrics.sqlite with their rows of text, and after spike.skips in a row the run goes back to its "
         "last good checkpoint. --replay STEP RUN makes a step again.\n\n"
         "All settings with their defaults: --settings. A text is given as --set data.text=FILE (plain or lines of "
-        "JSON, as they are or compressed); token shards of galerne data as data.train or data.mixture.",
+        "JSON, as they are or compressed); token shards of galerne data as data.train or data.mixture; conversations "
+        "as data.chat, of which only "
+        "what an assistant says is learned.",
     .examples = "galerne train examples/demo.yaml\n"
                 "galerne train examples/mistral-small.yaml --set data.text=novels.txt.zst -o runs/novels\n"
                 "galerne train --resume runs/novels\n"
                 "galerne train --resume runs/novels --set steps=10000 --extend\n"
                 "galerne train --replay 1234 runs/novels\n"
-                "galerne train examples/demo.yaml --find-lr",
+                "galerne train examples/demo.yaml --find-lr\n"
+                "galerne train chat.yaml --show-batch --rows 2",
     .options = OPTIONS,
     .n_options = GAL_LEN(OPTIONS),
     .run = run,

@@ -4,6 +4,8 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "cli/io.h"
+#include "cli/targets.h"
+#include "train/batch.h"
 #include "train/find_lr.h"
 #include "train/replay.h"
 
@@ -11,6 +13,17 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { FOLDER_ROOM = 1024 };
+
+/* For what must be made on the way and nobody keeps. */
+static gal_err make_folder(char folder[FOLDER_ROOM], const char *what, gal_diag *diag) {
+    const char *place = getenv("TMPDIR");
+    int n = snprintf(folder, FOLDER_ROOM, "%s/galerne-%s-XXXXXX", place && *place ? place : "/tmp", what);
+    if (n < 0 || (size_t)n >= FOLDER_ROOM || !mkdtemp(folder))
+        return gal_fail(diag, GAL_EIO, "%s: %s", folder, strerror(errno));
+    return GAL_OK;
+}
 
 static gal_err print(gal_cli *cli, gal_buf *b) {
     gal_err err = b->oom ? gal_fail(&cli->diag, GAL_ENOMEM, "no memory for the report") : GAL_OK;
@@ -120,22 +133,89 @@ static void sweep_json(gal_buf *b, const gal_lr_sweep *s) {
 gal_err gal_cli_find_lr(gal_cli *cli, const gal_train_config *c, const gal_train_options *o) {
     double from = gal_cli_float(cli, "lr-from"), to = gal_cli_float(cli, "lr-to");
     if (!(from < to)) return gal_cli_usage(cli, "--lr-from: expected less than --lr-to %g, found %g", to, from);
-    const char *place = getenv("TMPDIR");
-    char folder[1024];
-    int n = snprintf(folder, sizeof folder, "%s/galerne-lr-XXXXXX", place && *place ? place : "/tmp");
-    if (n < 0 || (size_t)n >= sizeof folder || !mkdtemp(folder))
-        return gal_fail(&cli->diag, GAL_EIO, "%s: %s", folder, strerror(errno));
+    char folder[FOLDER_ROOM];
+    gal_err err = make_folder(folder, "lr", &cli->diag);
+    if (err) return err;
     gal_train_options here = *o;
     gal_lr_sweep s;
     gal_buf b = { 0 };
     here.run = folder;
     gal_cli_remove_at_fault(folder);
-    gal_err err = gal_train_find_lr(c, &here, from, to, gal_cli_int(cli, "lr-steps"), &s, &cli->diag);
+    err = gal_train_find_lr(c, &here, from, to, gal_cli_int(cli, "lr-steps"), &s, &cli->diag);
     gal_cli_remove_at_fault(NULL);
     gal_err end = gal_remove_tree(folder, err ? NULL : &cli->diag);
     if (err) return err;
     (cli->json ? sweep_json : sweep_text)(&b, &s);
     err = print(cli, &b);
     gal_lr_sweep_free(&s);
+    return err ? err : end;
+}
+
+/* ---- the first rows ----------------------------------------------------------------------------------------------
+ */
+
+static void json_row(gal_buf *out, const gal_batch *b, const char *key, const int32_t *of, int64_t first,
+                     int64_t less, const char *end) {
+    gal_buf_printf(out, "\"%s\": [", key);
+    for (int64_t i = 0; i < b->sequence; i++)
+        gal_buf_printf(out, "%s%lld", i ? ", " : "", (long long)of[first + i] - less);
+    gal_buf_printf(out, "]%s", end);
+}
+
+static gal_err batch_json(gal_cli *cli, const gal_batch *b) {
+    gal_buf out = { 0 };
+    gal_err err = GAL_OK;
+    for (int64_t r = 0; !err && r < b->rows; r++) {
+        const int64_t first = r * b->sequence;
+        gal_buf_printf(&out, "{\"row\": %lld, ", (long long)r);
+        json_row(&out, b, "ids", b->ids, first, 0, ", ");
+        json_row(&out, b, "positions", b->pos, first, 0, ", ");
+        json_row(&out, b, "starts", b->start, first, first, ", ");
+        json_row(&out, b, "targets", b->target, first, 0, "}\n");
+        err = print(cli, &out);
+    }
+    return err;
+}
+
+/* What a row's inputs are, in the colour of a target where the token before it has it as one; a new line for each
+ * document, and the last target, which is no input of its row, behind all. */
+static gal_err show_row(const gal_batch *b, int64_t r, uint8_t *learned, gal_diag *diag) {
+    const int64_t first = r * b->sequence;
+    gal_err err = GAL_OK;
+    int64_t targets = 0;
+    for (int64_t i = 0; i < b->sequence; i++) {
+        const bool target = b->target[first + i] >= 0;
+        targets += target;
+        if (i + 1 < b->sequence) learned[i + 1] = target;
+    }
+    learned[0] = 0;
+    printf("row %lld, %lld of %lld tokens are targets\n", (long long)r, (long long)targets, (long long)b->sequence);
+    for (int64_t at = 0; !err && at < b->sequence;) {
+        int64_t end = at + 1;
+        while (end < b->sequence && b->start[first + end] == b->start[first + at]) end++;
+        err = gal_cli_print_targets(b->tok, b->ids + first + at, learned + at, (size_t)(end - at), diag);
+        at = end;
+    }
+    return err;
+}
+
+gal_err gal_cli_show_batch(gal_cli *cli, const gal_train_config *c, const gal_train_options *o) {
+    char folder[FOLDER_ROOM];
+    gal_err err = make_folder(folder, "batch", &cli->diag);
+    if (err) return err;
+    gal_train_options here = *o;
+    gal_batch b = { 0 };
+    here.run = folder;
+    gal_cli_remove_at_fault(folder);
+    const int64_t wanted = gal_cli_int(cli, "rows");
+    err = gal_train_batch(&b, c, &here, wanted ? wanted : c->batch.rows, &cli->diag);
+    gal_cli_remove_at_fault(NULL);
+    gal_err end = gal_remove_tree(folder, err ? NULL : &cli->diag);
+    uint8_t *learned = err ? NULL : gal_alloc((size_t)b.sequence);
+    if (!err && !learned) err = gal_fail(&cli->diag, GAL_ENOMEM, "no memory for a row");
+    if (!err && cli->json) err = batch_json(cli, &b);
+    for (int64_t r = 0; !err && !cli->json && r < b.rows; r++) err = show_row(&b, r, learned, &cli->diag);
+    gal_free(learned);
+    gal_batch_free(&b);
     return err ? err : end;
 }

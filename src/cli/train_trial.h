@@ -10,5 +10,7 @@
 gal_err gal_cli_replay(gal_cli *cli, const gal_train_config *c, const gal_train_options *o);
 /* --find-lr: the sweep, in a folder of its own that is removed. */
 gal_err gal_cli_find_lr(gal_cli *cli, const gal_train_config *c, const gal_train_options *o);
+/* --show-batch: the first rows as text, made in such a folder, too. */
+gal_err gal_cli_show_batch(gal_cli *cli, const gal_train_config *c, const gal_train_options *o);
 
 #endif

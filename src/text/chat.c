@@ -112,14 +112,15 @@ typedef struct encoder {
 static void span(encoder *e, gal_chat_kind kind) {
     gal_chat_spans *s = e->spans;
     if (!s || e->err) return;
-    if (s->len && s->data[s->len - 1].kind == kind && s->data[s->len - 1].answer == e->answering) return;
+    const bool answer = e->answering && e->r->whole;
+    if (s->len && s->data[s->len - 1].kind == kind && s->data[s->len - 1].answer == answer) return;
     void *p = s->data;
     if (s->len == s->cap && gal_grow(&p, &s->cap, s->len + 1, sizeof *s->data) != 0) {
         e->err = gal__chat_no_memory(e->diag);
         return;
     }
     s->data = p;
-    s->data[s->len++] = (gal_chat_span){ e->ids->len, kind, e->answering };
+    s->data[s->len++] = (gal_chat_span){ e->ids->len, kind, answer };
 }
 
 static int32_t find_control(const encoder *e, const char *name) {

@@ -27,7 +27,7 @@ typedef enum gal_chat_kind {
 typedef struct gal_chat_span {
     size_t begin; /* in ids; it ends where the next begins */
     gal_chat_kind kind;
-    bool answer; /* an assistant said it, the token that ends its message included */
+    bool answer; /* of gal_chat_encode_whole(): an assistant said it, the token that ends its message included */
 } gal_chat_span;
 
 /* {0} is an empty one. */
