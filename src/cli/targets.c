@@ -18,9 +18,12 @@ static gal_err print_run(const gal_tokenizer *t, const int32_t *ids, size_t n, g
         if (!err && text->oom) err = gal_fail(diag, GAL_ENOMEM, "no memory for a text");
         if (err) return err;
         if (text->len) gal_cli_print_safe(stdout, GAL_SAFE_TEXT, text->data, text->len);
-        for (; k < n && !is_text(t, ids[k]); k++) {
+        while (k < n && !is_text(t, ids[k])) {
             const char *piece = gal_tokenizer_piece(t, ids[k], &bytes);
+            const size_t first = k;
+            while (k < n && ids[k] == ids[first]) k++;
             gal_cli_print_safe(stdout, GAL_SAFE_LINE, piece, bytes);
+            if (k - first > 1) printf(" (%zu times)", k - first); /* what fills a row */
         }
         i = k;
     }

@@ -99,7 +99,6 @@ static size_t said_until(const finder *w, size_t begin, size_t end) {
 }
 
 static gal_err find(finder *w, gal_buf *answers) {
-    const size_t first = answers->len;
     gal__value *before = NULL;
     uint32_t i = 0;
     for (gal__value *m = w->messages->first; m; before = m, m = m->next, i++) {
@@ -120,7 +119,7 @@ static gal_err find(finder *w, gal_buf *answers) {
                 "the assistant said cannot be told",
                 i, gal_chat_format_name(w->f));
         end = said_until(w, begin, end);
-        for (size_t k = begin; k < end; k++) answers->data[first + k] = 1;
+        for (size_t k = begin; k < end; k++) answers->data[k] = 1;
     }
     return GAL_OK;
 }
