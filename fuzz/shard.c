@@ -19,6 +19,7 @@ static void try_bytes(const uint8_t *data, size_t n) {
     int64_t last = 0;
     for (int64_t i = 0; i < s.n_docs; i++) {
         int64_t at = gal_shard_doc(&s, i), end = gal_shard_doc(&s, i + 1);
+        GAL_ASSERT(!s.row || end == at || (end - 1) / s.row == at / s.row);
         GAL_ASSERT(at == last && end >= at && end <= s.n_tokens);
         if (end > at) GAL_ASSERT(gal_shard_doc_of(&s, at) == i && gal_shard_doc_of(&s, end - 1) == i);
         last = end;
@@ -26,6 +27,7 @@ static void try_bytes(const uint8_t *data, size_t n) {
     for (int64_t i = 0; i < s.n_tokens; i++) {
         int32_t id = gal_shard_token(&s, i);
         GAL_ASSERT(id >= 0 && id <= s.largest_id && id < s.vocab);
+        (void)gal_shard_learned(&s, i);
     }
     (void)gal_shard_check_all(&s, NULL, NULL, &diag);
     gal_shard_close(&s);
@@ -43,8 +45,10 @@ static void sign(uint8_t *p, size_t n) {
     uint64_t tokens = get(p + GAL__AT_TOKENS, 8);
     if (get(p + GAL__AT_VERSION, 4) == 1)
         gal_sha256_of(p + GAL_SHARD_HEADER, n - GAL_SHARD_HEADER, p + GAL__AT_CONTENTS);
-    if (get(p + GAL__AT_VERSION, 4) == 2 && tokens <= n && docs <= n && elem <= 4 && chunk) {
-        uint64_t data = (tokens * elem + 7) / 8 * 8 + (docs + 1) * 8, sums = (data - 1) / chunk + 1;
+    const uint64_t version = get(p + GAL__AT_VERSION, 4);
+    if ((version == 2 || version == 3) && tokens <= n && docs <= n && elem <= 4 && chunk) {
+        uint64_t marks = version == 3 ? (tokens + 63) / 64 * 8 : 0;
+        uint64_t data = (tokens * elem + 7) / 8 * 8 + marks + (docs + 1) * 8, sums = (data - 1) / chunk + 1;
         if (data <= n - GAL_SHARD_HEADER && sums <= (n - GAL_SHARD_HEADER - data) / 8) {
             uint8_t *first = p + GAL_SHARD_HEADER, *to = first + data;
             for (uint64_t i = 0; i < sums; i++) {

@@ -155,6 +155,16 @@ void gal_chat_format_free(gal_chat_format *f) {
 const char *gal_chat_format_name(const gal_chat_format *f) { return f->name; }
 int gal_chat_format_version(const gal_chat_format *f) { return f->version; }
 
+const gal_buf *gal_chat_format_source(const gal_chat_format *f) { return &f->source; }
+
+bool gal_chat_format_same(const gal_chat_format *a, const gal_chat_format *b) {
+    const gal_buf *x[] = { &a->source, &a->tools }, *y[] = { &b->source, &b->tools };
+    bool same = a->version == b->version;
+    for (size_t i = 0; same && !a->version && i < GAL_LEN(x); i++)
+        same = x[i]->len == y[i]->len && (!x[i]->len || memcmp(x[i]->data, y[i]->data, x[i]->len) == 0);
+    return same;
+}
+
 /* Whether a body has tools; one that cannot be read has none, and is refused afterwards. */
 static bool has_tools(const char *body, size_t n) {
     gal__pool pool;

@@ -21,6 +21,9 @@ void gal_chat_format_free(gal_chat_format *f);
 const char *gal_chat_format_name(const gal_chat_format *f);
 /* The number of Mistral's template; 0: Jinja. */
 int gal_chat_format_version(const gal_chat_format *f);
+/* Whether two are the same template; the text of a Jinja one (for bodies without tools), empty: Mistral's. */
+bool gal_chat_format_same(const gal_chat_format *a, const gal_chat_format *b);
+const gal_buf *gal_chat_format_source(const gal_chat_format *f);
 /* A body to ids (gal_chat_encode, or gal_chat_render with the time of now). Where a model has a template for tools
  * ("tool_use"), bodies with tools go by it. */
 gal_err gal_chat_format_encode(const gal_chat_format *f, const gal_tokenizer *t, const char *body, size_t n,

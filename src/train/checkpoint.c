@@ -28,6 +28,7 @@ static const char *const FILES[] = { "config.json",
                                      "tokenizer.model",
                                      "tekken.json",
                                      "tokenizer.json",
+                                     GAL__TRAIN_TEMPLATE,
                                      "optimizer.safetensors",
                                      "trainer.json" };
 enum { MANIFEST_MAX_BYTES = 1 << 20 };
@@ -236,6 +237,21 @@ gal_err gal__checkpoint_check(const char *dir, gal_diag *diag) {
 /* ---- writing -----------------------------------------------------------------------------------------------------
  */
 
+/* The template that the run talks by, if it has one. */
+static gal_err save_template(const gal_trainer *t, const char *dir, gal_diag *diag) {
+    gal_buf from = { 0 }, to = { 0 }, text = { 0 };
+    gal_err err = gal_path_join(&from, t->dir, GAL__TRAIN_TEMPLATE) && gal_path_join(&to, dir, GAL__TRAIN_TEMPLATE)
+                      ? GAL_OK
+                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    const bool there = !err && gal_is_file(from.data);
+    if (there) err = gal_read_file(&text, from.data, MANIFEST_MAX_BYTES, diag);
+    if (!err && there) err = gal_write_file(to.data, text.data, text.len, diag);
+    gal_buf_free(&from);
+    gal_buf_free(&to);
+    gal_buf_free(&text);
+    return err;
+}
+
 /* A model with its vocabulary, as others read it: weights, or their averages. */
 static gal_err save_model(gal_trainer *t, gal_optim_view view, const char *dir, gal_diag *diag) {
     gal_buf path = { 0 };
@@ -250,6 +266,7 @@ static gal_err save_model(gal_trainer *t, gal_optim_view view, const char *dir, 
     if (!err && !gal_path_join(&path, dir, gal_tokenizer_file(t->tok)))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (!err) err = gal_write_file(path.data, t->tok_bytes.data, t->tok_bytes.len, diag);
+    if (!err) err = save_template(t, dir, diag);
     gal_buf_free(&path);
     return err;
 }

@@ -11,7 +11,8 @@
 #include <time.h>
 
 typedef struct speaker {
-    const gal_chat_format *format;
+    gal_chat_format *format; /* NULL until it is needed */
+    gal_tokenizer *told;     /* the vocabulary as its folder has it, or NULL */
     const gal_tokenizer *tok;
     struct tm now; /* of the whole reading: a template may write the date */
 } speaker;
@@ -37,6 +38,46 @@ static bool all_there(const gal_strings *paths) {
     return there;
 }
 
+/* A run's folder, and its checkpoints, say the template themselves where they can: a Jinja template lies in them. */
+static gal_err keep_format(gal_trainer *t, const gal_chat_format *f, gal_diag *diag) {
+    const gal_buf *source = gal_chat_format_source(f);
+    gal_buf path = { 0 };
+    gal_tokenizer *tok = NULL;
+    gal_chat_format *there = NULL;
+    gal_err err = GAL_OK;
+    if (source->len && !gal_path_join(&path, t->dir, GAL__TRAIN_TEMPLATE))
+        err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    if (!err && source->len) err = gal_write_file(path.data, source->data, source->len, diag);
+    gal_buf_free(&path);
+    if (err) return err;
+    err = gal_tokenizer_open(&tok, t->dir, NULL);
+    if (!err) err = gal_chat_format_open(&there, tok, t->dir, NULL, NULL);
+    if (err || !gal_chat_format_same(f, there))
+        gal__train_note(t, "the run's vocabulary alone does not say that: talk with it by --template %s",
+                        source->len ? "jinja" : gal_chat_format_name(f));
+    gal_chat_format_free(there);
+    gal_tokenizer_free(tok);
+    return GAL_OK;
+}
+
+/* The vocabulary's own folder says more than its bytes: by the end of its name, and by what lies beside it. */
+static gal_err open_format(gal_trainer *t, speaker *s, gal_diag *diag) {
+    const gal_train_config *g = t->config;
+    const char *from = g->tokenizer.path[0] ? g->tokenizer.path : g->init;
+    uint8_t a[32], b[32];
+    gal_diag why = { 0 };
+    if (s->format) return GAL_OK;
+    gal_err err = gal_tokenizer_open(&s->told, from, diag);
+    if (err) return err;
+    err = gal_chat_format_open(&s->format, s->told, from, g->data.template[0] ? g->data.template : NULL, &why);
+    if (err) return gal_fail(diag, err == GAL_EUSAGE ? GAL_EINPUT : err, "data.template: %s", why.text);
+    gal__train_note(t, "conversations by template %s", gal_chat_format_name(s->format));
+    gal_tokenizer_sha256(s->told, a);
+    gal_tokenizer_sha256(t->tok, b);
+    s->tok = memcmp(a, b, sizeof a) == 0 ? s->told : t->tok; /* shards are of the run's own */
+    return keep_format(t, s->format, diag);
+}
+
 /* One that an earlier start of the run made is taken if it is of the same text. */
 static gal_err shard_of(gal_trainer *t, gal_shards *out, const char *name, const gal_strings *files, uint64_t first,
                         uint64_t end, speaker *s, gal_diag *diag) {
@@ -53,6 +94,7 @@ static gal_err shard_of(gal_trainer *t, gal_shards *out, const char *name, const
     const bool made = !err && t->resuming && gal_is_file(path.data), text = all_there(files);
     if (!err && !made && !text && t->resuming)
         err = gal_fail(diag, GAL_EINPUT, "%s: the run's shard is missing, and so is its text", path.data);
+    if (!err && !made) err = open_format(t, s, diag);
     if (!err && !made) {
         const gal_chats_options o = { .encode = encode,
                                       .user = s,
@@ -70,16 +112,6 @@ static gal_err shard_of(gal_trainer *t, gal_shards *out, const char *name, const
                        files->v[0]);
     gal_buf_free(&path);
     return err;
-}
-
-static gal_err open_format(gal_trainer *t, gal_chat_format **f, gal_diag *diag) {
-    const gal_train_config *g = t->config;
-    const char *from = g->tokenizer.path[0] ? g->tokenizer.path : g->init;
-    gal_diag why = { 0 };
-    gal_err err = gal_chat_format_open(f, t->tok, from, g->data.template[0] ? g->data.template : NULL, &why);
-    if (err) return gal_fail(diag, GAL_EINPUT, "data.template: %s", why.text);
-    gal__train_note(t, "conversations by template %s", gal_chat_format_name(*f));
-    return GAL_OK;
 }
 
 /* Conversations from *border on are those to validate with, where no others are named. */
@@ -101,14 +133,12 @@ gal_err gal__train_setup_chat(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *g = t->config;
     const time_t seconds = (time_t)gal_unix_time_s();
     gal_shards train = { 0 };
-    gal_chat_format *f = NULL;
+    speaker s = { 0 };
     uint64_t border = UINT64_MAX;
     bool split = false;
     gal_err err = gal__train_setup_tokenizer(t, NULL, 0, diag);
     if (err) return err;
     const bool text = all_there(&g->data.chat) && all_there(&g->data.chat_valid);
-    if (!t->resuming || text) err = open_format(t, &f, diag);
-    speaker s = { .format = f, .tok = t->tok };
     (void)localtime_r(&seconds, &s.now);
     if (!err) err = border_of(t, &border, &split, diag);
     if (!err) err = shard_of(t, &train, "train.shard", &g->data.chat, 0, border, &s, diag);
@@ -122,6 +152,7 @@ gal_err gal__train_setup_chat(gal_trainer *t, gal_diag *diag) {
         err = shard_of(t, &t->valid, "valid.shard", &g->data.chat, border, UINT64_MAX, &s, diag);
     gal_buf_free(&valid);
     gal_shards_close(&train);
-    gal_chat_format_free(f);
+    gal_chat_format_free(s.format);
+    gal_tokenizer_free(s.told);
     return err;
 }
