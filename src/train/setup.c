@@ -5,6 +5,8 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/numa.h"
+#include "formats/gguf.h"
+#include "infer/lm.h"
 #include "text/bpe_train.h"
 
 #include <stdlib.h>
@@ -71,16 +73,37 @@ static gal_err open_tokenizer(gal_trainer *t, const char *name, gal_diag *diag) 
     return err ? err : gal__train_token_bytes(t, diag);
 }
 
+/* The vocabulary inside a GGUF file, as a file of its own that opens to the same. */
+static gal_err unwrap_tokenizer(gal_trainer *t, const char *path, gal_diag *diag) {
+    gal_tokenizer *inside = NULL, *own = NULL;
+    gal_buf at = { 0 };
+    gal_diag what = { 0 };
+    gal_err err = gal_lm_load(NULL, &inside, NULL, &at, path, diag);
+    if (!err && !inside)
+        err = gal_fail(diag, GAL_EINPUT, "%s: no vocabulary that is understood is inside: expected tokenizer.path",
+                       path);
+    if (!err)
+        err = gal_tokenizer_of_bytes(inside) ? gal_tokenizer_print_hf(inside, &t->tok_bytes, diag)
+                                             : gal_tokenizer_print_spm(inside, &t->tok_bytes, diag);
+    if (!err && t->tok_bytes.oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for its vocabulary", path);
+    if (!err) err = gal_tokenizer_open_bytes(&own, t->tok_bytes.data, t->tok_bytes.len, path, diag);
+    if (!err && !gal_tokenizer_same(inside, own, &what))
+        err = gal_fail(diag, GAL_EINPUT, "%s: no file of its own holds its vocabulary: %s: expected tokenizer.path",
+                       path, what.text);
+    gal_tokenizer_free(own);
+    gal_tokenizer_free(inside);
+    gal_buf_free(&at);
+    return err;
+}
+
 static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
     const gal_train_config *g = t->config;
     const bool own = !g->tokenizer.path[0] && !g->init[0];
     const char *from = own ? t->dir : g->tokenizer.path[0] ? g->tokenizer.path : g->init;
-    if (!own && !g->tokenizer.path[0] && gal_is_file(g->init))
-        return gal_fail(diag, GAL_EINPUT,
-                        "init: %s: the vocabulary inside a GGUF file is not trained with: expected tokenizer.path",
-                        g->init);
     gal_buf path = { 0 };
-    gal_err err = own ? train_tokenizer(t, c, n_train, diag) : read_tokenizer(t, from, &path, diag);
+    gal_err err = own                 ? train_tokenizer(t, c, n_train, diag)
+                  : gal_is_gguf(from) ? unwrap_tokenizer(t, from, diag)
+                                      : read_tokenizer(t, from, &path, diag);
     if (!err) err = open_tokenizer(t, path.len ? path.data : from, diag);
     if (!err && !gal_path_join(&path, t->dir, gal_tokenizer_file(t->tok)))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
@@ -308,6 +331,12 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
         err = adapted_model(t, diag);
     } else if (!from && g->init[0]) {
         err = load_init(t, diag);
+        if (!err && t->model->config.layout != GAL_LAYOUT_HF)
+            err = gal_fail(
+                diag, GAL_EINPUT,
+                "init: %s: to train all weights, expected Hugging Face's layout (galerne convert makes it); "
+                "adapters (lora.rank) train beside any",
+                g->init);
         if (!err) err = gal_model_own(t->model, diag); /* loaded ones lie read-only in files */
     } else {
         err = fresh_model(t, from, diag);

@@ -5,7 +5,9 @@
 #include "base/mem.h"
 #include "base/util.h"
 #include "data/chats.h"
+#include "formats/gguf.h"
 #include "infer/chat_template.h"
+#include "infer/lm.h"
 
 #include <string.h>
 #include <time.h>
@@ -67,7 +69,10 @@ static gal_err open_format(gal_trainer *t, speaker *s, gal_diag *diag) {
     uint8_t a[32], b[32];
     gal_diag why = { 0 };
     if (s->format) return GAL_OK;
-    gal_err err = gal_tokenizer_open(&s->told, from, diag);
+    gal_buf at = { 0 };
+    gal_err err = gal_is_gguf(from) ? gal_lm_load(NULL, &s->told, NULL, &at, from, diag)
+                                    : gal_tokenizer_open(&s->told, from, diag);
+    gal_buf_free(&at);
     if (err) return err;
     err = gal_chat_format_open(&s->format, s->told, from, g->data.template[0] ? g->data.template : NULL, &why);
     if (err) return gal_fail(diag, err == GAL_EUSAGE ? GAL_EINPUT : err, "data.template: %s", why.text);

@@ -218,7 +218,7 @@ static void test_shard_lies(void **state) {
         uint64_t value;
         const char *says;
     } LIES[] = {
-        { 8, 4, 3, "expected shard version 1 to 2, found 3" },
+        { 8, 4, 4, "expected shard version 1 to 3, found 4" },
         { 56, 8, 4095, "expected checksums of" },
         { 56, 8, 8192, "expected" },
         { 12, 4, 0, "tokens of 0 bytes" },
