@@ -29,9 +29,10 @@ static const char *const FILES[] = { "config.json",
                                      "tekken.json",
                                      "tokenizer.json",
                                      GAL__TRAIN_TEMPLATE,
+                                     GAL__TRAIN_TOLD,
                                      "optimizer.safetensors",
                                      "trainer.json" };
-enum { MANIFEST_MAX_BYTES = 1 << 20 };
+enum { MANIFEST_MAX_BYTES = 1 << 20, TEMPLATE_MAX_BYTES = 1 << 26 };
 /* Names of folders in the making and on their way out; what a killed run leaves of them is cleared away. */
 #define UNFINISHED ".unfinished-"
 #define REMOVED ".removed-"
@@ -237,15 +238,19 @@ gal_err gal__checkpoint_check(const char *dir, gal_diag *diag) {
 /* ---- writing -----------------------------------------------------------------------------------------------------
  */
 
-/* The template that the run talks by, if it has one. */
+/* How the run talks, if it says so. */
 static gal_err save_template(const gal_trainer *t, const char *dir, gal_diag *diag) {
+    static const char *const NAMES[] = { GAL__TRAIN_TEMPLATE, GAL__TRAIN_TOLD };
     gal_buf from = { 0 }, to = { 0 }, text = { 0 };
-    gal_err err = gal_path_join(&from, t->dir, GAL__TRAIN_TEMPLATE) && gal_path_join(&to, dir, GAL__TRAIN_TEMPLATE)
-                      ? GAL_OK
-                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
-    const bool there = !err && gal_is_file(from.data);
-    if (there) err = gal_read_file(&text, from.data, MANIFEST_MAX_BYTES, diag);
-    if (!err && there) err = gal_write_file(to.data, text.data, text.len, diag);
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < GAL_LEN(NAMES); i++) {
+        if (!gal_path_join(&from, t->dir, NAMES[i]) || !gal_path_join(&to, dir, NAMES[i]))
+            err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+        if (err || !gal_is_file(from.data)) continue;
+        gal_buf_clear(&text);
+        err = gal_read_file(&text, from.data, TEMPLATE_MAX_BYTES, diag);
+        if (!err) err = gal_write_file(to.data, text.data, text.len, diag);
+    }
     gal_buf_free(&from);
     gal_buf_free(&to);
     gal_buf_free(&text);

@@ -40,17 +40,41 @@ static bool all_there(const gal_strings *paths) {
     return there;
 }
 
-/* A run's folder, and its checkpoints, say the template themselves where they can: a Jinja template lies in them. */
-static gal_err keep_format(gal_trainer *t, const gal_chat_format *f, gal_diag *diag) {
-    const gal_buf *source = gal_chat_format_source(f);
+static gal_err write_into(const gal_trainer *t, const char *name, const gal_buf *text, gal_diag *diag) {
     gal_buf path = { 0 };
+    gal_err err = !text->oom && gal_path_join(&path, t->dir, name)
+                      ? GAL_OK
+                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", name);
+    if (!err) err = gal_write_file(path.data, text->data, text->len, diag);
+    gal_buf_free(&path);
+    return err;
+}
+
+/* As galerne convert says it beside a tokenizer.json. */
+static gal_err write_told(const gal_trainer *t, int version, const char *sections, gal_diag *diag) {
+    gal_buf text = { 0 };
+    gal_buf_printf(&text, "{\"galerne_chat_version\": %d", version);
+    if (sections) {
+        gal_buf_puts(&text, ", \"galerne_chat_tekken\": ");
+        gal_buf_json(&text, sections, strlen(sections));
+    }
+    gal_buf_puts(&text, "}\n");
+    gal_err err = write_into(t, GAL__TRAIN_TOLD, &text, diag);
+    gal_buf_free(&text);
+    return err;
+}
+
+/* A run's folder, and its checkpoints, say the template themselves where they can: a Jinja template lies in them,
+ * and of a tokenizer.json what Mistral's it goes by. */
+static gal_err keep_format(gal_trainer *t, const gal_chat_format *f, const gal_tokenizer *told, gal_diag *diag) {
+    const gal_buf *source = gal_chat_format_source(f);
     gal_tokenizer *tok = NULL;
     gal_chat_format *there = NULL;
     gal_err err = GAL_OK;
-    if (source->len && !gal_path_join(&path, t->dir, GAL__TRAIN_TEMPLATE))
-        err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
-    if (!err && source->len) err = gal_write_file(path.data, source->data, source->len, diag);
-    gal_buf_free(&path);
+    if (source->len)
+        err = write_into(t, GAL__TRAIN_TEMPLATE, source, diag);
+    else if (strcmp(gal_tokenizer_file(t->tok), "tokenizer.json") == 0)
+        err = write_told(t, gal_chat_format_version(f), gal_tokenizer_sections(told), diag);
     if (err) return err;
     err = gal_tokenizer_open(&tok, t->dir, NULL);
     if (!err) err = gal_chat_format_open(&there, tok, t->dir, NULL, NULL);
@@ -80,7 +104,7 @@ static gal_err open_format(gal_trainer *t, speaker *s, gal_diag *diag) {
     gal_tokenizer_sha256(s->told, a);
     gal_tokenizer_sha256(t->tok, b);
     s->tok = memcmp(a, b, sizeof a) == 0 ? s->told : t->tok; /* shards are of the run's own */
-    return keep_format(t, s->format, diag);
+    return keep_format(t, s->format, s->told, diag);
 }
 
 /* One that an earlier start of the run made is taken if it is of the same text. */

@@ -96,7 +96,9 @@ gal_err gal__train_setup_shard(gal_trainer *t, gal_shards *out, const char *name
 
 /* setup_shards.c: the shards that the configuration names, instead of those made from a text. */
 gal_err gal__train_setup_shards(gal_trainer *t, gal_diag *diag);
-#define GAL__TRAIN_TEMPLATE "chat_template.jinja" /* in the run's folder, if it talks by one */
+/* In the run's folder, where its vocabulary does not say itself how it talks. */
+#define GAL__TRAIN_TEMPLATE "chat_template.jinja"
+#define GAL__TRAIN_TOLD "tokenizer_config.json"
 /* setup_chat.c: shards of the conversations that the configuration names. */
 gal_err gal__train_setup_chat(gal_trainer *t, gal_diag *diag);
 /* The order of the rows; says what it will read of each source. */
