@@ -454,7 +454,7 @@ typedef struct gal_k_sinkhorn {
     int64_t n, experts;
     double tolerance;
     int64_t iterations;
-    float *work; /* [E + 1, N rounded up to GAL_SINKHORN_PAD] or NULL */
+    float *work; /* [E + 1, N rounded up to GAL_SINKHORN_PAD], at 8 bytes, or NULL where N is small */
 } gal_k_sinkhorn;
 
 /* choice[n] = ids[n] mod E. */

@@ -134,10 +134,11 @@ static void sinkhorn_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_sinkhorn *a = args;
     int64_t E = a->experts;
     double *g = scratch, *fresh = g + E, *max = fresh + E, row[GAL_MAX_EXPERTS];
+    const bool fits = (a->n + 3 * E) * (int64_t)sizeof *g <= GAL_SCRATCH_BYTES;
     /* [n]; the caller's room of (E + 1) n numbers in f32 holds as many in double. */
-    double *f = a->work ? (double *)(void *)a->work : max + E;
+    double *f = fits ? max + E : (double *)(void *)a->work;
     (void)chunk;
-    GAL_ASSERT(a->work || (a->n + 3 * E) * (int64_t)sizeof *g <= GAL_SCRATCH_BYTES);
+    GAL_ASSERT(f && (uintptr_t)f % sizeof *f == 0);
     for (int64_t e = 0; e < E; e++) g[e] = 0;
     *a->made = 0;
     for (int64_t i = 0;; i++) {
