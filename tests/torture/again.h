@@ -2,9 +2,9 @@
 #ifndef GAL_TESTS_TORTURE_AGAIN_H
 #define GAL_TESTS_TORTURE_AGAIN_H
 
-#include "base/err.h"
+#include "galerne/train.h"
 
-/* Step 2 of the run, which must be what it recorded. */
-gal_err step_again(const char *run, gal_diag *diag);
+/* Step 2 of the run, which must be what it recorded; hear is told what the training says. */
+gal_err step_again(const char *run, void (*hear)(void *user, const gal_train_event *event), gal_diag *diag);
 
 #endif

@@ -692,7 +692,7 @@ static void after_resume(gal_err err, bool again) {
     if (err && again) finish("run");
 }
 
-static gal_err run_again(gal_diag *diag) { return step_again(in("ref"), diag); }
+static gal_err run_again(gal_diag *diag) { return step_again(in("ref"), hear_training, diag); }
 
 static gal_err run_tune(gal_diag *diag) {
     return train_beside(in("ref/checkpoints/step-2"), "tuned", false, false, diag);
