@@ -77,6 +77,7 @@ enum { STEP_FLOATS = sizeof(gal_opt_step) / sizeof(float) };
 
 /* p: partials, clip in hundredths of the norm. */
 static void setup_clip(kt *t, const int64_t *p) {
+    t->shift -= t->shift % 2; /* a structure lies at 8 bytes */
     kt_out *st = kt_result(t, GAL_F32, STEP_FLOATS, 1);
     double *partial = kt_in(t, GAL_F64, p[0], t->scale), sum = 0;
     for (int64_t i = 0; i < p[0]; i++) {

@@ -23,7 +23,7 @@ static const gal_opt_step STEP = { .lr = 3e-4f,
 static const double DECAY = 0.1;
 
 static gal_opt_step *step_of(kt *t) {
-    gal_opt_step *st = kt_in(t, GAL_F32, sizeof STEP / sizeof(float), 1);
+    gal_opt_step *st = (void *)kt_doubles(t, sizeof STEP / sizeof(double));
     *st = STEP;
     return st;
 }
