@@ -87,6 +87,13 @@ static void drop(bench *b, gal_cache *cache) {
 }
 
 /* Skips the test where the folder, the level or the device is absent. own: f32 weights that may be trained. */
+/* Of the shared folders those of Gopher have neither continuations nor trainings; all others have what is asked for.
+ */
+static bool may_lack(const place *p) {
+    return strncmp(p->folder, "../shared/fixtures/gopher-", 26) == 0 ||
+           strncmp(p->folder, "../shared/fixtures/routed-", 26) == 0;
+}
+
 static void begin(bench *b, const place *p, gal_dtype compute, bool own) {
     if (!gal_is_dir(p->folder)) {
         print_message("skipped: %s is not here\n", p->folder);
@@ -271,12 +278,12 @@ static void test_greedy(void **state) {
     begin(&b, *state, GAL_F32, false);
     const golden *g = &b.g;
     const gal_npy *want = npz_find(&g->z, "greedy");
-    if (!want) {
+    if (!want && may_lack(*state)) {
         end(&b);
         print_message("skipped: no continuation in golden.npz\n");
         skip();
     }
-    assert_true(want->type == GAL_NPY_I64 && want->count == g->B * NEW);
+    assert_true(want && want->type == GAL_NPY_I64 && want->count == g->B * NEW);
     float *got = floats(PROMPT * g->V);
     for (int64_t s = 0; s < g->B; s++) {
         gal_cache *cache = NULL;
@@ -383,11 +390,12 @@ static void test_adamw(void **state) {
     bench b;
     begin(&b, *state, GAL_F32, true);
     const float *want = golden_floats(&b.g, "adamw_loss", 1, (int64_t[]){ STEPS });
-    if (!want) {
+    if (!want && may_lack(*state)) {
         end(&b);
         print_message("skipped: no losses in golden.npz\n");
         skip();
     }
+    assert_non_null(want);
     gal_optim *opt = NULL;
     const gal_optim_options options = {
         .kind = &gal__optim_adamw, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1, .clip = 1.0

@@ -12,6 +12,7 @@
 #include "infer/lm.h"
 #include "support/check.h"
 #include "support/far.h"
+#include "support/words.h"
 #include "train/loop.h"
 #include "train/metrics.h"
 
@@ -77,13 +78,7 @@ static gal_err train(const char *name, const char *init, const char *settings, b
         set[n++] = tokenizer;
     }
     (void)snprintf(list, sizeof list, "%s", settings);
-    for (char *p = list; *p;) {
-        size_t len = strcspn(p, " ");
-        bool end = p[len] == 0;
-        p[len] = 0;
-        if (len) set[n++] = p;
-        p += len + !end;
-    }
+    n = split_words(list, set, n, GAL_LEN(set));
     listener own = { 0 };
     gal_train_options o = {
         .run = at(name), .resume = resume, .progress = on_event, .stop = wants_stop, .user = l ? l : &own

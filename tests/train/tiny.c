@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "support/check.h"
+#include "support/words.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -80,13 +81,7 @@ gal_err train(const char *name, const char *settings, bool resume, bool extend, 
                             "device.threads=2" };
     size_t n = resume ? 0 : 17;
     (void)snprintf(list, sizeof list, "%s", settings);
-    for (char *p = list; *p;) {
-        size_t len = strcspn(p, " ");
-        bool end = p[len] == 0;
-        p[len] = 0;
-        if (len) set[n++] = p;
-        p += len + !end;
-    }
+    n = split_words(list, set, n, GAL_LEN(set));
     listener own = { 0 };
     gal_train_options o = {
         .run = run, .resume = resume, .extend = extend, .progress = on_event, .stop = wants_stop, .user = l ? l : &own
