@@ -12,7 +12,8 @@ measured the same way around the same work. FLOP/s by the peer's formula for bot
 
 PYTHON needs torch and transformers; without it a virtual environment is made once in build/, where a package index
 can be reached. Without a peer ours is measured alone. A mode that takes longer than the limit is named and left out
-of later rounds.
+of later rounds. The peak of bf16 dot products is measured before and after each of our runs (`galerne bench --machine`):
+the part of it that a run reaches is of the mean of both.
 """
 import argparse
 import json
@@ -77,6 +78,13 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)
 sys.exit(code)"""
 
 
+def bf16_peak(o):
+    """GFLOP/s of bf16 dot products on the threads of the race, or None where the machine has none."""
+    out = run([o.galerne, "bench", "--machine", "--json", "--threads", str(o.threads)], o.limit)
+    peaks = [f["median"] for f in json.loads(out)["figures"] if f["threads"] == o.threads and f.get("type") == "bf16"]
+    return peaks[0] if peaks else None
+
+
 def run_ours(o, shape, precision):
     width, hidden, layers, heads, vocab, experts = SHAPES[shape]
     where = os.path.join(o.folder, f"run-{shape}-{precision}")
@@ -92,13 +100,18 @@ precision: {precision}
 device: {{ threads: {o.threads} }}
 optimizer: {{ lr: 3e-4, weight_decay: 0.1, clip: 1.0 }}
 """)
-    peak = run([sys.executable, "-c", PEAK, o.galerne, "train", config, "-o", where, "--quiet"], o.limit)
+    before = bf16_peak(o)
+    memory = run([sys.executable, "-c", PEAK, o.galerne, "train", config, "-o", where, "--quiet"], o.limit)
     db = sqlite3.connect(os.path.join(where, "metrics.sqlite"))
     speeds = [row[0] for row in db.execute("SELECT tokens_per_s FROM steps ORDER BY step")][SKIP:]
     db.close()
     shutil.rmtree(where)
     speed = statistics.median(speeds)
-    return {"tokens_per_s": speed, "gflops": speed * flops_per_token(shape, o.sequence) / 1e9, "peak_mib": int(peak)}
+    gflops = speed * flops_per_token(shape, o.sequence) / 1e9
+    result = {"tokens_per_s": speed, "gflops": gflops, "peak_mib": int(memory)}
+    if before:
+        result["of_peak"] = 2 * gflops / (before + bf16_peak(o))
+    return result
 
 
 def run_peer(o, shape, mode):
@@ -155,7 +168,8 @@ def race(o, shape):
                 print(f"{shape} round {turn + 1}: {name}: {why}", file=sys.stderr)
                 continue
             results.setdefault(name, []).append(r)
-            print(f"{shape} round {turn + 1}: {name}: {r['tokens_per_s']:.1f} tokens/s, {r['peak_mib']} MiB",
+            peak = f", {r['of_peak']:.0%} of the bf16 peak" if "of_peak" in r else ""
+            print(f"{shape} round {turn + 1}: {name}: {r['tokens_per_s']:.1f} tokens/s, {r['peak_mib']} MiB{peak}",
                   file=sys.stderr)
     return [name for name, _ in field], results, gone
 
@@ -172,12 +186,13 @@ def table(o, shape, names, results, gone):
     print(f"\n{shape}: {weights(shape) / 1e6:.1f} M weights (width {width}, hidden {hidden}, {layers} layers, {heads} heads, "
           f"{vocab} logits{f', {experts} experts' if experts else ''}), {o.batch} rows of {o.sequence}, {o.threads} threads; medians of {o.rounds} rounds of "
           f"{o.steps} steps")
-    print(f"{'':30} {'tokens/s':>9} {'lowest':>9} {'highest':>9} {'GFLOP/s':>8} {'peak MiB':>9}  ours/best peer")
+    print(f"{'':30} {'tokens/s':>9} {'lowest':>9} {'highest':>9} {'GFLOP/s':>8} {'peak MiB':>9} {'of peak':>7}  ours/best peer")
     for n in names:
         if n in results:
             speeds = [r["tokens_per_s"] for r in results[n]]
             line = (f"{n:30} {statistics.median(speeds):9.1f} {min(speeds):9.1f} {max(speeds):9.1f} "
-                    f"{median(results, n, 'gflops'):8.1f} {median(results, n, 'peak_mib'):9.0f}")
+                    f"{median(results, n, 'gflops'):8.1f} {median(results, n, 'peak_mib'):9.0f} "
+                    + (f"{median(results, n, 'of_peak'):7.0%}" if "of_peak" in results[n][0] else " " * 7))
             if n.startswith("galerne") and best:
                 pairs = [a["tokens_per_s"] / b["tokens_per_s"] for a, b in zip(results[n], results[best])]
                 line += f"  {statistics.median(speeds) / median(results, best, 'tokens_per_s'):.2f}"

@@ -3,13 +3,21 @@
  *
  * A chunk is (row_len rows, key-value head). Keys are walked in blocks; for each, the heads of the group in order and
  * their blocks of query rows in order: that is the order of all sums. dq of the chunk is kept in the scratch in f32
- * where it fits; else a second walk, by query rows, computes it from the same blocks. SPDX-License-Identifier:
- * Apache-2.0 */
+ * where it fits; else a second walk, by query rows, computes it from the same blocks.
+ *
+ * Products take words of UNIT numbers that follow one another along what is summed over: 1 (floats), or 2 (pairs of
+ * bf16, GRAD_PAIRS), for which p and ds are rounded to bf16 once they are computed in f32, as keys, values, queries
+ * and dout are bf16 already. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_ATTEND_GRAD_BODY_H
 #define GAL_KERNELS_CPU_ATTEND_GRAD_BODY_H
 
 #include <math.h>
 
+#ifdef GRAD_PAIRS
+enum { UNIT = 2 };
+#else
+enum { UNIT = 1 };
+#endif
 enum { QUERY_BLOCK = 64 };
 
 typedef struct grad_run {
@@ -17,10 +25,13 @@ typedef struct grad_run {
     int64_t g, ld, end;     /* key-value head, padded head size, row behind the chunk's last */
     int64_t j0, keys;       /* block of keys */
     int64_t r0, rows, head; /* block of query rows, of this query head */
-    float *kt, *vt;         /* [size, KEY_BLOCK] */
-    float *k, *dk, *dv;     /* [KEY_BLOCK, ld] */
-    float *q, *dout;        /* [QUERY_BLOCK, ld]; q scaled */
-    float *p, *ds;          /* [QUERY_BLOCK, KEY_BLOCK] */
+    float *kt, *vt;         /* [size / UNIT, KEY_BLOCK] */
+    float *k;               /* [KEY_BLOCK / UNIT, ld] */
+    float *dk, *dv;         /* [KEY_BLOCK, ld] */
+    float *q, *dout;        /* [QUERY_BLOCK / UNIT, ld]; floats of q are scaled */
+    float *q_row, *do_row;  /* [QUERY_BLOCK, ld / UNIT]: q and dout as rows, the same memory if UNIT is 1 */
+    float *p, *ds;          /* [QUERY_BLOCK / UNIT, KEY_BLOCK] */
+    float *ds_row;          /* [QUERY_BLOCK, KEY_BLOCK / UNIT] */
     float *lse, *delta;     /* [QUERY_BLOCK]; delta: sum of dout o, what softmax's own gradient subtracts */
     float *dq;              /* [row_len, ld] a head of the group, or [QUERY_BLOCK, ld] */
     /* relative positions, or NULL: their queries, scaled, and the gradient, as q's; distances as in relative_body.h
@@ -29,6 +40,65 @@ typedef struct grad_run {
     float *rel, *turned, *shifted, *sum;
     rel_keys keys_by_distance;
 } grad_run;
+
+/* ---- words -------------------------------------------------------------------------------------------------------
+ */
+
+#ifdef GRAD_PAIRS
+/* Relative positions have no products of pairs. */
+static bool grad_takes(const gal_k_attend_grad *a) { return a->dt == GAL_BF16 && !a->r && a->size % 2 == 0; }
+
+/* out[rows / 2, v_pad(size)]: rows of bf16 two by two, zeros right of size and for a row that is missing. */
+static void grad_down(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows, int64_t size,
+                      float scale) {
+    (void)scale; /* of the products */
+    const int64_t ld = v_pad(size);
+    for (int64_t r = 0; r < tile_pad(rows); r += 2, out += ld)
+        for (int64_t i = 0; i < size; i += VL) {
+            const int64_t m = v_left(size, i);
+            const V16 a = v_load16(v_at(src, dt, GAL_MIN(r, rows - 1) * stride + i), r < rows ? m : 0);
+            const V16 b = v_load16(v_at(src, dt, GAL_MIN(r + 1, rows - 1) * stride + i), r + 1 < rows ? m : 0);
+            v_store(out + i, v_pairs(a, b));
+        }
+}
+
+/* out[rows, ld]: the rows as they are, then zeros up to whole tiles. */
+static void grad_across(float *out, int64_t ld, const void *src, int64_t stride, int64_t rows, int64_t size) {
+    for (int64_t r = 0; r < tile_pad(rows); r++) {
+        if (r < rows)
+            memcpy(out + r * ld, v_at(src, GAL_BF16, r * stride), (size_t)size * 2);
+        else
+            memset(out + r * ld, 0, (size_t)size * 2);
+    }
+}
+
+/* Rounds four rows' p and ds to where the products want them. */
+static void grad_round(grad_run *t, int64_t i, const float *p, const float *ds) {
+    for (int64_t r = 0; r < TILE_ROWS; r += 2, p += 2 * KEY_BLOCK, ds += 2 * KEY_BLOCK)
+        for (int64_t j = 0; j < v_pad(t->keys); j += VL) {
+            const int64_t down = (i + r) / 2 * KEY_BLOCK + j;
+            char *row = (char *)(t->ds_row + (i + r) * (KEY_BLOCK / 2)) + 2 * j;
+            const V16 a = v_round16(v_load(ds + j)), b = v_round16(v_load(ds + KEY_BLOCK + j));
+            v_store(t->p + down, v_pairs(v_round16(v_load(p + j)), v_round16(v_load(p + KEY_BLOCK + j))));
+            v_store(t->ds + down, v_pairs(a, b));
+            v_store16(row, a, VL);
+            v_store16(row + 2 * KEY_BLOCK, b, VL);
+        }
+}
+#else
+static bool grad_takes(const gal_k_attend_grad *a) { return v_act(a->dt); }
+static int64_t grad_other_chunks(const void *args) { return v_ref_chunks(GAL_K_ATTEND_GRAD, args); }
+static void grad_other_run(const void *args, int64_t chunk, void *scratch) {
+    v_ref_run(GAL_K_ATTEND_GRAD, args, chunk, scratch);
+}
+#define grad_down tile_pack
+static void grad_across(float *out, int64_t ld, const void *src, int64_t stride, int64_t rows, int64_t size) {
+    (void)out, (void)ld, (void)src, (void)stride, (void)rows, (void)size;
+}
+static void grad_round(grad_run *t, int64_t i, const float *p, const float *ds) {
+    (void)t, (void)i, (void)p, (void)ds;
+}
+#endif
 
 static int64_t grad_relative_floats(const gal_k_attend_grad *a) {
     const int64_t ld = v_pad(a->size);
@@ -44,7 +114,7 @@ static int64_t grad_dq_floats(const gal_k_attend_grad *a) {
 /* dq and, where there is one, dqr: each of so many floats. */
 static int64_t grad_both(const gal_k_attend_grad *a, int64_t floats) { return a->r ? 2 * floats : floats; }
 static bool grad_fits(const gal_k_attend_grad *a, int64_t dq) {
-    return v_act(a->dt) && (!a->r || a->heads == a->kv_heads) &&
+    return grad_takes(a) && (!a->r || a->heads == a->kv_heads) &&
            (grad_fixed_floats(a) + grad_both(a, dq)) * 4 <= GAL_SCRATCH_BYTES;
 }
 
@@ -62,9 +132,10 @@ static void grad_load_keys(grad_run *t, int64_t j0, int64_t keys) {
     int64_t stride = a->kv_heads * a->size, at = j0 * stride + t->g * a->size;
     t->j0 = j0;
     t->keys = keys;
-    tile_transpose(t->kt, v_at(a->k, a->dt, at), a->dt, stride, keys, a->size);
-    tile_transpose(t->vt, v_at(a->v, a->dt, at), a->dt, stride, keys, a->size);
-    tile_pack(t->k, v_at(a->k, a->dt, at), a->dt, stride, keys, a->size, 1.0F);
+    const gal_dtype word = UNIT == 2 ? GAL_F32 : a->dt; /* of a row: its pairs move as one */
+    tile_transpose(t->kt, v_at(a->k, a->dt, at), word, stride / UNIT, keys, a->size / UNIT);
+    tile_transpose(t->vt, v_at(a->v, a->dt, at), word, stride / UNIT, keys, a->size / UNIT);
+    grad_down(t->k, v_at(a->k, a->dt, at), a->dt, stride, keys, a->size, 1.0F);
 }
 
 /* How far back the first key is from the last row, counted with padding. */
@@ -73,64 +144,81 @@ static int64_t grad_far(const grad_run *t) { return t->r0 + tile_pad(t->rows) - 
 static void grad_load_queries(grad_run *t) {
     const gal_k_attend_grad *a = t->a;
     int64_t stride = a->heads * a->size, at = t->r0 * stride + t->head * a->size, pad = tile_pad(t->rows) - t->rows;
-    tile_pack(t->q, v_at(a->q, a->dt, at), a->dt, stride, t->rows, a->size, (float)a->scale);
-    tile_pack(t->dout, v_at(a->dout, a->dt, at), a->dt, stride, t->rows, a->size, 1.0F);
+    grad_down(t->q, v_at(a->q, a->dt, at), a->dt, stride, t->rows, a->size, (float)a->scale);
+    grad_down(t->dout, v_at(a->dout, a->dt, at), a->dt, stride, t->rows, a->size, 1.0F);
     if (t->qr) {
         tile_pack(t->qr, v_at(a->qr, a->dt, at), a->dt, stride, t->rows, a->size, (float)a->scale);
         memset(t->qr + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
     }
-    memset(t->q + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
-    memset(t->dout + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
+    if (UNIT == 1) {
+        memset(t->q + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
+        memset(t->dout + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
+    } else {
+        grad_across(t->q_row, t->ld / UNIT, v_at(a->q, a->dt, at), stride, t->rows, a->size);
+        grad_across(t->do_row, t->ld / UNIT, v_at(a->dout, a->dt, at), stride, t->rows, a->size);
+    }
     for (int64_t r = 0; r < t->rows; r++) {
         V s = v_zero();
         for (int64_t i = 0; i < a->size; i += VL) {
-            s = v_fma(v_load(t->dout + r * t->ld + i), v_get(a->o, a->dt, at + r * stride + i, v_left(a->size, i)),
-                      s);
+            const int64_t m = v_left(a->size, i), of = at + r * stride + i;
+            s = v_fma(v_get(a->dout, a->dt, of, m), v_get(a->o, a->dt, of, m), s);
         }
         t->delta[r] = v_hsum(s);
         t->lse[r] = ((const float *)a->lse)[(t->r0 + r) * a->heads + t->head];
     }
 }
 
-/* p = exp(s - lse) and ds = p (dp - delta) where row n sees the key, zero elsewhere. */
+/* Of four rows, from products of q with keys in p and of dout with values in ds: p = exp(s - lse) and
+ * ds = p (dp - delta) where row n sees the key, zero elsewhere. */
+static void grad_softmax(grad_run *t, int64_t i, float *p, float *ds) {
+    const V scale = v_set1(UNIT == 1 ? 1.0F : (float)t->a->scale);
+    for (int64_t r = i; r < i + TILE_ROWS; r++, p += KEY_BLOCK, ds += KEY_BLOCK) {
+        int64_t n = t->r0 + r, lo = 0, hi = 0;
+        if (r < t->rows) {
+            lo = grad_lo(t->a, n) - t->j0;
+            hi = GAL_MIN(n + 1 - t->j0, t->keys);
+        }
+        V lse = v_set1(r < t->rows ? t->lse[r] : 0.0F), delta = v_set1(r < t->rows ? t->delta[r] : 0.0F);
+        for (int64_t j = 0; j < v_pad(t->keys); j += VL) {
+            if (hi <= j || lo >= j + VL) {
+                v_store(p + j, v_zero());
+                v_store(ds + j, v_zero());
+                continue;
+            }
+            V s = v_load(p + j);
+            if (UNIT == 2) s = v_mul(s, scale);
+            V x = v_range(v_exp(v_sub(s, lse)), lo - j, hi - j, v_zero());
+            v_store(p + j, x);
+            v_store(ds + j, v_range(v_mul(x, v_sub(v_load(ds + j), delta)), lo - j, hi - j, v_zero()));
+        }
+    }
+}
+
 static void grad_scores(grad_run *t) {
-    int64_t width = v_pad(t->keys), size = t->a->size;
+    const int64_t words = t->a->size / UNIT, ldr = t->ld / UNIT;
+    float pairs[2][UNIT == 1 ? 1 : TILE_ROWS * KEY_BLOCK];
     if (t->qr) rel_load(t->rel, t->turned, &t->keys_by_distance, grad_far(t));
     for (int64_t i = 0; i < t->rows; i += TILE_ROWS) {
         int64_t last = GAL_MIN(i + TILE_ROWS, t->rows) - 1;
         int64_t reach = GAL_MAX(0, GAL_MIN(t->keys, t->r0 + last + 1 - t->j0));
-        float *p = t->p + i * KEY_BLOCK, *ds = t->ds + i * KEY_BLOCK;
-        tile_mm(p, KEY_BLOCK, (tile_lhs){ t->q + i * t->ld, t->ld, 1 }, t->kt, KEY_BLOCK, 0, size, reach, false);
-        if (t->qr && reach > 0) rel_scores(p, t->qr + i * t->ld, t->ld, t->turned, size, tile_pad(t->rows), i, reach);
-        tile_mm(ds, KEY_BLOCK, (tile_lhs){ t->dout + i * t->ld, t->ld, 1 }, t->vt, KEY_BLOCK, 0, size, reach, false);
-        for (int64_t r = i; r < i + TILE_ROWS; r++, p += KEY_BLOCK, ds += KEY_BLOCK) {
-            int64_t n = t->r0 + r, lo = 0, hi = 0;
-            if (r < t->rows) {
-                lo = grad_lo(t->a, n) - t->j0;
-                hi = GAL_MIN(n + 1 - t->j0, t->keys);
-            }
-            V lse = v_set1(r < t->rows ? t->lse[r] : 0.0F), delta = v_set1(r < t->rows ? t->delta[r] : 0.0F);
-            for (int64_t j = 0; j < width; j += VL) {
-                if (hi <= j || lo >= j + VL) {
-                    v_store(p + j, v_zero());
-                    v_store(ds + j, v_zero());
-                    continue;
-                }
-                V x = v_range(v_exp(v_sub(v_load(p + j), lse)), lo - j, hi - j, v_zero());
-                v_store(p + j, x);
-                v_store(ds + j, v_range(v_mul(x, v_sub(v_load(ds + j), delta)), lo - j, hi - j, v_zero()));
-            }
-        }
+        float *p = UNIT == 1 ? t->p + i * KEY_BLOCK : pairs[0], *ds = UNIT == 1 ? t->ds + i * KEY_BLOCK : pairs[1];
+        tile_mm(p, KEY_BLOCK, (tile_lhs){ t->q_row + i * ldr, ldr, 1 }, t->kt, KEY_BLOCK, 0, words, reach, false);
+        if (t->qr && reach > 0)
+            rel_scores(p, t->qr + i * t->ld, t->ld, t->turned, t->a->size, tile_pad(t->rows), i, reach);
+        tile_mm(ds, KEY_BLOCK, (tile_lhs){ t->do_row + i * ldr, ldr, 1 }, t->vt, KEY_BLOCK, 0, words, reach, false);
+        grad_softmax(t, i, p, ds);
+        if (UNIT == 2) grad_round(t, i, p, ds);
     }
 }
 
 /* dv += p^T dout, dk += ds^T q. */
 static void grad_add_keys(grad_run *t) {
-    for (int64_t j = 0; j < t->keys; j += TILE_ROWS) {
-        int64_t k0 = GAL_MAX(0, t->j0 + j - t->r0);
-        tile_mm(t->dv + j * t->ld, t->ld, (tile_lhs){ t->p + j, 1, KEY_BLOCK }, t->dout, t->ld, k0, t->rows, t->ld,
+    const int64_t rows = v_ceil_div(t->rows, UNIT);
+    for (int64_t j = 0; j < t->keys; j += TILE_ROWS) { /* blocks begin TILE_ROWS apart: first is even */
+        int64_t first = GAL_MAX(0, t->j0 + j - t->r0) / UNIT;
+        tile_mm(t->dv + j * t->ld, t->ld, (tile_lhs){ t->p + j, 1, KEY_BLOCK }, t->dout, t->ld, first, rows, t->ld,
                 true);
-        tile_mm(t->dk + j * t->ld, t->ld, (tile_lhs){ t->ds + j, 1, KEY_BLOCK }, t->q, t->ld, k0, t->rows, t->ld,
+        tile_mm(t->dk + j * t->ld, t->ld, (tile_lhs){ t->ds + j, 1, KEY_BLOCK }, t->q, t->ld, first, rows, t->ld,
                 true);
     }
 }
@@ -140,8 +228,8 @@ static void grad_add_queries(grad_run *t, float *dq) {
     for (int64_t i = 0; i < t->rows; i += TILE_ROWS) {
         int64_t reach = GAL_MIN(t->keys, t->r0 + GAL_MIN(i + TILE_ROWS, t->rows) - t->j0);
         if (reach > 0) {
-            tile_mm(dq + i * t->ld, t->ld, (tile_lhs){ t->ds + i * KEY_BLOCK, KEY_BLOCK, 1 }, t->k, t->ld, 0, reach,
-                    t->ld, true);
+            tile_mm(dq + i * t->ld, t->ld, (tile_lhs){ t->ds_row + i * (KEY_BLOCK / UNIT), KEY_BLOCK / UNIT, 1 },
+                    t->k, t->ld, 0, v_ceil_div(reach, UNIT), t->ld, true);
         }
     }
 }
@@ -198,7 +286,7 @@ static void grad_walk_keys(grad_run *t, int64_t from, bool with_dq) {
                 if (t->qr) grad_add_relative(t, true, with_dq ? t->dqr + (r - from) * t->ld : NULL);
             }
         }
-        grad_store(t, a->dk, j * kv + t->g * a->size, kv, t->dk, t->keys, 1.0F);
+        grad_store(t, a->dk, j * kv + t->g * a->size, kv, t->dk, t->keys, UNIT == 1 ? 1.0F : (float)a->scale);
         grad_store(t, a->dv, j * kv + t->g * a->size, kv, t->dv, t->keys, 1.0F);
     }
 }
@@ -241,7 +329,7 @@ static void grad_set_relative(grad_run *t, float *at, int64_t from) {
 
 static int64_t grad_chunks(const void *args) {
     const gal_k_attend_grad *a = args;
-    if (!grad_fits(a, QUERY_BLOCK * v_pad(a->size))) return v_ref_chunks(GAL_K_ATTEND_GRAD, args);
+    if (!grad_fits(a, QUERY_BLOCK * v_pad(a->size))) return grad_other_chunks(args);
     return a->n / a->row_len * a->kv_heads;
 }
 
@@ -249,7 +337,7 @@ static void grad_chunk(const void *args, int64_t chunk, void *scratch) {
     const gal_k_attend_grad *a = args;
     int64_t ld = v_pad(a->size), tile = KEY_BLOCK * ld, group = a->heads / a->kv_heads;
     if (!grad_fits(a, QUERY_BLOCK * ld)) {
-        v_ref_run(GAL_K_ATTEND_GRAD, args, chunk, scratch);
+        grad_other_run(args, chunk, scratch);
         return;
     }
     int64_t from = chunk / a->kv_heads * a->row_len;
@@ -262,6 +350,10 @@ static void grad_chunk(const void *args, int64_t chunk, void *scratch) {
     t.p = t.dout + tile;
     t.ds = t.p + QUERY_BLOCK * KEY_BLOCK;
     t.kt = t.ds + QUERY_BLOCK * KEY_BLOCK;
+    /* Halves of the same rooms where words are pairs. */
+    t.q_row = t.q + (UNIT == 1 ? 0 : tile / 2);
+    t.do_row = t.dout + (UNIT == 1 ? 0 : tile / 2);
+    t.ds_row = t.ds + (UNIT == 1 ? 0 : QUERY_BLOCK * KEY_BLOCK / 2);
     t.vt = t.kt + a->size * KEY_BLOCK;
     t.lse = t.vt + a->size * KEY_BLOCK;
     t.delta = t.lse + QUERY_BLOCK;

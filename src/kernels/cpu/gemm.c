@@ -116,11 +116,22 @@ static cut cut_tiles(const gal_gemm *g, int count, int threads, const gal__gemm_
     return best;
 }
 
+/* Products of a launch that are as long as g: they are cut for one another. What is longer or shorter is cut as if it
+ * were alone, so that either ends on all threads at once. */
+static int alike(const gal_gemm *g, const gal_k_gemm *args) {
+    int n = 0;
+    for (int i = 0; i < args->count; i++) {
+        const gal_gemm *p = &args->p[i];
+        n += p->k == g->k && (p->m == g->m ? p->n == g->n : p->m == g->n && p->n == g->m);
+    }
+    return n;
+}
+
 static cut cut_of(const gal_gemm *g, const gal_k_gemm *args, const gal__gemm_level *lv) {
     if (g->m <= 0 || g->n <= 0) return (cut){ 0, 0 };
     if (is_few(g, args->alike, lv)) return cut_few_rows(g);
     return is_some(g, args->alike, lv) ? cut_some_rows(g, args->threads)
-                                       : cut_tiles(g, args->count, args->threads, lv);
+                                       : cut_tiles(g, alike(g, args), args->threads, lv);
 }
 
 /* GAL__GEMM_FEW rows at a time: B comes from the cache when it is read again. */

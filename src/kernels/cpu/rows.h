@@ -9,6 +9,7 @@ void gal__sse42_attend_fill(gal_kernel_table *t);
 void gal__avx_attend_fill(gal_kernel_table *t);
 void gal__avx2_attend_fill(gal_kernel_table *t);
 void gal__avx512_attend_fill(gal_kernel_table *t);
+void gal__avx512_bf16_attend_fill(gal_kernel_table *t);
 void gal__neon_attend_fill(gal_kernel_table *t);
 
 #endif

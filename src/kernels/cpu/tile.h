@@ -11,6 +11,11 @@ enum { TILE_ROWS = 4, KEY_BLOCK = 64 };
 VINLINE int64_t v_pad(int64_t n) { return (n + VL - 1) / VL * VL; }
 VINLINE int64_t tile_pad(int64_t rows) { return (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS; }
 
+/* What a step of k adds to a sum: a product of floats, or what the including file's elements stand for. */
+#ifndef TILE_MAC
+#define TILE_MAC(a, b, sum) v_fma(a, b, sum)
+#endif
+
 /* A with strides: element (i, k) is a[i * rs + k * ks]. */
 typedef struct tile_lhs {
     const float *a;
@@ -31,7 +36,7 @@ VINLINE void tile_mm_cols(float *c, int64_t ldc, tile_lhs l, const float *b, int
         for (int j = 0; j < vecs; j++) x[j] = v_load(b + j * VL);
         for (int i = 0; i < TILE_ROWS; i++) {
             V y = v_set1(a[i * l.rs]);
-            for (int j = 0; j < vecs; j++) s[i][j] = v_fma(y, x[j], s[i][j]);
+            for (int j = 0; j < vecs; j++) s[i][j] = TILE_MAC(y, x[j], s[i][j]);
         }
     }
     for (int i = 0; i < TILE_ROWS; i++) {
