@@ -10,6 +10,8 @@
  * distances of relative positions (0: none). */
 enum { ROWS, HEADS, KV, SIZE, WINDOW, DOCUMENT, CACHED, SLOTS, DISTANCES };
 
+#define PAIR_U 0x1p-8 /* relative error of a number rounded to bf16 */
+
 typedef struct problem {
     gal_k_attend a;
     int64_t sequences;
@@ -123,6 +125,7 @@ static void expect_row(const gal_k_attend *a, int64_t n, int64_t h, kt_out *o, k
         }
         o->want[row + i] = x;
         o->abs[row + i] = 2 * rel * magnitude; /* above and below the fraction */
+        if (o->half) o->half[row + i] = PAIR_U * magnitude;
     }
     if (lse) {
         lse->want[n * a->heads + h] = max + log(sum);
@@ -144,6 +147,7 @@ static void setup(kt *t, const int64_t *p) {
     t->flops = 4 * keys * (double)(p[HEADS] * p[SIZE]);
     if (t->c->bench) return;
     o->want = kt_doubles(t, o->n);
+    if (t->dt == GAL_BF16 && !s.a.ck && !s.a.r) o->half = kt_doubles(t, o->n); /* probabilities are rounded */
     if (lse) lse->want = kt_doubles(t, lse->n);
     for (int64_t n = 0; n < p[ROWS]; n++)
         for (int64_t h = 0; h < p[HEADS]; h++) expect_row(&s.a, n, h, o, lse);
@@ -193,6 +197,7 @@ static void expect_pair(const gal_k_attend_grad *a, int64_t n, int64_t h, int64_
             int64_t at = (w == 0 ? row : key) + i;
             out[w].want[at] += x[w];
             out[w].abs[at] += e[w] + sums * KT_U * fabs(x[w]);
+            if (out[w].half) out[w].half[at] += PAIR_U * fabs(x[w]) + (double)FLT_MIN;
         }
     }
     if (!a->r) return;
@@ -258,6 +263,7 @@ static void setup_grad(kt *t, const int64_t *p) {
     for (int i = 0; i < outs; i++) {
         kt_out *o = &t->out[i];
         o->want = kt_doubles(t, o->n);
+        if (t->dt == GAL_BF16 && !a.r) o->half = kt_doubles(t, o->n); /* p and its gradient are rounded */
         for (int64_t k = 0; t->accumulate && i < 4 && k < o->n; k++) {
             o->want[k] = kt_get(o->p, o->dt, k);
             o->abs[k] = 2 * KT_U * fabs(o->want[k]);

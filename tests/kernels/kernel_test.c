@@ -266,6 +266,7 @@ void kt_compare(kt *t, const char *level, const unsigned char *got, const unsign
         for (int64_t k = 0; k < o->n; k++) {
             double x = kt_get(g, o->dt, k), y = w ? kt_get(w, o->dt, k) : o->want[k];
             double allowed = o->exact ? 0 : o->abs[k] + rounding(o->dt, y);
+            if (o->half && strstr(level, "bf16")) allowed += o->half[k];
             size_t size = gal_dtype_bytes(o->dt), from = (size_t)k * size;
             if (fabs(x - y) <= allowed || (o->exact && w && !memcmp(g + from, w + from, size))) continue;
             char text[160];

@@ -34,6 +34,7 @@ typedef struct kt_out {
     gal_dtype dt;
     int64_t n;
     double *abs;  /* [n] allowed difference before rounding; starts at 0 */
+    double *half; /* [n] and besides for levels whose products are of bf16 pairs; NULL: nothing */
     double *want; /* [n] the exact result, for the reference itself; NULL: the reference is trusted here */
     bool exact;   /* no rounding allowed either */
     unsigned char *initial;

@@ -4,7 +4,8 @@
  * A chunk is (rows, key-value head, piece of the cached keys): the query heads of the group share the keys that a
  * block brings in. Cached keys are cut where there are few rows: so many that threads want more chunks than there are
  * heads; ATTEND_JOIN adds the pieces up in their order. Within a chunk the order of all sums is fixed by the
- * arguments. Invariant: rows i of a run are (row, head of the group) in that order, so both ends of a row's range of
+ * arguments. Where words are pairs (tile.h) there is no cache, and probabilities are rounded to bf16 before they meet
+ * values. Invariant: rows i of a run are (row, head of the group) in that order, so both ends of a row's range of
  * keys grow with i. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_ATTEND_BODY_H
 #define GAL_KERNELS_CPU_ATTEND_BODY_H
@@ -22,9 +23,10 @@ typedef struct attend_run {
     bool few;                       /* queries: attend_few_body.h */
     few_room room;
     int64_t g, ld;            /* key-value head; padded head size */
-    float *q, *o;             /* [mp, ld], q scaled */
+    float *q;                 /* [mp, ld / UNIT], floats are scaled */
+    float *o;                 /* [mp, ld] */
     float *s;                 /* [mp, KEY_BLOCK] scores, then probabilities */
-    float *kt, *v;            /* [size, KEY_BLOCK], [KEY_BLOCK, ld] */
+    float *kt, *v;            /* [size / UNIT, KEY_BLOCK], [KEY_BLOCK / UNIT, ld] */
     float *max, *sum;         /* [mp] */
     float *qr, *rel, *turned; /* relative positions: [mp, ld], scaled; rel_load()'s */
     int64_t *lo, *hi;         /* [rows]: keys of the current block that a row sees, before cutting to the block */
@@ -54,7 +56,9 @@ static bool attend_fits(const gal_k_attend *a) {
     floats += few_room_floats(a->size);
     if (a->r) floats += mp * ld + REL_COLS * (ld + a->size);
     bool cache = !a->ck || v_float(a->cdt) || (key_blocks(a->cdt) && a->size % NUMBERS == 0);
-    return v_act(a->dt) && cache && (!a->r || a->heads == a->kv_heads) && floats * 4 + 1024 <= GAL_SCRATCH_BYTES;
+    if (UNIT == 2 && (a->ck || a->r)) return false;
+    return tile_takes(a->dt, a->size) && cache && (!a->r || a->heads == a->kv_heads) &&
+           floats * 4 + 1024 <= GAL_SCRATCH_BYTES;
 }
 
 /* Of the document that row r belongs to. */
@@ -135,10 +139,37 @@ static const float *attend_load(attend_run *t, const attend_keys *b) {
         key_unpack(t->v, (few_keys){ b->v, b->dt, stride, b->n, size });
         return t->v;
     }
+    if (UNIT == 2) {
+        tile_turn(t->kt, b->k, b->dt, b->stride, b->n, size);
+        tile_down(t->v, b->v, b->dt, b->stride, b->n, size, 1.0F);
+        return t->v;
+    }
     tile_transpose(t->kt, b->k, b->dt, b->stride, b->n, size);
     if (b->dt == GAL_F32 && size == t->ld) return b->v;
     tile_pack(t->v, b->v, b->dt, b->stride, b->n, size, 1.0F);
     return t->v;
+}
+
+/* Of four rows of scores: floats are whole already. */
+static void attend_scale(const attend_run *t, float *s, int64_t keys) {
+    if (UNIT == 1) return;
+    const V scale = v_set1((float)t->a->scale);
+    for (int64_t r = 0; r < TILE_ROWS; r++)
+        for (int64_t j = 0; j < keys; j += VL)
+            v_store(s + r * KEY_BLOCK + j, v_mul(v_load(s + r * KEY_BLOCK + j), scale));
+}
+
+/* o of four rows += their probabilities of keys [lo, hi), which are zeros up to whole vectors, times the values. */
+static void attend_values(attend_run *t, int64_t i, const float *v, int64_t ldv, int64_t lo, int64_t hi) {
+    const float *p = t->s + i * KEY_BLOCK;
+#ifdef TILE_PAIRS
+    float words[TILE_ROWS * KEY_BLOCK / 2];
+    for (int64_t j = 0; j < TILE_ROWS * KEY_BLOCK; j += VL)
+        v_store16((char *)words + 2 * j, v_round16(v_load(p + j)), VL);
+    p = words;
+#endif
+    tile_mm(t->o + i * t->ld, t->ld, (tile_lhs){ p, KEY_BLOCK / UNIT, 1 }, v, ldv, lo / UNIT, v_ceil_div(hi, UNIT),
+            t->ld, true);
 }
 
 /* Rows [first, last) see some of the block. */
@@ -174,15 +205,16 @@ static void attend_block(attend_run *t, const attend_keys *b) {
         int64_t ra = i / t->group, rb = GAL_MIN((i + TILE_ROWS - 1) / t->group, t->rows - 1);
         int64_t hi = GAL_MIN(t->hi[rb], b->n), lo = GAL_MAX(t->lo[ra], 0);
         if (hi <= lo) continue;
-        tile_mm(t->s + i * KEY_BLOCK, KEY_BLOCK, (tile_lhs){ t->q + i * t->ld, t->ld, 1 }, t->kt, KEY_BLOCK, 0,
-                t->a->size, hi, false);
+        const int64_t ldq = t->ld / UNIT;
+        tile_mm(t->s + i * KEY_BLOCK, KEY_BLOCK, (tile_lhs){ t->q + i * ldq, ldq, 1 }, t->kt, KEY_BLOCK, 0,
+                t->a->size / UNIT, hi, false);
+        attend_scale(t, t->s + i * KEY_BLOCK, hi);
         if (t->qr) rel_scores(t->s + i * KEY_BLOCK, t->qr + i * t->ld, t->ld, t->turned, t->a->size, t->mp, i, hi);
         for (int64_t j = i; j < i + TILE_ROWS; j++) {
             int64_t r = GAL_MIN(j / t->group, rb);
             attend_softmax(t, j, GAL_MAX(t->lo[r], 0), GAL_MIN(t->hi[r], b->n), v_pad(hi));
         }
-        tile_mm(t->o + i * t->ld, t->ld, (tile_lhs){ t->s + i * KEY_BLOCK, KEY_BLOCK, 1 }, v, ldv, lo, hi, t->ld,
-                true);
+        attend_values(t, i, v, ldv, lo, hi);
     }
 }
 
@@ -245,13 +277,23 @@ static void attend_store(const attend_run *t, int64_t piece, bool whole) {
     }
 }
 
+/* Query heads of a row, as tile_along() would, without whole tiles. */
+static void attend_queries(float *q, const gal_k_attend *a, int64_t at, int64_t heads) {
+    if (UNIT == 1)
+        tile_pack(q, v_at(a->q, a->dt, at), a->dt, a->size, heads, a->size, (float)a->scale);
+    else
+        for (int64_t h = 0; h < heads; h++, q += v_pad(a->size) / UNIT)
+            memcpy(q, v_at(a->q, a->dt, at + h * a->size), (size_t)a->size * 2);
+}
+
 /* Piece `piece` of what rows of one document see; the keys of this batch belong to the last one. */
 static void attend_run_rows(const gal_k_attend *a, int64_t g, int64_t r0, int64_t rows, int64_t piece,
                             float *scratch) {
     const attend_pieces cut = attend_cut(a, r0);
     if (piece >= cut.count) return;
     const int64_t group = a->heads / a->kv_heads, m = rows * group, ld = v_pad(a->size);
-    const bool few = !a->r && m <= FEW_MAX && few_takes(a->dt, a->size) && (!a->ck || few_takes(a->cdt, a->size));
+    const bool few = UNIT == 1 && !a->r && m <= FEW_MAX && few_takes(a->dt, a->size) &&
+                     (!a->ck || few_takes(a->cdt, a->size));
     int64_t mp = few ? few_pad(m) : tile_pad(m);
     attend_run t = { .a = a, .r0 = r0, .rows = rows, .group = group, .m = m, .mp = mp, .few = few, .g = g, .ld = ld };
     t.q = scratch;
@@ -270,7 +312,7 @@ static void attend_run_rows(const gal_k_attend *a, int64_t g, int64_t r0, int64_
         t.turned = t.rel + REL_COLS * ld;
         memset(t.qr + m * ld, 0, (size_t)((mp - m) * ld) * sizeof(float));
     }
-    memset(t.q + m * ld, 0, (size_t)((mp - m) * ld) * sizeof(float));
+    memset(t.q + m * (ld / UNIT), 0, (size_t)((mp - m) * (ld / UNIT)) * sizeof(float));
     memset(t.o, 0, (size_t)(mp * ld) * sizeof(float));
     for (int64_t i = 0; i < mp; i++) {
         t.max[i] = -INFINITY;
@@ -278,7 +320,7 @@ static void attend_run_rows(const gal_k_attend *a, int64_t g, int64_t r0, int64_
     }
     for (int64_t r = 0; r < rows; r++) {
         int64_t at = ((r0 + r) * a->heads + g * group) * a->size;
-        tile_pack(t.q + r * group * ld, v_at(a->q, a->dt, at), a->dt, a->size, group, a->size, (float)a->scale);
+        attend_queries(t.q + r * group * (ld / UNIT), a, at, group);
         if (a->r) tile_pack(t.qr + r * ld, v_at(a->qr, a->dt, at), a->dt, a->size, 1, a->size, (float)a->scale);
     }
     const int64_t from = cut.first + piece * cut.length;
@@ -289,14 +331,14 @@ static void attend_run_rows(const gal_k_attend *a, int64_t g, int64_t r0, int64_
 
 static int64_t attend_chunks(const void *args) {
     const gal_k_attend *a = args;
-    if (!attend_fits(a)) return v_ref_chunks(GAL_K_ATTEND, args);
+    if (!attend_fits(a)) return other_chunks(GAL_K_ATTEND, args);
     return v_ceil_div(a->n, attend_rows(a)) * a->kv_heads * attend_most_pieces(a);
 }
 
 static void attend_chunk(const void *args, int64_t chunk, void *scratch) {
     const gal_k_attend *a = args;
     if (!attend_fits(a)) {
-        v_ref_run(GAL_K_ATTEND, args, chunk, scratch);
+        other_run(GAL_K_ATTEND, args, chunk, scratch);
         return;
     }
     /* The last rows have the most keys: they come first, so that no thread begins the longest piece at the end. */
@@ -313,6 +355,7 @@ static void attend_chunk(const void *args, int64_t chunk, void *scratch) {
     }
 }
 
+#ifndef TILE_PAIRS
 /* ---- pieces joined -----------------------------------------------------------------------------------------------
  */
 
@@ -354,5 +397,7 @@ static void join_chunk(const void *args, int64_t chunk, void *scratch) {
         if (cut.count > 1) join_head(a, i / a->heads, i % a->heads, cut.count);
     }
 }
+
+#endif /* TILE_PAIRS */
 
 #endif

@@ -5,19 +5,13 @@
  * their blocks of query rows in order: that is the order of all sums. dq of the chunk is kept in the scratch in f32
  * where it fits; else a second walk, by query rows, computes it from the same blocks.
  *
- * Products take words of UNIT numbers that follow one another along what is summed over: 1 (floats), or 2 (pairs of
- * bf16, GRAD_PAIRS), for which p and ds are rounded to bf16 once they are computed in f32, as keys, values, queries
- * and dout are bf16 already. SPDX-License-Identifier: Apache-2.0 */
+ * Where words are pairs (tile.h), p and ds are computed in f32 and then rounded to bf16; the others are bf16 already.
+ * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_ATTEND_GRAD_BODY_H
 #define GAL_KERNELS_CPU_ATTEND_GRAD_BODY_H
 
 #include <math.h>
 
-#ifdef GRAD_PAIRS
-enum { UNIT = 2 };
-#else
-enum { UNIT = 1 };
-#endif
 enum { QUERY_BLOCK = 64 };
 
 typedef struct grad_run {
@@ -41,39 +35,9 @@ typedef struct grad_run {
     rel_keys keys_by_distance;
 } grad_run;
 
-/* ---- words -------------------------------------------------------------------------------------------------------
- */
-
-#ifdef GRAD_PAIRS
-/* Relative positions have no products of pairs. */
-static bool grad_takes(const gal_k_attend_grad *a) { return a->dt == GAL_BF16 && !a->r && a->size % 2 == 0; }
-
-/* out[rows / 2, v_pad(size)]: rows of bf16 two by two, zeros right of size and for a row that is missing. */
-static void grad_down(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows, int64_t size,
-                      float scale) {
-    (void)scale; /* of the products */
-    const int64_t ld = v_pad(size);
-    for (int64_t r = 0; r < tile_pad(rows); r += 2, out += ld)
-        for (int64_t i = 0; i < size; i += VL) {
-            const int64_t m = v_left(size, i);
-            const V16 a = v_load16(v_at(src, dt, GAL_MIN(r, rows - 1) * stride + i), r < rows ? m : 0);
-            const V16 b = v_load16(v_at(src, dt, GAL_MIN(r + 1, rows - 1) * stride + i), r + 1 < rows ? m : 0);
-            v_store(out + i, v_pairs(a, b));
-        }
-}
-
-/* out[rows, ld]: the rows as they are, then zeros up to whole tiles. */
-static void grad_across(float *out, int64_t ld, const void *src, int64_t stride, int64_t rows, int64_t size) {
-    for (int64_t r = 0; r < tile_pad(rows); r++) {
-        if (r < rows)
-            memcpy(out + r * ld, v_at(src, GAL_BF16, r * stride), (size_t)size * 2);
-        else
-            memset(out + r * ld, 0, (size_t)size * 2);
-    }
-}
-
-/* Rounds four rows' p and ds to where the products want them. */
-static void grad_round(grad_run *t, int64_t i, const float *p, const float *ds) {
+/* Rounds four rows' p and ds to where products of pairs want them. */
+static void grad_round(const grad_run *t, int64_t i, const float *p, const float *ds) {
+#ifdef TILE_PAIRS
     for (int64_t r = 0; r < TILE_ROWS; r += 2, p += 2 * KEY_BLOCK, ds += 2 * KEY_BLOCK)
         for (int64_t j = 0; j < v_pad(t->keys); j += VL) {
             const int64_t down = (i + r) / 2 * KEY_BLOCK + j;
@@ -84,21 +48,10 @@ static void grad_round(grad_run *t, int64_t i, const float *p, const float *ds) 
             v_store16(row, a, VL);
             v_store16(row + 2 * KEY_BLOCK, b, VL);
         }
-}
 #else
-static bool grad_takes(const gal_k_attend_grad *a) { return v_act(a->dt); }
-static int64_t grad_other_chunks(const void *args) { return v_ref_chunks(GAL_K_ATTEND_GRAD, args); }
-static void grad_other_run(const void *args, int64_t chunk, void *scratch) {
-    v_ref_run(GAL_K_ATTEND_GRAD, args, chunk, scratch);
-}
-#define grad_down tile_pack
-static void grad_across(float *out, int64_t ld, const void *src, int64_t stride, int64_t rows, int64_t size) {
-    (void)out, (void)ld, (void)src, (void)stride, (void)rows, (void)size;
-}
-static void grad_round(grad_run *t, int64_t i, const float *p, const float *ds) {
     (void)t, (void)i, (void)p, (void)ds;
-}
 #endif
+}
 
 static int64_t grad_relative_floats(const gal_k_attend_grad *a) {
     const int64_t ld = v_pad(a->size);
@@ -114,7 +67,7 @@ static int64_t grad_dq_floats(const gal_k_attend_grad *a) {
 /* dq and, where there is one, dqr: each of so many floats. */
 static int64_t grad_both(const gal_k_attend_grad *a, int64_t floats) { return a->r ? 2 * floats : floats; }
 static bool grad_fits(const gal_k_attend_grad *a, int64_t dq) {
-    return grad_takes(a) && (!a->r || a->heads == a->kv_heads) &&
+    return tile_takes(a->dt, a->size) && (UNIT == 1 || !a->r) && (!a->r || a->heads == a->kv_heads) &&
            (grad_fixed_floats(a) + grad_both(a, dq)) * 4 <= GAL_SCRATCH_BYTES;
 }
 
@@ -132,10 +85,9 @@ static void grad_load_keys(grad_run *t, int64_t j0, int64_t keys) {
     int64_t stride = a->kv_heads * a->size, at = j0 * stride + t->g * a->size;
     t->j0 = j0;
     t->keys = keys;
-    const gal_dtype word = UNIT == 2 ? GAL_F32 : a->dt; /* of a row: its pairs move as one */
-    tile_transpose(t->kt, v_at(a->k, a->dt, at), word, stride / UNIT, keys, a->size / UNIT);
-    tile_transpose(t->vt, v_at(a->v, a->dt, at), word, stride / UNIT, keys, a->size / UNIT);
-    grad_down(t->k, v_at(a->k, a->dt, at), a->dt, stride, keys, a->size, 1.0F);
+    tile_turn(t->kt, v_at(a->k, a->dt, at), a->dt, stride, keys, a->size);
+    tile_turn(t->vt, v_at(a->v, a->dt, at), a->dt, stride, keys, a->size);
+    tile_down(t->k, v_at(a->k, a->dt, at), a->dt, stride, keys, a->size, 1.0F);
 }
 
 /* How far back the first key is from the last row, counted with padding. */
@@ -143,20 +95,14 @@ static int64_t grad_far(const grad_run *t) { return t->r0 + tile_pad(t->rows) - 
 
 static void grad_load_queries(grad_run *t) {
     const gal_k_attend_grad *a = t->a;
-    int64_t stride = a->heads * a->size, at = t->r0 * stride + t->head * a->size, pad = tile_pad(t->rows) - t->rows;
-    grad_down(t->q, v_at(a->q, a->dt, at), a->dt, stride, t->rows, a->size, (float)a->scale);
-    grad_down(t->dout, v_at(a->dout, a->dt, at), a->dt, stride, t->rows, a->size, 1.0F);
-    if (t->qr) {
-        tile_pack(t->qr, v_at(a->qr, a->dt, at), a->dt, stride, t->rows, a->size, (float)a->scale);
-        memset(t->qr + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
+    int64_t stride = a->heads * a->size, at = t->r0 * stride + t->head * a->size;
+    tile_along(t->q_row, v_at(a->q, a->dt, at), a->dt, stride, t->rows, a->size, (float)a->scale);
+    tile_along(t->do_row, v_at(a->dout, a->dt, at), a->dt, stride, t->rows, a->size, 1.0F);
+    if (UNIT == 2) {
+        tile_down(t->q, v_at(a->q, a->dt, at), a->dt, stride, t->rows, a->size, 1.0F);
+        tile_down(t->dout, v_at(a->dout, a->dt, at), a->dt, stride, t->rows, a->size, 1.0F);
     }
-    if (UNIT == 1) {
-        memset(t->q + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
-        memset(t->dout + t->rows * t->ld, 0, (size_t)(pad * t->ld) * sizeof(float));
-    } else {
-        grad_across(t->q_row, t->ld / UNIT, v_at(a->q, a->dt, at), stride, t->rows, a->size);
-        grad_across(t->do_row, t->ld / UNIT, v_at(a->dout, a->dt, at), stride, t->rows, a->size);
-    }
+    if (t->qr) tile_along(t->qr, v_at(a->qr, a->dt, at), a->dt, stride, t->rows, a->size, (float)a->scale);
     for (int64_t r = 0; r < t->rows; r++) {
         V s = v_zero();
         for (int64_t i = 0; i < a->size; i += VL) {
@@ -329,7 +275,7 @@ static void grad_set_relative(grad_run *t, float *at, int64_t from) {
 
 static int64_t grad_chunks(const void *args) {
     const gal_k_attend_grad *a = args;
-    if (!grad_fits(a, QUERY_BLOCK * v_pad(a->size))) return grad_other_chunks(args);
+    if (!grad_fits(a, QUERY_BLOCK * v_pad(a->size))) return other_chunks(GAL_K_ATTEND_GRAD, args);
     return a->n / a->row_len * a->kv_heads;
 }
 
@@ -337,7 +283,7 @@ static void grad_chunk(const void *args, int64_t chunk, void *scratch) {
     const gal_k_attend_grad *a = args;
     int64_t ld = v_pad(a->size), tile = KEY_BLOCK * ld, group = a->heads / a->kv_heads;
     if (!grad_fits(a, QUERY_BLOCK * ld)) {
-        grad_other_run(args, chunk, scratch);
+        other_run(GAL_K_ATTEND_GRAD, args, chunk, scratch);
         return;
     }
     int64_t from = chunk / a->kv_heads * a->row_len;

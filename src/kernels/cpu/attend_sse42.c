@@ -11,6 +11,8 @@
 #include "kernels/cpu/vmath.h"
 #include "kernels/cpu/tile.h"
 #include "kernels/cpu/turn.h"
+#define other_chunks v_ref_chunks /* what the bodies do not take */
+#define other_run v_ref_run
 #include "kernels/cpu/attend_body.h"
 #include "kernels/cpu/attend_grad_body.h"
 /* clang-format on */

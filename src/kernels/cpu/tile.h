@@ -1,6 +1,9 @@
 /* tile.h - small dense products and transpositions in f32 between blocks that lie in the scratch: what attention and
  * its gradient are made of. Include after vmath.h.
  *
+ * Products take words of UNIT numbers that follow one another along what is summed over: floats, or, with TILE_PAIRS
+ * (v_pairs(), v_mac_pairs(), v_round16()), pairs of bf16, whose products are added up in f32.
+ *
  * A block of rows is padded with zeros to a multiple of TILE_ROWS rows and of VL columns (v_pad), so that no product
  * has a tail. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_KERNELS_CPU_TILE_H
@@ -8,15 +11,18 @@
 
 enum { TILE_ROWS = 4, KEY_BLOCK = 64 };
 
+#ifdef TILE_PAIRS
+enum { UNIT = 2 };
+VINLINE V tile_mac(V a, V b, V sum) { return v_mac_pairs(a, b, sum); }
+#else
+enum { UNIT = 1 };
+VINLINE V tile_mac(V a, V b, V sum) { return v_fma(a, b, sum); }
+#endif
+
 VINLINE int64_t v_pad(int64_t n) { return (n + VL - 1) / VL * VL; }
 VINLINE int64_t tile_pad(int64_t rows) { return (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS; }
 
-/* What a step of k adds to a sum: a product of floats, or what the including file's elements stand for. */
-#ifndef TILE_MAC
-#define TILE_MAC(a, b, sum) v_fma(a, b, sum)
-#endif
-
-/* A with strides: element (i, k) is a[i * rs + k * ks]. */
+/* A with strides: word (i, k) is a[i * rs + k * ks]. */
 typedef struct tile_lhs {
     const float *a;
     int64_t rs, ks;
@@ -36,7 +42,7 @@ VINLINE void tile_mm_cols(float *c, int64_t ldc, tile_lhs l, const float *b, int
         for (int j = 0; j < vecs; j++) x[j] = v_load(b + j * VL);
         for (int i = 0; i < TILE_ROWS; i++) {
             V y = v_set1(a[i * l.rs]);
-            for (int j = 0; j < vecs; j++) s[i][j] = TILE_MAC(y, x[j], s[i][j]);
+            for (int j = 0; j < vecs; j++) s[i][j] = tile_mac(y, x[j], s[i][j]);
         }
     }
     for (int i = 0; i < TILE_ROWS; i++) {
@@ -132,5 +138,58 @@ static inline void tile_transpose(float *out, const void *src, gal_dtype dt, int
                                   int64_t size) {
     tile_transpose_to(out, KEY_BLOCK, src, dt, stride, rows, size);
 }
+
+/* ---- words -------------------------------------------------------------------------------------------------------
+ * Operands of tile_mm() from rows of type dt: summed over a row's own numbers, or over the rows. As floats they are
+ * scaled; pairs are not, their sums have to be. */
+
+#ifdef TILE_PAIRS
+VINLINE bool tile_takes(gal_dtype dt, int64_t size) { return dt == GAL_BF16 && size % 2 == 0; }
+
+/* out[tile_pad(rows), v_pad(size) / 2]: rows as they are; those that are missing are zeros. */
+static inline void tile_along(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows, int64_t size,
+                              float scale) {
+    (void)scale;
+    const int64_t ld = v_pad(size) / 2;
+    for (int64_t r = 0; r < rows; r++) memcpy(out + r * ld, v_at(src, dt, r * stride), (size_t)size * 2);
+    memset(out + rows * ld, 0, (size_t)((tile_pad(rows) - rows) * ld) * sizeof(float));
+}
+
+/* out[tile_pad(rows) / 2, v_pad(size)]: rows two by two, zeros right of size and for rows that are missing. */
+static inline void tile_down(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows, int64_t size,
+                             float scale) {
+    (void)scale;
+    for (int64_t r = 0; r < tile_pad(rows); r += 2, out += v_pad(size))
+        for (int64_t i = 0; i < size; i += VL) {
+            const int64_t m = v_left(size, i);
+            const V16 a = v_load16(v_at(src, dt, GAL_MIN(r, rows - 1) * stride + i), r < rows ? m : 0);
+            const V16 b = v_load16(v_at(src, dt, GAL_MIN(r + 1, rows - 1) * stride + i), r + 1 < rows ? m : 0);
+            v_store(out + i, v_pairs(a, b));
+        }
+}
+
+/* A block of keys, columns of words: out[size / 2, KEY_BLOCK]. */
+static inline void tile_turn(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows, int64_t size) {
+    (void)dt; /* a pair moves as a float does */
+    tile_transpose(out, src, GAL_F32, stride / 2, rows, size / 2);
+}
+#else
+VINLINE bool tile_takes(gal_dtype dt, int64_t size) {
+    (void)size;
+    return v_act(dt);
+}
+static inline void tile_along(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows, int64_t size,
+                              float scale) {
+    tile_pack(out, src, dt, stride, rows, size, scale);
+    memset(out + rows * v_pad(size), 0, (size_t)((tile_pad(rows) - rows) * v_pad(size)) * sizeof(float));
+}
+static inline void tile_down(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows, int64_t size,
+                             float scale) {
+    tile_along(out, src, dt, stride, rows, size, scale);
+}
+static inline void tile_turn(float *out, const void *src, gal_dtype dt, int64_t stride, int64_t rows, int64_t size) {
+    tile_transpose(out, src, dt, stride, rows, size);
+}
+#endif
 
 #endif

@@ -98,6 +98,16 @@ VINLINE V16 v_load16(const void *p, int64_t m) {
 }
 VINLINE void v_store16(void *p, V16 x, int64_t m) { _mm256_mask_storeu_epi16(p, v_lanes(m), x); }
 
+#ifdef __AVX512BF16__
+/* Words of two numbers of bf16: those of a are the lower halves. */
+VINLINE V v_pairs(V16 a, V16 b) {
+    const __m512i high = _mm512_slli_epi32(_mm512_cvtepu16_epi32(b), 16);
+    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(a), high));
+}
+VINLINE V16 v_round16(V x) { return (V16)_mm512_cvtneps_pbh(x); }
+VINLINE V v_mac_pairs(V a, V b, V sum) { return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b); }
+#endif
+
 /* For turning (turn.h): four lanes of 16 bytes, and pairs of them zipped within each lane. */
 typedef __m512i Z;
 VINLINE Z z_load(const void *p) { return _mm512_loadu_si512(p); }
