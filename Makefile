@@ -79,13 +79,13 @@ fuzz: ## libFuzzer on every parser, FUZZ_SECONDS=600 each (clang; sh tools/deps.
 
 bench: build ## models beside llama.cpp and PEER=, turn by turn (PYTHON=, GENERATOR=, MODELS=, ONLY=, ARGS=; hours; python3 needed)
 	@PYTHON="$(PYTHON)" PEER="$(PEER)" GENERATOR="$(GENERATOR)" MODELS="$(MODELS)" ONLY="$(ONLY)" ARGS="$(ARGS)" \
-	  python3 tools/bench_models.py $(ARGS)
+	  python3 bench/models.py $(ARGS)
 
 bench-kernels: build ## time the kernels on this machine
-	@sh tools/bench-kernels.sh build
+	@sh bench/kernels.sh build
 
 bench-train: build ## training speed beside PyTorch, taking turns (PYTHON=, PEER=, ARGS=; python3 needed)
-	@PYTHON="$(PYTHON)" PEER="$(PEER)" python3 tools/bench_train.py $(ARGS)
+	@PYTHON="$(PYTHON)" PEER="$(PEER)" python3 bench/train.py $(ARGS)
 
 lint: ## clang-format, clang-tidy and cppcheck without complaint
 	@sh tools/lint.sh

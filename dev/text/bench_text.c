@@ -1,7 +1,7 @@
 /* bench_text.c - speed of training a vocabulary and of encoding line by line, on one thread. Not part of the product.
  *   build/bench_text [TEXT_FILE [VOCAB_SIZE [MODEL_FILE]]]   (without MODEL_FILE the trained vocabulary encodes)
  *   build/bench_text --serve VOCABULARY    opens it, prints seconds; then for each line of standard input, "whole
- * FILE" or "lines FILE", encodes that file: seconds of the processor, ids (tools/bench_tokenize.py)
+ * FILE" or "lines FILE", encodes that file: seconds of the processor, ids (bench/text.py)
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "base/mem.h"

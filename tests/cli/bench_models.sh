@@ -1,10 +1,10 @@
 #!/bin/sh
-# bench_models.sh GALERNE: tools/bench_models.py on models that are given, generated, and made by galerne itself, beside
+# bench_models.sh GALERNE: bench/models.py on models that are given, generated, and made by galerne itself, beside
 # stand-ins. What it did once it does not do again. SPDX-License-Identifier: Apache-2.0
 set -eu
 GALERNE=$1
 command -v python3 >/dev/null || { echo "skipped: there is no python3"; exit 77; }
-peers=$(pwd)/tests/cli/peers golden=$(pwd)/tests/golden/gguf-mixed/model.gguf tool=$(pwd)/tools/bench_models.py
+peers=$(pwd)/tests/cli/peers golden=$(pwd)/tests/golden/gguf-mixed/model.gguf tool=$(pwd)/bench/models.py
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cd "$dir"
@@ -54,8 +54,8 @@ row '7b-Q8_0 \|.*'
 [ -z "$(find kept -name '*.gguf')" ] || fail "models are left"
 
 # Made by galerne. The tool is moved: where a generator lies beside the sources, it would take that.
-cp "$tool" bench_models.py
-tool=$dir/bench_models.py
+cp "$tool" models.py
+tool=$dir/models.py
 PEER="$peers/llama-bench" ONLY=tiny-Q8_0 bench --cells '--prefill 8 --decode 4'
 row "tiny-Q8_0 \| $number \([0-9]+/[0-9]+ %; $ratio\) \| $number \([0-9]+/[0-9]+ %; $ratio\)"
 grep -q 'llama.cpp is left out' err || fail "expected to be told of llama.cpp"

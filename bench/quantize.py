@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """galerne quantize beside llama.cpp's llama_model_quantize: the same file, the same types, the same threads, in turns.
 
-    python3 bench_quantize.py GALERNE MODEL.gguf [--types Q4_K_M,Q8_0] [--threads 2] [--rounds 3] [--dir FOLDER]
+    python3 quantize.py GALERNE MODEL.gguf [--types Q4_K_M,Q8_0] [--threads 2] [--rounds 3] [--dir FOLDER]
 
 Needs llama-cpp-python in an environment that may be thrown away afterwards. Each result is removed once it is timed; the
 file is read once before, so that both find it in memory. Ours ends with fsync, the peer's does not. The peer's start of Python

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Encoding beside tiktoken, tokenizers and sentencepiece: the same texts, one thread, in turns; seconds of the processor.
 
-    python3 tools/bench_tokenize.py VOCABULARY [--file TEXT] [--megabytes 5] [--rounds 3] [--lines] [--no-growth]
+    python3 bench/text.py VOCABULARY [--file TEXT] [--megabytes 5] [--rounds 3] [--lines] [--no-growth]
 
 VOCABULARY: a tekken.json (peers: tiktoken, tokenizers) or a SentencePiece BPE model (peers: sentencepiece, tokenizers); peers that
 the caller's Python lacks are left out. Texts come from a seed: our examples and sources, invented words of other scripts,

@@ -1,5 +1,5 @@
 #!/bin/sh
-# bench-kernels.sh BUILD: runs every benchmark program of a build. SPDX-License-Identifier: Apache-2.0
+# kernels.sh BUILD: runs every benchmark program of a build. SPDX-License-Identifier: Apache-2.0
 set -eu
 found=
 for b in "$1"/bench_*; do
