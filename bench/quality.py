@@ -71,7 +71,7 @@ device: {{ threads: {o.threads} }}
 def train_ours(o, seed, precision, out):
     run(o.galerne, "train", configuration(o, seed, precision), "-o", out, "--quiet")
     db = sqlite3.connect(f"{out}/metrics.sqlite")
-    rows = db.execute("SELECT loss, tokens_per_s FROM steps ORDER BY step").fetchall()
+    rows = db.execute("SELECT loss_nats, tokens_per_s FROM steps ORDER BY step").fetchall()
     db.close()
     write(f"{out}/steps.json", json.dumps({"losses": [r[0] for r in rows],
                                            "seconds": sum(ROWS * SEQUENCE / r[1] for r in rows)}))
