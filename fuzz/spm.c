@@ -60,17 +60,18 @@ static void from_arrays(gal_tokenizer **out, const gal_tokenizer *t) {
     size_t *lengths = gal_alloc_array(n, sizeof *lengths);
     GAL_ASSERT(pieces && lengths);
     for (size_t i = 0; i < n; i++) pieces[i] = gal_tokenizer_piece(t, (int32_t)i, &lengths[i]);
-    const gal_vocab v = { .count = n,
-                          .pieces = pieces,
-                          .lengths = lengths,
-                          .scores = t->scores,
-                          .types = t->types,
-                          .byte_fallback = t->byte_fallback,
-                          .add_dummy_prefix = t->add_dummy_prefix,
-                          .remove_extra_whitespaces = t->remove_extra_whitespaces,
-                          .bos = t->bos < 0 ? "" : pieces[t->bos],
-                          .eos = t->eos < 0 ? "" : pieces[t->eos],
-                          .unk_surface = t->unk_surface };
+    gal_vocab v = { .count = n,
+                    .pieces = pieces,
+                    .lengths = lengths,
+                    .scores = t->scores,
+                    .types = t->types,
+                    .byte_fallback = t->byte_fallback,
+                    .add_dummy_prefix = t->add_dummy_prefix,
+                    .remove_extra_whitespaces = t->remove_extra_whitespaces,
+                    .bos = t->bos < 0 ? "" : pieces[t->bos],
+                    .eos = t->eos < 0 ? "" : pieces[t->eos],
+                    .unk_surface = t->unk_surface };
+    v.charsmap = gal_tokenizer_charsmap(t, &v.charsmap_bytes);
     gal_diag diag = { 0 };
     if (gal_tokenizer_from_vocab(out, &v, NAME, &diag)) gal__abort("%s", diag.text);
     gal_free(pieces);

@@ -28,6 +28,7 @@ typedef struct session {
     gal_buf dir, results;
     gal_loras loras;
     gal_answer_file *file;
+    gal_chat_format *chat;
     uint8_t fingerprint[32];
     int32_t eos[GAL_MAX_EOS];
     double began_s, shown_s;
@@ -122,6 +123,15 @@ static gal_err open_model(session *s) {
         err = gal_fail(&cli->diag, GAL_EINPUT, "%s: %s", s->dir.data, gal_lm_no_tokenizer(why, s->dir.data));
     }
     return err;
+}
+
+/* By which template prompts are conversations, if they are to be. */
+static gal_err open_template(session *s) {
+    gal_cli *cli = s->cli;
+    const char *which = gal_cli_string(cli, "chat-template");
+    if (!which) return GAL_OK;
+    const char *named = strcmp(which, "auto") == 0 ? NULL : which;
+    return gal_chat_format_open(&s->chat, s->t, s->dir.data, named, &cli->diag);
 }
 
 static gal_err bring_model(session *s) {
@@ -232,23 +242,27 @@ static gal_err run_tasks(session *s, const gal_suite *suite) {
 static gal_err evaluate(session *s) {
     gal_cli *cli = s->cli;
     const bool exact = gal_cli_given(cli, "exact"), bf16 = strcmp(gal_cli_string(cli, "dtype"), "bf16") == 0;
-    const gal_suite suite = { .dev = s->dev,
-                              .model = s->m,
-                              .t = s->t,
-                              .eos = s->eos,
-                              .n_eos = gal_lm_eos_of(&s->defaults, s->m, s->t, s->eos),
-                              .compute = bf16 && !exact ? GAL_BF16 : GAL_F32,
-                              .exact = exact,
-                              .no_bos = gal_cli_given(cli, "no-bos"),
-                              .batch = gal_cli_int(cli, "batch"),
-                              .context = gal_cli_int(cli, "context"),
-                              .limit = gal_cli_int(cli, "limit"),
-                              .file = s->file,
-                              .model_name = cli->operands[0],
-                              .fingerprint = s->file ? s->fingerprint : NULL,
-                              .fresh = gal_cli_given(cli, "fresh"),
-                              .progress = show,
-                              .user = s };
+    const time_t seconds = (time_t)gal_unix_time_s();
+    gal_suite suite = { .dev = s->dev,
+                        .model = s->m,
+                        .t = s->t,
+                        .eos = s->eos,
+                        .n_eos = gal_lm_eos_of(&s->defaults, s->m, s->t, s->eos),
+                        .compute = bf16 && !exact ? GAL_BF16 : GAL_F32,
+                        .exact = exact,
+                        .no_bos = gal_cli_given(cli, "no-bos"),
+                        .chat = s->chat,
+                        .one_turn = strcmp(gal_cli_string(cli, "shots-as"), "text") == 0,
+                        .batch = gal_cli_int(cli, "batch"),
+                        .context = gal_cli_int(cli, "context"),
+                        .limit = gal_cli_int(cli, "limit"),
+                        .file = s->file,
+                        .model_name = cli->operands[0],
+                        .fingerprint = s->file ? s->fingerprint : NULL,
+                        .fresh = gal_cli_given(cli, "fresh"),
+                        .progress = show,
+                        .user = s };
+    (void)localtime_r(&seconds, &suite.now);
     return run_tasks(s, &suite);
 }
 
@@ -262,6 +276,7 @@ static void close_all(session *s) {
     }
     gal_free(s->tasks);
     gal_answer_file_close(s->file);
+    gal_chat_format_free(s->chat);
     gal_tokenizer_free(s->t);
     gal_model_free(s->m);
     gal_dev_close(s->dev);
@@ -273,14 +288,21 @@ static void close_all(session *s) {
 static gal_err run(gal_cli *cli) {
     session s = { .cli = cli };
     gal_cli_catch_interrupts();
+    const bool talks = gal_cli_given(cli, "chat-template");
+    if (!talks && gal_cli_given(cli, "shots-as")) return gal_cli_usage(cli, "--shots-as is for --chat-template");
+    if (talks && gal_cli_given(cli, "no-bos"))
+        return gal_cli_usage(cli, "--no-bos: with --chat-template the template says how prompts begin");
     gal_err err = read_tasks(&s);
     if (!err) err = open_model(&s);
+    if (!err) err = open_template(&s);
     if (!err) err = open_results(&s);
     if (!err) err = bring_model(&s);
     if (!err) err = evaluate(&s);
     close_all(&s);
     return err;
 }
+
+static const char *const SHOTS_AS[] = { "turns", "text", NULL };
 
 static const gal_option OPTIONS[] = {
     { .name = "tasks",
@@ -316,6 +338,17 @@ static const gal_option OPTIONS[] = {
       .help = "most tokens that the model sees; longer prompts lose their beginning. 2048 or the model's maximum, if "
               "that is less" },
     { .name = "no-bos", .help = "no beginning of sequence before prompts" },
+    { .name = "chat-template",
+      .kind = GAL_V_STRING,
+      .value = "WHICH",
+      .help = "prompts are conversations by a template: auto (the model's), V1 to V15, jinja, or a file that ends in "
+              ".jinja; the description is the system's, the question the user's" },
+    { .name = "shots-as",
+      .kind = GAL_V_CHOICE,
+      .value = "HOW",
+      .choices = SHOTS_AS,
+      .fallback = "turns",
+      .help = "of conversations: shots are turns of their own, or text in the question's turn" },
     { .name = "results",
       .kind = GAL_V_FILE,
       .value = "FILE",
@@ -360,7 +393,8 @@ const gal_command gal_cmd_eval = {
         "stopped, one that was finished prints at once. Ctrl-C prints what is known so far, says so, and leaves with "
         "code 130.\n\n"
         "JSON keys: model, fingerprint, dtype, exact, level, results, tasks: of each task, version, kind, file, "
-        "sha256, questions, records, partial, shots, context, bos, known, cut, tokens, rows, seconds, measures: of "
+        "sha256, questions, records, partial, shots, context, bos, known, cut, tokens, rows, seconds, template, "
+        "shots_as, measures: of "
         "each value, stderr, low, high; what is not known is null.",
     .examples = "galerne eval model --tasks examples/eval/capitals.yaml\n"
                 "galerne eval model.gguf --tasks capitals,novel --limit 100 --json",

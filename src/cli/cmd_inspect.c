@@ -142,8 +142,10 @@ static void print_vocabulary(const facts *f) {
         printf("tokenizer   none, ids only: %s\n", gal_lm_no_tokenizer(why, f->dir));
         return;
     }
-    printf("tokenizer   %s, version %d, %lld pieces\n", gal_tokenizer_kind(f->t), gal_tokenizer_version(f->t),
-           pieces);
+    size_t rules = 0;
+    const bool changes = gal_tokenizer_charsmap(f->t, &rules) != NULL;
+    printf("tokenizer   %s, version %d, %lld pieces%s%s\n", gal_tokenizer_kind(f->t), gal_tokenizer_version(f->t),
+           pieces, changes ? ", normaliser " : "", changes ? gal_tokenizer_normalizer(f->t) : "");
     if (f->differs.what.len)
         printf("            tokenizer.json beside it is another, and %s rules: %s\n", gal_tokenizer_file(f->t),
                f->differs.what.data);
@@ -324,6 +326,8 @@ static gal_err print_json(gal_cli *cli, const facts *f) {
     if (f->t) {
         gal_buf_puts(&b, ", \"tokenizer\": {");
         json_string(&b, "kind", gal_tokenizer_kind(f->t));
+        gal_buf_puts(&b, ", ");
+        json_string(&b, "normalizer", gal_tokenizer_normalizer(f->t));
         gal_buf_printf(&b, ", \"version\": %d, \"pieces\": %d", gal_tokenizer_version(f->t),
                        gal_tokenizer_size(f->t));
         json_beside(&b, f);

@@ -259,6 +259,7 @@ static gal_err train(gal_cli *cli) {
     o.character_coverage = gal_cli_float(cli, "character-coverage");
     o.memory_bytes = (uint64_t)gal_cli_int(cli, "memory") << 20;
     o.sample_seed = (uint64_t)gal_cli_int(cli, "seed");
+    while (strcmp(GAL_NORMALIZERS[o.normalizer], gal_cli_string(cli, "normalizer")) != 0) o.normalizer++;
     o.progress = show_progress;
     o.user = cli;
     gal_bpe_trainer *trainer = NULL;
@@ -348,6 +349,16 @@ static const gal_option OPTIONS[] = {
       .max = 1,
       .fallback = "0.9995",
       .help = "share of the text's characters that get a piece of their own; rarer ones are spelled in bytes" },
+    { .name = "normalizer",
+      .kind = GAL_V_CHOICE,
+      .value = "NAME",
+      .choices = GAL_NORMALIZERS,
+      .fallback = "identity",
+      .help = "with --train: how text is changed before it is counted, and from then on before it is encoded: not, "
+              "to NFKC "
+              "(ligatures, full width letters and combining marks as their plain characters), or to NFKC with "
+              "controls gone "
+              "and line ends as spaces; as SentencePiece calls them" },
     { .name = "memory",
       .kind = GAL_V_INT,
       .value = "MIB",

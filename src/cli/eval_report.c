@@ -47,13 +47,22 @@ static void print_task(const gal_cli_task *k, int width) {
     }
 }
 
-static void print_work(const gal_cli_task *k) {
+/* The template, where there is one and the task goes by it. */
+static const char *template_of(const gal_cli_task *k, const gal_suite *s) {
+    return s->chat && k->task.kind != GAL_TASK_PERPLEXITY ? gal_chat_format_name(s->chat) : NULL;
+}
+
+static void print_work(const gal_cli_task *k, const gal_suite *s) {
     const gal_suite_result *r = &k->result;
     char a[40], b[40];
     printf("%s: ", k->task.name);
     if (r->stopped) fputs("interrupted, a part; ", stdout);
     if (k->task.shots.count) printf("%" PRId64 " shots, ", k->task.shots.count);
-    printf("context %" PRId64 ", %s, ", r->context, r->bos ? "BOS" : "no BOS");
+    printf("context %" PRId64 ", ", r->context);
+    if (template_of(k, s))
+        printf("template %s%s, ", template_of(k, s), s->one_turn && k->task.shots.count ? " with shots as text" : "");
+    else
+        printf("%s, ", r->bos ? "BOS" : "no BOS");
     printf("%s tokens %s, %s rows computed in %.2f s", gal_cli_count_text(a, sizeof a, r->tokens),
            k->task.kind == GAL_EXACT_MATCH ? "said" : "scored", gal_cli_count_text(b, sizeof b, r->rows), r->seconds);
     if (r->kept) printf("; %" PRId64 " questions were known", r->kept);
@@ -75,7 +84,7 @@ void gal_cli_print_tasks(const gal_cli_task *tasks, size_t n, const gal_suite *s
         if (tasks[i].ran) print_task(&tasks[i], width);
     putchar('\n');
     for (size_t i = 0; i < n; i++)
-        if (tasks[i].ran) print_work(&tasks[i]);
+        if (tasks[i].ran) print_work(&tasks[i], s);
     printf("computed    %s%s, %s\n", gal_dtype_name(s->compute), s->exact ? ", exact" : "", s->dev->name);
     if (results) printf("results     %s\n", results);
 }
@@ -102,7 +111,7 @@ static void print_measure_json(const gal_measure *m) {
     putchar('}');
 }
 
-static void print_task_json(const gal_cli_task *k) {
+static void print_task_json(const gal_cli_task *k, const gal_suite *s) {
     const gal_suite_result *r = &k->result;
     char hex[65];
     putchar('{');
@@ -118,6 +127,12 @@ static void print_task_json(const gal_cli_task *k) {
            r->stopped ? "true" : "false", k->task.shots.count, r->context, r->bos ? "true" : "false", r->kept);
     printf(", \"cut\": %" PRId64 ", \"tokens\": %" PRId64 ", \"rows\": %" PRId64 ", \"seconds\": %.3f, ", r->cut,
            r->tokens, r->rows, r->seconds);
+    if (template_of(k, s)) {
+        print_string("template", template_of(k, s), strlen(template_of(k, s)));
+        printf(", \"shots_as\": \"%s\", ", s->one_turn ? "text" : "turns");
+    } else {
+        fputs("\"template\": null, \"shots_as\": null, ", stdout);
+    }
     if (k->shown.len) {
         fputs("\"first_ids\": [", stdout);
         for (size_t i = 0; i < k->shown.len; i++) printf("%s%d", i ? ", " : "", (int)k->shown.data[i]);
@@ -153,7 +168,7 @@ void gal_cli_print_tasks_json(const gal_cli_task *tasks, size_t n, const gal_sui
         if (!tasks[i].ran) continue;
         if (!first) fputs(", ", stdout);
         first = false;
-        print_task_json(&tasks[i]);
+        print_task_json(&tasks[i], s);
     }
     fputs("]}\n", stdout);
 }

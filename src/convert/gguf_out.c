@@ -116,6 +116,9 @@ static gal_err put_vocabulary(gal_gguf_writer *w, const gal__job *j, const gal__
         gal_gguf_put_bool(w, "tokenizer.ggml.add_eos_token", e->chat.add_eos == 1);
         gal_gguf_put_bool(w, "tokenizer.ggml.add_space_prefix", gal_tokenizer_adds_space(t));
         gal_gguf_put_bool(w, "tokenizer.ggml.remove_extra_whitespaces", gal_tokenizer_joins_spaces(t));
+        size_t n = 0;
+        const void *rules = gal_tokenizer_charsmap(t, &n);
+        if (rules) gal_gguf_put_numbers(w, GAL_GGUF_CHARSMAP, GAL_GGUF_U8, rules, n);
     }
     put_ids(w, j, e);
     return err;

@@ -64,7 +64,7 @@ static bool ends_in(const char *name, size_t n, const char *end) {
     return n > m && strncasecmp(name + n - m, end, m) == 0;
 }
 
-static bool named_jsonl(const char *name) {
+bool gal_reader_named_jsonl(const char *name) {
     static const char *const PACKED[] = { ".gz", ".zst" };
     size_t n = strlen(name);
     for (size_t i = 0; i < GAL_LEN(PACKED); i++)
@@ -100,7 +100,7 @@ static gal_err begin_file(gal_reader *r, gal_diag *diag) {
     }
     r->format = r->o.format;
     if (r->format == GAL_TEXT_AUTO)
-        r->format = json || named_jsonl(gal_unpack_name(r->file)) ? GAL_TEXT_JSONL : GAL_TEXT_PLAIN;
+        r->format = json || gal_reader_named_jsonl(gal_unpack_name(r->file)) ? GAL_TEXT_JSONL : GAL_TEXT_PLAIN;
     if (r->format == GAL_TEXT_PLAIN) r->at = 0;
     return err;
 }

@@ -24,6 +24,9 @@ typedef struct gal_reader_options {
     void *user;
 } gal_reader_options;
 
+/* Whether a name says lines of JSON. */
+bool gal_reader_named_jsonl(const char *name);
+
 typedef struct gal_reader gal_reader;
 
 /* Valid until the next call. */

@@ -7,7 +7,13 @@
 
 #include "eval/records.h"
 #include "eval/task.h"
-#include "text/tokenizer.h"
+#include "infer/chat_template.h"
+
+#include <time.h>
+
+/* How what stands before an answer is given: as one text, or as a conversation, with the shots before the question in
+ * its turn or in turns of their own. */
+typedef enum gal_exam_form { GAL_EXAM_TEXT, GAL_EXAM_ONE_TURN, GAL_EXAM_TURNS } gal_exam_form;
 
 /* How text becomes ids, for one model. */
 typedef struct gal_exam_ids {
@@ -16,6 +22,9 @@ typedef struct gal_exam_ids {
     int64_t context;            /* most rows that the model is given */
     int32_t prefix;             /* stands before what has nothing before it: BOS, or else EOS; -1: neither is there */
     bool bos;                   /* prompts begin with the vocabulary's */
+    const gal_chat_format *chat; /* NULL: prompts are text; else a template's, which says how they begin */
+    bool turns;                  /* of conversations: shots have their own */
+    const struct tm *now;        /* for templates that ask; NULL: the time of each question */
 } gal_exam_ids;
 
 typedef struct gal_exam {
@@ -49,7 +58,7 @@ typedef struct gal_question {
     int64_t bytes, words; /* of perplexity: of the text */
 } gal_question;           /* {0} */
 
-/* The text before the answer. */
+/* The text before the answer, or before the contexts of a task that has a continuation. */
 gal_err gal_exam_prompt(const gal_exam *e, size_t record, gal_buf *out, gal_diag *diag);
 /* GAL_EINPUT with the record's place for an answer that is no choice, an empty choice, and the like. */
 gal_err gal_exam_question(const gal_exam *e, size_t record, const gal_exam_ids *how, gal_question *q, gal_diag *diag);

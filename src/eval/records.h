@@ -1,6 +1,6 @@
 /* records.h - a set of records: the lines of a JSONL file, each an object, or texts, each as an object with the
- * member `text`. Plain or Zstandard. Owns them; refuses a line that is no object, by its number, and an empty set.
- * SPDX-License-Identifier: Apache-2.0 */
+ * member `text`; as they are, or compressed (data/unpack.h). Owns them; refuses a line that is no object, by its
+ * number, and an empty set. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_EVAL_RECORDS_H
 #define GAL_EVAL_RECORDS_H
 

@@ -48,8 +48,24 @@ gal_err gal_suite_ids(gal_exam_ids *out, const gal_suite *s, gal_diag *diag) {
     *out = (gal_exam_ids){ .t = s->t,
                            .context = context,
                            .prefix = bos >= 0 ? (int32_t)bos : gal_tokenizer_eos(s->t),
-                           .bos = !s->no_bos && gal_tokenizer_begins(s->t) };
+                           .bos = !s->no_bos && gal_tokenizer_begins(s->t),
+                           .chat = s->chat,
+                           .turns = !s->one_turn,
+                           .now = &s->now };
     return GAL_OK;
+}
+
+/* What conversations are made by: the template's text, and the day where it asks for that. */
+static void add_template(gal_buf *settings, gal_sha256 *h, const gal_suite *s) {
+    const gal_buf *source = gal_chat_format_source(s->chat);
+    gal_buf_printf(settings, ", \"template\": ");
+    gal_buf_json(settings, gal_chat_format_name(s->chat), strlen(gal_chat_format_name(s->chat)));
+    gal_buf_printf(settings, ", \"shots_as\": \"%s\"", s->one_turn ? "text" : "turns");
+    if (!source->len) return;
+    gal_sha256_add(h, source->data, source->len);
+    if (strstr(source->data, "strftime_now"))
+        gal_buf_printf(settings, ", \"date\": \"%04d-%02d-%02d\"", s->now.tm_year + 1900, s->now.tm_mon + 1,
+                       s->now.tm_mday);
 }
 
 /* All that decides a number of this run. */
@@ -58,11 +74,13 @@ static void make_key(const work *w, gal_buf *settings) {
     uint8_t vocabulary[32], key[32];
     char hex[65];
     gal_sha256 h;
-    gal_buf_printf(settings, "{\"context\": %lld, \"bos\": %s, \"dtype\": \"%s\", \"exact\": %s, \"device\": \"%s\"}",
+    gal_sha256_init(&h);
+    gal_buf_printf(settings, "{\"context\": %lld, \"bos\": %s, \"dtype\": \"%s\", \"exact\": %s, \"device\": \"%s\"",
                    (long long)w->ids.context, w->ids.bos ? "true" : "false", gal_dtype_name(s->compute),
                    s->exact ? "true" : "false", s->dev->name);
+    if (s->chat && w->e->task->kind != GAL_TASK_PERPLEXITY) add_template(settings, &h, s);
+    gal_buf_putc(settings, '}');
     gal_tokenizer_sha256(s->t, vocabulary);
-    gal_sha256_init(&h);
     const int64_t numbers = NUMBERS;
     gal_sha256_add(&h, &numbers, sizeof numbers);
     gal_sha256_add(&h, s->fingerprint, 32);

@@ -15,9 +15,12 @@ typedef struct gal_suite {
     int32_t n_eos;
     gal_dtype compute;
     bool exact, no_bos;
-    int64_t batch, context; /* 0: 16; the smaller of 2048 and the model's maximum */
-    int64_t limit;          /* first questions of a task; 0: all */
-    gal_answer_file *file;  /* NULL: nothing is kept */
+    const gal_chat_format *chat; /* prompts are conversations by this template; NULL: they are text */
+    bool one_turn;               /* of conversations: shots stand in the question's turn */
+    struct tm now;               /* of conversations, for templates that ask for the date */
+    int64_t batch, context;      /* 0: 16; the smaller of 2048 and the model's maximum */
+    int64_t limit;               /* first questions of a task; 0: all */
+    gal_answer_file *file;       /* NULL: nothing is kept */
     const char *model_name;
     const uint8_t *fingerprint; /* [32] of the model (models/fingerprint.c); read where there is a file */
     bool fresh;                 /* what the file knows is forgotten */

@@ -33,7 +33,7 @@ static const gal_setting ROWS[] = {
       .type = GAL_S_PATH,
       .offset = F(data.file),
       .fallback = "",
-      .help = "the records, plain or Zstandard" },
+      .help = "the records, as they are or compressed (gzip, Zstandard)" },
     { .key = "data.format",
       .type = GAL_S_CHOICE,
       .offset = F(data.format),
@@ -69,6 +69,11 @@ static const gal_setting ROWS[] = {
       .type = GAL_S_STRINGS,
       .offset = F(choices),
       .help = "a template for each choice, or one whose value is their list" },
+    { .key = "continuation",
+      .type = GAL_S_STRING,
+      .offset = F(continuation),
+      .fallback = "",
+      .help = "template of a text that is scored after each choice; the choices are then the prompts" },
     { .key = "text",
       .type = GAL_S_STRING,
       .offset = F(text),
@@ -196,6 +201,10 @@ static gal_err check_keys(const gal_task *t, gal_diag *diag) {
     if (whole && !t->text[0]) return missing(t, "text", "one", diag);
     if (choice && !t->choices.n) return missing(t, "choices", "them", diag);
     if (!choice && t->choices.n) return stray(t, "choices", diag);
+    if (!choice && t->continuation[0]) return stray(t, "continuation", diag);
+    if (t->continuation[0] && t->prompt[0])
+        return gal_fail(diag, GAL_EINPUT, "%s: prompt: of no use beside continuation: the choices are the prompts",
+                        t->path);
     if (!choice && t->scoring.n) return stray(t, "scoring", diag);
     if (t->kind != GAL_EXACT_MATCH && t->until.n) return stray(t, "until", diag);
     if (t->kind != GAL_EXACT_MATCH && t->match.extract[0]) return stray(t, "match.extract", diag);
@@ -237,6 +246,7 @@ static gal_err check_templates(const gal_task *t, gal_diag *diag) {
     if (!err) err = check_template(t, "answer", t->answer, diag);
     if (!err) err = check_template(t, "text", t->text, diag);
     if (!err) err = check_template(t, "match.answer", t->match.answer, diag);
+    if (!err) err = check_template(t, "continuation", t->continuation, diag);
     for (size_t i = 0; i < t->choices.n && !err; i++) err = check_template(t, "choices", t->choices.v[i], diag);
     return err;
 }
@@ -249,6 +259,12 @@ static gal_err check_scoring(gal_task *t, gal_diag *diag) {
             return gal_fail(diag, GAL_EINPUT,
                             "%s: scoring: expected some of raw, char, byte, token, unconditional, found \"%.60s\"",
                             t->path, t->scoring.v[i]);
+        if (s == GAL_SCORE_UNCONDITIONAL && t->continuation[0])
+            return gal_fail(
+                diag, GAL_EINPUT,
+                "%s: scoring: unconditional: of no use beside continuation, which is as likely without any "
+                "of the choices",
+                t->path);
         t->scores[s] = true;
     }
     for (size_t s = 0; !t->scoring.n && s < GAL_SCORE_UNCONDITIONAL; s++) t->scores[s] = true;

@@ -42,6 +42,7 @@ typedef struct gal_task {
     } data;
     char *description, *prompt, *delimiter, *answer, *text;
     gal_strings choices; /* one: a template that is a list */
+    char *continuation;  /* "": choices are what is scored; else it is, after each of them */
     struct {
         int64_t count, seed;
         char *file, *separator;

@@ -136,6 +136,8 @@ const char *gal_gguf_string_at(const gal_gguf_value *v, uint64_t i, size_t *n);
  * in the order of the calls, aligned to 32 bytes or to what the key general.alignment says.
  */
 
+/* Rules of a normaliser, bytes: llama.cpp's key, which it reads for vocabularies of the kind t5. */
+#define GAL_GGUF_CHARSMAP "tokenizer.ggml.precompiled_charsmap"
 /* Keys of our own: the version of the templates of conversations (3: V3), and the sections of tekken.json that they
  * need, an object of JSON. */
 #define GAL_GGUF_CHAT_VERSION "galerne.chat.version"

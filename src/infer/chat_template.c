@@ -111,7 +111,7 @@ static gal_err choose(gal_chat_format *f, const gal_tokenizer *t, const char *pa
         return v ? native(f, v)
                  : gal_fail(
                        diag, GAL_EUSAGE,
-                       "--template is V1, V2, V3, V7, V11, V13 or V15, jinja, or a file that ends in .jinja, not "
+                       "a template is V1, V2, V3, V7, V11, V13 or V15, jinja, or a file that ends in .jinja, not "
                        "%s",
                        wanted);
     }
@@ -128,7 +128,7 @@ static gal_err choose(gal_chat_format *f, const gal_tokenizer *t, const char *pa
     if (!wanted && guess) return native(f, guess);
     if (wanted) return gal_fail(diag, GAL_EINPUT, "%s: no Jinja template here", path);
     return gal_fail(diag, GAL_EINPUT,
-                    "%s: its vocabulary has no template's tokens and no Jinja template; say one with --template",
+                    "%s: its vocabulary has no template's tokens and no Jinja template: expected one to be named",
                     path);
 }
 
@@ -177,20 +177,65 @@ static bool has_tools(const char *body, size_t n) {
     return has;
 }
 
-gal_err gal__chat_format_encode_at(const gal_chat_format *f, const gal_tokenizer *t, const struct tm *now,
-                                   const char *body, size_t n, gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
-    if (f->version) return gal_chat_encode(t, f->version, body, n, ids, spans, diag);
+static gal_err encode(const gal_chat_format *f, const gal_tokenizer *t, const struct tm *now, const char *body,
+                      size_t n, const gal_chat_tail *tail, gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
     const gal_buf *source = f->tools.len && has_tools(body, n) ? &f->tools : &f->source;
     const time_t seconds = (time_t)gal_unix_time_s();
     struct tm local = { 0 };
     (void)localtime_r(&seconds, &local);
-    const gal_chat_jinja how = {
-        .source = source->data ? source->data : "", .n = source->len, .name = f->where, .now = now ? now : &local
-    };
+    const gal_chat_jinja how = { .source = source->data ? source->data : "",
+                                 .n = source->len,
+                                 .name = f->where,
+                                 .now = now ? now : &local,
+                                 .tail = tail };
     return gal_chat_render(t, &how, body, n, ids, spans, diag);
+}
+
+gal_err gal__chat_format_encode_at(const gal_chat_format *f, const gal_tokenizer *t, const struct tm *now,
+                                   const char *body, size_t n, gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
+    if (f->version) return gal_chat_encode(t, f->version, body, n, ids, spans, diag);
+    return encode(f, t, now, body, n, NULL, ids, spans, diag);
 }
 
 gal_err gal_chat_format_encode(const gal_chat_format *f, const gal_tokenizer *t, const char *body, size_t n,
                                gal_ids *ids, gal_chat_spans *spans, gal_diag *diag) {
     return gal__chat_format_encode_at(f, t, NULL, body, n, ids, spans, diag);
+}
+
+gal_err gal_chat_format_messages(const gal_chat_format *f, const gal_tokenizer *t, const struct tm *now,
+                                 const char *messages, gal_ids *ids, gal_diag *diag) {
+    gal_buf body = { 0 };
+    gal_buf_printf(&body, "{\"messages\": [%s]}", messages);
+    gal_err err = body.oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a conversation")
+                           : gal__chat_format_encode_at(f, t, now, body.data, body.len, ids, NULL, diag);
+    gal_buf_free(&body);
+    return err;
+}
+
+/* Mistral's own templates end in a token, and a message that is to be continued follows it. */
+static gal_err native_pair(const gal_chat_format *f, const gal_tokenizer *t, const char *messages, const char *text,
+                           size_t n, gal_ids *before, gal_ids *all, gal_diag *diag) {
+    gal_buf answered = { 0 };
+    gal_buf_printf(&answered, "%s, {\"role\": \"assistant\", \"prefix\": true, \"content\": ", messages);
+    gal_buf_json(&answered, text, n);
+    gal_buf_putc(&answered, '}');
+    gal_err err = answered.oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a conversation")
+                               : gal_chat_format_messages(f, t, NULL, messages, before, diag);
+    if (!err) err = gal_chat_format_messages(f, t, NULL, answered.data, all, diag);
+    gal_buf_free(&answered);
+    return err;
+}
+
+gal_err gal_chat_format_pair(const gal_chat_format *f, const gal_tokenizer *t, const struct tm *now,
+                             const char *messages, const char *text, size_t n, gal_ids *before, gal_ids *all,
+                             gal_diag *diag) {
+    if (f->version) return native_pair(f, t, messages, text, n, before, all, diag);
+    const gal_chat_tail nothing = { .strip = true }, tail = { .text = text, .n = n };
+    gal_buf body = { 0 };
+    gal_buf_printf(&body, "{\"messages\": [%s]}", messages);
+    gal_err err = body.oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a conversation")
+                           : encode(f, t, now, body.data, body.len, &nothing, before, NULL, diag);
+    if (!err) err = encode(f, t, now, body.data, body.len, &tail, all, NULL, diag);
+    gal_buf_free(&body);
+    return err;
 }

@@ -31,6 +31,14 @@ gal_err gal_chat_format_encode(const gal_chat_format *f, const gal_tokenizer *t,
 /* The same at a time of day, NULL: now. */
 gal_err gal__chat_format_encode_at(const gal_chat_format *f, const gal_tokenizer *t, const struct tm *now,
                                    const char *body, size_t n, gal_ids *ids, gal_chat_spans *spans, gal_diag *diag);
+/* The ids of a conversation whose messages are written one after another, without the brackets of their list; and of
+ * one that the model is to answer with a text: what comes before it, less white space that a template ends in, and
+ * all, in which it follows. */
+gal_err gal_chat_format_messages(const gal_chat_format *f, const gal_tokenizer *t, const struct tm *now,
+                                 const char *messages, gal_ids *ids, gal_diag *diag);
+gal_err gal_chat_format_pair(const gal_chat_format *f, const gal_tokenizer *t, const struct tm *now,
+                             const char *messages, const char *text, size_t n, gal_ids *before, gal_ids *all,
+                             gal_diag *diag);
 /* chat_answers.c   A conversation to learn from, which may end with an assistant's message: its ids, and for each of
  * them a byte, 1 where an assistant says it, the token that ends its message included. Both are emptied first.
  * GAL_EINPUT besides: the template cannot tell. */

@@ -13,6 +13,7 @@ typedef struct arrays {
     size_t *lengths;
     float *scores;
     uint8_t *types;
+    uint8_t *charsmap;
     const char **merges;
     size_t *merge_lengths;
     gal_buf control[3]; /* bos, eos, pad: text of the pieces */
@@ -23,6 +24,7 @@ static void forget(arrays *a) {
     gal_free(a->lengths);
     gal_free(a->scores);
     gal_free(a->types);
+    gal_free(a->charsmap);
     gal_free(a->merges);
     gal_free(a->merge_lengths);
     for (int i = 0; i < 3; i++) gal_buf_free(&a->control[i]);
@@ -115,6 +117,26 @@ static bool is_of_pieces(const gal_gguf *g) {
            memcmp(kind, "llama", 5) == 0;
 }
 
+/* The rules of a normaliser, where there are some. */
+static gal_err fill_charsmap(arrays *a, const gal_gguf *g, const char *path, size_t *bytes, gal_diag *diag) {
+    static const char KEY[] = GAL_GGUF_CHARSMAP;
+    const gal_gguf_value *v = NULL;
+    bool found = false;
+    gal_err err = gal_gguf_array(g, KEY, GAL_GGUF_INTS, &v, &found, diag);
+    if (err || !found) return err;
+    a->charsmap = gal_alloc((size_t)v->count);
+    if (!a->charsmap) return gal_fail(diag, GAL_ENOMEM, "%s: %s: no memory", path, KEY);
+    for (uint64_t i = 0; i < v->count; i++) {
+        const int64_t x = gal_gguf_int_at(v, i);
+        if (x < INT8_MIN || x > UINT8_MAX)
+            return gal_fail(diag, GAL_EINPUT, "%s: %s: expected bytes, found %" PRId64 " as element %" PRIu64, path,
+                            KEY, x, i);
+        a->charsmap[i] = (uint8_t)x;
+    }
+    *bytes = (size_t)v->count;
+    return GAL_OK;
+}
+
 static gal_err of_pieces(gal_tokenizer **out, const gal_gguf *g, const char *path, gal_diag *diag) {
     arrays a = { 0 };
     gal_vocab v = { .byte_fallback = true, .add_dummy_prefix = true };
@@ -128,6 +150,8 @@ static gal_err of_pieces(gal_tokenizer **out, const gal_gguf *g, const char *pat
     v.no_bos = !begins;
     if (!err) err = flag(g, "tokenizer.ggml.add_space_prefix", &v.add_dummy_prefix, diag);
     if (!err) err = flag(g, "tokenizer.ggml.remove_extra_whitespaces", &v.remove_extra_whitespaces, diag);
+    if (!err) err = fill_charsmap(&a, g, path, &v.charsmap_bytes, diag);
+    v.charsmap = a.charsmap;
     v.pieces = a.pieces;
     v.lengths = a.lengths;
     v.scores = a.scores;

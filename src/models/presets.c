@@ -21,7 +21,7 @@ enum {
 
 #define GOPHER(title, d, k, h, l, rate, rows, rows2)                                                                 \
     {                                                                                                                \
-        .name = "gopher-" title, .source = "Gopher, table 1", .counting = GAL_COUNT_GOPHER,                          \
+        .name = "gopher-" title, .source = "Gopher, table 1", .counting = GAL_COUNT_GOPHER, .nfkc = true,            \
         .size = { BLOCK(VOCAB, d, 4 * (d), k, h, l, SEQUENCE) }, .lr = (rate), .batch = (rows) * (int64_t)SEQUENCE,  \
         .batch2 = (rows2) * (int64_t)SEQUENCE, .warmup = WARMUP, .tokens = 300000000000                              \
     }
@@ -40,7 +40,8 @@ enum {
     }
 #define OURS(title, v, d, h, l)                                                                                      \
     {                                                                                                                \
-        .name = "gopher-" title, .source = "Gopher's block for a laptop", .counting = GAL_COUNT_GOPHER, .size = {    \
+        .name = "gopher-" title, .source = "Gopher's block for a laptop", .counting = GAL_COUNT_GOPHER,              \
+        .nfkc = true, .size = {                                                                                      \
             BLOCK(v, d, 4 * (d), (d) / (h), h, l, 512)                                                               \
         }                                                                                                            \
     }

@@ -10,6 +10,7 @@ typedef struct gal_preset {
     const char *source;    /* whose sizes these are, a phrase */
     gal_counting counting; /* as its paper counts, which is what its name goes by */
     gal_size size;
+    bool nfkc; /* its vocabulary is of text in NFKC */
     /* What is not stated is 0. */
     double lr;             /* the largest */
     int64_t batch, batch2; /* tokens of a step; of the second half of the run, where that is another */

@@ -38,7 +38,10 @@ typedef struct gal__pieces {
     size_t len, cap, chars;
 } gal__pieces;
 
-/* Appends the model file: fixed pieces, merges with scores 0, -1, ..., then the characters. */
-gal_err gal__spm_write(gal_buf *out, const gal_bpe_options *o, const gal__pieces *p, gal_diag *diag);
+/* Appends the model file: fixed pieces, merges with scores 0, -1, ..., then the characters. m: the normaliser's
+ * rules, or NULL. */
+typedef struct gal__charsmap gal__charsmap;
+gal_err gal__spm_write(gal_buf *out, const gal_bpe_options *o, const gal__pieces *p, const gal__charsmap *m,
+                       gal_diag *diag);
 
 #endif

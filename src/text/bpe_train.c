@@ -35,10 +35,13 @@ struct gal_bpe_trainer {
     gal_bpe_options o;
     gal__words words;
     gal_bpe_lines lines;
-    double keep;         /* share of the lines that count */
-    uint64_t text_bytes; /* added since the last beginning */
-    uint64_t fitted;     /* of them, as many as memory holds; 0: it has held all so far */
-    uint64_t held;       /* bytes, while merging */
+    gal__charsmap *map;   /* NULL: text is counted as it is */
+    gal_buf line;         /* as map has it */
+    bool ends_are_spaces; /* of lines */
+    double keep;          /* share of the lines that count */
+    uint64_t text_bytes;  /* added since the last beginning */
+    uint64_t fitted;      /* of them, as many as memory holds; 0: it has held all so far */
+    uint64_t held;        /* bytes, while merging */
     gal__pieces pieces;
     int32_t *symbol_of; /* by code point; -1: left to byte pieces */
     int32_t *sequence;  /* all words as symbols, one after the other */
@@ -111,6 +114,17 @@ static gal_err check_options(const gal_bpe_options *o, gal_diag *diag) {
     return GAL_OK;
 }
 
+static gal_err make_map(gal_bpe_trainer *t, gal_diag *diag) {
+    const char *name = GAL_NORMALIZERS[t->o.normalizer], *to = NULL;
+    gal_buf table = { 0 };
+    bool open;
+    gal_err err = gal_normalizer_table(&table, t->o.normalizer, diag);
+    if (!err) err = gal__charsmap_new(&t->map, name, table.data, table.len, name, diag);
+    t->ends_are_spaces = !err && gal__charsmap_find(t->map, "\n", 1, &to, &open) > 0;
+    gal_buf_free(&table);
+    return err;
+}
+
 gal_err gal_bpe_trainer_new(gal_bpe_trainer **out, const gal_bpe_options *o, gal_diag *diag) {
     gal_err err = check_options(o, diag);
     if (err) return err;
@@ -118,6 +132,11 @@ gal_err gal_bpe_trainer_new(gal_bpe_trainer **out, const gal_bpe_options *o, gal
     if (!t) return no_memory(diag);
     t->o = *o;
     t->keep = 1.0;
+    err = o->normalizer ? make_map(t, diag) : GAL_OK;
+    if (err) {
+        gal_bpe_trainer_free(t);
+        return err;
+    }
     *out = t;
     return GAL_OK;
 }
@@ -144,6 +163,8 @@ void gal_bpe_trainer_free(gal_bpe_trainer *t) {
     if (!t) return;
     gal__words_free(&t->words);
     forget_merges(t);
+    gal__charsmap_free(t->map);
+    gal_buf_free(&t->line);
     gal_free(t);
 }
 
@@ -175,6 +196,15 @@ static gal_err grow(gal_bpe_trainer *t, void **items, size_t *cap, size_t need, 
     return GAL_OK;
 }
 
+/* Where a line's end is a space, it is the one before the next line's first word. */
+static gal_err add_line(gal_bpe_trainer *t, const char *line, size_t n, bool begins, gal_diag *diag) {
+    if (!t->map) return gal__words_add(&t->words, &t->o, line, n, begins, diag);
+    if (t->ends_are_spaces && n && line[n - 1] == '\n') n--;
+    gal_err err = gal__charsmap_apply(t->map, NULL, line, n, &t->line, diag);
+    if (err) return err;
+    return gal__words_add(&t->words, &t->o, t->line.data, t->line.len, begins || t->ends_are_spaces, diag);
+}
+
 /* Once memory is full the rest of the text is only measured. */
 static gal_err add(gal_bpe_trainer *t, const char *text, size_t n, bool begins, gal_diag *diag) {
     GAL_ASSERT(!t->ran);
@@ -185,7 +215,7 @@ static gal_err add(gal_bpe_trainer *t, const char *text, size_t n, bool begins, 
         size_t line = end ? (size_t)(end - text) + 1 - at : n - at;
         if (t->keep == 1.0 || gal_rng_uniform(t->o.sample_seed, SAMPLE_STREAM, t->lines.all) < t->keep) {
             t->lines.counted++;
-            err = gal__words_add(&t->words, &t->o, text + at, line, begins && at == 0, diag);
+            err = add_line(t, text + at, line, begins && at == 0, diag);
         }
         t->lines.all++;
         at += line;
@@ -543,7 +573,7 @@ gal_err gal_bpe_trainer_run(gal_bpe_trainer *t, gal_buf *model, gal_diag *diag) 
         return gal_fail(diag, GAL_EINPUT,
                         "the text is too small for a vocabulary of %zu pieces; the largest possible is %zu", size,
                         fixed + t->pieces.len);
-    err = gal__spm_write(model, &t->o, &t->pieces, diag);
+    err = gal__spm_write(model, &t->o, &t->pieces, t->map, diag);
     if (!err && t->o.progress) (void)t->o.progress(t->o.user, 1.0);
     return err;
 }

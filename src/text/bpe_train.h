@@ -12,11 +12,14 @@
  *     gal_bpe_trainer_new(&t, ...)
  *     do { gal_bpe_trainer_add(t, ...) for all texts; gal_bpe_trainer_run(t, &model, ...) }
  *     while (gal_bpe_trainer_again(t));
+ *
+ * The rules of a normaliser are made with the trainer, which takes some 30 MB for a moment, before there is any text.
  * SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_TEXT_BPE_TRAIN_H
 #define GAL_TEXT_BPE_TRAIN_H
 
 #include "base/buf.h"
+#include "text/nfkc.h"
 
 typedef struct gal_bpe_options {
     int32_t vocab_size;        /* pieces in all, the 3 + control_count + 256 fixed ones included */
@@ -24,7 +27,8 @@ typedef struct gal_bpe_options {
     int32_t max_piece_chars;   /* longest piece, in characters; 1 to 64 */
     bool split_digits;         /* each of 0-9 stays a piece of its own */
     bool split_scripts;
-    uint64_t memory_bytes; /* most that training may hold beside the text and the model file; 4 GiB */
+    gal_normalizer normalizer; /* what text is made of first; the model file takes its rules along */
+    uint64_t memory_bytes;     /* most that training may hold beside the text and the model file; 4 GiB */
     uint64_t sample_seed;
     bool take_possible;         /* a text too small for vocab_size gives what there is instead of GAL_EINPUT */
     const char *const *control; /* further control pieces, ids from 3 on */

@@ -5,6 +5,7 @@
 
 #include "text/chat_internal.h"
 #include "text/chat_jinja_ids.h"
+#include "text/template.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -303,6 +304,23 @@ static gal_err cut(gal__jtext *text, gal_diag *diag) {
     return gal_fail(diag, GAL_EINPUT, "the last message is to be continued, and the template does not print it");
 }
 
+/* Text that the model says is no template's. */
+static gal_err end(gal__jtext *text, gal__pool *pool, const gal_chat_tail *tail, gal_diag *diag) {
+    if (tail->strip) text->n = gal_strip_end(text->s, text->n);
+    if (!tail->n) return GAL_OK;
+    const size_t n = text->n + tail->n;
+    char *s = gal__pool_take(pool, n + 1);
+    uint8_t *from = gal__pool_take(pool, n);
+    if (!s || !from) return gal__chat_no_memory(diag);
+    for (size_t i = 0; i < n; i++)
+        from[i] = i >= text->n ? gal__from_kind(GAL_CHAT_ASSISTANT) : text->from ? text->from[i] : text->origin;
+    if (text->n) memcpy(s, text->s, text->n);
+    memcpy(s + text->n, tail->text, tail->n);
+    s[n] = 0;
+    *text = (gal__jtext){ .s = s, .n = n, .from = from };
+    return GAL_OK;
+}
+
 static gal_err render(gal__jtext *out, gal__pool *pool, const gal_tokenizer *t, const gal_chat_jinja *how,
                       const char *body, size_t n, gal_diag *diag) {
     request r = { .pool = pool };
@@ -315,7 +333,8 @@ static gal_err render(gal__jtext *out, gal__pool *pool, const gal_tokenizer *t, 
     gal__jinja_origins(j, origin_of, NULL);
     err = variables(j, &r, t, how, diag);
     if (!err) err = gal__jinja_render(j, out);
-    return err || !r.continues ? err : cut(out, diag);
+    if (!err && r.continues) err = cut(out, diag);
+    return err || !how->tail ? err : end(out, pool, how->tail, diag);
 }
 
 gal_err gal_chat_render(const gal_tokenizer *t, const gal_chat_jinja *how, const char *body, size_t n, gal_ids *ids,

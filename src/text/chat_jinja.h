@@ -12,6 +12,13 @@
 
 #include <time.h>
 
+/* How a rendered conversation ends. */
+typedef struct gal_chat_tail {
+    bool strip;       /* without the white space at its end */
+    const char *text; /* goes on with n bytes that the model says; may be NULL */
+    size_t n;
+} gal_chat_tail;
+
 typedef struct gal_chat_jinja {
     const char *source; /* the template, n bytes of UTF-8 */
     size_t n;
@@ -21,6 +28,7 @@ typedef struct gal_chat_jinja {
     bool no_prompt;
     const char *variables; /* a JSON object of more variables, as chat_template_kwargs; NULL: none. The body's win. */
     const struct tm *now;  /* for strftime_now(); NULL: a template that asks for the date is refused */
+    const gal_chat_tail *tail; /* NULL: it ends as the template has it */
 } gal_chat_jinja;
 
 /* Appends the ids of an OpenAI-style body, as gal_chat_encode() does: messages, tools, documents,

@@ -60,8 +60,7 @@ static size_t char_bytes(char lead) { /* norm is valid UTF-8 */
     return c < 0x80 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
 }
 
-/* Longest user-defined piece at p, 0 if none. */
-static size_t match_user(const gal_tokenizer *t, const char *p, size_t n, int32_t *id) {
+size_t gal__match_user(const gal_tokenizer *t, const char *p, size_t n, int32_t *id) {
     if (!t->user_first[(uint8_t)*p]) return 0;
     for (size_t m = GAL_MIN(n, t->user_max); m > 0; m--) {
         *id = gal__table_find(t, &t->text, p, m);
@@ -88,7 +87,7 @@ static gal_err cut_symbols(const gal_tokenizer *t, gal_token_scratch *s, size_t 
     int32_t k = 0;
     for (size_t i = 0; i < n; k++) {
         int32_t id = -2;
-        size_t m = t->user_max ? match_user(t, s->norm + i, n - i, &id) : 0;
+        size_t m = t->user_max ? gal__match_user(t, s->norm + i, n - i, &id) : 0;
         bool user = m > 0;
         if (!user) m = char_bytes(s->norm[i]);
         s->symbols[k] = (gal__part){ k - 1, k + 1, (uint32_t)i, (uint32_t)m, user ? id : -2, user };
@@ -192,7 +191,7 @@ static gal_err encode_word(const gal_tokenizer *t, gal_token_scratch *s, const c
     return err;
 }
 
-static bool ends_in_space(const char *p, size_t n) {
+bool gal__ends_in_space(const char *p, size_t n) {
     return p[n - 1] == ' ' ||
            (n >= GAL__SPACE_BYTES && memcmp(p + n - GAL__SPACE_BYTES, GAL__SPACE, GAL__SPACE_BYTES) == 0);
 }
@@ -204,7 +203,7 @@ static size_t segment(const gal_tokenizer *t, const char *text, size_t n) {
     while (i < n && text[i] == ' ') i++;
     while (i < n) {
         while (i < n && text[i] != ' ') i++;
-        if (i == n || !ends_in_space(text, i)) return i;
+        if (i == n || !gal__ends_in_space(text, i)) return i;
         while (i < n && text[i] == ' ') i++;
     }
     return n;
@@ -218,7 +217,7 @@ static gal_err remove_spaces(gal_buf *b, const char **text, size_t *n, gal_diag 
         space = *p == ' ';
     }
     if (b->oom) return gal__no_memory(diag);
-    while (b->len && ends_in_space(b->data, b->len)) b->len -= b->data[b->len - 1] == ' ' ? 1 : GAL__SPACE_BYTES;
+    while (b->len && gal__ends_in_space(b->data, b->len)) b->len -= b->data[b->len - 1] == ' ' ? 1 : GAL__SPACE_BYTES;
     *text = b->data;
     *n = b->len;
     return GAL_OK;
@@ -230,8 +229,9 @@ size_t gal_encode_cut(const gal_tokenizer *t, const char *text, size_t n) {
     if (t->hf) return 0;
     if (t->bytes_are_text) return gal__cut_bytes(t, text, n);
     if (!t->splits || !t->byte_fallback || t->remove_extra_whitespaces) return 0;
+    if (t->charsmap) return gal__charsmap_cut(t->charsmap, t, text, n);
     for (size_t i = n; i-- > 1;)
-        if (text[i] == ' ' && !ends_in_space(text, i)) return i;
+        if (text[i] == ' ' && !gal__ends_in_space(text, i)) return i;
     return 0;
 }
 
@@ -241,8 +241,15 @@ static gal_err encode_text(const gal_tokenizer *t, gal_token_scratch *s, const c
     gal_err err = GAL_OK;
     bool unknown = false;
     gal_buf clean = { 0 };
-    if (t->remove_extra_whitespaces) err = remove_spaces(&clean, &text, &n, diag);
-    if (!err && n && begins && t->add_dummy_prefix) {
+    if (t->charsmap) {
+        err = gal__charsmap_apply(t->charsmap, t, text, n, &s->mapped, diag);
+        text = s->mapped.len ? s->mapped.data : "";
+        n = s->mapped.len;
+        if (err) gal_buf_free(&s->mapped);
+    }
+    if (!err && t->remove_extra_whitespaces) err = remove_spaces(&clean, &text, &n, diag);
+    /* A text that rules made nothing of still has its space. */
+    if (!err && (n || !t->remove_extra_whitespaces) && begins && t->add_dummy_prefix) {
         /* The first segment with a space before it. Where the text begins with a literal U+2581 or a space, that
          * belongs to the same run of spaces, and the segment is the same. */
         size_t m = segment(t, text, n);

@@ -75,6 +75,9 @@ typedef struct gal__decoding {
     uint32_t strip;           /* spaces that the whole text loses at its beginning */
 } gal__decoding;
 
+/* charsmap.c */
+typedef struct gal__charsmap gal__charsmap;
+
 /* hf.h */
 typedef struct gal__hf gal__hf;
 typedef struct gal__hf_work gal__hf_work;
@@ -100,6 +103,7 @@ struct gal_tokenizer {
     gal__images images;
     gal__sounds sounds;
     gal__decoding decoding;
+    gal__charsmap *charsmap; /* rules by which text is changed first; NULL: none */
     bool byte_fallback, add_dummy_prefix, remove_extra_whitespaces;
     bool users_apart;     /* USER pieces are not in `text` */
     bool each_unknown;    /* a run of unknown symbols is not one unknown id */
@@ -160,7 +164,7 @@ struct gal_token_scratch {
     size_t stack_cap;
     uint8_t *dead; /* longest.c: a bit for each place of a word after which nothing goes on */
     size_t dead_cap;
-    gal_buf text; /* text that was changed before it is cut */
+    gal_buf text, mapped; /* text that was changed before it is cut */
     gal__hf_work *hf;
 };
 
@@ -183,6 +187,10 @@ gal_err gal__encode_word(const gal_tokenizer *t, gal_token_scratch *s, const cha
                          gal_diag *diag);
 gal_err gal__encode_pieces(const gal_tokenizer *t, gal_token_scratch *s, const char *word, size_t n, gal_ids *ids,
                            gal_diag *diag);
+/* encode.c   The longest user-defined piece at p, 0 if none; and whether the last character is a space, or spells
+ * one. */
+size_t gal__match_user(const gal_tokenizer *t, const char *p, size_t n, int32_t *id);
+bool gal__ends_in_space(const char *p, size_t n);
 /* hf_encode.c */
 gal_err gal__encode_hf(const gal_tokenizer *t, gal_token_scratch *s, const char *text, size_t n, unsigned flags,
                        gal_ids *ids, gal_diag *diag);
@@ -300,6 +308,23 @@ uint32_t gal__piece_hash(const char *s, size_t n);
 int32_t gal__table_find(const gal_tokenizer *t, const gal__table *table, const char *s, size_t n);
 int gal__byte_of_piece(const char *s, size_t n); /* "<0x41>" -> 0x41; -1 if it is none */
 
+/* ---- rules of a normaliser (charsmap.c) --------------------------------------------------------------------------
+ */
+
+/* name may be NULL; file stands in messages. GAL_EINPUT for a damaged table. */
+gal_err gal__charsmap_new(gal__charsmap **out, const char *name, const void *bytes, size_t n, const char *file,
+                          gal_diag *diag);
+void gal__charsmap_free(gal__charsmap *m); /* NULL is allowed */
+const char *gal__charsmap_name(const gal__charsmap *m);
+const char *gal__charsmap_bytes(const gal__charsmap *m, size_t *n); /* the table as it was given */
+/* Bytes of the longest rule that s begins with, and what it becomes, which ends in NUL; 0: none. open: n more bytes
+ * might begin a longer one. */
+size_t gal__charsmap_find(const gal__charsmap *m, const char *s, size_t n, const char **to, bool *open);
+/* out becomes the text as the rules have it, each bad byte U+FFFD. t may be NULL: no pieces are user-defined. */
+gal_err gal__charsmap_apply(const gal__charsmap *m, const gal_tokenizer *t, const char *text, size_t n, gal_buf *out,
+                            gal_diag *diag);
+size_t gal__charsmap_cut(const gal__charsmap *m, const gal_tokenizer *t, const char *text, size_t n);
+
 /* A SentencePiece model file as read; strings point into the file's bytes. */
 typedef struct gal__spm {
     gal_vocab vocab;
@@ -308,7 +333,7 @@ typedef struct gal__spm {
     float *scores;
     uint8_t *types;
     size_t cap;
-    char *bos, *eos, *pad, *unk_surface;
+    char *bos, *eos, *pad, *unk_surface, *normalizer;
 } gal__spm;
 gal_err gal__spm_read(gal__spm *m, const uint8_t *bytes, size_t n, const char *name, gal_diag *diag);
 void gal__spm_free(gal__spm *m);

@@ -49,6 +49,7 @@ void gal_token_scratch_free(gal_token_scratch *s) {
     gal_free(s->stack);
     gal_free(s->dead);
     gal_buf_free(&s->text);
+    gal_buf_free(&s->mapped);
     gal_free(s);
 }
 

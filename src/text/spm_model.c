@@ -135,9 +135,8 @@ static gal_err keep_string(char **out, const field *f, const reader *r) {
 
 typedef struct spec {
     uint64_t model_type, whitespace_suffix, byte_fallback, dummy_prefix, remove_spaces, escape;
+    const uint8_t *charsmap;
     size_t charsmap_bytes, denormalizer_bytes;
-    const char *normalizer;
-    size_t normalizer_bytes;
     bool has_trainer, has_normalizer;
 } spec;
 
@@ -167,7 +166,8 @@ static gal_err read_trainer(gal__spm *m, spec *s, reader *r) {
     return GAL_OK;
 }
 
-static gal_err read_normalizer(spec *s, reader *r) {
+/* name may be NULL. */
+static gal_err read_normalizer(spec *s, char **name, reader *r) {
     while (r->p < r->end) {
         field f;
         gal_err err = read_field(r, &f);
@@ -176,9 +176,10 @@ static gal_err read_normalizer(spec *s, reader *r) {
         err = expect(r, &f, f.number <= 2 ? WIRE_BYTES : WIRE_VARINT);
         if (err) return err;
         if (f.number == 1) {
-            s->normalizer = (const char *)f.bytes;
-            s->normalizer_bytes = f.n;
+            err = name ? keep_string(name, &f, r) : GAL_OK;
+            if (err) return err;
         } else if (f.number == 2) {
+            s->charsmap = f.bytes;
             s->charsmap_bytes = f.n;
         } else {
             *(f.number == 3 ? &s->dummy_prefix : f.number == 4 ? &s->remove_spaces : &s->escape) = f.value;
@@ -193,10 +194,6 @@ static gal_err check_spec(const spec *s, const reader *r) {
         return gal_fail(r->diag, GAL_EINPUT, "%s: a SentencePiece %s model (model_type %llu); only BPE is supported",
                         r->name, KINDS[s->model_type < GAL_LEN(KINDS) ? s->model_type : 0],
                         (unsigned long long)s->model_type);
-    if (s->charsmap_bytes > 0)
-        return gal_fail(r->diag, GAL_EINPUT,
-                        "%s: its normaliser '%.*s' has a table of %zu bytes; only 'identity' is supported", r->name,
-                        (int)GAL_MIN(s->normalizer_bytes, 64), s->normalizer ? s->normalizer : "", s->charsmap_bytes);
     if (s->denormalizer_bytes > 0)
         return gal_fail(r->diag, GAL_EINPUT, "%s: it has a denormaliser, which is not supported", r->name);
     if (s->whitespace_suffix)
@@ -227,12 +224,12 @@ gal_err gal__spm_read(gal__spm *m, const uint8_t *bytes, size_t n, const char *n
         reader sub = { bytes, f.bytes, f.bytes + f.n, name, diag };
         if (f.number == 1) err = read_piece(m, &sub);
         if (f.number == 2) err = read_trainer(m, &s, &sub);
-        if (f.number == 3) err = read_normalizer(&s, &sub);
+        if (f.number == 3) err = read_normalizer(&s, &m->normalizer, &sub);
         s.has_trainer |= f.number == 2;
         s.has_normalizer |= f.number == 3;
         if (f.number == 5) {
             spec d = { 0 };
-            err = read_normalizer(&d, &sub);
+            err = read_normalizer(&d, NULL, &sub);
             s.denormalizer_bytes = d.charsmap_bytes;
         }
     }
@@ -253,6 +250,9 @@ gal_err gal__spm_read(gal__spm *m, const uint8_t *bytes, size_t n, const char *n
     m->vocab.eos = m->eos && m->eos[0] ? m->eos : NULL;
     m->vocab.pad = m->pad && m->pad[0] ? m->pad : NULL;
     m->vocab.unk_surface = m->unk_surface;
+    m->vocab.normalizer = m->normalizer;
+    m->vocab.charsmap = s.charsmap;
+    m->vocab.charsmap_bytes = s.charsmap_bytes;
     return GAL_OK;
 }
 
@@ -265,5 +265,6 @@ void gal__spm_free(gal__spm *m) {
     gal_free(m->eos);
     gal_free(m->pad);
     gal_free(m->unk_surface);
+    gal_free(m->normalizer);
     *m = (gal__spm){ 0 };
 }

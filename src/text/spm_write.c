@@ -67,17 +67,21 @@ static void put_trainer(gal_buf *b, const gal_bpe_options *o, size_t size) {
     put_text(b, 48, "<pad>");
 }
 
-static void put_normalizer(gal_buf *out, gal_buf *tmp, bool dummy_prefix, bool remove_spaces) {
+static void put_normalizer(gal_buf *out, gal_buf *tmp, const gal__charsmap *m, bool dummy_prefix,
+                           bool remove_spaces) {
+    size_t n = 0;
+    const char *table = m ? gal__charsmap_bytes(m, &n) : "";
     gal_buf_clear(tmp);
-    put_text(tmp, 1, "identity");
-    put_bytes(tmp, 2, "", 0); /* precompiled_charsmap */
+    put_text(tmp, 1, m ? gal__charsmap_name(m) : "identity");
+    put_bytes(tmp, 2, table, n); /* precompiled_charsmap */
     put_number(tmp, 3, dummy_prefix);
     put_number(tmp, 4, remove_spaces);
     put_number(tmp, 5, 1); /* escape_whitespaces */
     put_message(out, 3, tmp);
 }
 
-gal_err gal__spm_write(gal_buf *out, const gal_bpe_options *o, const gal__pieces *p, gal_diag *diag) {
+gal_err gal__spm_write(gal_buf *out, const gal_bpe_options *o, const gal__pieces *p, const gal__charsmap *m,
+                       gal_diag *diag) {
     gal_buf tmp = { 0 };
     put_piece(out, &tmp, "<unk>", 5, 0.0F, GAL_PIECE_UNKNOWN);
     put_piece(out, &tmp, "<s>", 3, 0.0F, GAL_PIECE_CONTROL);
@@ -97,7 +101,7 @@ gal_err gal__spm_write(gal_buf *out, const gal_bpe_options *o, const gal__pieces
     gal_buf_clear(&tmp);
     put_trainer(&tmp, o, 3 + o->control_count + 256 + p->len);
     put_message(out, 2, &tmp);
-    put_normalizer(out, &tmp, true, false);
+    put_normalizer(out, &tmp, m, true, false);
     gal_buf_free(&tmp);
     return out->oom ? gal_fail(diag, GAL_ENOMEM, "no memory for the model file") : GAL_OK;
 }
@@ -128,7 +132,7 @@ gal_err gal_tokenizer_print_spm(const gal_tokenizer *t, gal_buf *out, gal_diag *
     put_text(&tmp, 44, t->unk_surface);
     for (uint32_t i = 0; i < GAL_LEN(ids); i++) put_named(&tmp, 45 + i, t, ids[i]);
     put_message(out, 2, &tmp);
-    put_normalizer(out, &tmp, t->add_dummy_prefix, t->remove_extra_whitespaces);
+    put_normalizer(out, &tmp, t->charsmap, t->add_dummy_prefix, t->remove_extra_whitespaces);
     gal_buf_free(&tmp);
     return out->oom ? gal_fail(diag, GAL_ENOMEM, "no memory for the model file") : GAL_OK;
 }

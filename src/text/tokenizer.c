@@ -243,6 +243,9 @@ static void hash_vocab(gal_tokenizer *t) {
     gal_sha256_add(&h, t->bytes, t->offsets[t->size]);
     gal_sha256_add(&h, t->scores, (size_t)t->size * sizeof *t->scores);
     gal_sha256_add(&h, t->types, (size_t)t->size);
+    size_t n = 0;
+    const char *rules = t->charsmap ? gal__charsmap_bytes(t->charsmap, &n) : NULL;
+    if (rules) gal_sha256_add(&h, rules, n);
     gal_sha256_end(&h, t->sha256);
 }
 
@@ -266,6 +269,8 @@ gal_err gal_tokenizer_from_vocab(gal_tokenizer **out, const gal_vocab *v, const 
     gal_err err = copy_vocab(t, v, name, diag);
     if (!err) err = index_pieces(t, v->no_unknown, name, diag);
     if (!err) err = rank_pieces(t, name, diag);
+    if (!err && v->charsmap_bytes)
+        err = gal__charsmap_new(&t->charsmap, v->normalizer, v->charsmap, v->charsmap_bytes, name, diag);
     if (err) {
         gal_tokenizer_free(t);
         return err;
@@ -292,6 +297,7 @@ void gal_tokenizer_free(gal_tokenizer *t) {
     gal_free(t->ranks);
     gal_free(t->types);
     gal_free(t->unk_surface);
+    gal__charsmap_free(t->charsmap);
     gal_free(t->sections);
     gal_free(t->text.slots);
     gal_free(t->text.maybe);
@@ -316,6 +322,13 @@ bool gal_tokenizer_of_bytes(const gal_tokenizer *t) { return t->bytes_are_text; 
 bool gal_tokenizer_whole_words(const gal_tokenizer *t) { return t->whole_words; }
 const char *gal_tokenizer_pattern(const gal_tokenizer *t) { return t->split ? gal__split_pattern(t->split) : NULL; }
 bool gal_tokenizer_joins_spaces(const gal_tokenizer *t) { return t->remove_extra_whitespaces; }
+const char *gal_tokenizer_normalizer(const gal_tokenizer *t) {
+    return t->charsmap ? gal__charsmap_name(t->charsmap) : "identity";
+}
+const void *gal_tokenizer_charsmap(const gal_tokenizer *t, size_t *n) {
+    *n = 0;
+    return t->charsmap ? gal__charsmap_bytes(t->charsmap, n) : NULL;
+}
 int gal_tokenizer_version(const gal_tokenizer *t) { return t->version; }
 void gal_tokenizer_sha256(const gal_tokenizer *t, uint8_t out[32]) { memcpy(out, t->sha256, 32); }
 
@@ -415,11 +428,22 @@ static bool same_rules(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag 
     return same;
 }
 
+/* By the rules and not their name. */
+static bool same_charsmap(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what) {
+    size_t n = 0, m = 0;
+    const void *x = gal_tokenizer_charsmap(a, &n), *y = gal_tokenizer_charsmap(b, &m);
+    if (n == m && (n == 0 || memcmp(x, y, n) == 0)) return true;
+    (void)gal_fail(what, GAL_EINPUT, "text is normalised by '%.64s' in the first and by '%.64s' in the second",
+                   gal_tokenizer_normalizer(a), gal_tokenizer_normalizer(b));
+    return false;
+}
+
 bool gal_tokenizer_same(const gal_tokenizer *a, const gal_tokenizer *b, gal_diag *what) {
     if (differ(what, "pieces of bytes", a->bytes_are_text, b->bytes_are_text) ||
         differ(what, "dropping what no word covers", a->words_only, b->words_only) ||
         differ(what, "whole words before merges", a->whole_words, b->whole_words) || !same_pattern(a, b, what) ||
-        differ(what, "one unknown id for a run", !a->each_unknown, !b->each_unknown) || !same_rules(a, b, what))
+        differ(what, "one unknown id for a run", !a->each_unknown, !b->each_unknown) || !same_rules(a, b, what) ||
+        !same_charsmap(a, b, what))
         return false;
     if (differ(what, "byte fallback", a->byte_fallback, b->byte_fallback) ||
         differ(what, "a space before the text", a->add_dummy_prefix, b->add_dummy_prefix) ||

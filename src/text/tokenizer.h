@@ -55,6 +55,9 @@ typedef struct gal_vocab {
     bool users_apart;            /* user-defined pieces are found before any are joined, and not by joining */
     const char *bos, *eos, *pad; /* control pieces; NULL: <s>, </s>, <pad> */
     const char *unk_surface;     /* what an unknown id decodes to; NULL: " \u2047 " */
+    const char *normalizer;      /* name of the rules by which text is changed first; may be NULL */
+    const void *charsmap;        /* these rules, as SentencePiece's precompiled_charsmap; 0 bytes: none */
+    size_t charsmap_bytes;
 } gal_vocab;
 gal_err gal_tokenizer_from_vocab(gal_tokenizer **out, const gal_vocab *vocab, const char *name, gal_diag *diag);
 /* The first byte that has no piece of its own, which byte_fallback asks for; -1: all have. */
@@ -118,6 +121,10 @@ int32_t gal_tokenizer_find(const gal_tokenizer *t, const char *piece, size_t n);
 /* How text is prepared: a space before it, runs of spaces made one. */
 bool gal_tokenizer_adds_space(const gal_tokenizer *t);
 bool gal_tokenizer_joins_spaces(const gal_tokenizer *t);
+/* The name of the rules by which text is changed before that, "identity" without any; and these rules, as a
+ * SentencePiece model has them (precompiled_charsmap), NULL without any. */
+const char *gal_tokenizer_normalizer(const gal_tokenizer *t);
+const void *gal_tokenizer_charsmap(const gal_tokenizer *t, size_t *n);
 /* Whether pieces are bytes of text (Tekken, GPT-2's way), and not text with U+2581 for spaces. */
 bool gal_tokenizer_of_bytes(const gal_tokenizer *t);
 /* The pattern that cuts text into words; NULL: none. */

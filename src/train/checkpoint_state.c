@@ -32,6 +32,7 @@ static setting_class class_of(const gal_train_config *c, const char *key) {
                                              "tokenizer.path",
                                              "tokenizer.train_size",
                                              "tokenizer.memory_mib",
+                                             "tokenizer.normalizer",
                                              "recompute",
                                              "recompute_every",
                                              "ema.evaluate",

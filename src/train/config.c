@@ -5,6 +5,7 @@
 #include "models/lora.h"
 #include "models/presets.h"
 #include "tensor/tensor.h"
+#include "text/nfkc.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -97,6 +98,10 @@ static const gal_setting ROWS[] = {
         "most memory for training a vocabulary, in MiB; of a larger text a part of the lines is counted, drawn by "
         "seed"),
     INT("tokenizer.train_size", tokenizer.train_size, "2048", 300, 1 << 20, "entries of a vocabulary trained here"),
+    CHOICE("tokenizer.normalizer", tokenizer.normalizer, "identity", GAL_NORMALIZER_NAMES,
+           "of a vocabulary trained here, how text is changed first: not, to NFKC (as Gopher's, whose presets have "
+           "it), or "
+           "to NFKC with controls and line ends gone, too; as SentencePiece calls them"),
 
     INT("lora.rank", lora.rank, "0", 0, 1 << 16,
         "train low-rank adapters of this rank beside the model of init, which stays as it is; 0: train the model"),
@@ -420,5 +425,6 @@ gal_err gal_train_config_preset(gal_train_config *c, const char *name, const cha
     c->model.norm = s->norm_bias ? 1 : 0;
     c->model.tied = s->tied;
     if (p->lr > 0) c->optimizer.lr = p->lr;
+    if (p->nfkc) c->tokenizer.normalizer = GAL_NORMALIZER_NFKC;
     return GAL_OK;
 }

@@ -37,6 +37,7 @@ typedef struct gal_train_config {
     struct {
         char *path;
         int64_t train_size, memory_mib;
+        int normalizer; /* gal_normalizer */
     } tokenizer;
     struct {
         int64_t rows, sequence, accumulate;

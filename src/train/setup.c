@@ -23,6 +23,7 @@ static gal_err train_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_doc
     gal_bpe_options_init(&options);
     options.vocab_size = (int32_t)t->config->tokenizer.train_size;
     options.memory_bytes = (uint64_t)t->config->tokenizer.memory_mib << 20;
+    options.normalizer = (gal_normalizer)t->config->tokenizer.normalizer;
     options.sample_seed = (uint64_t)t->config->seed;
     options.take_possible = true; /* a small text gives a small vocabulary; the note says how small */
     gal_err err = gal_bpe_trainer_new(&b, &options, diag);

@@ -56,6 +56,12 @@ static void bad_files(void **state) {
         { CHOICE "answer: x\nchoices: [a, b]\nshots: { count: -1 }\n", "t.yaml:5:17: shots.count: expected" },
         { CHOICE "answer: x\nchoices: [a, b]\nshots: { count: 1, file: e, from: same_excluding }\n",
           "t.yaml: shots.file: of no use" },
+        { CHOICE "answer: x\nchoices: [a, b]\ncontinuation: c\nprompt: p\n",
+          "t.yaml: prompt: of no use beside continuation" },
+        { CHOICE "answer: x\nchoices: [a, b]\ncontinuation: c\nscoring: [raw, unconditional]\n",
+          "t.yaml: scoring: unconditional: of no use beside continuation" },
+        { CHOICE "answer: x\nchoices: [a, b]\ncontinuation: \"{{ c\"\n", "t.yaml: continuation:1:1:" },
+        { CHOICE "kind: loglikelihood\nanswer: x\ncontinuation: c\n", "t.yaml: continuation: of no use in a task" },
         { "- a\n", "t.yaml:1:1: expected lines of" },
         { "name: &x t\n", "anchors" },
     };
@@ -265,6 +271,118 @@ static void pairs(void **state) {
         assert_non_null(strstr(diag.text, "more than the context of 2"));
         gal_tokenizer_free(t);
     }
+}
+
+static void same_ids(const gal_part *p, const gal_ids *all, size_t before) {
+    assert_int_equal(p->n, all->len);
+    assert_int_equal(p->first, before);
+    assert_memory_equal(p->ids, all->data, all->len * sizeof *all->data);
+}
+
+/* The ids of a text, and of its first n bytes. */
+static void expect_part(const gal_part *p, const gal_tokenizer *t, const char *text, size_t n) {
+    gal_ids all = { 0 }, before = { 0 };
+    CHECK_OK(gal_encode(t, NULL, text, strlen(text), GAL_ENCODE_BOS, &all, diag));
+    CHECK_OK(gal_encode(t, NULL, text, n, GAL_ENCODE_BOS, &before, diag));
+    same_ids(p, &all, before.len);
+    gal_ids_free(&all);
+    gal_ids_free(&before);
+}
+
+/* The choices stand before; a shot is its right one. They are measured by their own length. */
+static void contexts(void **state) {
+    (void)state;
+    static const char TASK[] = "name: t\ndata: { file: d.jsonl }\nchoices: \"{{ c }}\"\ncontinuation: \"{{ d }}\"\n"
+                               "answer: \"{{ a }}\"\ndescription: \"D. \"\n"
+                               "shots: { count: 1, file: s.jsonl, separator: \"; \" }\n";
+    char folder[256];
+    gal_task t = { 0 };
+    gal_exam e;
+    gal_tokenizer *k = NULL;
+    gal_question q = { 0 };
+    make_folder(folder);
+    CHECK_OK(gal_tokenizer_open(&k, "tests/golden/text/tiny.model", diag));
+    CHECK_OK(open_exam(&e, &t, folder, TASK,
+                       "{\"c\": [\"the wind\", \"\\u00e9 sea\"], \"d\": \"is dark\", \"a\": 1}\n",
+                       "{\"c\": [\"one\", \"two\"], \"d\": \"words\", \"a\": \"A\"}\n", diag));
+    const gal_exam_ids how = { .t = k, .context = 100, .prefix = 1, .bos = true };
+    CHECK_OK(gal_exam_question(&e, 0, &how, &q, diag));
+    assert_int_equal(q.n, 2);
+    assert_int_equal(q.choices, 2);
+    assert_int_equal(q.right, 1);
+    static const char FIRST[] = "D. one words; the wind is dark", SECOND[] = "D. one words; \xc3\xa9 sea is dark";
+    expect_part(&q.parts[0], k, FIRST, sizeof FIRST - 1 - strlen(" is dark"));
+    expect_part(&q.parts[1], k, SECOND, sizeof SECOND - 1 - strlen(" is dark"));
+    assert_int_equal(q.parts[1].bytes, 6);
+    assert_int_equal(q.parts[1].chars, 5);
+    gal_question_free(&q);
+    gal_tokenizer_free(k);
+    close_exam(&e, &t);
+    remove_folder(folder);
+    refuse_records("name: t\ndata: { file: d.jsonl }\nchoices: [a, b]\ncontinuation: \"{{ d }}\"\nanswer: a\n",
+                   "{\"d\": \"\"}\n", NULL, "d.jsonl: line 1: continuation: is empty");
+}
+
+/* By a template: what it writes, then the choice without a delimiter; the white space that it ends in is scored (of a
+ * line's end at the template's own end Jinja makes nothing). */
+static void conversations(void **state) {
+    (void)state;
+    static const char TEMPLATE[] =
+        "{% for m in messages %}|{{ m.role }}|{{ m.content }}\n{% endfor %}|assistant|\n\n";
+    static const char TASK[] = "name: t\ndata: { file: d.jsonl }\nprompt: \"{{ q }}\"\nchoices: [yes, no]\n"
+                               "answer: \"{{ a }}\"\ndescription: \"D.\"\ndelimiter: \"=\"\n"
+                               "shots: { count: 1, file: s.jsonl, separator: \";\" }\n";
+    static const char *const TEXTS[][2] = { { "|system|D.\n|user|q0\n|assistant|no\n|user|q1\n|assistant|\nyes",
+                                              "|system|D.\n|user|q0\n|assistant|no\n|user|q1\n|assistant|\nno" },
+                                            { "|system|D.\n|user|q0=no;q1\n|assistant|\nyes",
+                                              "|system|D.\n|user|q0=no;q1\n|assistant|\nno" } };
+    char folder[256], path[300];
+    gal_task t = { 0 };
+    gal_exam e;
+    gal_tokenizer *k = NULL;
+    gal_chat_format *f = NULL;
+    make_folder(folder);
+    CHECK_OK(gal_tokenizer_open(&k, "tests/golden/text/tiny.model", diag));
+    put_file(folder, "t.jinja", TEMPLATE, sizeof TEMPLATE - 1);
+    (void)snprintf(path, sizeof path, "%s/t.jinja", folder);
+    CHECK_OK(gal_chat_format_open(&f, k, folder, path, diag));
+    CHECK_OK(open_exam(&e, &t, folder, TASK, "{\"q\": \"q1\", \"a\": 0}\n", "{\"q\": \"q0\", \"a\": 1}\n", diag));
+    for (size_t one = 0; one < 2; one++) {
+        const gal_exam_ids how = { .t = k, .context = 200, .prefix = 1, .chat = f, .turns = one == 0 };
+        gal_question q = { 0 };
+        CHECK_OK(gal_exam_question(&e, 0, &how, &q, diag));
+        for (size_t i = 0; i < 2; i++)
+            expect_part(&q.parts[i], k, TEXTS[one][i], (size_t)(strrchr(TEXTS[one][i], '\n') - TEXTS[one][i]));
+        assert_int_equal(q.parts[0].bytes, 3);
+        gal_question_free(&q);
+    }
+    gal_chat_format_free(f);
+    gal_tokenizer_free(k);
+    close_exam(&e, &t);
+    remove_folder(folder);
+}
+
+/* By one of Mistral's: the ids of the conversation, then those of the answer. */
+static void native_conversations(void **state) {
+    (void)state;
+    gal_tokenizer *k = NULL;
+    gal_chat_format *f = NULL;
+    gal_ids before = { 0 }, all = { 0 }, want = { 0 };
+    static const char MESSAGES[] = "{\"role\": \"user\", \"content\": \"a b\"}";
+    CHECK_OK(gal_tokenizer_open(&k, "tests/golden/text/chat.model", diag));
+    CHECK_OK(gal_chat_format_open(&f, k, "tests/golden/text/chat.model", "V7", diag));
+    CHECK_OK(gal_chat_format_pair(f, k, NULL, MESSAGES, "the sea", 7, &before, &all, diag));
+    CHECK_OK(gal_chat_format_messages(f, k, NULL, MESSAGES, &want, diag));
+    assert_int_equal(before.len, want.len);
+    assert_memory_equal(before.data, want.data, want.len * sizeof *want.data);
+    CHECK_OK(gal_encode(k, NULL, "the sea", 7, 0, &want, diag));
+    assert_int_equal(all.len, want.len);
+    assert_memory_equal(all.data, want.data, want.len * sizeof *want.data);
+    gal_ids_free(&before);
+    gal_ids_free(&all);
+    gal_ids_free(&want);
+    gal_chat_format_free(f);
+    gal_tokenizer_free(k);
 }
 
 /* Each token of a text counts once, after as much as the context holds of what is before it in its window. */
@@ -560,17 +678,13 @@ static void of_texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_files),
-        cmocka_unit_test(bad_records),
-        cmocka_unit_test(as_python_draws),
-        cmocka_unit_test(never_the_question),
-        cmocka_unit_test(pairs),
-        cmocka_unit_test(windows),
-        cmocka_unit_test(words),
-        cmocka_unit_test(matches),
-        cmocka_unit_test(kept),
-        cmocka_unit_test(damaged),
-        cmocka_unit_test(of_choices),
+        cmocka_unit_test(bad_files),       cmocka_unit_test(bad_records),
+        cmocka_unit_test(as_python_draws), cmocka_unit_test(never_the_question),
+        cmocka_unit_test(pairs),           cmocka_unit_test(contexts),
+        cmocka_unit_test(conversations),   cmocka_unit_test(native_conversations),
+        cmocka_unit_test(windows),         cmocka_unit_test(words),
+        cmocka_unit_test(matches),         cmocka_unit_test(kept),
+        cmocka_unit_test(damaged),         cmocka_unit_test(of_choices),
         cmocka_unit_test(of_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

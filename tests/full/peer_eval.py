@@ -90,6 +90,22 @@ TASKS = [
 ]
 
 
+# Control pieces at the beginning and within, and white space at the end.
+TEMPLATE = ("{{ bos_token }}{% for m in messages %}|{{ m.role }}| {{ m.content }}{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}\n"
+            "{% endfor %}{% if add_generation_prompt %}|assistant|\n{% endif %}")
+
+
+def pronouns(name, count=0, description=""):
+    """The choices stand before, the continuation is the same; shots are records of the same file."""
+    test = os.path.join(data, "pronouns.jsonl")
+    choices = "{{ [before + ' ' + option1, before + ' ' + option2] }}"
+    ours, theirs, metrics = choice(name, test=test, file="pronouns.jsonl", count=count, same=count > 0, choices=choices, description=description)
+    del ours["prompt"]
+    ours.update(continuation="{{ after }}", answer="{{ label }}")
+    theirs.update(doc_to_text="{{ label }}", doc_to_target="{{ after }}")
+    return ours, theirs, metrics
+
+
 def likelihood():
     test = os.path.join(data, "endings.jsonl")
     ours = {"name": "endings", "kind": "loglikelihood", "data": {"file": test}, "prompt": "{{ text }}", "answer": "{{ word }}"}
@@ -99,6 +115,12 @@ def likelihood():
               "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True},
                               {"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": False}]}
     return ours, theirs, ["acc", "perplexity"]
+
+
+def endings_said():
+    """In a conversation nothing stands between a question and its answer."""
+    ours, theirs, metrics = likelihood()
+    return ours, dict(theirs, doc_to_target="{{ word }}"), metrics
 
 
 def texts():
@@ -154,14 +176,20 @@ layers, width = model.config.num_hidden_layers, model.config.hidden_size
 BOUND = 2.0**-23 * (2 * layers * math.sqrt(width) + 8)
 
 
-def compare(task, bos, length):
+def compare(task, bos, length, turns=None):
     mine, theirs, metrics = task
+    chat, options = turns is not None, []
+    if chat:
+        tokenizers[bos].chat_template = TEMPLATE
+        options = ["--chat-template", write("template.jinja", TEMPLATE), "--shots-as", "turns" if turns else "text"]
     lm = HFLM(pretrained=model, tokenizer=tokenizers[bos], backend="causal", device="cpu", batch_size=4, add_bos_token=bos, max_length=length)
-    out = simple_evaluate(model=lm, tasks=[dict(theirs)], log_samples=True, bootstrap_iters=0 if "acc" not in metrics else 10, verbosity="ERROR")
+    out = simple_evaluate(model=lm, tasks=[dict(theirs)], log_samples=True, apply_chat_template=chat, fewshot_as_multiturn=bool(turns),
+                          bootstrap_iters=0 if "acc" not in metrics else 10, verbosity="ERROR")
     name = theirs["task"]
     samples = sorted(out["samples"][name], key=lambda s: s["doc_id"])
-    report, parts, answers = ours(mine, "--context", str(length), *([] if bos else ["--no-bos"]))
+    report, parts, answers = ours(mine, "--context", str(length), *options, *([] if bos else ["--no-bos"]))
     label = "%s, %s, context %d" % (name, "BOS" if bos else "no BOS", length)
+    label += "" if not chat else ", template with shots as turns" if turns else ", template with shots as text"
     if mine["kind"] == "exact_match":
         want = [s["resps"][0][0] for s in samples]
         have = [a[1] for a in answers]
@@ -202,6 +230,12 @@ for task in TASKS + [likelihood()]:
         compare(task, bos, 250)
 compare(TASKS[1], True, 40)  # beginnings that are cut off
 compare(TASKS[8], False, 250)
+for task in (pronouns("pronouns"), pronouns("pronouns-shots", 2, "Who?\n")):
+    for bos in (True, False):
+        compare(task, bos, 250)
+for turns in (True, False):
+    for task in TASKS[:8] + [pronouns("pronouns"), pronouns("pronouns-shots", 2, "Who?\n"), endings_said(), said("lines", ["\n"], True)]:
+        compare(task, True, 250, turns)
 for length in (250, 64):
     compare(texts(), False, length)
 compare(said("lines", ["\n"], True), True, 250)

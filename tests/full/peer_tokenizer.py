@@ -12,6 +12,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import unicodedata
 
 import sentencepiece
 
@@ -28,11 +29,17 @@ def check(name, ok, detail):
     print(("ok      " if ok else "FAILED  ") + name + ": " + detail)
 
 
+CHANGED = [(0xa0, 0x180), (0x300, 0x370), (0x1100, 0x1200), (0x1e00, 0x2200), (0x2460, 0x2500), (0x3000, 0x3400), (0xac00, 0xd7a4),
+           (0xf900, 0xfb50), (0xfe30, 0xfffe), (0x1d400, 0x1d800), (1, 0x20), (0x900, 0xa00), (0x300, 0x330), (0x1160, 0x11c0)]
+
+
 def samples(sp, count):
     """Corpus, random characters, pieces of the vocabulary (control pieces spelled out too), long runs, U+0000."""
     for i in range(count):
         kind = i % 5
-        if kind == 0:
+        if i % 7 == 6:  # what normalisers change: compatibility characters, bases and marks, Hangul
+            yield "".join(chr(rng.randrange(*rng.choice(CHANGED))) if rng.random() < 0.8 else rng.choice("ae o\u03b1\u0915") for _ in range(rng.randrange(60)))
+        elif kind == 0:
             at = rng.randrange(max(1, len(text) - 1000))
             yield text[at:at + rng.randrange(1000)]
         elif kind == 1:
@@ -69,6 +76,27 @@ with tempfile.TemporaryDirectory() as folder:
     check("trained model", (sp.vocab_size(), sp.unk_id(), sp.bos_id(), sp.eos_id(), sp.pad_id()) == (400, 0, 1, 2, -1),
           "%d pieces" % sp.vocab_size())
     compare(model)
+    # By the rules that galerne makes, and by those of the package.
+    for rule in ("nfkc", "nmt_nfkc"):
+        model, theirs = os.path.join(folder, rule + ".model"), os.path.join(folder, "their-" + rule)
+        subprocess.run([galerne, "tokenize", "--train", text_file, "-o", model, "--vocab-size", "400", "--normalizer", rule], check=True)
+        compare(model, 4000)
+        sentencepiece.SentencePieceTrainer.train(input=text_file, model_prefix=theirs, vocab_size=400, model_type="bpe", byte_fallback=True,
+                                                 normalization_rule_name=rule, character_coverage=0.9995, minloglevel=2)
+        compare(theirs + ".model", 4000)
+        mine, built_in = sentencepiece.SentencePieceNormalizer(model_file=model), sentencepiece.SentencePieceNormalizer(
+            rule_name=rule, add_dummy_prefix=True, escape_whitespaces=True, remove_extra_whitespaces=False)
+        single = [chr(c) for c in range(1, 0x110000) if not 0xd800 <= c < 0xe000]
+
+        def differs(t):
+            return mine.normalize("a" + t + "a") != built_in.normalize("a" + t + "a")
+
+        # Characters of a Unicode that this Python does not know, or the other does not.
+        newer = [c for c in single if differs(c)]
+        texts = [s + m for s in single[:0x3100] for m in "\u0300\u0301\u0308\u0327\u0345"] + list(samples(sp, 20000))
+        others = [t for t in texts if differs(t) and not any(c in t for c in newer)]
+        check("rules of " + rule, not others and all(unicodedata.category(c) == "Cn" for c in newer),
+              "%d characters but for %s, %d texts" % (len(single), newer, len(texts)) + (", first difference %r" % others[0] if others else ""))
 for path in sys.argv[3:]:
     compare(path)
 sys.exit(1 if failed else 0)

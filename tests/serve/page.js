@@ -1,4 +1,4 @@
-// page.js - stands behind the part of runs_page.html that needs no page. SPDX-License-Identifier: Apache-2.0
+// page.js - stands behind the part of the page's script that needs no page, runs_numbers.js. SPDX-License-Identifier: Apache-2.0
 'use strict';
 const assert = require('assert').strict;
 const near = (a, b) => assert.ok(Math.abs(a - b) <= 1e-9 * Math.max(1, Math.abs(b)), `${a}, expected ${b}`);

@@ -4,14 +4,22 @@ set -eu
 command -v node >/dev/null || { echo "skipped: no node here"; exit 77; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-page=src/serve/runs_page.html
+script="src/serve/runs_numbers.js src/serve/runs_curves.js src/serve/runs_parts.js" # in the page's order
 # It becomes a C string, and nothing in it may come from elsewhere.
-if LC_ALL=C grep -n '[^ -~]' $page || grep -nE '(src|href)="|@import|url\([^#]|innerHTML|insertAdjacentHTML|document\.write|eval\(' $page; then
+# shellcheck disable=SC2086 # a list
+if LC_ALL=C grep -n '[^ -~]' src/serve/runs_page.* $script ||
+    grep -nE '(src|href)="|@import|url\([^#]|innerHTML|insertAdjacentHTML|document\.write|eval\(' src/serve/runs_page.* $script; then
     echo "expected ASCII, no addresses and no markup made of text"
     exit 1
 fi
-sed -n '/^<script>$/,/^<\/script>$/p' $page | sed '1d;$d' >"$dir/whole.js"
+# shellcheck disable=SC2086
+cat $script >"$dir/whole.js"
 node --check "$dir/whole.js"
-sed -n '/begin of what needs no page/,/end of what needs no page/p' "$dir/whole.js" >"$dir/part.js"
-cat "$dir/part.js" tests/serve/page.js >"$dir/test.js"
+# The page takes in just these, in this order.
+# shellcheck disable=SC2086
+if [ "$(sed -n 's/^@insert \(.*\)@$/src\/serve\/\1/p' src/serve/runs_page.html | tr '\n' ' ')" != "src/serve/runs_page.css $script " ]; then
+    echo "expected runs_page.html to insert runs_page.css and $script"
+    exit 1
+fi
+cat src/serve/runs_numbers.js tests/serve/page.js >"$dir/test.js"
 node "$dir/test.js"

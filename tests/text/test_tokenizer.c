@@ -137,7 +137,8 @@ static void pieces_and_flags(void **state) {
 /* Every prefix of a model is refused or opens; none may crash. */
 static void truncation(void **state) {
     (void)state;
-    static const char *const NAMES[] = { GOLDEN "rules-unknown.model", GOLDEN "tiny.model" };
+    static const char *const NAMES[] = { GOLDEN "rules-unknown.model", GOLDEN "tiny.model",
+                                         GOLDEN "rules-map.model" };
     for (size_t k = 0; k < GAL_LEN(NAMES); k++) {
         gal_buf file = { 0 };
         size_t refused = 0;
@@ -160,10 +161,9 @@ static void truncation(void **state) {
     }
 }
 
-static void changed_bytes(void **state) {
-    (void)state;
+static void change_bytes(const char *name) {
     gal_buf file = { 0 };
-    assert_int_equal(gal_read_file(&file, GOLDEN "rules-unknown.model", 1 << 20, NULL), GAL_OK);
+    assert_int_equal(gal_read_file(&file, name, 1 << 20, NULL), GAL_OK);
     for (uint64_t i = 0; i < 20000; i++) {
         size_t at = (size_t)gal_rng_below(1, 0, i, file.len);
         char old = file.data[at];
@@ -183,6 +183,12 @@ static void changed_bytes(void **state) {
         file.data[at] = old;
     }
     gal_buf_free(&file);
+}
+
+static void changed_bytes(void **state) {
+    (void)state;
+    change_bytes(GOLDEN "rules-unknown.model");
+    change_bytes(GOLDEN "rules-map.model");
 }
 
 #define HEAD                                                                                                         \
@@ -208,7 +214,7 @@ static void refused_by_name(void **state) {
         { FILE_OF(HEAD TRAINER), "normalizer_spec" },
         { FILE_OF(HEAD "\x12\x02\x18\x01"), "unigram" },
         { FILE_OF(HEAD "\x12\x02\x18\x03"), "word" },
-        { FILE_OF(HEAD BPE "\x1a\x0b\x0a\x04nfkc\x12\x03xyz"), "'nfkc'" },
+        { FILE_OF(HEAD BPE "\x1a\x0b\x0a\x04nfkc\x12\x03xyz"), "'nfkc' is damaged: 3 bytes, of which 0" },
         { FILE_OF(HEAD "\x12\x05\x18\x02\xc0\x01\x01"), "treat_whitespace_as_suffix" },
         { FILE_OF(HEAD BPE "\x1a\x02\x28\x00"), "escape_whitespaces" },
         { FILE_OF(HEAD "\x12\x05\x18\x02\x98\x02\x01\x1a\x00"), "no piece for byte 0x00" },
