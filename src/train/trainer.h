@@ -127,7 +127,6 @@ void gal__train_pass(gal_trainer *t, const gal__train_numbers *n);
 gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag);
 /* Peak bytes of the step arenas for a batch of so many rows. */
 gal_err gal__train_measure_rows(gal_trainer *t, int64_t rows, uint64_t *bytes, gal_diag *diag);
-double gal__train_balance(const gal_trainer *t); /* factor of the loss of balance */
 void gal__train_forget_plans(gal_trainer *t);
 /* *loss_sum, once all is computed. */
 gal_err gal__train_read_loss(gal_trainer *t, double *out, gal_diag *diag);
