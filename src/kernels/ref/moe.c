@@ -43,14 +43,12 @@ static const double *ranks(const gal_k_route *a, int64_t n, const double *x, dou
     return out;
 }
 
-static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
-
 /* w[j] of the chosen logits; max is the largest of all, `all` the sum of exp(x - max). */
 static void gates(const gal_k_route *a, const double *x, const int32_t *choice, double max, double all, double *w) {
     double sum = 0;
     for (int64_t j = 0; j < a->used; j++) {
         double l = x[choice[j]];
-        w[j] = a->gate == GAL_GATE_ONE ? 1 : a->gate == GAL_GATE_SIGMOID ? sigmoid(l) : exp(l - max);
+        w[j] = a->gate == GAL_GATE_ONE ? 1 : a->gate == GAL_GATE_SIGMOID ? gal__ref_sigmoid(l) : exp(l - max);
         sum += w[j];
     }
     bool chosen = a->gate == GAL_GATE_CHOSEN || a->whole;
@@ -279,7 +277,8 @@ static void gate_grad(const gal_k_route_grad *a, int64_t n, double *d) {
                dw = gal__ref_get(a->dweight, a->dt, n * a->used + j);
         double slope = 1; /* of log w by the logit, without the sum below it */
         if (a->gate == GAL_GATE_SIGMOID)
-            slope = a->whole ? 1 - sigmoid(gal__ref_get(a->logits, a->dt, n * a->experts + choice[j])) : 1 - w;
+            slope = a->whole ? 1 - gal__ref_sigmoid(gal__ref_get(a->logits, a->dt, n * a->experts + choice[j]))
+                             : 1 - w;
         d[choice[j]] += w * slope * (chosen ? dw - sum : dw);
     }
     if (chosen || a->gate != GAL_GATE_ALL) return;
