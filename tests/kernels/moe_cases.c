@@ -5,9 +5,11 @@
 #include "tensor/blocks.h"
 
 #include <math.h>
+#include <string.h>
 
-/* p: rows, experts, used, width in, width out, capacity of an expert (0: any number) */
-enum { N, E, USED, IN, OUT, CAPACITY };
+/* p: rows, experts, used, width in, width out, capacity of an expert (0: any number). Of policies: top_p in
+ * hundredths. Of COMBINE 1: nothing but x, as in a gradient. */
+enum { N, E, USED, IN, OUT, CAPACITY, TOP_P = IN, BARE = OUT };
 
 /* Numbers that are no floats: compared as bytes. */
 static kt_out *whole_numbers(kt *t, int64_t n) {
@@ -173,23 +175,27 @@ static void setup_experts_i8(kt *t, const int64_t *p) { setup_experts_of(t, p, t
 static void setup_combine(kt *t, const int64_t *p) {
     const int64_t rows = p[N] * p[USED], d = p[IN];
     const sorted s = sorted_by(t, p, choices(t, p));
-    const void *x = kt_in(t, t->dt, rows * d, t->scale), *add = kt_in(t, t->dt, p[N] * d, t->scale);
-    const float *weight = kt_in(t, GAL_F32, rows, 0.5);
+    const void *x = kt_in(t, t->dt, rows * d, t->scale);
+    const void *add = p[BARE] ? NULL : kt_in(t, t->dt, p[N] * d, t->scale);
+    const float *weight = p[BARE] ? NULL : kt_in(t, GAL_F32, rows, 0.5);
     kt_out *y = kt_result(t, t->dt, p[N] * d, t->scale);
     y->want = kt_doubles(t, y->n);
     for (int64_t n = 0; n < p[N]; n++)
         for (int64_t i = 0; i < d; i++) {
-            double sum = kt_get(add, t->dt, n * d + i), size = fabs(sum);
+            double was = t->accumulate ? kt_get(y->p, t->dt, n * d + i) : 0;
+            double sum = was + (add ? kt_get(add, t->dt, n * d + i) : 0), size = fabs(sum) + fabs(was);
             for (int64_t j = 0; j < p[USED]; j++) {
                 if (s.place[n * p[USED] + j] < 0) continue;
-                double part = (double)weight[n * p[USED] + j] * kt_get(x, t->dt, s.place[n * p[USED] + j] * d + i);
+                double part = (weight ? (double)weight[n * p[USED] + j] : 1) *
+                              kt_get(x, t->dt, s.place[n * p[USED] + j] * d + i);
                 sum += part;
                 size += fabs(part);
             }
             y->want[n * d + i] = sum;
             y->abs[n * d + i] = (double)(p[USED] + 3) * KT_U * size;
         }
-    KT_ARGS(t, gal_k_combine, y->p, x, add, weight, s.place, t->dt, GAL_F32, p[N], d, p[USED], false);
+    t->bytes = (double)(p[N] * (p[USED] + 2) * d) * (double)gal_dtype_bytes(t->dt);
+    KT_ARGS(t, gal_k_combine, y->p, x, add, weight, s.place, t->dt, GAL_F32, p[N], d, p[USED], t->accumulate);
 }
 
 static void setup_combine_grad(kt *t, const int64_t *p) {
@@ -304,6 +310,8 @@ static const kt_case CASES[] = {
     { "experts_i8 1 row", GAL_K_EXPERTS_I8, setup_experts_i8, { 1, 3, 2, 64, 17 }, 0, false },
     { "experts_i8 30 rows", GAL_K_EXPERTS_I8, setup_experts_i8, { 30, 5, 2, 96, 40 }, 0, false },
     { "combine 30 rows", GAL_K_COMBINE, setup_combine, { 30, 5, 2, 67 }, KT_SCALE, false },
+    { "combine 30 rows, bare", GAL_K_COMBINE, setup_combine, { 30, 5, 2, 67, 1 }, KT_ACC, false },
     { "combine_grad 30 rows", GAL_K_COMBINE_GRAD, setup_combine_grad, { 30, 5, 2, 67 }, KT_SCALE, false },
+    { "combine 1024x288", GAL_K_COMBINE, setup_combine, { 1024, 8, 2, 288 }, 0, true },
 };
 const kt_family KT_MOE = { "moe", CASES, GAL_LEN(CASES) };
