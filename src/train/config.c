@@ -131,6 +131,9 @@ static const gal_setting ROWS[] = {
     FLOAT("router.policy", router.policy, "0.1", 0, 1e6, "of rlr: factor of the policy's loss"),
     FLOAT("router.baseline", router.baseline, "0.01", 0, 1e6, "of rlr: factor of the baseline's square error"),
     FLOAT("router.entropy", router.entropy, "0", 0, 1e6, "of rlr: factor of the policy's entropy, which it raises"),
+    FLOAT("router.top_p", router.top_p, "1", 0, 1,
+          "of rlr: a token's experts are drawn from as few of its most probable ones as add up to this, "
+          "model.experts_used at least. 1: from all"),
     BOOL("router.per_layer", router.per_layer, "false",
          "balance each layer by itself instead of all of them together"),
 

@@ -45,7 +45,7 @@ typedef struct gal_train_config {
     struct {
         double balance, z;
         bool per_layer;
-        double capacity, tolerance, policy, baseline, entropy;
+        double capacity, tolerance, policy, baseline, entropy, top_p;
         int64_t iterations;
     } router;
     struct {
