@@ -25,7 +25,7 @@ typedef struct gal_step_arrays {
  * (mixtral.md 4; routed-scaling.md 3): each layer writes its sums, and all of them are read when the tape is walked.
  * Memory: the device's, the trainer's. */
 typedef struct gal_balance {
-    double *sums;            /* [layers, GAL_ROUTE_HEAD + 2 experts] (kernels.h, ROUTE_SUMS) */
+    double *sums;            /* [layers, gal_route_width(experts)] (kernels.h, ROUTE_SUMS) */
     int64_t layers, experts; /* layers that have some */
     double balance, z;       /* factors of the losses in this step's gradient */
     bool per_layer;          /* balance: a mean over layers instead of over the rows of all */
@@ -33,8 +33,9 @@ typedef struct gal_balance {
     double tolerance;        /* of a plan, and its most iterations */
     int64_t iterations;
     double policy, baseline, entropy; /* factors of what a policy learns by */
+    double top_p;                     /* of its draws; 1: no limit */
     double factor;                    /* of the losses of policies in this step's gradient */
-    const gal_noise *noise;           /* what policies draw by; kernels read it when they run */
+    const gal_noise *noise;           /* what policies draw by; the device's, kernels read it when they run */
     struct gal_t **loss;              /* the family leaves the loss of each row here, where policies find it */
 } gal_balance;
 

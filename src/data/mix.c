@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "base/util.h"
+#include "formats/json.h"
 
 #include <math.h>
 #include <string.h>
@@ -210,17 +211,6 @@ json_t *gal_mix_state_json(const gal_mix *m, const gal_mix_state *s) {
     return NULL;
 }
 
-/* Far above any run, and far enough from 2^63 that what is added to it later fits. */
-#define MOST_COUNT ((json_int_t)1 << 53)
-
-static gal_err get_count(const json_t *from, const char *key, const char *path, uint64_t *out, gal_diag *diag) {
-    const json_t *v = json_object_get(from, key);
-    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > MOST_COUNT)
-        return gal_fail(diag, GAL_EINPUT, "%s: mixture: %s: expected a count", path, key);
-    *out = (uint64_t)json_integer_value(v);
-    return GAL_OK;
-}
-
 gal_err gal_mix_state_read(gal_mix_state *out, const gal_mix *m, const json_t *from, const char *path,
                            gal_diag *diag) {
     const json_t *list = json_object_get(from, "sources");
@@ -228,11 +218,14 @@ gal_err gal_mix_state_read(gal_mix_state *out, const gal_mix *m, const json_t *f
     if (json_array_size(list) != m->n)
         return gal_fail(diag, GAL_EINPUT, "%s: mixture: expected the places in %zu sources, found %zu", path, m->n,
                         json_array_size(list));
-    gal_err err = get_count(from, "row", path, &s.row, diag);
+    int64_t epoch = 0, row = 0;
+    gal_err err = gal_json_count(from, "mixture: ", "row", path, &row, diag);
+    s.row = (uint64_t)row;
     for (size_t i = 0; !err && i < m->n; i++) {
         const json_t *one = json_array_get(list, i);
-        err = get_count(one, "epoch", path, &s.at[i].epoch, diag);
-        if (!err) err = get_count(one, "row", path, &s.at[i].row, diag);
+        err = gal_json_count(one, "mixture: ", "epoch", path, &epoch, diag);
+        if (!err) err = gal_json_count(one, "mixture: ", "row", path, &row, diag);
+        s.at[i] = (gal_order_state){ (uint64_t)epoch, (uint64_t)row };
     }
     if (!err) *out = s;
     return err;

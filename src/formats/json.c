@@ -75,6 +75,15 @@ bool gal_json_no_memory(const json_error_t *e, const char *bytes, size_t n) {
     return token && e->position > 0 && (size_t)e->position <= n && bytes[e->position - 1] == '"';
 }
 
+gal_err gal_json_count(const json_t *from, const char *prefix, const char *key, const char *path, int64_t *out,
+                       gal_diag *diag) {
+    const json_t *v = json_object_get(from, key);
+    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > (json_int_t)1 << 53)
+        return gal_fail(diag, GAL_EINPUT, "%s: %s%s: expected a count", path, prefix, key);
+    *out = json_integer_value(v);
+    return GAL_OK;
+}
+
 /* The path of the first number beyond 64 bits, as "tensor"."shape"[1]; false: none found. */
 static bool find_too_big(gal_buf *where, const json_t *v, int depth) {
     const char *key;

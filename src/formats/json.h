@@ -16,6 +16,10 @@ gal_err gal__json_read(json_t **out, const char *path, size_t max_bytes, gal_dia
 gal_err gal__json_read_reals(json_t **out, const char *path, size_t max_bytes, gal_diag *diag);
 /* Whether json_loadb() failed for a lack of memory, which jansson does not always say in so many words. */
 bool gal_json_no_memory(const json_error_t *e, const char *bytes, size_t n);
+/* A member that is a whole number from 0 to 2^53: far above any run, and far enough from 2^63 that what is added to
+ * it later fits. prefix: where the object lies, for the message ("mixture: "). */
+gal_err gal_json_count(const json_t *from, const char *prefix, const char *key, const char *path, int64_t *out,
+                       gal_diag *diag);
 /* Text from a file, fit for a one-line message: control characters become '?', long text is cut with "...". */
 enum { GAL__SHOW = 96 };
 const char *gal__show(char buf[GAL__SHOW], const char *s);

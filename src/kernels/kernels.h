@@ -473,9 +473,11 @@ typedef enum gal_gate {
 } gal_gate;
 
 /* choice[n, j]: the j-th largest of logits[n, :] + add, of equals the one with the lowest number first; with noise,
- * of logits - log(-log(uniform)), which draws from softmax(logits) without putting back (Gumbel). weight[n, :]: the
- * gate's of the logits alone, divided by their sum where `whole`; prob[n, :]: softmax of all of them, lse[n]: log of
- * the sum of their exponentials; NULL: not wanted. A row with a NaN among its logits gets weights that are NaN. */
+ * of logits - log(-log(uniform)), which draws from softmax(logits) without putting back (Gumbel). With top_p below 1
+ * it draws from the row's nucleus: as few of the largest of prob[n, :] (of equals the ones with the lowest numbers)
+ * as add up to top_p, k at least. weight[n, :]: the gate's of the logits alone, divided by their sum where `whole`;
+ * prob[n, :]: softmax of all of them, lse[n]: log of the sum of their exponentials; NULL: not wanted. A row with a
+ * NaN among its logits gets weights that are NaN. */
 typedef struct gal_noise {
     uint64_t seed, stream, first; /* row n draws the numbers (first + n) E .. of a stream (base/rng.h) */
 } gal_noise;
@@ -488,6 +490,7 @@ typedef struct gal_k_route {
     const void *add;        /* [E] or NULL */
     const gal_noise *noise; /* or NULL; its `stream` is replaced by the one below */
     uint64_t stream;
+    double top_p; /* with noise */
     gal_gate gate;
     bool whole;
 } gal_k_route;
@@ -502,10 +505,23 @@ typedef struct gal_k_route_sort {
 } gal_k_route_sort;
 
 /* What the losses that keep experts in balance need of one layer, and what people want to know: sums
- * [GAL_ROUTE_HEAD + 2 E] in double are, over the rows that count (target[n] >= 0), their number, the sum of lse^2, of
- * choices that found no place, the iterations of a plan, then per expert the sum of prob and the number of choices.
- * Without prob and lse (GAL_K_HASH) those sums are 0. A chunk an expert. */
-enum { GAL_ROUTE_ROWS, GAL_ROUTE_LSE, GAL_ROUTE_DROPPED, GAL_ROUTE_ITERATIONS, GAL_ROUTE_HEAD };
+ * [gal_route_width(E)] in double over the rows that count (target[n] >= 0). Without prob and lse (GAL_K_HASH) theirs
+ * are 0. A chunk an expert. */
+enum {
+    GAL_ROUTE_ROWS,       /* their number */
+    GAL_ROUTE_LSE,        /* of lse^2 */
+    GAL_ROUTE_DROPPED,    /* choices that found no place */
+    GAL_ROUTE_ITERATIONS, /* of a plan */
+    GAL_ROUTE_TAKEN,      /* of prob of the choices */
+    GAL_ROUTE_ERROR,      /* of (value - reward)^2: 0 until ROUTE_POLICY writes it */
+    GAL_ROUTE_HEAD
+};
+/* Then, E numbers each: of prob, choices, and of -prob log prob. */
+enum { GAL_ROUTE_PROB, GAL_ROUTE_CHOICES, GAL_ROUTE_ENTROPY, GAL_ROUTE_PARTS };
+static inline int64_t gal_route_width(int64_t experts) { return GAL_ROUTE_HEAD + GAL_ROUTE_PARTS * experts; }
+static inline int64_t gal_route_at(int64_t experts, int part, int64_t e) {
+    return GAL_ROUTE_HEAD + part * experts + e;
+}
 typedef struct gal_k_route_sums {
     double *sums;
     const void *prob, *lse;
@@ -549,16 +565,18 @@ typedef struct gal_k_route_grad {
 
 /* REINFORCE (arXiv:2202.01169; routed-scaling.md 3.3): a row's reward is r = -loss[n], what it brings beyond the
  * baseline its advantage A = r - value[n]. Over the rows that count of a layer, with factors that its losses have,
- *     dlogits[n, e] += factor / rows (policy A sum_j (p_e - [e = c_j]) + entropy p_e (log p_e + H))
- *     dvalue[n] = factor / rows 2 baseline (value[n] - r) */
+ *     dlogits[n, e] += factor / rows (policy A sum_j (q_e - [e = c_j]) + entropy p_e (log p_e + H))
+ *     dvalue[n] = factor / rows 2 baseline (value[n] - r)
+ * with p = prob, and q what was drawn from: p, or p of the nucleus of top_p (ROUTE) over its sum there. The first
+ * chunk writes sums[GAL_ROUTE_ERROR]. */
 typedef struct gal_k_route_policy {
     void *dlogits, *dvalue;          /* [N, E], [N] */
     const void *prob, *value, *loss; /* [N, E], [N], [N] */
     const int32_t *choice, *target;
     gal_dtype dt;
     int64_t n, experts, used;
-    const double *sums; /* of this layer */
-    double factor, policy, baseline, entropy;
+    double *sums; /* of this layer */
+    double factor, policy, baseline, entropy, top_p;
 } gal_k_route_policy;
 
 /* A vector of each expert and its sorted rows; what lies behind the last row of the last expert is left alone.

@@ -2,7 +2,7 @@
  *
  *     top    l = Wr x;  c = the k largest of l;           w = softmax(l[c])
  *     sbase  c = the k largest of l + g (in training g makes a balanced plan, else it is 0);  w = softmax(l)[c]
- *     rlr    c drawn from softmax(l) in training, else its k largest;                          w = 1
+ *     rlr    c drawn from softmax(l), or its nucleus, in training, else its k largest;         w = 1
  *     hash   c = id mod E;                                                                     w = 1
  *
  * Logits and weights are f32 whatever the activations are. No gradient flows through a plan or a choice: S-BASE
@@ -60,6 +60,10 @@ static int64_t capacity_of(const gal_moe_spec *m, const gal_balance *b, int64_t 
     return places < (double)n ? (int64_t)places : 0; /* a row chooses an expert once */
 }
 
+static double *sums_of(const gal_balance *b, const gal_moe_spec *m) {
+    return b->sums + m->index * gal_route_width(m->experts);
+}
+
 static void choose(gal_ctx *cx, gal__routing *r, const gal_moe_spec *m, const gal_step *st, gal_t **made) {
     const gal_balance *b = st->balance;
     const gal_t *plan = b && m->kind == GAL_ROUTER_SBASE ? plan_of(cx, r->logits, b, made) : NULL;
@@ -74,7 +78,8 @@ static void choose(gal_ctx *cx, gal__routing *r, const gal_moe_spec *m, const ga
                .prob = r->prob ? r->prob->data : NULL, .lse = r->prob ? r->lse->data : NULL,
                .logits = r->logits->data, .dt = r->logits->dtype, .n = n, .experts = m->experts, .used = m->used,
                .add = plan ? plan->data : NULL, .noise = b && m->kind == GAL_ROUTER_RLR ? b->noise : NULL,
-               .stream = NOISE_STREAM + (uint64_t)m->index, .gate = gate_of(m), .whole = m->whole);
+               .stream = NOISE_STREAM + (uint64_t)m->index, .top_p = b ? b->top_p : 1, .gate = gate_of(m),
+               .whole = m->whole);
 }
 
 void gal__route(gal_ctx *cx, gal__routing *r, gal_t *x, const gal_moe_spec *m, const gal_step *st, int layer) {
@@ -102,11 +107,10 @@ void gal__route(gal_ctx *cx, gal__routing *r, gal_t *x, const gal_moe_spec *m, c
                .place = r->place->data, .choice = r->choice->data, .n = n, .experts = experts, .used = used,
                .capacity = capacity_of(m, b, n));
     if (!b) return;
-    GAL_LAUNCH(cx, GAL_K_ROUTE_SUMS, gal_k_route_sums, .sums = b->sums + m->index * (GAL_ROUTE_HEAD + 2 * experts),
-               .prob = r->prob ? r->prob->data : NULL, .lse = r->prob ? r->lse->data : NULL,
-               .choice = r->choice->data, .target = st->at.target, .place = r->place->data,
-               .made = made ? made->data : NULL, .dt = gal_stat_dtype(x->dtype), .n = n, .experts = experts,
-               .used = used);
+    GAL_LAUNCH(cx, GAL_K_ROUTE_SUMS, gal_k_route_sums, .sums = sums_of(b, m), .prob = r->prob ? r->prob->data : NULL,
+               .lse = r->prob ? r->lse->data : NULL, .choice = r->choice->data, .target = st->at.target,
+               .place = r->place->data, .made = made ? made->data : NULL, .dt = gal_stat_dtype(x->dtype), .n = n,
+               .experts = experts, .used = used);
 }
 
 /* ---- gradient ----------------------------------------------------------------------------------------------------
@@ -152,8 +156,8 @@ static void policy_grad(gal_ctx *cx, const gal__routing *r, const gal_moe_spec *
     GAL_LAUNCH(cx, GAL_K_ROUTE_POLICY, gal_k_route_policy, .dlogits = dl->data, .dvalue = dvalue->data,
                .prob = r->prob->data, .value = r->value->data, .loss = loss->data, .choice = r->choice->data,
                .target = st->at.target, .dt = dl->dtype, .n = gal_rows(dl), .experts = m->experts, .used = m->used,
-               .sums = b->sums + m->index * (GAL_ROUTE_HEAD + 2 * m->experts), .factor = b->factor,
-               .policy = b->policy, .baseline = b->baseline, .entropy = b->entropy);
+               .sums = sums_of(b, m), .factor = b->factor, .policy = b->policy, .baseline = b->baseline,
+               .entropy = b->entropy, .top_p = b->top_p);
 }
 
 void gal__route_grad(gal_ctx *cx, const gal__routing *r, gal_t *x, const gal_moe_spec *m, const gal_step *st,

@@ -24,9 +24,11 @@ typedef enum gal_curve { GAL_CURVE_COSINE, GAL_CURVE_WSD, GAL_CURVE_CONSTANT, GA
 /* A linear warm-up from first_lr, which step 0 would have, to the peak at step `warmup`; then
  *   cosine    half a period down to final_fraction of the peak at step `cycle` (Loshchilov and Hutter,
  *             arXiv:1608.03983, without restarts), and on from there as it is
- *   wsd       the peak until the last `decay` steps, which lead down to final_fraction (arXiv:2404.06395), in a line
- * or as 1 - sqrt (arXiv:2405.18392) constant  the peak linear    a line down to final_fraction at the last step The
- * way along a curve is measured in batches, so that a ramp does not bend it over the tokens. */
+ *   wsd       the peak until the last `decay` steps, which lead down to final_fraction (arXiv:2404.06395), in a
+ *             line or as 1 - sqrt (arXiv:2405.18392)
+ *   constant  the peak
+ *   linear    a line down to final_fraction at the last step
+ * The way along a curve is measured in batches, so that a ramp does not bend it over the tokens. */
 typedef struct gal_schedule {
     double lr; /* the peak */
     int64_t warmup, steps;

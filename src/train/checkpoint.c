@@ -1,9 +1,10 @@
 /* checkpoint.c - writing, keeping and finding checkpoints; what is in trainer.json is in checkpoint_state.c.
  *
- *   checkpoints/step-N/  config.json generation_config.json model.safetensors tokenizer.model   the public layout, or
- *                        adapter_config.json adapter_model.safetensors tokenizer.model          of adapters, PEFT's
- *                        optimizer.safetensors trainer.json                                     what training goes on
- * from manifest.json                                                          written last
+ *   checkpoints/step-N/  config.json generation_config.json model.safetensors   the public layout, or
+ *                        adapter_config.json adapter_model.safetensors          PEFT's, of adapters
+ *                        tokenizer.model                                        or another file with the vocabulary
+ *                        optimizer.safetensors trainer.json                     what training goes on from
+ *                        manifest.json                                          written last
  *
  * Invariant: a folder named step-N is whole. It is written under another name, every file synced, and renamed last;
  * an old one is renamed before it is removed, and only after the new one is on disk.

@@ -144,17 +144,6 @@ static gal_err read_json(json_t **out, const char *path, gal_diag *diag) {
 /* ---- taking up a run ---------------------------------------------------------------------------------------------
  */
 
-/* Far above any run, and far enough from 2^63 that what is added to it later fits. */
-#define MOST_COUNT ((json_int_t)1 << 53)
-
-static gal_err get_count(const json_t *root, const char *key, const char *path, int64_t *out, gal_diag *diag) {
-    const json_t *v = json_object_get(root, key);
-    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > MOST_COUNT)
-        return gal_fail(diag, GAL_EINPUT, "%s: %s: expected a count", path, key);
-    *out = json_integer_value(v);
-    return GAL_OK;
-}
-
 static gal_err read_schedule(const json_t *root, const char *path, gal_schedule *s, gal_diag *diag) {
     const json_t *o = json_object_get(root, "schedule");
     const json_t *lr = json_object_get(o, "lr"), *fraction = json_object_get(o, "final_fraction");
@@ -166,10 +155,10 @@ static gal_err read_schedule(const json_t *root, const char *path, gal_schedule 
                          .root = json_is_true(json_object_get(o, "root")) };
     s->lr = json_number_value(lr);
     s->final_fraction = json_number_value(fraction);
-    gal_err err = get_count(o, "warmup", path, &s->warmup, diag);
-    if (!err && json_object_get(o, "cycle")) err = get_count(o, "cycle", path, &s->cycle, diag);
-    if (!err && json_object_get(o, "decay")) err = get_count(o, "decay", path, &s->decay, diag);
-    return err ? err : get_count(o, "steps", path, &s->steps, diag);
+    gal_err err = gal_json_count(o, "", "warmup", path, &s->warmup, diag);
+    if (!err && json_object_get(o, "cycle")) err = gal_json_count(o, "", "cycle", path, &s->cycle, diag);
+    if (!err && json_object_get(o, "decay")) err = gal_json_count(o, "", "decay", path, &s->decay, diag);
+    return err ? err : gal_json_count(o, "", "steps", path, &s->steps, diag);
 }
 
 static void note_curves(gal_trainer *t, const gal_schedule *old, int64_t step) {
@@ -240,10 +229,10 @@ static gal_err read_spikes(gal_trainer *t, const json_t *root, const char *path,
     s->n = s->next = s->in_a_row = s->count = s->returns = 0;
     s->applied = t->step;
     if (!o) return GAL_OK;
-    gal_err err = get_count(o, "count", path, &s->count, diag);
-    if (!err) err = get_count(o, "in_a_row", path, &s->in_a_row, diag);
-    if (!err) err = get_count(o, "returns", path, &s->returns, diag);
-    if (!err) err = get_count(o, "applied", path, &s->applied, diag);
+    gal_err err = gal_json_count(o, "", "count", path, &s->count, diag);
+    if (!err) err = gal_json_count(o, "", "in_a_row", path, &s->in_a_row, diag);
+    if (!err) err = gal_json_count(o, "", "returns", path, &s->returns, diag);
+    if (!err) err = gal_json_count(o, "", "applied", path, &s->applied, diag);
     for (size_t i = 0; !err && i < json_array_size(losses); i++)
         gal__spikes_add(s, json_number_value(json_array_get(losses, i)));
     return err;
@@ -252,12 +241,12 @@ static gal_err read_spikes(gal_trainer *t, const json_t *root, const char *path,
 /* Where the checkpoint stands; its tensors are another thing. */
 static gal_err read_place(gal_trainer *t, const json_t *root, const char *path, gal_diag *diag) {
     int64_t epoch = 0, row = 0;
-    gal_err err = get_count(root, "step", path, &t->step, diag);
-    if (!err) err = get_count(root, "tokens", path, &t->tokens, diag);
-    if (!err) err = get_count(root, "epoch", path, &epoch, diag);
-    if (!err) err = get_count(root, "row", path, &row, diag);
+    gal_err err = gal_json_count(root, "", "step", path, &t->step, diag);
+    if (!err) err = gal_json_count(root, "", "tokens", path, &t->tokens, diag);
+    if (!err) err = gal_json_count(root, "", "epoch", path, &epoch, diag);
+    if (!err) err = gal_json_count(root, "", "row", path, &row, diag);
     t->opt->t = t->step;
-    if (!err && json_object_get(root, "updates")) err = get_count(root, "updates", path, &t->opt->t, diag);
+    if (!err && json_object_get(root, "updates")) err = gal_json_count(root, "", "updates", path, &t->opt->t, diag);
     if (!err) err = read_spikes(t, root, path, diag);
     gal_mix_state place = { 0 };
     if (!err && t->train.n > 1)

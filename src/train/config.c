@@ -136,6 +136,9 @@ static const gal_setting ROWS[] = {
     FLOAT("router.policy", router.policy, "0.1", 0, 1e6, "of rlr: factor of the policy's loss"),
     FLOAT("router.baseline", router.baseline, "0.01", 0, 1e6, "of rlr: factor of the baseline's square error"),
     FLOAT("router.entropy", router.entropy, "0", 0, 1e6, "of rlr: factor of the policy's entropy, which it raises"),
+    FLOAT("router.top_p", router.top_p, "1", 0, 1,
+          "of rlr: a token's experts are drawn from as few of its most probable ones as add up to this, "
+          "model.experts_used at least. 1: from all"),
     BOOL("router.per_layer", router.per_layer, "false",
          "balance each layer by itself instead of all of them together"),
 
@@ -332,11 +335,18 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal
     return err ? err : check_lora(c, where, diag);
 }
 
+double gal_train_balance(const gal_train_config *c, gal_router router) {
+    static const double USUAL[] = {
+        [GAL_ROUTER_TOP] = 0.02, [GAL_ROUTER_SBASE] = 0, [GAL_ROUTER_RLR] = 0.01, [GAL_ROUTER_HASH] = 0
+    };
+    return c->router.balance >= 0 ? c->router.balance : USUAL[router];
+}
+
 static void set_mistral(gal_config *out, const gal_train_config *c) {
     (void)snprintf(out->model_type, sizeof out->model_type, c->model.experts ? "mixtral" : "mistral");
     out->experts = c->model.experts;
     out->experts_used = c->model.experts ? experts_used(c) : 0;
-    out->router_balance = c->router.balance < 0 ? 0.02 : c->router.balance;
+    out->router_balance = gal_train_balance(c, GAL_ROUTER_TOP);
     /* 8/3 of the width, so that three matrices cost what two of 4 D would (Shazeer, arXiv:2002.05202); a multiple
      * of 32. */
     out->F = c->model.hidden ? c->model.hidden : GAL_MAX((int64_t)32, (c->model.width * 8 / 3 + 31) / 32 * 32);

@@ -1,13 +1,14 @@
-/* loads.c - how the tokens of a step were spread over experts: what layers leave of each batch, added up, as rows of
- * the metrics and a line's end of the log. SPDX-License-Identifier: Apache-2.0 */
+/* loads.c - how the tokens of a step were spread over experts, and how sure the choices were: what layers leave of
+ * each batch, added up, as rows of the metrics and a line's end of the log. SPDX-License-Identifier: Apache-2.0 */
 #include "train/trainer.h"
 
 #include "base/mem.h"
 
+#include <math.h>
 #include <string.h>
 
 static size_t numbers(const gal_trainer *t) {
-    return (size_t)(t->balance.layers * (GAL_ROUTE_HEAD + 2 * t->balance.experts));
+    return (size_t)(t->balance.layers * gal_route_width(t->balance.experts));
 }
 
 gal_err gal__loads_new(gal_trainer *t, gal_diag *diag) {
@@ -27,32 +28,53 @@ gal_err gal__loads_add(gal_trainer *t, gal_diag *diag) {
     return err;
 }
 
-double gal__loads_dropped(const gal_trainer *t) {
-    double dropped = 0, all = 0;
-    for (int64_t l = 0; t->loads && l < t->balance.layers; l++) {
-        const double *s = t->loads + l * (GAL_ROUTE_HEAD + 2 * t->balance.experts);
+static const double *layer_of(const gal_trainer *t, int64_t l) {
+    return t->loads + l * gal_route_width(t->balance.experts);
+}
+
+/* x / y; where y is 0, of no rows, x is, too. */
+static double part(double x, double y) { return x / GAL_MAX(y, 1.0); }
+
+void gal__loads_print(const gal_trainer *t, gal_buf *out) {
+    double dropped = 0, rows = 0, error = 0;
+    if (!t->loads) return;
+    for (int64_t l = 0; l < t->balance.layers; l++) {
+        const double *s = layer_of(t, l);
         dropped += s[GAL_ROUTE_DROPPED];
-        all += s[GAL_ROUTE_ROWS] * (double)t->model->config.experts_used;
+        rows += s[GAL_ROUTE_ROWS];
+        error += s[GAL_ROUTE_ERROR];
     }
-    return all > 0 ? dropped / all : 0;
+    gal_buf_printf(out, ", dropped %.3g %%", 100 * part(dropped, rows * (double)t->model->config.experts_used));
+    if (t->model->config.router == GAL_ROUTER_RLR)
+        gal_buf_printf(out, ", baselines off by %.4f", sqrt(part(error, rows)));
+}
+
+static gal_metric_load load_of(const gal_trainer *t, int64_t l) {
+    const gal_config *c = &t->model->config;
+    const double *s = layer_of(t, l), rows = s[GAL_ROUTE_ROWS], choices = rows * (double)c->experts_used;
+    const bool chosen = c->router != GAL_ROUTER_HASH, policy = c->router == GAL_ROUTER_RLR;
+    double entropy = 0;
+    gal_metric_load row = { .step = t->step,
+                            .layer = (l + 1) * c->routed_every - 1,
+                            .dropped = part(s[GAL_ROUTE_DROPPED], choices),
+                            .iterations = s[GAL_ROUTE_ITERATIONS] / (double)t->batches,
+                            .least = (double)c->experts };
+    for (int64_t e = 0; e < c->experts; e++) {
+        double share = part(s[gal_route_at(c->experts, GAL_ROUTE_CHOICES, e)], choices) * (double)c->experts;
+        row.most = GAL_MAX(row.most, share);
+        row.least = GAL_MIN(row.least, share);
+        entropy += s[gal_route_at(c->experts, GAL_ROUTE_ENTROPY, e)];
+    }
+    row.probability = chosen ? part(s[GAL_ROUTE_TAKEN], choices) : (double)NAN;
+    row.entropy = chosen ? part(entropy, rows) : (double)NAN;
+    row.square_error = policy ? part(s[GAL_ROUTE_ERROR], rows) : (double)NAN;
+    return row;
 }
 
 gal_err gal__loads_write(gal_trainer *t, gal_diag *diag) {
-    const gal_config *c = &t->model->config;
     gal_err err = GAL_OK;
     for (int64_t l = 0; t->loads && !err && l < t->balance.layers; l++) {
-        const double *s = t->loads + l * (GAL_ROUTE_HEAD + 2 * c->experts), *chosen = s + GAL_ROUTE_HEAD + c->experts;
-        const double choices = GAL_MAX(s[GAL_ROUTE_ROWS] * (double)c->experts_used, 1.0);
-        gal_metric_load row = { .step = t->step,
-                                .layer = (l + 1) * c->routed_every - 1,
-                                .dropped = s[GAL_ROUTE_DROPPED] / choices,
-                                .iterations = s[GAL_ROUTE_ITERATIONS] / (double)t->batches,
-                                .least = (double)c->experts };
-        for (int64_t e = 0; e < c->experts; e++) {
-            double share = chosen[e] / choices * (double)c->experts;
-            row.most = GAL_MAX(row.most, share);
-            row.least = GAL_MIN(row.least, share);
-        }
+        gal_metric_load row = load_of(t, l);
         err = gal_metrics_load(t->metrics, &row, diag);
     }
     return err;

@@ -117,15 +117,15 @@ static gal_err one_step(gal_trainer *t, gal_diag *diag) {
     t->shown_tokens_per_s = first ? speed : SPEED_MEMORY * t->shown_tokens_per_s + (1 - SPEED_MEMORY) * speed;
     err = write_rows(t, &n, measure, speed, diag);
     if (err) return err;
-    char routers[700] = "";
-    if (t->router_sum)
-        (void)snprintf(routers, sizeof routers, ", routers' balance %.4f, z %.4f, dropped %.3g %%", n.balance, n.z,
-                       100 * gal__loads_dropped(t));
+    gal_buf routers = { 0 };
+    if (t->router_sum) gal_buf_printf(&routers, ", routers' balance %.4f, z %.4f", n.balance, n.z);
+    gal__loads_print(t, &routers);
     gal_metric_sample rows = gal__train_sample(t, t->step, &n);
     gal__run_log(t,
                  "step %lld: loss %.5f, gradient norm %.4f, lr %.3g, %.0f tokens/s, epoch %lld, rows %lld to %lld%s",
                  (long long)t->step, n.loss, n.grad_norm, n.lr, speed, (long long)rows.epoch, (long long)rows.row,
-                 (long long)(rows.row + rows.rows - 1), routers);
+                 (long long)(rows.row + rows.rows - 1), routers.len ? routers.data : "");
+    gal_buf_free(&routers);
     int64_t batches = gal_ramp_total(&t->schedule.ramp, t->config->steps) -
                       gal_ramp_total(&t->schedule.ramp, t->step);
     double left = (double)(batches * t->config->batch.rows * t->config->batch.sequence) / t->shown_tokens_per_s;
@@ -294,6 +294,7 @@ void gal__trainer_free(gal_trainer *t, bool leave_nothing) {
     gal_step_free(&t->st);
     gal_dev_give(t->dev, t->loss_sum);
     gal_dev_give(t->dev, t->router_sum);
+    gal_dev_give(t->dev, t->noise);
     gal_free(t->loads);
     gal_dev_give(t->dev, t->balance.sums);
     gal_dev_close(t->dev);

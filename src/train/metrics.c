@@ -6,6 +6,7 @@
 #include "train/database.h"
 #include "train/metrics_db.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -42,6 +43,10 @@ gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_di
             "CREATE TABLE IF NOT EXISTS routers (step INTEGER PRIMARY KEY, balance REAL NOT NULL, z REAL NOT NULL);"
             "CREATE TABLE IF NOT EXISTS loads (step INTEGER NOT NULL, layer INTEGER NOT NULL, dropped REAL NOT NULL,"
             " most REAL NOT NULL, least REAL NOT NULL, iterations REAL NOT NULL, PRIMARY KEY (step, layer));"
+            "CREATE TABLE IF NOT EXISTS choices (step INTEGER NOT NULL, layer INTEGER NOT NULL,"
+            " probability REAL NOT NULL, entropy REAL NOT NULL, PRIMARY KEY (step, layer));"
+            "CREATE TABLE IF NOT EXISTS baselines (step INTEGER NOT NULL, layer INTEGER NOT NULL,"
+            " square_error REAL NOT NULL, PRIMARY KEY (step, layer));"
             "CREATE TABLE IF NOT EXISTS samples (step INTEGER PRIMARY KEY, epoch INTEGER NOT NULL,"
             " row INTEGER NOT NULL, rows INTEGER NOT NULL, returns INTEGER NOT NULL);"
             "CREATE TABLE IF NOT EXISTS spikes (reason TEXT NOT NULL, action TEXT NOT NULL,"
@@ -150,7 +155,13 @@ gal_err gal_metrics_routers(gal_metrics *m, int64_t step, double balance, double
 
 gal_err gal_metrics_load(gal_metrics *m, const gal_metric_load *r, gal_diag *diag) {
     double v[] = { (double)r->step, (double)r->layer, r->dropped, r->most, r->least, r->iterations };
-    return hold(m, "INSERT OR REPLACE INTO loads VALUES (?, ?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
+    double choice[] = { v[0], v[1], r->probability, r->entropy }, error[] = { v[0], v[1], r->square_error };
+    gal_err err = hold(m, "INSERT OR REPLACE INTO loads VALUES (?, ?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
+    if (!err && !isnan(r->probability))
+        err = hold(m, "INSERT OR REPLACE INTO choices VALUES (?, ?, ?, ?)", NULL, choice, (int)GAL_LEN(choice), diag);
+    if (!err && !isnan(r->square_error))
+        err = hold(m, "INSERT OR REPLACE INTO baselines VALUES (?, ?, ?)", NULL, error, (int)GAL_LEN(error), diag);
+    return err;
 }
 
 gal_err gal_metrics_sample(gal_metrics *m, const gal_metric_sample *r, gal_diag *diag) {
@@ -179,9 +190,12 @@ gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *r, gal_diag *dia
 }
 
 gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag) {
-    static const char *const CUT[] = { "DELETE FROM steps WHERE step > ?", "DELETE FROM routers WHERE step > ?",
-                                       "DELETE FROM loads WHERE step > ?", "DELETE FROM samples WHERE step > ?",
-                                       "DELETE FROM norms WHERE step > ?", "DELETE FROM evaluations WHERE step > ?" };
+    static const char *const CUT[] = {
+        "DELETE FROM steps WHERE step > ?",     "DELETE FROM routers WHERE step > ?",
+        "DELETE FROM loads WHERE step > ?",     "DELETE FROM choices WHERE step > ?",
+        "DELETE FROM baselines WHERE step > ?", "DELETE FROM samples WHERE step > ?",
+        "DELETE FROM norms WHERE step > ?",     "DELETE FROM evaluations WHERE step > ?"
+    };
     double v[] = { (double)step };
     gal_err err = GAL_OK;
     for (size_t i = 0; !err && i < GAL_LEN(CUT); i++) err = hold(m, CUT[i], NULL, v, 1, diag);

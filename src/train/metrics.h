@@ -46,10 +46,12 @@ void gal_metrics_get_fact(gal_metrics *m, const char *key, char *value, size_t b
 /* A row of a step that is there already is replaced. */
 gal_err gal_metrics_step(gal_metrics *m, const gal_metric_step *row, gal_diag *diag);
 /* How a layer's tokens were spread over its experts in a step (table loads): the part of choices that found no place,
- * the fullest and the emptiest expert as multiples of an even share, iterations of a plan. */
+ * the fullest and the emptiest expert as multiples of an even share, iterations of a plan. Means over tokens: of the
+ * probability of what was chosen, and of the entropy in nats of what it was chosen from (table choices; NAN: no row);
+ * of the square of what a baseline was off by, in nats (table baselines; NAN: no row). */
 typedef struct gal_metric_load {
     int64_t step, layer;
-    double dropped, most, least, iterations;
+    double dropped, most, least, iterations, probability, entropy, square_error;
 } gal_metric_load;
 gal_err gal_metrics_load(gal_metrics *m, const gal_metric_load *row, gal_diag *diag);
 /* The losses of a step's routers (table routers), where there are experts. */

@@ -12,18 +12,18 @@
 
 static int64_t batch_tokens(const gal_trainer *t) { return t->config->batch.rows * t->config->batch.sequence; }
 
-/* Batches of the coming step. What is recorded of a batch has the routers' shares in it. */
+/* Batches of the coming step. Where there are routers, what is recorded of a batch has their shares in it. */
 static void set_batches(gal_trainer *t) {
     int64_t batches = gal_ramp_batches(&t->schedule.ramp, t->step + 1);
     if (batches == t->batches) return;
     t->batches = batches;
     if (t->router_sum) {
-        t->balance.balance = gal__train_balance(t) / (double)batches;
+        t->balance.balance = gal_train_balance(t->config, t->model->config.router) / (double)batches;
         t->balance.z = (t->model->config.router == GAL_ROUTER_TOP ? t->config->router.z : 0) / (double)batches;
         t->balance.factor = 1.0 / (double)(batches * t->balance.layers);
+        gal_plan_free(t->batch_plan);
+        t->batch_plan = NULL;
     }
-    gal_plan_free(t->batch_plan);
-    t->batch_plan = NULL;
 }
 
 /* Routers' losses, plans and policies are of training alone: evaluation leaves st.balance out. */
@@ -39,24 +39,15 @@ static gal_err router_memory(gal_trainer *t, gal_diag *diag) {
                                 .iterations = c->router.iterations,
                                 .policy = c->router.policy,
                                 .baseline = c->router.baseline,
-                                .entropy = c->router.entropy };
-    t->balance.noise = &t->noise;
+                                .entropy = c->router.entropy,
+                                .top_p = c->router.top_p };
     t->balance.loss = &t->row_loss;
-    t->noise.seed = (uint64_t)c->seed;
-    size_t sums = (size_t)(t->balance.layers * (GAL_ROUTE_HEAD + 2 * m->experts));
+    size_t sums = (size_t)(t->balance.layers * gal_route_width(m->experts));
     t->balance.sums = gal_dev_take_array(t->dev, sums, sizeof *t->balance.sums);
     t->router_sum = gal_dev_take_array(t->dev, 2, sizeof *t->router_sum);
-    if (t->balance.sums && t->router_sum) return gal__loads_new(t, diag);
+    t->balance.noise = t->noise = gal_dev_take(t->dev, sizeof *t->noise);
+    if (t->balance.sums && t->router_sum && t->noise) return gal__loads_new(t, diag);
     return gal_fail(diag, GAL_ENOMEM, "no memory for the balance of experts");
-}
-
-/* The factor of the loss of balance: what is said, or what the router's paper has. */
-double gal__train_balance(const gal_trainer *t) {
-    static const double USUAL[] = {
-        [GAL_ROUTER_TOP] = 0.02, [GAL_ROUTER_SBASE] = 0, [GAL_ROUTER_RLR] = 0.01, [GAL_ROUTER_HASH] = 0
-    };
-    double said = t->config->router.balance;
-    return said >= 0 ? said : USUAL[t->model->config.router];
 }
 
 gal_err gal__train_step_memory(gal_trainer *t, gal_diag *diag) {
@@ -151,8 +142,10 @@ static gal_err load_batch(gal_trainer *t, const gal_feed_rows *rows, int64_t a, 
     memcpy(t->st.start, rows->start + at, n * sizeof(int32_t));
     memcpy(t->st.target, rows->target + at, n * sizeof(int32_t));
     for (size_t i = 0; i < n; i++) t->st.weight[i] = t->st.target[i] < 0 ? 0.0f : weight;
-    t->noise.first = (uint64_t)t->tokens + at; /* however a step's rows are dealt to batches */
-    return gal_step_commit(&t->st, diag);
+    /* The same however a step's rows are dealt to batches. */
+    const gal_noise noise = { .seed = (uint64_t)t->config->seed, .first = (uint64_t)t->tokens + at };
+    gal_err err = t->noise ? gal_dev_upload(t->dev, t->noise, &noise, sizeof noise, diag) : GAL_OK;
+    return err ? err : gal_step_commit(&t->st, diag);
 }
 
 /* The step's rows; those of the next one are gathered meanwhile. */

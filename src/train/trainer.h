@@ -48,7 +48,7 @@ typedef struct gal_trainer {
     gal_schedule schedule;
     gal_step st;         /* one batch; fixed addresses */
     gal_balance balance; /* of models with experts: what their layers leave, and the losses of their routers */
-    gal_noise noise;     /* what policies draw by: numbers of the run's rows */
+    gal_noise *noise;    /* in the device's memory: what policies draw by, numbers of the run's rows */
     gal_t *row_loss;     /* of the batch at hand */
     double *router_sum;  /* [2] those losses in the step, a mean over its batches; NULL: no experts */
     double *loads;       /* what layers with experts left of the step's batches (loads.c); NULL: no experts */
@@ -80,12 +80,12 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
 
 int64_t gal__train_params(const gal_trainer *t); /* that are trained */
 
-/* loads.c: how tokens are spread over experts. Without experts nothing happens. */
+/* loads.c: how tokens are spread over experts, and how sure the choices are. Without experts nothing happens. */
 gal_err gal__loads_new(gal_trainer *t, gal_diag *diag);
-void gal__loads_begin(gal_trainer *t);                    /* of a step */
-gal_err gal__loads_add(gal_trainer *t, gal_diag *diag);   /* after a batch */
-double gal__loads_dropped(const gal_trainer *t);          /* part of the step's choices that found no place */
-gal_err gal__loads_write(gal_trainer *t, gal_diag *diag); /* into the metrics */
+void gal__loads_begin(gal_trainer *t);                     /* of a step */
+gal_err gal__loads_add(gal_trainer *t, gal_diag *diag);    /* after a batch */
+void gal__loads_print(const gal_trainer *t, gal_buf *out); /* the step's, for the log */
+gal_err gal__loads_write(gal_trainer *t, gal_diag *diag);  /* into the metrics */
 /* plan.c: what the run will take, as notes. */
 gal_err gal__train_note_plan(gal_trainer *t, gal_diag *diag);
 /* setup.c: the run's vocabulary; of n_train documents, if it is to be learnt. */
@@ -127,7 +127,6 @@ void gal__train_pass(gal_trainer *t, const gal__train_numbers *n);
 gal_err gal__train_rehearse_step(gal_trainer *t, gal_diag *diag);
 /* Peak bytes of the step arenas for a batch of so many rows. */
 gal_err gal__train_measure_rows(gal_trainer *t, int64_t rows, uint64_t *bytes, gal_diag *diag);
-double gal__train_balance(const gal_trainer *t); /* factor of the loss of balance */
 void gal__train_forget_plans(gal_trainer *t);
 /* *loss_sum, once all is computed. */
 gal_err gal__train_read_loss(gal_trainer *t, double *out, gal_diag *diag);

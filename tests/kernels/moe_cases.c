@@ -5,9 +5,11 @@
 #include "tensor/blocks.h"
 
 #include <math.h>
+#include <string.h>
 
-/* p: rows, experts, used, width in, width out, capacity of an expert (0: any number) */
-enum { N, E, USED, IN, OUT, CAPACITY };
+/* p: rows, experts, used, width in, width out, capacity of an expert (0: any number). Of policies: top_p in
+ * hundredths. Of COMBINE 1: nothing but x, as in a gradient. */
+enum { N, E, USED, IN, OUT, CAPACITY, TOP_P = IN, BARE = OUT };
 
 /* Numbers that are no floats: compared as bytes. */
 static kt_out *whole_numbers(kt *t, int64_t n) {
@@ -79,16 +81,21 @@ static void setup_sums(kt *t, const int64_t *p) {
     const int32_t *choice = choices(t, p), *target = targets(t, p[N]), *place = sorted_by(t, p, choice).place;
     int32_t *made = kt_ints(t, 1);
     *made = 7;
-    kt_out *sums = kt_result(t, GAL_F64, GAL_ROUTE_HEAD + 2 * p[E], 1);
+    kt_out *sums = kt_result(t, GAL_F64, gal_route_width(p[E]), 1);
     sums->want = kt_doubles(t, sums->n);
     for (int64_t n = 0; n < p[N]; n++) {
         if (target[n] < 0) continue;
         sums->want[GAL_ROUTE_ROWS] += 1;
         sums->want[GAL_ROUTE_LSE] += (double)lse[n] * (double)lse[n];
-        for (int64_t e = 0; e < p[E]; e++) sums->want[GAL_ROUTE_HEAD + e] += (double)prob[n * p[E] + e];
+        for (int64_t e = 0; e < p[E]; e++) {
+            double q = (double)prob[n * p[E] + e];
+            sums->want[gal_route_at(p[E], GAL_ROUTE_PROB, e)] += q;
+            sums->want[gal_route_at(p[E], GAL_ROUTE_ENTROPY, e)] -= q > 0 ? q * log(q) : 0;
+        }
         for (int64_t j = n * p[USED]; j < (n + 1) * p[USED]; j++) {
-            sums->want[GAL_ROUTE_HEAD + p[E] + choice[j]] += 1;
+            sums->want[gal_route_at(p[E], GAL_ROUTE_CHOICES, choice[j])] += 1;
             sums->want[GAL_ROUTE_DROPPED] += place[j] < 0;
+            sums->want[GAL_ROUTE_TAKEN] += (double)prob[n * p[E] + choice[j]];
         }
     }
     sums->want[GAL_ROUTE_ITERATIONS] = 7;
@@ -98,7 +105,7 @@ static void setup_sums(kt *t, const int64_t *p) {
 
 static void setup_loss(kt *t, const int64_t *p) {
     enum { LAYERS = 3 };
-    const int64_t width = GAL_ROUTE_HEAD + 2 * p[E];
+    const int64_t width = gal_route_width(p[E]);
     double *sums = kt_doubles(t, LAYERS * width);
     for (int64_t l = 0; l < LAYERS; l++) {
         sums[l * width] = 10 + (double)l;
@@ -173,23 +180,27 @@ static void setup_experts_i8(kt *t, const int64_t *p) { setup_experts_of(t, p, t
 static void setup_combine(kt *t, const int64_t *p) {
     const int64_t rows = p[N] * p[USED], d = p[IN];
     const sorted s = sorted_by(t, p, choices(t, p));
-    const void *x = kt_in(t, t->dt, rows * d, t->scale), *add = kt_in(t, t->dt, p[N] * d, t->scale);
-    const float *weight = kt_in(t, GAL_F32, rows, 0.5);
+    const void *x = kt_in(t, t->dt, rows * d, t->scale);
+    const void *add = p[BARE] ? NULL : kt_in(t, t->dt, p[N] * d, t->scale);
+    const float *weight = p[BARE] ? NULL : kt_in(t, GAL_F32, rows, 0.5);
     kt_out *y = kt_result(t, t->dt, p[N] * d, t->scale);
     y->want = kt_doubles(t, y->n);
     for (int64_t n = 0; n < p[N]; n++)
         for (int64_t i = 0; i < d; i++) {
-            double sum = kt_get(add, t->dt, n * d + i), size = fabs(sum);
+            double was = t->accumulate ? kt_get(y->p, t->dt, n * d + i) : 0;
+            double sum = was + (add ? kt_get(add, t->dt, n * d + i) : 0), size = fabs(sum) + fabs(was);
             for (int64_t j = 0; j < p[USED]; j++) {
                 if (s.place[n * p[USED] + j] < 0) continue;
-                double part = (double)weight[n * p[USED] + j] * kt_get(x, t->dt, s.place[n * p[USED] + j] * d + i);
+                double part = (weight ? (double)weight[n * p[USED] + j] : 1) *
+                              kt_get(x, t->dt, s.place[n * p[USED] + j] * d + i);
                 sum += part;
                 size += fabs(part);
             }
             y->want[n * d + i] = sum;
             y->abs[n * d + i] = (double)(p[USED] + 3) * KT_U * size;
         }
-    KT_ARGS(t, gal_k_combine, y->p, x, add, weight, s.place, t->dt, GAL_F32, p[N], d, p[USED], false);
+    t->bytes = (double)(p[N] * (p[USED] + 2) * d) * (double)gal_dtype_bytes(t->dt);
+    KT_ARGS(t, gal_k_combine, y->p, x, add, weight, s.place, t->dt, GAL_F32, p[N], d, p[USED], t->accumulate);
 }
 
 static void setup_combine_grad(kt *t, const int64_t *p) {
@@ -244,13 +255,21 @@ static void setup_policy(kt *t, const int64_t *p) {
         for (int64_t e = 0; e < p[E]; e++) sum += exp((double)prob[n * p[E] + e]);
         for (int64_t e = 0; e < p[E]; e++) prob[n * p[E] + e] = (float)(exp((double)prob[n * p[E] + e]) / sum);
     }
-    double *sums = kt_doubles(t, GAL_ROUTE_HEAD);
-    sums[GAL_ROUTE_ROWS] = (double)p[N];
+    const int32_t *target = targets(t, p[N]);
+    kt_out *sums = kt_result(t, GAL_F64, GAL_ROUTE_HEAD, 1);
+    kt_put(sums->initial, GAL_F64, GAL_ROUTE_ROWS, (double)p[N]);
+    memcpy(sums->p, sums->initial, GAL_ROUTE_HEAD * sizeof(double));
+    sums->want = kt_doubles(t, GAL_ROUTE_HEAD);
+    memcpy(sums->want, sums->initial, GAL_ROUTE_HEAD * sizeof(double));
+    sums->want[GAL_ROUTE_ERROR] = 0;
+    for (int64_t n = 0; n < p[N]; n++)
+        if (target[n] >= 0) sums->want[GAL_ROUTE_ERROR] += pow((double)value[n] + (double)loss[n], 2);
+    sums->abs[GAL_ROUTE_ERROR] = 1e-12 * (double)p[N];
     kt_out *dlogits = kt_result(t, GAL_F32, p[N] * p[E], 1), *dvalue = kt_result(t, GAL_F32, p[N], 1);
     for (int64_t i = 0; i < dlogits->n; i++) dlogits->abs[i] = 64 * KT_U;
     for (int64_t i = 0; i < dvalue->n; i++) dvalue->abs[i] = 64 * KT_U;
-    KT_ARGS(t, gal_k_route_policy, dlogits->p, dvalue->p, prob, value, loss, choices(t, p), targets(t, p[N]), GAL_F32,
-            p[N], p[E], p[USED], sums, 0.5, 0.1, 0.01, 0.2);
+    KT_ARGS(t, gal_k_route_policy, dlogits->p, dvalue->p, prob, value, loss, choices(t, p), target, GAL_F32, p[N],
+            p[E], p[USED], sums->p, 0.5, 0.1, 0.01, 0.2, (double)p[TOP_P] / 100);
 }
 
 /* Vectors of experts, of which one has none. Each kernel is the one of a single vector over the expert's rows. */
@@ -282,7 +301,8 @@ static const kt_case CASES[] = {
     { "sinkhorn 40 rows, 7 experts", GAL_K_SINKHORN, setup_sinkhorn, { 40, 7 }, KT_F32 | KT_SCALE, false },
     { "sinkhorn 130 rows, 33 experts", GAL_K_SINKHORN, setup_sinkhorn, { 130, 33 }, KT_F32, false },
     { "sinkhorn 2048 rows, 8 experts", GAL_K_SINKHORN, setup_sinkhorn, { 2048, 8 }, KT_F32, true },
-    { "route_policy 40 rows, 7 experts", GAL_K_ROUTE_POLICY, setup_policy, { 40, 7, 2 }, KT_F32, false },
+    { "route_policy 40 rows, 7 experts", GAL_K_ROUTE_POLICY, setup_policy, { 40, 7, 2, 100 }, KT_F32, false },
+    { "route_policy 40 rows, nucleus", GAL_K_ROUTE_POLICY, setup_policy, { 40, 7, 2, 60 }, KT_F32, false },
     { "expert_add 40 rows", GAL_K_EXPERT_ADD, setup_expert_rows, { 40, 5, 2, 67 }, KT_SCALE, false },
     { "expert_gelu 40 rows", GAL_K_EXPERT_GELU, setup_expert_rows, { 40, 5, 2, 67 }, 0, false },
     { "expert_gelu_grad 40 rows", GAL_K_EXPERT_GELU_GRAD, setup_expert_rows, { 40, 5, 2, 67 }, 0, false },
@@ -304,6 +324,8 @@ static const kt_case CASES[] = {
     { "experts_i8 1 row", GAL_K_EXPERTS_I8, setup_experts_i8, { 1, 3, 2, 64, 17 }, 0, false },
     { "experts_i8 30 rows", GAL_K_EXPERTS_I8, setup_experts_i8, { 30, 5, 2, 96, 40 }, 0, false },
     { "combine 30 rows", GAL_K_COMBINE, setup_combine, { 30, 5, 2, 67 }, KT_SCALE, false },
+    { "combine 30 rows, bare", GAL_K_COMBINE, setup_combine, { 30, 5, 2, 67, 1 }, KT_ACC, false },
     { "combine_grad 30 rows", GAL_K_COMBINE_GRAD, setup_combine_grad, { 30, 5, 2, 67 }, KT_SCALE, false },
+    { "combine 1024x288", GAL_K_COMBINE, setup_combine, { 1024, 8, 2, 288 }, 0, true },
 };
 const kt_family KT_MOE = { "moe", CASES, GAL_LEN(CASES) };

@@ -228,58 +228,81 @@ static void softmax(double *p, const double *l, int n) {
     for (int e = 0; e < n; e++) p[e] = exp(l[e]) / sum;
 }
 
+typedef struct learner {
+    double value, loss, entropy, top_p;
+} learner;
+
 /* dlogits and dvalue of one row that chose `choice`. */
-static void policy_row(double *dl, double *dvalue, const double *l, int n, int32_t choice, double value, double loss,
-                       double entropy) {
+static void policy_row(double *dl, double *dvalue, const double *l, int n, int32_t choice, const learner *s) {
     double p[EXPERTS], sums[GAL_ROUTE_HEAD] = { [GAL_ROUTE_ROWS] = 1 };
     int32_t target = 0;
     softmax(p, l, n);
     memset(dl, 0, (size_t)n * sizeof *dl);
-    gal_k_route_policy a = {
-        dl, dvalue, p, &value, &loss, &choice, &target, GAL_F64, 1, n, 1, sums, 1, 1, 1, entropy
-    };
+    gal_k_route_policy a = { dl, dvalue, p,    &s->value, &s->loss, &choice, &target,    GAL_F64, 1,
+                             n,  1,      sums, 1,         1,        1,       s->entropy, s->top_p };
     run(GAL_K_ROUTE_POLICY, &a, sizeof a);
+    assert_true(fabs(sums[GAL_ROUTE_ERROR] - (s->value + s->loss) * (s->value + s->loss)) <= 1e-12);
 }
 
 static void nothing_to_learn(void **state) {
     (void)state;
     const double l[3] = { 0.3, -1, 0.5 };
     double dl[3], dvalue;
-    policy_row(dl, &dvalue, l, 3, 1, -2.5, 2.5, 0);
+    policy_row(dl, &dvalue, l, 3, 1, &(learner){ -2.5, 2.5, 0, 1 });
     for (int e = 0; e < 3; e++) assert_true(fabs(dl[e]) <= 0);
     assert_true(fabs(dvalue) <= 0);
 }
 
-/* The estimator's mean over choices is the gradient of the mean loss, whatever the baseline; that of the entropy's
- * part is the gradient of minus the entropy. */
+enum { SIDES = 4 };
+static const double SIDE[SIDES] = { 0.2, -0.7, 1.1, 0.4 }; /* softmax: 0.197, 0.080, 0.483, 0.240 */
+
+/* top_p, and the experts of SIDE's nucleus. */
+static const struct {
+    double top_p;
+    bool in[SIDES];
+} NUCLEI[] = { { 1, { true, true, true, true } },      { 0.93, { true, true, true, true } },
+               { 0.8, { true, false, true, true } },   { 0.5, { false, false, true, true } },
+               { 0.4, { false, false, true, false } }, { 0, { false, false, true, false } } };
+
+/* What is drawn from: p, the softmax of l, over its sum in a set. */
+static void within(double *q, double *p, const double *l, const bool *in) {
+    double sum = 0;
+    softmax(p, l, SIDES);
+    for (int e = 0; e < SIDES; e++) sum += in[e] ? p[e] : 0;
+    for (int e = 0; e < SIDES; e++) q[e] = in[e] ? p[e] / sum : 0;
+}
+
+/* The estimator's mean over choices is the gradient of the mean loss over what is drawn from, whatever the baseline;
+ * that of the entropy's part is the gradient of minus the entropy of the whole policy. */
 static void estimator_has_no_bias(void **state) {
     (void)state;
-    enum { N = 4 };
-    const double l[N] = { 0.2, -0.7, 1.1, 0.4 }, loss[N] = { 3, 1, 2.5, 0.2 }, step = 1e-4, entropy = 0.3;
-    double p[N], mean[N] = { 0 };
-    softmax(p, l, N);
-    for (int c = 0; c < N; c++) {
-        double dl[N], dvalue;
-        policy_row(dl, &dvalue, l, N, c, -1.3, loss[c], entropy);
-        for (int e = 0; e < N; e++) mean[e] += p[c] * dl[e];
-        assert_true(fabs(dvalue - 2 * (-1.3 + loss[c])) <= 1e-12);
-    }
-    for (int e = 0; e < N; e++) {
-        double sides[2];
-        for (int s = 0; s < 2; s++) {
-            double moved[N], q[N];
-            memcpy(moved, l, sizeof moved);
-            moved[e] += s ? step : -step;
-            softmax(q, moved, N);
-            sides[s] = 0;
-            for (int c = 0; c < N; c++) sides[s] += q[c] * loss[c] + entropy * q[c] * log(q[c]);
+    const double loss[SIDES] = { 3, 1, 2.5, 0.2 }, step = 1e-4, entropy = 0.3;
+    for (size_t k = 0; k < GAL_LEN(NUCLEI); k++) {
+        double p[SIDES], q[SIDES], mean[SIDES] = { 0 };
+        within(q, p, SIDE, NUCLEI[k].in);
+        for (int c = 0; c < SIDES; c++) {
+            double dl[SIDES], dvalue;
+            policy_row(dl, &dvalue, SIDE, SIDES, c, &(learner){ -1.3, loss[c], entropy, NUCLEI[k].top_p });
+            for (int e = 0; e < SIDES; e++) mean[e] += q[c] * dl[e];
+            assert_true(fabs(dvalue - 2 * (-1.3 + loss[c])) <= 1e-12);
         }
-        assert_true(fabs(mean[e] - (sides[1] - sides[0]) / (2 * step)) <= 1e-7);
+        for (int e = 0; e < SIDES; e++) {
+            double sides[2];
+            for (int s = 0; s < 2; s++) {
+                double moved[SIDES];
+                memcpy(moved, SIDE, sizeof moved);
+                moved[e] += s ? step : -step;
+                within(q, p, moved, NUCLEI[k].in);
+                sides[s] = 0;
+                for (int c = 0; c < SIDES; c++) sides[s] += q[c] * loss[c] + entropy * p[c] * log(p[c]);
+            }
+            assert_true(fabs(mean[e] - (sides[1] - sides[0]) / (2 * step)) <= 1e-7);
+        }
     }
 }
 
 static gal_k_route draws_of(const double *l, int64_t n, int64_t experts, int64_t used, const gal_noise *noise,
-                            int32_t *choice, double *weight) {
+                            double top_p, int32_t *choice, double *weight) {
     return (gal_k_route){ .choice = choice,
                           .weight = weight,
                           .logits = l,
@@ -288,6 +311,7 @@ static gal_k_route draws_of(const double *l, int64_t n, int64_t experts, int64_t
                           .experts = experts,
                           .used = used,
                           .noise = noise,
+                          .top_p = top_p,
                           .gate = GAL_GATE_ONE };
 }
 
@@ -303,7 +327,7 @@ static void draws(void **state) {
     softmax(p, row, E);
     for (int i = 0; i < N * E; i++) l[i] = row[i % E];
     gal_noise noise = { 9, 0, 1000 };
-    gal_k_route a = draws_of(l, N, E, 2, &noise, choice, weight);
+    gal_k_route a = draws_of(l, N, E, 2, &noise, 1, choice, weight);
     run(GAL_K_ROUTE, &a, sizeof a);
     for (int i = 0; i < N; i++) {
         both[choice[2 * i]][choice[2 * i + 1]]++;
@@ -315,13 +339,52 @@ static void draws(void **state) {
             assert_true(fabs(both[i][j] / N - want) <= 4 * sqrt(want * (1 - want) / N));
         }
     noise.first += 7; /* the same rows, seven further on */
-    a = draws_of(l, N - 7, E, 2, &noise, again, weight);
+    a = draws_of(l, N - 7, E, 2, &noise, 1, again, weight);
     run(GAL_K_ROUTE, &a, sizeof a);
     assert_memory_equal(again, choice + 14, (N - 7) * 2 * sizeof *again);
-    a = draws_of(l, 1, E, 2, NULL, choice, weight);
+    a = draws_of(l, 1, E, 2, NULL, 1, choice, weight);
     run(GAL_K_ROUTE, &a, sizeof a);
     assert_int_equal(choice[0], 0);
     assert_int_equal(choice[1], 1);
+}
+
+/* Drawn from the nucleus alone, in proportion, the second one by what the first has left; of as many experts as are
+ * wanted at least. Probabilities are the whole softmax. */
+static void draws_from_the_nucleus(void **state) {
+    (void)state;
+    enum { N = 20000 };
+    static double l[N * SIDES], weight[N * 2], prob[N * SIDES], lse[N];
+    static int32_t choice[N * 2];
+    for (int i = 0; i < N * SIDES; i++) l[i] = SIDE[i % SIDES];
+    for (size_t k = 0; k < GAL_LEN(NUCLEI); k++)
+        for (int used = 1; used <= 2; used++) {
+            double p[SIDES], q[SIDES], both[SIDES][SIDES] = { { 0 } };
+            bool in[SIDES];
+            memcpy(in, NUCLEI[k].in, sizeof in);
+            if (used == 2) in[3] = true; /* the second largest */
+            within(q, p, SIDE, in);
+            const gal_noise noise = { 9, 0, 1000 * k };
+            gal_k_route a = draws_of(l, N, SIDES, used, &noise, NUCLEI[k].top_p, choice, weight);
+            a.prob = prob;
+            a.lse = lse;
+            run(GAL_K_ROUTE, &a, sizeof a);
+            for (int i = 0; i < N; i++) both[choice[used * i]][used == 2 ? choice[2 * i + 1] : 0]++;
+            for (int i = 0; i < SIDES; i++)
+                for (int j = 0; j < (used == 2 ? SIDES : 1); j++) {
+                    double want = used == 1 ? q[i] : i == j || q[i] >= 1 ? 0 : q[i] * q[j] / (1 - q[i]);
+                    assert_true(fabs(both[i][j] / N - want) <= 4 * sqrt(want * (1 - want) / N));
+                    assert_true(fabs(prob[i] - p[i]) <= 1e-15);
+                }
+        }
+    /* Of equals those with the lowest numbers. */
+    memset(l, 0, sizeof l);
+    gal_k_route a = draws_of(l, N, SIDES, 1, &(gal_noise){ 9, 0, 0 }, 0.5, choice, weight);
+    run(GAL_K_ROUTE, &a, sizeof a);
+    for (int i = 0; i < N; i++) assert_true(choice[i] < 2);
+    /* A logit that is no number: no nucleus, and no weight either. */
+    l[1] = (double)NAN;
+    run(GAL_K_ROUTE, &a, sizeof a);
+    assert_true(choice[0] >= 0 && choice[0] < SIDES && isnan(weight[0]) && !isnan(weight[1]));
 }
 
 /* Rewards 1 and 0: the better one is found. */
@@ -334,11 +397,11 @@ static void bandit(void **state) {
         int32_t choice[ROWS];
         for (int i = 0; i < ROWS * 2; i++) all[i] = l[i % 2];
         gal_noise noise = { 5, 0, (uint64_t)(s * ROWS) };
-        gal_k_route a = draws_of(all, ROWS, 2, 1, &noise, choice, weight);
+        gal_k_route a = draws_of(all, ROWS, 2, 1, &noise, 1, choice, weight);
         run(GAL_K_ROUTE, &a, sizeof a);
         for (int i = 0; i < ROWS; i++) {
             double dl[2], dvalue;
-            policy_row(dl, &dvalue, l, 2, choice[i], value, choice[i] == 0 ? -1 : 0, 0);
+            policy_row(dl, &dvalue, l, 2, choice[i], &(learner){ value, choice[i] == 0 ? -1 : 0, 0, 1 });
             for (int e = 0; e < 2; e++) sum[e] += dl[e] / ROWS;
             off += dvalue / ROWS;
         }
@@ -350,19 +413,21 @@ static void bandit(void **state) {
     assert_true(p[0] > 0.95);
 }
 
-/* Of one choice a row the loss of balance is 1 where experts are even, and more elsewhere. */
+/* The loss of balance is the number of choices a row where experts are even, and more elsewhere. */
 static void balance_is_least_even(void **state) {
     (void)state;
-    enum { E = 4, WIDTH = GAL_ROUTE_HEAD + 2 * E };
-    for (int shift = 0; shift < 5; shift++) {
+    enum { E = 4, WIDTH = GAL_ROUTE_HEAD + GAL_ROUTE_PARTS * E };
+    for (int i = 0; i < 10; i++) {
+        const int shift = i % 5, used = 1 + i / 5;
         double sums[WIDTH] = { [GAL_ROUTE_ROWS] = 100 }, loss[2] = { 0 };
         for (int e = 0; e < E; e++) {
             double share = 25 + (e == 0 ? 3 * shift : -shift);
-            sums[GAL_ROUTE_HEAD + e] = sums[GAL_ROUTE_HEAD + E + e] = share;
+            sums[gal_route_at(E, GAL_ROUTE_PROB, e)] = share;
+            sums[gal_route_at(E, GAL_ROUTE_CHOICES, e)] = used * share;
         }
         gal_k_route_loss a = { loss, sums, 1, E, 1, false };
         run(GAL_K_ROUTE_LOSS, &a, sizeof a);
-        assert_true(shift ? loss[0] > 1 + 1e-6 : fabs(loss[0] - 1) <= 1e-12);
+        assert_true(shift ? loss[0] > used + 1e-6 : fabs(loss[0] - used) <= 1e-12);
     }
 }
 
@@ -378,6 +443,7 @@ int main(void) {
         cmocka_unit_test(nothing_to_learn),
         cmocka_unit_test(estimator_has_no_bias),
         cmocka_unit_test(draws),
+        cmocka_unit_test(draws_from_the_nucleus),
         cmocka_unit_test(bandit),
         cmocka_unit_test(balance_is_least_even),
     };

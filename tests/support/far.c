@@ -241,6 +241,21 @@ static const shape SHAPES[GAL_K_COUNT] = {
     SHAPE(GAL_K_ROUTE_GRAD, 9, P(dlogits), P(dweight), P(weight), P(choice), P(prob), P(lse), P(target), P(sums),
           P(logits)),
 #undef ARGS
+#define ARGS gal_k_route_policy
+    SHAPE(GAL_K_ROUTE_POLICY, 8, P(dlogits), P(dvalue), P(prob), P(value), P(loss), P(choice), P(target), P(sums)),
+#undef ARGS
+#define ARGS gal_k_sinkhorn
+    SHAPE(GAL_K_SINKHORN, 5, P(f), P(g), P(made), P(logits), P(work)),
+#undef ARGS
+#define ARGS gal_k_hash
+    SHAPE(GAL_K_HASH, 2, P(choice), P(ids)),
+#undef ARGS
+#define ARGS gal_k_expert_rows /* as long as its vectors are many */
+    SHAPE(GAL_K_EXPERT_ADD, 4, P(y), P(x), P(dy), P(offset)),
+    SHAPE(GAL_K_EXPERT_GELU, 4, P(y), P(x), P(dy), P(offset)),
+    SHAPE(GAL_K_EXPERT_GELU_GRAD, 4, P(y), P(x), P(dy), P(offset)),
+    SHAPE(GAL_K_EXPERT_SUM, 4, P(y), P(x), P(dy), P(offset)),
+#undef ARGS
 #define ARGS gal_k_combine
     SHAPE(GAL_K_COMBINE, 5, P(y), P(x), P(add), P(weight), P(place)),
 #undef ARGS
@@ -298,6 +313,12 @@ static void check_args(far_device *d, gal_kernel_id id, const void *args, size_t
         all = offsetof(gal_k_experts, w) + sizeof *a->w * (size_t)(a->count * a->experts);
         for (int64_t i = 0; i < a->count * a->experts; i++)
             if (a->w[i].p && !piece_of(d, a->w[i].p)) die("an expert's matrix that is not the device's", (int)id);
+    }
+    if (id >= GAL_K_EXPERT_ADD && id <= GAL_K_EXPERT_SUM) {
+        const gal_k_expert_rows *a = args;
+        all = offsetof(gal_k_expert_rows, b) + sizeof *a->b * (size_t)a->experts;
+        for (int64_t e = 0; e < a->experts; e++)
+            if (a->b[e] && !piece_of(d, a->b[e])) die("an expert's vector that is not the device's", (int)id);
     }
     if (s->count == 0 || all != bytes) die("arguments of an unknown kind", (int)id);
     for (int i = 0; i < s->count; i++) {

@@ -11,6 +11,7 @@
 #include "kernels/cpu/optim_body.h"
 #include "kernels/cpu/rows_body.h"
 #include "kernels/cpu/sinkhorn_body.h"
+#include "kernels/cpu/combine_body.h"
 /* clang-format on */
 
 void gal__avx512_rows_fill(gal_kernel_table *t) {
@@ -19,4 +20,5 @@ void gal__avx512_rows_fill(gal_kernel_table *t) {
     optim_fill(t);
     rows_fill(t);
     sinkhorn_fill(t);
+    combine_fill(t);
 }

@@ -93,11 +93,17 @@ static void norm_dx_run(const void *args, int64_t chunk, void *scratch) {
     }
 }
 
-static int64_t norm_dw_chunks(const void *args) {
-    const gal_k_rms_norm_dw *a = args;
-    return v_act(a->dt) ? v_ceil_div(a->d, ROWS_COLS) : v_ref_chunks(GAL_K_RMS_NORM_DW, args);
-}
-VINLINE void norm_dw_body(const gal_k_rms_norm_dw *a, int64_t chunk, const gal_dtype dt) {
+/* y += sum_n of terms, down a chunk of columns: x, dy x inv, or dy (x - mean) inv. */
+typedef struct column_sums {
+    void *y;
+    const void *x, *dy;
+    const float *mean, *inv;
+    gal_dtype dt; /* of y */
+    int64_t n, d;
+    bool accumulate;
+} column_sums;
+typedef enum column_term { COLUMN_PLAIN, COLUMN_SCALED, COLUMN_CENTRED } column_term;
+VINLINE void column_sums_body(const column_sums *a, int64_t chunk, const gal_dtype dt, const column_term term) {
     int64_t from = chunk * ROWS_COLS, cols = GAL_MIN(a->d - from, ROWS_COLS);
     V total[ROWS_COLS / VL];
     for (int j = 0; j < ROWS_COLS / VL; j++) total[j] = v_zero();
@@ -105,18 +111,31 @@ VINLINE void norm_dw_body(const gal_k_rms_norm_dw *a, int64_t chunk, const gal_d
         V sum[ROWS_COLS / VL];
         for (int j = 0; j < ROWS_COLS / VL; j++) sum[j] = v_zero();
         for (int64_t n = n0; n < GAL_MIN(a->n, n0 + ROWS_SUM); n++) {
-            V inv = v_set1(((const float *)a->inv)[n]);
+            const V mean = v_set1(term == COLUMN_CENTRED ? a->mean[n] : 0.0F);
+            const V inv = v_set1(term == COLUMN_PLAIN ? 1.0F : a->inv[n]);
             for (int j = 0; j < ROWS_COLS / VL && j * VL < cols; j++) {
                 int64_t m = v_left(cols, j * VL), at = n * a->d + from + j * VL;
-                sum[j] = v_fma(v_mul(v_get(a->x, dt, at, m), inv), v_get(a->dy, dt, at, m), sum[j]);
+                V x = v_get(a->x, dt, at, m);
+                if (term == COLUMN_CENTRED) x = v_sub(x, mean);
+                sum[j] = term == COLUMN_PLAIN ? v_add(sum[j], x)
+                                              : v_fma(v_mul(x, inv), v_get(a->dy, dt, at, m), sum[j]);
             }
         }
         for (int j = 0; j < ROWS_COLS / VL; j++) total[j] = v_add(total[j], sum[j]);
     }
     for (int j = 0; j < ROWS_COLS / VL && j * VL < cols; j++) {
         int64_t m = v_left(cols, j * VL), at = from + j * VL;
-        v_put(a->dw, GAL_F32, at, m, v_add(total[j], v_get(a->dw, GAL_F32, at, m)));
+        v_put(a->y, a->dt, at, m, a->accumulate ? v_add(total[j], v_get(a->y, a->dt, at, m)) : total[j]);
     }
+}
+
+static int64_t norm_dw_chunks(const void *args) {
+    const gal_k_rms_norm_dw *a = args;
+    return v_act(a->dt) ? v_ceil_div(a->d, ROWS_COLS) : v_ref_chunks(GAL_K_RMS_NORM_DW, args);
+}
+VINLINE void norm_dw_body(const gal_k_rms_norm_dw *a, int64_t chunk, const gal_dtype dt) {
+    const column_sums c = { a->dw, a->x, a->dy, NULL, a->inv, GAL_F32, a->n, a->d, true };
+    column_sums_body(&c, chunk, dt, COLUMN_SCALED);
 }
 static void norm_dw_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_rms_norm_dw *a = args;
@@ -212,26 +231,8 @@ static int64_t layer_dw_chunks(const void *args) {
     return v_act(a->dt) ? v_ceil_div(a->d, ROWS_COLS) : v_ref_chunks(GAL_K_LAYER_NORM_DW, args);
 }
 VINLINE void layer_dw_body(const gal_k_layer_norm_dw *a, int64_t chunk, const gal_dtype dt) {
-    int64_t from = chunk * ROWS_COLS, cols = GAL_MIN(a->d - from, ROWS_COLS);
-    V total[ROWS_COLS / VL];
-    for (int j = 0; j < ROWS_COLS / VL; j++) total[j] = v_zero();
-    for (int64_t n0 = 0; n0 < a->n; n0 += ROWS_SUM) {
-        V sum[ROWS_COLS / VL];
-        for (int j = 0; j < ROWS_COLS / VL; j++) sum[j] = v_zero();
-        for (int64_t n = n0; n < GAL_MIN(a->n, n0 + ROWS_SUM); n++) {
-            V mean = v_set1(((const float *)a->mean)[n]), inv = v_set1(((const float *)a->inv)[n]);
-            for (int j = 0; j < ROWS_COLS / VL && j * VL < cols; j++) {
-                int64_t m = v_left(cols, j * VL), at = n * a->d + from + j * VL;
-                V z = v_mul(v_sub(v_get(a->x, dt, at, m), mean), inv);
-                sum[j] = v_fma(z, v_get(a->dy, dt, at, m), sum[j]);
-            }
-        }
-        for (int j = 0; j < ROWS_COLS / VL; j++) total[j] = v_add(total[j], sum[j]);
-    }
-    for (int j = 0; j < ROWS_COLS / VL && j * VL < cols; j++) {
-        int64_t m = v_left(cols, j * VL), at = from + j * VL;
-        v_put(a->dw, GAL_F32, at, m, v_add(total[j], v_get(a->dw, GAL_F32, at, m)));
-    }
+    const column_sums c = { a->dw, a->x, a->dy, a->mean, a->inv, GAL_F32, a->n, a->d, true };
+    column_sums_body(&c, chunk, dt, COLUMN_CENTRED);
 }
 static void layer_dw_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_layer_norm_dw *a = args;
@@ -271,21 +272,8 @@ static int64_t sum_rows_chunks(const void *args) {
     return sum_rows_ours(a) ? v_ceil_div(a->d, ROWS_COLS) : v_ref_chunks(GAL_K_SUM_ROWS, args);
 }
 VINLINE void sum_rows_body(const gal_k_sum_rows *a, int64_t chunk, const gal_dtype xdt) {
-    int64_t from = chunk * ROWS_COLS, cols = GAL_MIN(a->d - from, ROWS_COLS);
-    V total[ROWS_COLS / VL];
-    for (int j = 0; j < ROWS_COLS / VL; j++) total[j] = v_zero();
-    for (int64_t n0 = 0; n0 < a->n; n0 += ROWS_SUM) {
-        V sum[ROWS_COLS / VL];
-        for (int j = 0; j < ROWS_COLS / VL; j++) sum[j] = v_zero();
-        for (int64_t n = n0; n < GAL_MIN(a->n, n0 + ROWS_SUM); n++)
-            for (int j = 0; j < ROWS_COLS / VL && j * VL < cols; j++)
-                sum[j] = v_add(sum[j], v_get(a->x, xdt, n * a->d + from + j * VL, v_left(cols, j * VL)));
-        for (int j = 0; j < ROWS_COLS / VL; j++) total[j] = v_add(total[j], sum[j]);
-    }
-    for (int j = 0; j < ROWS_COLS / VL && j * VL < cols; j++) {
-        int64_t m = v_left(cols, j * VL), at = from + j * VL;
-        v_put(a->y, a->dt, at, m, a->accumulate ? v_add(total[j], v_get(a->y, a->dt, at, m)) : total[j]);
-    }
+    const column_sums c = { a->y, a->x, NULL, NULL, NULL, a->dt, a->n, a->d, a->accumulate };
+    column_sums_body(&c, chunk, xdt, COLUMN_PLAIN);
 }
 static void sum_rows_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_sum_rows *a = args;

@@ -6,22 +6,17 @@
 
 #define PI 3.14159265358979323846
 
-static double sigmoid(double x) {
-    if (x >= 0) return 1.0 / (1.0 + exp(-x));
-    double e = exp(x); /* exp(-x) would overflow */
-    return e / (1.0 + e);
-}
-static double silu(double x) { return x * sigmoid(x); }
+static double silu(double x) { return x * gal__ref_sigmoid(x); }
 static double silu_slope(double x) {
-    double s = sigmoid(x);
+    double s = gal__ref_sigmoid(x);
     return s * (1.0 + x * (1.0 - s));
 }
 
 /* 1 + tanh(z) = 2 sigmoid(2 z) */
 static double gelu_inner(double x) { return 2.0 * sqrt(2.0 / PI) * (x + 0.044715 * x * x * x); }
-static double gelu(double x) { return x * sigmoid(gelu_inner(x)); }
+static double gelu(double x) { return x * gal__ref_sigmoid(gelu_inner(x)); }
 static double gelu_slope(double x) {
-    double s = sigmoid(gelu_inner(x));
+    double s = gal__ref_sigmoid(gelu_inner(x));
     return s + x * s * (1.0 - s) * 2.0 * sqrt(2.0 / PI) * (1.0 + 3.0 * 0.044715 * x * x);
 }
 

@@ -5,6 +5,7 @@
 #include "kernels/ref/ref.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 /* ---- choosing ----------------------------------------------------------------------------------------------------
  */
@@ -31,11 +32,47 @@ static void choose(const double *x, int64_t experts, int64_t used, int32_t *choi
     }
 }
 
-/* What the choice is made by: the logits, and what is added to them for it alone. */
-static const double *ranks(const gal_k_route *a, int64_t n, const double *x, double *out) {
+/* Of a row whose draws are limited; in scratch. */
+typedef struct likely {
+    double p;
+    int64_t e;
+} likely;
+typedef struct nucleus {
+    bool in[GAL_MAX_EXPERTS];
+    likely order[GAL_MAX_EXPERTS];
+} nucleus;
+
+static int more_likely(const void *a, const void *b) {
+    const likely *x = a, *y = b;
+    if (x->p > y->p || x->p < y->p) return x->p > y->p ? -1 : 1;
+    return x->e < y->e ? -1 : 1;
+}
+
+/* Its experts; of what is no number, all. Returns the sum of their p. */
+static double nucleus_of(nucleus *c, const double *p, int64_t experts, int64_t used, double top_p) {
+    double sum = 0;
+    for (int64_t e = 0; e < experts; e++) {
+        c->order[e] = (likely){ p[e], e };
+        sum += p[e];
+    }
+    bool all = isnan(sum);
+    for (int64_t e = 0; e < experts; e++) c->in[e] = all;
+    if (all) return sum;
+    qsort(c->order, (size_t)experts, sizeof *c->order, more_likely);
+    sum = 0;
+    for (int64_t i = 0; i < experts && (i < used || sum < top_p); i++) {
+        c->in[c->order[i].e] = true;
+        sum += c->order[i].p;
+    }
+    return sum;
+}
+
+/* What the choice is made by: the logits, and what is added to them for it alone. c NULL: no limit. */
+static const double *ranks(const gal_k_route *a, int64_t n, const double *x, const nucleus *c, double *out) {
     if (!a->add && !a->noise) return x;
     for (int64_t e = 0; e < a->experts; e++) {
         out[e] = x[e] + (a->add ? gal__ref_get(a->add, a->dt, e) : 0);
+        if (c && !c->in[e]) out[e] = (double)NAN; /* comes last */
         if (!a->noise) continue;
         uint64_t at = (a->noise->first + (uint64_t)n) * (uint64_t)a->experts + (uint64_t)e;
         out[e] -= log(-log(gal_rng_uniform(a->noise->seed, a->stream, at)));
@@ -43,14 +80,12 @@ static const double *ranks(const gal_k_route *a, int64_t n, const double *x, dou
     return out;
 }
 
-static double sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
-
 /* w[j] of the chosen logits; max is the largest of all, `all` the sum of exp(x - max). */
 static void gates(const gal_k_route *a, const double *x, const int32_t *choice, double max, double all, double *w) {
     double sum = 0;
     for (int64_t j = 0; j < a->used; j++) {
         double l = x[choice[j]];
-        w[j] = a->gate == GAL_GATE_ONE ? 1 : a->gate == GAL_GATE_SIGMOID ? sigmoid(l) : exp(l - max);
+        w[j] = a->gate == GAL_GATE_ONE ? 1 : a->gate == GAL_GATE_SIGMOID ? gal__ref_sigmoid(l) : exp(l - max);
         sum += w[j];
     }
     bool chosen = a->gate == GAL_GATE_CHOSEN || a->whole;
@@ -60,19 +95,25 @@ static void gates(const gal_k_route *a, const double *x, const int32_t *choice, 
 
 static void route_row(const gal_k_route *a, int64_t n, double *x) {
     int32_t *choice = a->choice + n * a->used;
-    double *w = x + a->experts, *rank = w + a->used, all = 0, poison = 0;
+    double *w = x + a->experts, *rank = w + a->used, *p = rank + a->experts, all = 0, poison = 0;
+    nucleus *c = a->noise && a->top_p < 1 ? (nucleus *)(void *)(p + a->experts) : NULL;
     gal__ref_load(x, a->logits, a->dt, n * a->experts, a->experts);
-    choose(ranks(a, n, x, rank), a->experts, a->used, choice);
-    double max = x[choice[0]]; /* of the chosen: what is left out may be larger where the rank is another */
+    double max = x[0];
     for (int64_t e = 0; e < a->experts; e++) {
         if (isnan(x[e])) poison = x[e];
         if (x[e] > max) max = x[e];
     }
-    for (int64_t e = 0; e < a->experts; e++) all += exp(x[e] - max);
+    for (int64_t e = 0; e < a->experts; e++) all += p[e] = exp(x[e] - max);
+    for (int64_t e = 0; e < a->experts; e++) p[e] /= all;
+    if (c) {
+        gal__ref_round(p, a->dt, a->experts); /* ROUTE_POLICY finds the nucleus again, by what is stored */
+        (void)nucleus_of(c, p, a->experts, a->used, a->top_p);
+    }
+    choose(ranks(a, n, x, c, rank), a->experts, a->used, choice);
     gates(a, x, choice, max, all, w);
     for (int64_t j = 0; j < a->used; j++) gal__ref_put(a->weight, a->dt, n * a->used + j, w[j] + poison);
     if (!a->prob) return;
-    for (int64_t e = 0; e < a->experts; e++) gal__ref_put(a->prob, a->dt, n * a->experts + e, exp(x[e] - max) / all);
+    gal__ref_store(a->prob, a->dt, n * a->experts, p, a->experts);
     gal__ref_put(a->lse, a->dt, n, max + log(all));
 }
 
@@ -178,38 +219,51 @@ static void sort_run(const void *args, int64_t chunk, void *scratch) {
 /* ---- balance -----------------------------------------------------------------------------------------------------
  */
 
+/* What an expert of probability p has in the entropy. */
+static double surprise(double p) { return p > 0 ? -p * log(p) : 0 * p; /* of a NaN a NaN */ }
+
+static void sums_of_all(const gal_k_route_sums *a) {
+    double rows = 0, z = 0, dropped = 0, taken = 0;
+    for (int64_t n = 0; n < a->n; n++) {
+        if (a->target[n] < 0) continue;
+        double lse = a->lse ? gal__ref_get(a->lse, a->dt, n) : 0;
+        rows++;
+        z += lse * lse;
+        for (int64_t j = n * a->used; j < (n + 1) * a->used; j++) {
+            dropped += a->place[j] < 0;
+            taken += a->prob ? gal__ref_get(a->prob, a->dt, n * a->experts + a->choice[j]) : 0;
+        }
+    }
+    a->sums[GAL_ROUTE_ROWS] = rows;
+    a->sums[GAL_ROUTE_LSE] = z;
+    a->sums[GAL_ROUTE_DROPPED] = dropped;
+    a->sums[GAL_ROUTE_ITERATIONS] = a->made ? (double)*a->made : 0;
+    a->sums[GAL_ROUTE_TAKEN] = taken;
+    a->sums[GAL_ROUTE_ERROR] = 0;
+}
+
 static int64_t sums_chunks(const void *args) { return ((const gal_k_route_sums *)args)->experts; }
 
 static void sums_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_route_sums *a = args;
-    double rows = 0, z = 0, prob = 0, chosen = 0, dropped = 0;
+    double prob = 0, chosen = 0, entropy = 0;
     (void)scratch;
+    if (chunk == 0) sums_of_all(a);
     for (int64_t n = 0; n < a->n; n++) {
         if (a->target[n] < 0) continue;
-        rows++;
-        if (a->prob) {
-            double lse = gal__ref_get(a->lse, a->dt, n);
-            z += lse * lse;
-            prob += gal__ref_get(a->prob, a->dt, n * a->experts + chunk);
-        }
-        for (int64_t j = n * a->used; j < (n + 1) * a->used; j++) {
-            chosen += a->choice[j] == chunk;
-            dropped += a->place[j] < 0;
-        }
+        double p = a->prob ? gal__ref_get(a->prob, a->dt, n * a->experts + chunk) : 0;
+        prob += p;
+        entropy += surprise(p);
+        for (int64_t j = n * a->used; j < (n + 1) * a->used; j++) chosen += a->choice[j] == chunk;
     }
-    if (chunk == 0) {
-        a->sums[GAL_ROUTE_ROWS] = rows;
-        a->sums[GAL_ROUTE_LSE] = z;
-        a->sums[GAL_ROUTE_DROPPED] = dropped;
-        a->sums[GAL_ROUTE_ITERATIONS] = a->made ? (double)*a->made : 0;
-    }
-    a->sums[GAL_ROUTE_HEAD + chunk] = prob;
-    a->sums[GAL_ROUTE_HEAD + a->experts + chunk] = chosen;
+    a->sums[gal_route_at(a->experts, GAL_ROUTE_PROB, chunk)] = prob;
+    a->sums[gal_route_at(a->experts, GAL_ROUTE_CHOICES, chunk)] = chosen;
+    a->sums[gal_route_at(a->experts, GAL_ROUTE_ENTROPY, chunk)] = entropy;
 }
 
-/* Of one layer in the sums of all; the probabilities of experts, and behind them their choices. */
+/* Of one layer in the sums of all. */
 static const double *layer_of(const double *sums, int64_t experts, int64_t layer) {
-    return sums + layer * (GAL_ROUTE_HEAD + 2 * experts);
+    return sums + layer * gal_route_width(experts);
 }
 
 /* E sum_e f_e P_e of the layers [from, to) together. */
@@ -219,8 +273,8 @@ static double balance_of(const double *sums, int64_t experts, int64_t from, int6
     for (int64_t e = 0; e < experts; e++) {
         double prob = 0, chosen = 0;
         for (int64_t l = from; l < to; l++) {
-            prob += layer_of(sums, experts, l)[GAL_ROUTE_HEAD + e];
-            chosen += layer_of(sums, experts, l)[GAL_ROUTE_HEAD + experts + e];
+            prob += layer_of(sums, experts, l)[gal_route_at(experts, GAL_ROUTE_PROB, e)];
+            chosen += layer_of(sums, experts, l)[gal_route_at(experts, GAL_ROUTE_CHOICES, e)];
         }
         sum += prob * chosen;
     }
@@ -259,7 +313,7 @@ static double pulls(const gal_k_route_grad *a, double *pull) {
     for (int64_t e = 0; e < a->experts; e++) {
         double chosen = 0;
         for (int64_t l = from; l < to; l++)
-            chosen += layer_of(a->sums, a->experts, l)[GAL_ROUTE_HEAD + a->experts + e];
+            chosen += layer_of(a->sums, a->experts, l)[gal_route_at(a->experts, GAL_ROUTE_CHOICES, e)];
         pull[e] = factor * chosen;
     }
     return 2 * a->z / GAL_MAX(1.0, all);
@@ -279,7 +333,8 @@ static void gate_grad(const gal_k_route_grad *a, int64_t n, double *d) {
                dw = gal__ref_get(a->dweight, a->dt, n * a->used + j);
         double slope = 1; /* of log w by the logit, without the sum below it */
         if (a->gate == GAL_GATE_SIGMOID)
-            slope = a->whole ? 1 - sigmoid(gal__ref_get(a->logits, a->dt, n * a->experts + choice[j])) : 1 - w;
+            slope = a->whole ? 1 - gal__ref_sigmoid(gal__ref_get(a->logits, a->dt, n * a->experts + choice[j]))
+                             : 1 - w;
         d[choice[j]] += w * slope * (chosen ? dw - sum : dw);
     }
     if (chosen || a->gate != GAL_GATE_ALL) return;
@@ -305,28 +360,54 @@ static void route_grad_run(const void *args, int64_t chunk, void *scratch) {
     for (int64_t n = r.from; n < r.to; n++) route_grad_row(a, n, d, pull, z);
 }
 
+/* The first chunk adds up, the others are rows. */
 static int64_t policy_chunks(const void *args) {
-    return gal__ref_pieces(((const gal_k_route_policy *)args)->n, GAL_REF_ROWS);
+    return 1 + gal__ref_pieces(((const gal_k_route_policy *)args)->n, GAL_REF_ROWS);
+}
+
+/* value[n] - r */
+static double policy_error(const gal_k_route_policy *a, int64_t n) {
+    return gal__ref_get(a->value, a->dt, n) + gal__ref_get(a->loss, a->dt, n);
+}
+
+static void policy_sum(const gal_k_route_policy *a) {
+    double sum = 0;
+    for (int64_t n = 0; n < a->n; n++) {
+        double error = a->target[n] < 0 ? 0 : policy_error(a, n);
+        sum += error * error;
+    }
+    a->sums[GAL_ROUTE_ERROR] = sum;
+}
+
+static void policy_row(const gal_k_route_policy *a, int64_t n, double factor, double *p) {
+    double *d = p + a->experts, error = policy_error(a, n), entropy = 0, whole = 1;
+    nucleus *c = a->top_p < 1 ? (nucleus *)(void *)(d + a->experts) : NULL;
+    gal__ref_put(a->dvalue, a->dt, n, factor * 2 * a->baseline * error);
+    gal__ref_load(p, a->prob, a->dt, n * a->experts, a->experts);
+    if (c) whole = nucleus_of(c, p, a->experts, a->used, a->top_p);
+    for (int64_t e = 0; e < a->experts; e++) entropy += surprise(p[e]);
+    for (int64_t e = 0; e < a->experts; e++) { /* the advantage is -error */
+        double q = !c || c->in[e] ? p[e] / whole : 0;
+        d[e] = factor * (-a->policy * error * (double)a->used * q +
+                         (p[e] > 0 ? a->entropy * p[e] * (log(p[e]) + entropy) : 0));
+    }
+    for (int64_t j = n * a->used; j < (n + 1) * a->used; j++) d[a->choice[j]] += factor * a->policy * error;
+    gal__ref_store_or_add(a->dlogits, a->dt, n * a->experts, d, a->experts, true);
 }
 
 static void policy_run(const void *args, int64_t chunk, void *scratch) {
     const gal_k_route_policy *a = args;
-    gal__range r = gal__ref_piece(a->n, GAL_REF_ROWS, chunk);
-    double *p = scratch, *d = p + a->experts, factor = a->factor / GAL_MAX(1.0, a->sums[GAL_ROUTE_ROWS]);
+    if (chunk == 0) {
+        policy_sum(a);
+        return;
+    }
+    gal__range r = gal__ref_piece(a->n, GAL_REF_ROWS, chunk - 1);
+    double factor = a->factor / GAL_MAX(1.0, a->sums[GAL_ROUTE_ROWS]);
     for (int64_t n = r.from; n < r.to; n++) {
-        if (a->target[n] < 0) {
+        if (a->target[n] < 0)
             gal__ref_put(a->dvalue, a->dt, n, 0);
-            continue;
-        }
-        double error = gal__ref_get(a->value, a->dt, n) + gal__ref_get(a->loss, a->dt, n), entropy = 0;
-        gal__ref_put(a->dvalue, a->dt, n, factor * 2 * a->baseline * error);
-        gal__ref_load(p, a->prob, a->dt, n * a->experts, a->experts);
-        for (int64_t e = 0; e < a->experts; e++) entropy -= p[e] > 0 ? p[e] * log(p[e]) : 0;
-        for (int64_t e = 0; e < a->experts; e++) /* the advantage is -error */
-            d[e] = factor * (-a->policy * error * (double)a->used * p[e] +
-                             (p[e] > 0 ? a->entropy * p[e] * (log(p[e]) + entropy) : 0));
-        for (int64_t j = n * a->used; j < (n + 1) * a->used; j++) d[a->choice[j]] += factor * a->policy * error;
-        gal__ref_store_or_add(a->dlogits, a->dt, n * a->experts, d, a->experts, true);
+        else
+            policy_row(a, n, factor, scratch);
     }
 }
 

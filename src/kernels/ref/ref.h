@@ -7,6 +7,8 @@
 #include "base/pool.h"
 #include "kernels/kernels.h"
 
+#include <math.h>
+
 /* Chunks are cut by these alone. */
 enum {
     GAL_REF_ROWS = 16,    /* rows of a chunk */
@@ -69,6 +71,12 @@ static inline void gal__ref_put(void *p, gal_dtype dt, int64_t i, double x) {
     default:
         GAL_ASSERT(dt < GAL_I32);
     }
+}
+
+static inline double gal__ref_sigmoid(double x) {
+    if (x >= 0) return 1.0 / (1.0 + exp(-x));
+    double e = exp(x); /* exp(-x) would overflow */
+    return e / (1.0 + e);
 }
 
 /* out[i * step] = p[at + i * stride] for i < n. */
