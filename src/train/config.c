@@ -397,9 +397,7 @@ double gal_train_config_tokens(const gal_train_config *c) {
     return (double)gal_ramp_total(&s.ramp, c->steps) * (double)c->batch.rows * (double)c->batch.sequence;
 }
 
-int gal_train_config_passes(const gal_train_config *c) {
-    return (gal_train_recompute(c) ? GAL_PASSES_RECOMPUTE : GAL_PASSES_TRAIN) - (c->lora.rank ? 1 : 0);
-}
+int gal_train_config_passes(const gal_train_config *c) { return GAL_PASSES_TRAIN - (c->lora.rank ? 1 : 0); }
 
 gal_err gal_train_config_preset(gal_train_config *c, const char *name, const char *where, gal_diag *diag) {
     const gal_preset *p = gal_preset_named(name);

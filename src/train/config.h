@@ -120,8 +120,8 @@ gal_err gal_train_config_preset(gal_train_config *c, const char *name, const cha
 /* Sizes of the model, defaults resolved; vocab is taken where model.vocab is 0. ids: bos and eos, -1: none. */
 gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64_t vocab, int32_t bos, int32_t eos,
                                const char *where, gal_diag *diag);
-/* Of the whole run; and the forward passes that each of them costs (models/count.h): three, one more where blocks are
- * recomputed, one less where the weights are frozen beside adapters. */
+/* Of the whole run; and the forward passes that each of them costs (models/count.h) where nothing is computed again:
+ * three, one less where the weights are frozen beside adapters. */
 double gal_train_config_tokens(const gal_train_config *c);
 int gal_train_config_passes(const gal_train_config *c);
 

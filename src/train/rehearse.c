@@ -85,9 +85,10 @@ gal_err gal__train_check_disk(gal_trainer *t, gal_diag *diag) {
  * up to four times as long. The optimiser's part is missing. */
 static gal_err predict(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *c = t->config;
-    gal_size s;
+    const int every = gal_train_recompute(c);
+    gal_size s, again;
     gal_params p;
-    gal_flops f;
+    gal_flops f, twice = { 0 };
     char params[GAL_SHORT_TEXT], tokens[GAL_SHORT_TEXT], one[GAL_SHORT_TEXT], flops[GAL_SHORT_TEXT];
     char time[GAL_SHORT_TEXT], speed[GAL_SHORT_TEXT];
     const double begin = gal_now_s();
@@ -96,8 +97,14 @@ static gal_err predict(gal_trainer *t, gal_diag *diag) {
     gal_size_of(&s, &t->model->config, c->batch.sequence);
     if (!err) err = gal_count_params(&p, &s, GAL_COUNT_EXACT, diag);
     if (!err) err = gal_count_flops(&f, &s, GAL_COUNT_EXACT, diag);
+    if (!err && every) {
+        gal_size_of_every(&again, &t->model->config, c->batch.sequence, every);
+        err = gal_count_flops(&twice, &again, GAL_COUNT_EXACT, diag);
+    }
     if (err) return err;
-    const double all = gal_train_config_tokens(c), each = gal_train_config_passes(c) * gal_flops_per_token(&f, false);
+    const double all = gal_train_config_tokens(c);
+    const double each = gal_train_config_passes(c) * gal_flops_per_token(&f, false) +
+                        (double)twice.layers / (double)f.sequence;
     const double first = (double)(gal_ramp_batches(&t->schedule.ramp, 1) * c->batch.rows * c->batch.sequence);
     const double whole_s = GAL_MAX(step_s, 1e-9) * all / first;
     gal__train_note(t, "prediction: %s parameters, %s tokens of %s operations each, %s in all: about %s at %sFLOP/s",
