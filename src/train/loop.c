@@ -243,6 +243,7 @@ static gal_err take_up(gal_trainer *t, gal_diag *diag) {
     if (!err && from && t->step < t->config->steps) err = gal__train_check_disk(t, diag);
     if (!err) err = gal_metrics_cut(t->metrics, t->step, diag);
     if (!err) err = gal_metrics_cut_spikes(t->metrics, t->spikes.count, diag);
+    if (!err) err = gal_metrics_cut_settings(t->metrics, t->spikes.returns, t->step + 1, diag);
     char version[32] = "";
     gal_metrics_get_fact(t->metrics, "version", version, sizeof version);
     if (!err && from && !version[0])
@@ -317,6 +318,7 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     if (!err) err = gal__run_open(t, diag);
     if (!err) err = t->resuming ? take_up(t, diag) : begin(t, NULL, diag);
     if (!err) err = gal__run_write_config(t, diag); /* of a run that goes on, too: it may have been told otherwise */
+    if (!err) err = gal__train_keep_settings(t, diag);
     born = born || !err;
     if (!err && t->lora.rank)
         gal__train_note(t, "adapters of rank %lld: %lld parameters are trained, %.3g %% of all; %s stays as it is",

@@ -158,6 +158,8 @@ gal_err gal__checkpoint_newest(const char *run, int64_t most, gal_buf *path, gal
 gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag);
 /* The same of a checkpoint of the very run, which nothing is compared with. */
 gal_err gal__checkpoint_reload(gal_trainer *t, const char *dir, gal_diag *diag);
+/* Whether a setting that steps follow from may change when the run is taken up (with --extend, or spikes). */
+bool gal__setting_may_change(const gal_train_config *c, const char *key);
 uint64_t gal__checkpoint_bytes(const gal_trainer *t);
 /* Removes checkpoints of later steps: the run has gone back before them. */
 gal_err gal__checkpoint_drop_after(gal_trainer *t, gal_diag *diag);
@@ -165,6 +167,14 @@ gal_err gal__checkpoint_count(const char *dir, int64_t *count, gal_diag *diag); 
 /* Of the evaluations up to t->step; best_nats < 0 if it is not known (no best.json, or a damaged one). */
 gal_err gal__checkpoint_read_best(gal_trainer *t, gal_diag *diag);
 gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_diag *diag);
+
+/* in_force.c: settings by the step from which they were in force, so that a step of before a change can be made
+ * again. Writes those that are others than what was kept last, from the coming step on. */
+gal_err gal__train_keep_settings(gal_trainer *t, gal_diag *diag);
+/* Puts into *c, which is t's configuration, and into t what was in force at the coming step. *known: something of
+ * that time is kept. GAL_EINPUT: what is kept is no setting. */
+gal_err gal__train_obey(gal_trainer *t, gal_train_config *c, const gal_metric_setting *rows, size_t n, bool *known,
+                        gal_diag *diag);
 
 /* rehearse.c: memory and disk against what there is, one step, one evaluation, one save. */
 gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag);
@@ -187,6 +197,8 @@ gal_err gal__train_norms(gal_trainer *t, gal_metric_norm **out, size_t *count, g
 gal_err gal__spikes_new(gal__spikes *s, int64_t window, gal_diag *diag);
 void gal__spikes_free(gal__spikes *s);
 void gal__spikes_add(gal__spikes *s, double loss);
+/* Another window, with the latest losses. */
+gal_err gal__spikes_resize(gal__spikes *s, int64_t window, gal_diag *diag);
 /* Whether the step must not be applied, and why; limit: what the loss was compared with, NAN: nothing. */
 bool gal__spike_is(const gal_trainer *t, const gal__train_numbers *n, double *limit, const char **why);
 /* What follows from a spike: its update is left out and logged, or the run returns to the last good checkpoint. */
