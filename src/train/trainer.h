@@ -70,6 +70,7 @@ typedef struct gal_trainer {
     gal_append *log;
     gal_diag log_diag; /* the first line that could not be written */
     double shown_tokens_per_s;
+    uint64_t memory_forecast; /* bytes resident at most; 0: none was made, as a run is only taken up */
 } gal_trainer;
 
 /* setup.c: device, tokenizer, shards, model, optimiser. from: checkpoint to take the sizes from, NULL for a fresh
