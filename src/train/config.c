@@ -22,7 +22,7 @@
     { key, type, AT(field), def, 0, 0, NULL, help }
 
 static const gal_setting ROWS[] = {
-    TEXT("init", GAL_S_PATH, init, "", "folder of a model to start from instead of fresh weights"),
+    TEXT("init", GAL_S_PATH, init, "", "model to start from instead of fresh weights: a folder, a GGUF file, a run"),
 
     TEXT("model.preset", GAL_S_STRING, model.preset, "",
          "sizes of a published model (galerne flops --list), and its learning rate where that is known; what is said "

@@ -10,7 +10,7 @@
 #include "optim/schedule.h"
 
 typedef struct gal_train_config {
-    char *init; /* folder of a model to start from; "": fresh weights */
+    char *init; /* model to start from; "": fresh weights */
     struct {
         int64_t vocab, width, layers, heads, kv_heads, head_size, hidden, window, context, experts, experts_used;
         double rope_theta, norm_eps, init_range;

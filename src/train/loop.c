@@ -239,9 +239,11 @@ static gal_err write_facts(gal_trainer *t, gal_diag *diag) {
 }
 
 static gal_err begin(gal_trainer *t, const char *from, gal_diag *diag) {
-    gal_err err = gal__trainer_set_up(t, from, diag);
-    if (!err && !from) err = gal__train_rehearse(t, diag);
-    return err == GAL_EINTERRUPTED ? gal_fail(diag, err, "stopped before the first step") : err;
+    gal_diag why = { 0 };
+    gal_err err = gal__trainer_set_up(t, from, &why);
+    if (!err && !from) err = gal__train_rehearse(t, &why);
+    if (!err) return GAL_OK;
+    return gal_fail(diag, err, "%s", err == GAL_EINTERRUPTED ? "stopped before the first step" : why.text);
 }
 
 static gal_err take_up(gal_trainer *t, gal_diag *diag) {

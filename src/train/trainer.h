@@ -89,8 +89,24 @@ double gal__loads_dropped(const gal_trainer *t);          /* part of the step's 
 gal_err gal__loads_write(gal_trainer *t, gal_diag *diag); /* into the metrics */
 /* plan.c: what the run will take, as notes. */
 gal_err gal__train_note_plan(gal_trainer *t, gal_diag *diag);
-/* setup.c: the run's vocabulary; of n_train documents, if it is to be learnt. */
+gal_err gal__train_check_weights(const gal_trainer *t, gal_diag *diag); /* there is memory for the model's, in f32 */
+
+/* setup_init.c: the model of init, with adapters beside it, or to be trained itself. */
+gal_err gal__train_setup_adapted(gal_trainer *t, gal_diag *diag);
+gal_err gal__train_setup_whole(gal_trainer *t, gal_diag *diag);
+
+/* setup_vocab.c: the run's vocabulary; of n_train documents, if it is to be learnt. */
 gal_err gal__train_setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag);
+const char *gal__train_vocabulary_from(const gal_trainer *t); /* tokenizer.path, or init; "": none of them */
+/* The vocabulary that a path means: what to open, a folder, a file or a GGUF file, in `at`, and the file that it is
+ * in in `file`; both come empty. */
+gal_err gal__train_vocabulary(const char *path, gal_buf *at, gal_buf *file, gal_diag *diag);
+/* Writes GAL__TRAIN_TOLD. inside: a vocabulary out of a GGUF file, whose first and last piece it names, or NULL;
+ * version 0, sections NULL: as inside has them; version -1: none. */
+gal_err gal__train_tell(const gal_trainer *t, const gal_tokenizer *inside, int version, const char *sections,
+                        gal_diag *diag);
+
+/* setup.c */
 /* Opens the run's shard of that name if it fits, or makes it. c NULL: it must be there. */
 gal_err gal__train_setup_shard(gal_trainer *t, gal_shards *out, const char *name, const gal_corpus *c, size_t first,
                                size_t n, gal_diag *diag);
@@ -102,6 +118,8 @@ gal_err gal__train_setup_shards(gal_trainer *t, gal_diag *diag);
 #define GAL__TRAIN_TOLD "tokenizer_config.json"
 /* setup_chat.c: shards of the conversations that the configuration names. */
 gal_err gal__train_setup_chat(gal_trainer *t, gal_diag *diag);
+/* Of a run on plain text: how the model that it begins from talks goes along, where its files say so. */
+gal_err gal__train_keep_talk(gal_trainer *t, gal_diag *diag);
 /* The order of the rows; says what it will read of each source. */
 gal_err gal__train_setup_rows(gal_trainer *t, gal_diag *diag);
 /* Before something is saved: nobody changed the shards meanwhile. */
@@ -187,6 +205,8 @@ gal_err gal__train_check_disk(gal_trainer *t, gal_diag *diag);
 gal_err gal__run_open(gal_trainer *t, gal_diag *diag);
 /* leave_nothing: removes the directory, if gal__run_open() made it. */
 void gal__run_close(gal_trainer *t, bool leave_nothing);
+/* A file in the run's folder, whole or not at all. GAL_ENOMEM also where text has run out of memory. */
+gal_err gal__run_write(const gal_trainer *t, const char *name, const gal_buf *text, gal_diag *diag);
 gal_err gal__run_write_config(const gal_trainer *t, gal_diag *diag);
 /* A line of log.txt. What went wrong stays in t->log_diag. */
 void gal__run_log(gal_trainer *t, const char *fmt, ...) GAL_PRINTF(2, 3);
