@@ -8,6 +8,8 @@
 #include "models/count.h"
 #include "ops/ops.h"
 
+enum { RESERVE_MORE = 1 << 20 };
+
 /* Bytes of logits that exist at once. They are made for a bounded number of tokens at a time, and so do not grow with
  * the rows as everything else does. */
 static uint64_t logits_bytes(const gal_trainer *t, int64_t rows) {
@@ -135,6 +137,8 @@ static gal_err predict(gal_trainer *t, gal_diag *diag) {
 gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag) {
     uint64_t batch = 0;
     gal_err err = check_memory(t, &batch, &t->memory_forecast, diag);
+    /* What a step never touches of it costs nothing here; on a far device it would. */
+    if (!err && !t->dev->far) err = gal_ctx_reserve(t->cx, (size_t)(batch + batch / 64 + RESERVE_MORE), diag);
     if (!err) err = gal__train_check_disk(t, diag);
     if (!err) err = gal__train_rehearse_step(t, diag);
     if (!err)
