@@ -96,7 +96,8 @@ static void memory_numbers_are_plausible(void **state) {
     assert_true(gal_memory_available() > 1 << 20);
     assert_true(gal_memory_available() < UINT64_MAX);
     assert_true(gal_memory_peak() > 1 << 20);
-    assert_true(gal_memory_resident() > 1 << 18 && gal_memory_resident() <= gal_memory_peak());
+    /* Linux adds up processors' counts for the one and takes an older sum for the other. */
+    assert_true(gal_memory_resident() > 1 << 18 && gal_memory_resident() < 2 * gal_memory_peak());
 }
 
 /* Requests of many sizes with marks and rewinds, some larger than a chunk. */
