@@ -66,6 +66,11 @@ static gal_err behind(const char *dir, gal_buf *next, gal_diag *diag) {
     return err == GAL_ENOMEM ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
 }
 
+static gal_err none_in(const char *path, gal_diag *diag) {
+    return gal_fail(diag, GAL_EINPUT,
+                    "%s: expected tekken.json, tokenizer.model or tokenizer.json in this folder, found none", path);
+}
+
 gal_err gal__train_vocabulary(const char *path, gal_buf *at, gal_buf *file, gal_diag *diag) {
     gal_buf next = { 0 };
     gal_err err = GAL_OK;
@@ -87,11 +92,7 @@ gal_err gal__train_vocabulary(const char *path, gal_buf *at, gal_buf *file, gal_
     }
     gal_buf_free(&next);
     if (!err && (at->oom || file->oom)) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
-    if (!err && !file->len)
-        err = gal_fail(diag, GAL_EINPUT,
-                       "%s: expected tekken.json, tokenizer.model or tokenizer.json in this folder, found none",
-                       path);
-    return err;
+    return err || file->len ? err : none_in(path, diag);
 }
 
 /* ---- the run's own -----------------------------------------------------------------------------------------------
@@ -180,12 +181,18 @@ const char *gal__train_vocabulary_from(const gal_trainer *t) {
     return g->tokenizer.path[0] ? g->tokenizer.path : g->init;
 }
 
-gal_err gal__train_setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
-    gal_buf at = { 0 }, file = { 0 };
-    gal_err err = t->resuming ? gal__train_vocabulary(t->dir, &at, &file, diag) : new_tokenizer(t, c, n_train, diag);
-    if (!err && t->resuming) err = gal_read_file(&t->tok_bytes, file.data, TOKENIZER_MAX_BYTES, diag);
-    if (!err && t->resuming) err = gal_tokenizer_open(&t->tok, file.data, diag);
-    gal_buf_free(&at);
+/* Of a run that goes on: its own file, and nothing in its place. */
+static gal_err old_tokenizer(gal_trainer *t, gal_diag *diag) {
+    gal_buf file = { 0 };
+    gal_err err = first_of(t->dir, &file, diag);
+    if (!err && !file.len) err = none_in(t->dir, diag);
+    if (!err) err = gal_read_file(&t->tok_bytes, file.data, TOKENIZER_MAX_BYTES, diag);
+    if (!err) err = gal_tokenizer_open(&t->tok, file.data, diag);
     gal_buf_free(&file);
+    return err;
+}
+
+gal_err gal__train_setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
+    gal_err err = t->resuming ? old_tokenizer(t, diag) : new_tokenizer(t, c, n_train, diag);
     return err ? err : gal__train_token_bytes(t, diag);
 }
