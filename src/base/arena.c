@@ -75,6 +75,11 @@ static gal_arena_chunk *append_chunk(gal_arena *a, gal_arena_chunk *last, size_t
     return c;
 }
 
+bool gal_arena_reserve(gal_arena *a, size_t bytes) {
+    GAL_ASSERT(!a->first);
+    return append_chunk(a, NULL, bytes) != NULL;
+}
+
 void *gal_arena_take(gal_arena *a, size_t bytes) {
     if (bytes > SIZE_MAX / 2) return NULL;
     size_t round = bytes ? (bytes + ALIGN - 1) / ALIGN * ALIGN : ALIGN;

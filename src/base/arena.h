@@ -10,6 +10,7 @@
 #ifndef GAL_BASE_ARENA_H
 #define GAL_BASE_ARENA_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct gal_arena_chunk gal_arena_chunk;
@@ -37,6 +38,9 @@ void gal_arena_init(gal_arena *a, size_t chunk_bytes); /* allocates nothing */
 /* The same with chunks from a source. */
 void gal_arena_init_from(gal_arena *a, size_t chunk_bytes, const gal_arena_source *source);
 void gal_arena_free(gal_arena *a);
+/* Before the first request: a chunk of so many bytes. What ends in it loses nothing at the ends of smaller ones.
+ * False: no memory. */
+bool gal_arena_reserve(gal_arena *a, size_t bytes);
 /* Memory aligned to 64 bytes, not zeroed; NULL when there is none. Valid until a rewind below it or a reset. */
 void *gal_arena_take(gal_arena *a, size_t bytes);
 gal_arena_mark gal_arena_here(const gal_arena *a);

@@ -10,6 +10,7 @@
 
 #include "base/asan.h"
 #include "base/cgroup.h"
+#include "base/sysfile.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -141,4 +142,9 @@ uint64_t gal_memory_peak(void) {
     struct rusage use;
     if (getrusage(RUSAGE_SELF, &use) != 0 || use.ru_maxrss < 0) return 0;
     return (uint64_t)use.ru_maxrss * 1024; /* Linux counts KiB */
+}
+
+uint64_t gal_memory_resident(void) {
+    char text[GAL__SYS_TEXT];
+    return gal__sys_text(text, "", "/proc/self/status") ? 1024 * gal__sys_after(text, "VmRSS:", 0) : 0;
 }

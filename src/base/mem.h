@@ -34,5 +34,7 @@ typedef struct gal_disk_use {
 gal_disk_use gal_disk_used(void);
 /* Largest resident size of this process so far. */
 uint64_t gal_memory_peak(void);
+/* ... and its resident size now; 0 where the system does not tell. */
+uint64_t gal_memory_resident(void);
 
 #endif

@@ -21,6 +21,8 @@ typedef struct subject {
     gal_size size;
     gal_counting how;
     bool layers;           /* --terms layers */
+    int every;             /* so manieth layers of the training are computed again; 0: none */
+    gal_size again;        /* those */
     double passes;         /* of a trained token, in forward passes */
     double tokens;         /* of the training; 0: nobody says */
     const char *tokens_of; /* who does */
@@ -39,6 +41,11 @@ static gal_err config_file(gal_config *out, const char *path, gal_diag *diag) {
                                                   : gal_config_read(out, path, diag);
 }
 
+static void take_sizes(subject *s, const gal_config *c, int64_t sequence) {
+    gal_size_of(&s->size, c, sequence);
+    if (s->every) gal_size_of_every(&s->again, c, sequence, s->every);
+}
+
 static gal_err of_model(subject *s, gal_cli *cli, const char *path, int64_t sequence) {
     gal_config c = { 0 };
     gal_model *m = NULL;
@@ -51,7 +58,7 @@ static gal_err of_model(subject *s, gal_cli *cli, const char *path, int64_t sequ
     }
     if (!err) {
         const gal_config *of = m ? &m->config : &c;
-        gal_size_of(&s->size, of, sequence ? sequence : GAL_MIN(of->max_positions, (int64_t)SEQUENCE));
+        take_sizes(s, of, sequence ? sequence : GAL_MIN(of->max_positions, (int64_t)SEQUENCE));
     }
     gal_model_free(m);
     gal_config_free(&c);
@@ -64,12 +71,13 @@ static gal_err of_training(subject *s, gal_cli *cli, const char *path) {
     gal_train_config c;
     gal_err err = gal_cli_train_config(&c, cli, path);
     if (err) return err;
+    s->every = gal_train_recompute(&c);
     if (c.init[0]) {
         err = of_model(s, cli, c.init, c.batch.sequence);
     } else {
         gal_config m = { 0 };
         err = gal_cli_fresh_config(&m, cli, &c);
-        if (!err) gal_size_of(&s->size, &m, c.batch.sequence);
+        if (!err) take_sizes(s, &m, c.batch.sequence);
         gal_config_free(&m);
     }
     s->passes = gal_train_config_passes(&c);
@@ -161,12 +169,22 @@ static void choose_tokens(subject *s, const gal_cli *cli) {
     }
 }
 
+/* What is computed again: all of a pass where --recompute says so, as papers count it; a configuration's layers. */
+static gal_err count_again(subject *s, gal_cli *cli) {
+    gal_flops f;
+    if (gal_cli_given(cli, "recompute")) s->passes = GAL_PASSES_RECOMPUTE;
+    if (gal_cli_given(cli, "recompute") || !s->every) return GAL_OK;
+    s->again.sequence = s->size.sequence;
+    gal_err err = gal_count_flops(&f, &s->again, s->how, &cli->diag);
+    if (!err) s->passes += gal_flops_per_token(&f, true) / per_token(s);
+    return err;
+}
+
 static gal_err count(subject *s, gal_cli *cli) {
     if (gal_cli_given(cli, "sequence")) s->size.sequence = gal_cli_int(cli, "sequence");
     if (gal_cli_given(cli, "convention"))
         (void)gal_counting_named(&s->how, gal_cli_string(cli, "convention")); /* the table has no other names */
     s->layers = strcmp(gal_cli_string(cli, "terms"), "layers") == 0;
-    if (gal_cli_given(cli, "recompute")) s->passes = GAL_PASSES_RECOMPUTE;
     s->speed = gal_cli_float(cli, "flops-per-s");
     gal_err err = gal_size_check(&s->size, s->name, &cli->diag);
     if (err) return err;
@@ -175,6 +193,7 @@ static gal_err count(subject *s, gal_cli *cli) {
         return gal_cli_usage(cli, "--convention %s does not fit %s: %s", gal_counting_name(s->how), s->name, misfit);
     err = gal_count_params(&s->params, &s->size, s->how, &cli->diag);
     if (!err) err = gal_count_flops(&s->flops, &s->size, s->how, &cli->diag);
+    if (!err) err = count_again(s, cli);
     if (!err) choose_tokens(s, cli);
     return err;
 }
@@ -438,8 +457,7 @@ static const gal_option OPTIONS[] = {
       .choices = CONVENTIONS,
       .help = "who counts: exact is what the model's file holds and multiplies; the others are papers. Without it a "
               "preset's own paper, else exact" },
-    { .name = "recompute",
-      .help = "training computes each block's forward pass twice: four passes instead of three" },
+    { .name = "recompute", .help = "training computes its forward pass twice: four passes instead of three" },
     { .name = "experts",
       .kind = GAL_V_INT,
       .value = "E",

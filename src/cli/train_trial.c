@@ -62,6 +62,8 @@ static void replay_text(gal_buf *b, const gal_replayed *r) {
     }
     gal_buf_printf(b, "verdict        %s", verdict(r));
     if (r->differs[0]) gal_buf_printf(b, ": %s", r->differs);
+    if (r->differs[0] && r->unsure)
+        gal_buf_puts(b, " (the run does not say what was set at that step, and later settings were taken)");
     if (r->recorded_on[0]) gal_buf_printf(b, " (the run was on %s)", r->recorded_on);
     gal_buf_putc(b, '\n');
 }
@@ -82,8 +84,9 @@ static void replay_json(gal_buf *b, const gal_replayed *r) {
         json_number(b, "update_norm", r->spike ? (double)NAN : r->norms[i].update);
         gal_buf_putc(b, '}');
     }
-    gal_buf_printf(b, "], \"spike\": %s, \"recorded\": %s, \"same\": %s, \"differs\": ", r->spike ? "true" : "false",
-                   r->recorded ? "true" : "false", r->same ? "true" : "false");
+    gal_buf_printf(b, "], \"spike\": %s, \"recorded\": %s, \"same\": %s, \"settings_known\": %s, \"differs\": ",
+                   r->spike ? "true" : "false", r->recorded ? "true" : "false", r->same ? "true" : "false",
+                   r->unsure ? "false" : "true");
     gal_buf_json(b, r->differs, strlen(r->differs));
     gal_buf_puts(b, "}\n");
 }
@@ -96,8 +99,8 @@ gal_err gal_cli_replay(gal_cli *cli, const gal_train_config *c, const gal_train_
     (cli->json ? replay_json : replay_text)(&b, &r);
     err = print(cli, &b);
     if (!err && r.recorded && !r.spike && !r.same)
-        err = gal_fail(&cli->diag, GAL_EFAIL, "step %lld: %s is not what %s recorded", (long long)r.step, r.differs,
-                       o->run);
+        err = gal_fail(&cli->diag, GAL_EFAIL, "step %lld: %s is not what %s recorded%s", (long long)r.step, r.differs,
+                       o->run, r.unsure ? ", which does not say what was set at that step" : "");
     gal_replayed_free(&r);
     return err;
 }

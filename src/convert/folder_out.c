@@ -5,6 +5,7 @@
 #include "convert/job.h"
 #include "formats/json.h"
 #include "formats/safetensors.h"
+#include "infer/vocab_config.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -164,13 +165,6 @@ static gal_err write_vocabulary(const gal__job *j, const gal__extras *e, const c
     return gal__write_tokenizer_json(e, dir, diag);
 }
 
-/* Null where there is no such piece. */
-static json_t *piece(const gal_tokenizer *t, int32_t id) {
-    size_t n = 0;
-    const char *s = id >= 0 ? gal_tokenizer_piece(t, id, &n) : NULL;
-    return s ? json_stringn(s, n) : json_null();
-}
-
 static json_t *templates(const gal__extras *e) {
     if (e->chat.n_templates == 1 && !e->chat.templates[0].name) return json_string(e->chat.templates[0].text);
     json_t *list = json_array();
@@ -189,27 +183,11 @@ static json_t *templates(const gal__extras *e) {
 static gal_err write_tokenizer_config(const gal__job *j, const gal__extras *e, const char *dir, gal_diag *diag) {
     const gal_tokenizer *t = e->tokenizer;
     gal_buf path = { 0 }, text = { 0 };
-    const bool bytes = t && gal_tokenizer_of_bytes(t);
-    json_t *o = json_object();
+    json_t *o = t ? gal_vocab_config(t, e->chat.add_bos != 0 && gal_tokenizer_begins(t), e->chat.add_eos == 1)
+                  : json_object();
     bool bad = !o || !gal_path_join(&path, dir, "tokenizer_config.json");
-    if (t) {
-        bad |= json_object_set_new(o, "tokenizer_class",
-                                   json_string(bytes ? "PreTrainedTokenizerFast" : "LlamaTokenizer")) != 0;
-        bad |= json_object_set_new(o, "add_bos_token",
-                                   json_boolean(e->chat.add_bos != 0 && gal_tokenizer_begins(t))) != 0;
-        bad |= json_object_set_new(o, "add_eos_token", json_boolean(e->chat.add_eos == 1)) != 0;
-        bad |= json_object_set_new(o, "bos_token", piece(t, gal_tokenizer_bos(t))) != 0;
-        bad |= json_object_set_new(o, "eos_token", piece(t, gal_tokenizer_eos(t))) != 0;
-        bad |= json_object_set_new(o, "unk_token", piece(t, gal_tokenizer_unk(t))) != 0;
-        bad |= json_object_set_new(o, "pad_token", piece(t, gal_tokenizer_pad(t))) != 0;
-        bad |= json_object_set_new(o, "clean_up_tokenization_spaces", json_false()) != 0;
-        if (!bytes) bad |= json_object_set_new(o, "legacy", json_true()) != 0;
-        if (bytes && gal_tokenizer_told(t))
-            bad |= json_object_set_new(o, "galerne_chat_version", json_integer(gal_tokenizer_told(t))) != 0;
-        if (bytes && gal_tokenizer_sections(t))
-            bad |= json_object_set_new(o, "galerne_chat_tekken", json_string(gal_tokenizer_sections(t))) != 0;
+    if (t)
         bad |= json_object_set_new(o, "model_max_length", json_integer(gal_source_config(j->s)->max_positions)) != 0;
-    }
     if (e->chat.n_templates) bad |= json_object_set_new(o, "chat_template", templates(e)) != 0;
     gal_err err = bad ? gal_fail(diag, GAL_ENOMEM, "%s: no memory for tokenizer_config.json", dir)
                       : gal__json_print(o, &text, path.data, diag);
@@ -267,9 +245,6 @@ static gal_err write_config(const gal__job *j, const char *dir, gal_diag *diag) 
     bool own = j->o->to == GAL_LAYOUT_OWN;
     gal_buf path = { 0 };
     c.dtype = gal__job_dtype(j);
-    /* The name under which transformers knows layers of two kinds. */
-    if (c.layer_full && strcmp(c.model_type, "mistral") == 0)
-        (void)snprintf(c.model_type, sizeof c.model_type, "ministral");
     gal_err err = gal_path_join(&path, dir, own ? "params.json" : "config.json")
                       ? GAL_OK
                       : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);

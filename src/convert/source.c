@@ -149,38 +149,6 @@ static const gal_w *source_row(const gal_source *s, const entry *e, int64_t r, i
     return w;
 }
 
-static float number(const gal_w *w, int64_t at) {
-    float x;
-    gal_convert(&x, GAL_F32, (const uint8_t *)w->data + (size_t)at * gal_dtype_bytes(w->dtype), w->dtype, 1);
-    return x;
-}
-
-/* out += scale B A, of the same stretch of the row. */
-static void add_adapter(const gal_lora *l, int64_t row, int64_t from, int64_t n, float *out) {
-    const int64_t rank = l->a->dim[0], cols = l->a->dim[1];
-    float a[256];
-    for (int64_t k = 0; k < rank; k++) {
-        const float b = (float)l->scale * number(l->b, row * rank + k);
-        for (int64_t at = 0; at < n; at += (int64_t)GAL_LEN(a)) {
-            const int64_t some = GAL_MIN(n - at, (int64_t)GAL_LEN(a));
-            const size_t place = (size_t)(k * cols + from + at) * gal_dtype_bytes(l->a->dtype);
-            gal_convert(a, GAL_F32, (const uint8_t *)l->a->data + place, l->a->dtype, some);
-            for (int64_t i = 0; i < some; i++) out[at + i] += b * a[i];
-        }
-    }
-}
-
-/* One stretch of a row at a time. */
-static void read_stretch(const gal_w *w, int64_t row, int64_t from, int64_t n, int64_t cols, float *out) {
-    if (w->dtype == GAL_BLOCKS) {
-        gal_code_read(&w->code, w->data, cols, row, from, n, out);
-    } else {
-        const uint8_t *p = (const uint8_t *)w->data + (size_t)(row * cols + from) * gal_dtype_bytes(w->dtype);
-        gal_convert(out, GAL_F32, p, w->dtype, n);
-    }
-    for (const gal_lora *l = w->lora; l; l = l->next) add_adapter(l, row, from, n, out);
-}
-
 void gal_source_read(const gal_source *s, size_t i, int64_t at, int64_t n, float *out) {
     GAL_ASSERT(i < s->count);
     const entry *e = &s->entries[i];
@@ -188,7 +156,7 @@ void gal_source_read(const gal_source *s, size_t i, int64_t at, int64_t n, float
     while (n > 0) {
         int64_t from = at % cols, some = GAL_MIN(cols - from, n), row;
         const gal_w *w = source_row(s, e, at / cols, &row);
-        read_stretch(w, row, from, some, cols, out);
+        gal_lora_read(w, row, from, some, out);
         at += some;
         n -= some;
         out += some;

@@ -53,6 +53,11 @@ gal_alike gal_rows_alike(const gal_ctx *cx) { return cx->alike; }
 bool gal_ok(const gal_ctx *cx) { return cx->err == GAL_OK; }
 size_t gal_ctx_peak_bytes(const gal_ctx *cx) { return cx->meta.peak_bytes + cx->data.peak_bytes; }
 
+gal_err gal_ctx_reserve(gal_ctx *cx, size_t bytes, gal_diag *diag) {
+    if (gal_arena_reserve(&cx->data, bytes)) return GAL_OK;
+    return gal_fail(diag, GAL_ENOMEM, "no memory for %zu bytes of activations", bytes);
+}
+
 void gal_step_begin(gal_ctx *cx) {
     cx->err = GAL_OK;
     cx->diag = (gal_diag){ 0 };

@@ -53,6 +53,8 @@ void gal_set_alike(gal_ctx *cx, gal_alike alike);
 gal_alike gal_rows_alike(const gal_ctx *cx);
 bool gal_ok(const gal_ctx *cx);               /* no error so far in this step */
 size_t gal_ctx_peak_bytes(const gal_ctx *cx); /* high-water mark of the step arenas */
+/* Before the first step: room for that many bytes in one piece. */
+gal_err gal_ctx_reserve(gal_ctx *cx, size_t bytes, gal_diag *diag);
 
 void gal_step_begin(gal_ctx *cx);
 gal_err gal_step_end(gal_ctx *cx, gal_diag *diag);

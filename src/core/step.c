@@ -40,6 +40,8 @@ void gal_step_free(gal_step *st) {
     *st = (gal_step){ 0 };
 }
 
+size_t gal_step_bytes(const gal_step *st) { return ARRAYS * stride(st->room); }
+
 gal_err gal_step_commit(const gal_step *st, gal_diag *diag) {
     return st->copy ? gal_dev_upload(st->dev, st->copy, st->block, ARRAYS * stride(st->room), diag) : GAL_OK;
 }

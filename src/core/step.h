@@ -63,7 +63,8 @@ typedef struct gal_step {
 
 /* Zeroed; dev is borrowed; on failure nothing is held. */
 gal_err gal_step_init(gal_step *st, gal_dev *dev, int64_t room, gal_diag *diag);
-void gal_step_free(gal_step *st); /* leaves {0} */
+void gal_step_free(gal_step *st);          /* leaves {0} */
+size_t gal_step_bytes(const gal_step *st); /* of its arrays, on the host */
 /* Before a step is run or replayed: kernels then find what the host wrote into the arrays. Costs nothing on the CPU.
  */
 gal_err gal_step_commit(const gal_step *st, gal_diag *diag);

@@ -37,12 +37,16 @@ static gal_err next_line(lines *l, bool *more, gal_diag *diag) {
     return l->text.oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a conversation") : GAL_OK;
 }
 
+static gal_err go_on(const gal_chats_options *o, gal_diag *diag) {
+    return o->stop && o->stop(o->stop_user) ? gal_fail(diag, GAL_EINTERRUPTED, "interrupted") : GAL_OK;
+}
+
 static void close_lines(lines *l) {
     gal_reader_close(l->reader);
     gal_buf_free(&l->text);
 }
 
-gal_err gal_chats_source(char *const *paths, size_t n, uint64_t first, uint64_t end, uint64_t *count, uint8_t sha[32],
+gal_err gal_chats_source(char *const *paths, size_t n, const gal_chats_options *o, uint64_t *count, uint8_t sha[32],
                          gal_diag *diag) {
     lines l;
     gal_sha256 h;
@@ -50,9 +54,10 @@ gal_err gal_chats_source(char *const *paths, size_t n, uint64_t first, uint64_t 
     gal_sha256_init(&h);
     gal_err err = open_lines(&l, paths, n, diag);
     while (!err) {
-        err = next_line(&l, &more, diag);
+        err = go_on(o, diag);
+        if (!err) err = next_line(&l, &more, diag);
         if (err || !more) break;
-        if (l.count <= first || l.count > end) continue;
+        if (l.count <= o->first || l.count > o->end) continue;
         uint8_t size[8];
         for (size_t i = 0; i < sizeof size; i++) size[i] = (uint8_t)((uint64_t)l.text.len >> (8 * i));
         gal_sha256_add(&h, l.text.data, l.text.len);
@@ -186,8 +191,9 @@ static gal_err take(packing *p, const lines *l, gal_diag *diag) {
     return place(p, n, diag);
 }
 
-static gal_err nothing(const packing *p, gal_diag *diag) {
-    const gal_chats_result *r = p->result;
+static gal_err nothing(packing *p, gal_diag *diag) {
+    gal_chats_result *r = p->result;
+    r->nothing = true;
     return gal_fail(diag, GAL_EINPUT,
                     "%s: nothing to learn: of its conversations %llu have no token of an assistant's message within "
                     "batch.sequence %lld, and %llu are longer than that and left out",
@@ -203,7 +209,8 @@ static gal_err emit(gal_sink *sink, void *user, gal_diag *diag) {
     if (!err) err = gal_shard_maker_begin(&p->maker, p->t, sink, diag);
     if (!err) gal_shard_maker_rows(&p->maker, p->o->sequence);
     while (!err) {
-        err = next_line(&l, &more, diag);
+        err = go_on(p->o, diag);
+        if (!err) err = next_line(&l, &more, diag);
         if (err || !more || l.count > p->o->end) break;
         if (l.count > p->o->first) err = take(p, &l, diag);
     }

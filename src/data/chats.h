@@ -14,12 +14,17 @@
 typedef gal_err (*gal_chats_encode)(void *user, const char *body, size_t n, gal_ids *ids, gal_buf *learned,
                                     gal_diag *diag);
 
+/* Asked between conversations; true stops with GAL_EINTERRUPTED. */
+typedef bool (*gal_chats_stop)(void *user);
+
 typedef struct gal_chats_options {
     gal_chats_encode encode;
     void *user;
     int64_t sequence;    /* tokens of a row */
     bool skip_long;      /* longer conversations are left out; else their end is */
     uint64_t first, end; /* of the files' conversations; end UINT64_MAX: all */
+    gal_chats_stop stop; /* NULL: nobody asks */
+    void *stop_user;
 } gal_chats_options;
 
 typedef struct gal_chats_result {
@@ -27,12 +32,15 @@ typedef struct gal_chats_result {
     uint64_t cut, skipped;  /* of those that are longer than a row */
     uint64_t silent;        /* left out, because they have no target, or had one only where they were cut */
     int64_t rows, tokens, targets;
+    bool nothing; /* no target in all of them, which is why there is no shard */
 } gal_chats_result;
 
-/* How many conversations there are, and what [first, end) of them are: SHA-256 as a shard's header has it. */
-gal_err gal_chats_source(char *const *paths, size_t n, uint64_t first, uint64_t end, uint64_t *count, uint8_t sha[32],
-                         gal_diag *diag);
-/* GAL_EINPUT with file and line: a conversation that cannot be encoded; without a line: no target in all of them. */
+/* How many conversations there are, and what those of the options (first, end; stop) are: SHA-256 as a shard's header
+ * has it. */
+gal_err gal_chats_source(char *const *paths, size_t n, const gal_chats_options *options, uint64_t *count,
+                         uint8_t sha[32], gal_diag *diag);
+/* GAL_EINPUT with file and line: a conversation that cannot be encoded; without a line: no target in all of them, and
+ * result->nothing is set. */
 gal_err gal_chats_write(const char *out, char *const *paths, size_t n, const gal_tokenizer *t,
                         const gal_chats_options *options, gal_chats_result *result, gal_diag *diag);
 

@@ -170,4 +170,10 @@ gal_err gal_feed_take(gal_feed *f, gal_mix_state *place, int64_t batches, int64_
 }
 
 bool gal_feed_is_ahead(const gal_feed *f) { return f->threaded; }
+
+size_t gal_feed_bytes(const gal_feed *f) {
+    const size_t tokens = (size_t)(f->most * f->rows * f->sequence);
+    return (f->threaded ? 2 : 1) * tokens * 4 * sizeof(int32_t);
+}
+
 double gal_feed_waited_s(const gal_feed *f) { return f->waited_s; }

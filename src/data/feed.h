@@ -26,6 +26,7 @@ gal_err gal_feed_take(gal_feed *f, gal_mix_state *place, int64_t batches, int64_
 /* Until the next gal_feed_take() nobody reads the mixture. */
 void gal_feed_rest(gal_feed *f);
 bool gal_feed_is_ahead(const gal_feed *f); /* there is a thread */
+size_t gal_feed_bytes(const gal_feed *f);  /* of its rows, those ahead included */
 /* How long calls of gal_feed_take() took so far. */
 double gal_feed_waited_s(const gal_feed *f);
 

@@ -67,6 +67,11 @@ static void put_experts(writer *w, const gal_config *c) {
     put(w, "output_router_logits", json_false());
 }
 
+/* The name under which transformers knows layers of two kinds. */
+static const char *type_of(const gal_config *c) {
+    return c->layer_full && strcmp(c->model_type, "mistral") == 0 ? "ministral" : c->model_type;
+}
+
 static const char *architecture(const char *model_type) {
     if (strcmp(model_type, "ministral") == 0) return "MinistralForCausalLM";
     if (strcmp(model_type, "ministral3") == 0) return "Ministral3ForCausalLM";
@@ -96,9 +101,9 @@ gal_err gal_config_print(const gal_config *c, gal_buf *out, const char *path, ga
     static const char *const DTYPES[GAL_DTYPES] = { "float32", "bfloat16", "float16", "float64", "int32" };
     writer w = { .obj = json_object() };
     json_t *arch = json_array();
-    w.oom |= json_array_append_new(arch, json_string(architecture(c->model_type))) != 0;
+    w.oom |= json_array_append_new(arch, json_string(architecture(type_of(c)))) != 0;
     put(&w, "architectures", arch);
-    put_text(&w, "model_type", c->model_type);
+    put_text(&w, "model_type", type_of(c));
     put_int(&w, "vocab_size", c->V);
     put_int(&w, "hidden_size", c->D);
     put_int(&w, "intermediate_size", c->F);

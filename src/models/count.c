@@ -52,10 +52,20 @@ bool gal_counting_named(gal_counting *out, const char *name) {
 /* ---- sizes -------------------------------------------------------------------------------------------------------
  */
 
-void gal_size_of(gal_size *out, const gal_config *c, int64_t sequence) {
+static bool is_routed(const gal_config *c, int64_t layer) {
+    return c->experts && (layer + 1) % GAL_MAX(c->routed_every, (int64_t)1) == 0;
+}
+
+static bool is_windowed(const gal_config *c, int64_t layer) {
+    return c->window && (!c->layer_full || !c->layer_full[layer]);
+}
+
+void gal_size_of(gal_size *out, const gal_config *c, int64_t sequence) { gal_size_of_every(out, c, sequence, 1); }
+
+void gal_size_of_every(gal_size *out, const gal_config *c, int64_t sequence, int64_t every) {
     *out = (gal_size){ .V = c->V,
                        .D = c->D,
-                       .L = c->L,
+                       .L = (c->L + every - 1) / every,
                        .H = c->H,
                        .G = c->G,
                        .K = c->K,
@@ -67,11 +77,13 @@ void gal_size_of(gal_size *out, const gal_config *c, int64_t sequence) {
                        .tied = c->tied,
                        .experts = c->experts,
                        .used = c->experts ? c->experts_used : 0,
-                       .routed = c->experts ? c->L / GAL_MAX(c->routed_every, (int64_t)1) : 0,
                        .router = c->router,
                        .sequence = sequence,
                        .window = c->window };
-    for (int64_t l = 0; c->window && l < c->L; l++) out->windowed += !c->layer_full || !c->layer_full[l];
+    for (int64_t l = 0; l < c->L; l += every) {
+        out->routed += is_routed(c, l);
+        out->windowed += is_windowed(c, l);
+    }
 }
 
 gal_err gal_size_check(const gal_size *s, const char *where, gal_diag *diag) {

@@ -27,6 +27,8 @@ typedef struct gal_size {
 
 /* Of a configuration. Distances beyond max_distance are counted like others. */
 void gal_size_of(gal_size *out, const gal_config *c, int64_t sequence);
+/* The same of the layers 0, every, 2 every, ... alone, which a training computes twice where it recomputes so. */
+void gal_size_of_every(gal_size *out, const gal_config *c, int64_t sequence, int64_t every);
 /* Every number in its range, of formats/config.h for most. GAL_EINPUT; where: for the message. */
 gal_err gal_size_check(const gal_size *s, const char *where, gal_diag *diag);
 
@@ -103,7 +105,7 @@ typedef struct gal_flops {
 gal_err gal_count_flops(gal_flops *out, const gal_size *s, gal_counting how, gal_diag *diag);
 
 /* Forward passes that a trained token costs: itself, and twice that for the gradients of activations and weights;
- * another where blocks are recomputed. */
+ * another where all of it is computed again, as papers count it. */
 enum { GAL_PASSES_TRAIN = 3, GAL_PASSES_RECOMPUTE = 4 };
 /* A token's share of the sequence: of all terms, or of the layers alone. */
 double gal_flops_per_token(const gal_flops *f, bool layers);

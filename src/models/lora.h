@@ -33,6 +33,8 @@ gal_err gal_lora_save(const gal_model *m, const gal_adapter *a, const gal_lora_c
                       gal_diag *diag);
 /* Rows of x [as w], which stand as in layout `from`, as `to` has them. */
 void gal_lora_rows(const gal_w *w, gal_layout from, gal_layout to, const float *x, float *out);
+/* own.c   Numbers [from, from + n) of a row of w with what its adapters add, W + scale B A, in f32. */
+void gal_lora_read(const gal_w *w, int64_t row, int64_t from, int64_t n, float *out);
 /* A folder with an adapter and no model beside it stands for base and adapter together: the path of its base (in
  * adapter_config.json; where it lies from here, or from the folder) into `base`, which stays empty for any other
  * path. GAL_EINPUT: there is no such base. */

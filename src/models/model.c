@@ -184,22 +184,3 @@ gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *d
     m->config.dtype = dtype;
     return GAL_OK;
 }
-
-gal_err gal_model_own(gal_model *m, gal_diag *diag) {
-    GAL_ASSERT(!m->dev);
-    for (size_t i = 0; i < m->n_weights; i++) {
-        gal_w *w = &m->weights[i];
-        if (w->owned && w->dtype == GAL_F32) continue;
-        float *copy = gal_alloc_array((size_t)gal_wcount(w), sizeof *copy);
-        if (!copy)
-            return gal_fail(diag, GAL_ENOMEM, "%s: no memory for %lld weights", w->name, (long long)gal_wcount(w));
-        gal_wread(w, 0, gal_wcount(w) / w->dim[w->ndim - 1], copy);
-        if (w->owned) gal_free(w->data);
-        drop_packed(m, w);
-        w->data = copy;
-        w->dtype = GAL_F32;
-        w->owned = true;
-    }
-    m->config.dtype = GAL_F32;
-    return GAL_OK;
-}

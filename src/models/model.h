@@ -83,9 +83,10 @@ int64_t gal_model_params(const gal_model *m);
  * weight's place alone. */
 gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *diag);
 
-/* Gives the model f32 weights of its own in place of mapped or 16-bit ones: what training needs. On GAL_ENOMEM some
- * are still as they were. */
-gal_err gal_model_own(gal_model *m, gal_diag *diag);
+/* own.c    Puts in the model's place one of the same numbers with f32 weights of its own, adapters merged into them,
+ * in Hugging Face's layout: what training needs, and what checkpoints are. Both are in memory for a while, as far as
+ * the old one is not mapped. On failure *model is as before. */
+gal_err gal_model_own(gal_model **model, gal_diag *diag);
 
 /* place.c   Moves the weights into a far device's memory and lets go of the host's copies and of mapped files;
  * nothing to do on the CPU. dev is borrowed until gal_model_free(). On failure the model is as before. */

@@ -97,13 +97,17 @@ static void add_pool(gal_optim *o, const char *state, const gal_w *w, float *dat
     memcpy(p->dim, dim, (size_t)ndim * sizeof *dim);
 }
 
+static float decay_of(const gal_w *w, const gal_optim_options *p) {
+    return gal_w_is_vector(w) ? 0.0f : (float)p->weight_decay;
+}
+
 static gal_err slot_init(gal_optim *o, gal_optim_slot *s, gal_w *w, gal_diag *diag) {
     const gal_optim_options *p = &o->options;
     gal_dev *dev = o->dev;
     s->w = w;
     s->master = s->work = w->data;
     s->master_dt = s->work_dt = GAL_F32;
-    s->decay = gal_w_is_vector(w) ? 0.0f : (float)p->weight_decay;
+    s->decay = decay_of(w, p);
     gal_err err = is_rounded(w, p->precision) ? round_weight(o, s, diag) : GAL_OK;
     if (err) return err;
     w->grad = gal_dev_take_array(dev, (size_t)gal_wcount(w), sizeof(float));
@@ -189,6 +193,24 @@ void gal_optim_free(gal_optim *o) {
     gal_dev_give(o->dev, o->moved);
     if (o->step_at != &o->step) gal_dev_give(o->dev, o->step_at);
     gal_free(o);
+}
+
+static bool same_states(const gal_optim_options *a, const gal_optim_options *b, const gal_w *w) {
+    int64_t x[GAL_MAX_DIMS], y[GAL_MAX_DIMS];
+    bool same = scratch_of(a, w) == scratch_of(b, w);
+    for (int k = 0; k < GAL_OPTIM_STATES; k++) same = same && state_shape(a, w, k, x) == state_shape(b, w, k, y);
+    return same;
+}
+
+gal_err gal_optim_retune(gal_optim *o, const gal_optim_options *options, gal_diag *diag) {
+    const gal_optim_options *old = &o->options;
+    bool same = options->kind == old->kind && options->precision == old->precision &&
+                (options->ema > 0) == (old->ema > 0);
+    for (size_t i = 0; same && i < o->n; i++) same = same_states(old, options, o->slot[i].w);
+    if (!same) return gal_fail(diag, GAL_EINPUT, "the optimiser has other states under these options");
+    o->options = *options;
+    for (size_t i = 0; i < o->n; i++) o->slot[i].decay = decay_of(o->slot[i].w, options);
+    return GAL_OK;
 }
 
 /* ---- a step ------------------------------------------------------------------------------------------------------

@@ -97,6 +97,9 @@ gal_err gal_optim_new(gal_optim **out, gal_dev *dev, gal_w *weights, size_t n, u
                       const gal_optim_options *options, gal_diag *diag);
 /* Takes the gradients back; where the optimiser held master weights, they become the weights' data again. */
 void gal_optim_free(gal_optim *o);
+/* Other numbers for the updates to come: betas, eps, decay, clip, momentum. What was recorded of an update has the
+ * old ones. GAL_EINPUT: options under which there are other states. */
+gal_err gal_optim_retune(gal_optim *o, const gal_optim_options *options, gal_diag *diag);
 /* Writes the numbers of update t + 1 where kernels find them. */
 gal_err gal_optim_prepare(gal_optim *o, double lr, gal_diag *diag);
 /* Launches: gradients to zero. */

@@ -51,6 +51,10 @@ static setting_class class_of(const gal_train_config *c, const char *key) {
     return curve ? CURVE : FIXED;
 }
 
+bool gal__setting_may_change(const gal_train_config *c, const char *key) {
+    return class_of(c, key) == CURVE || strncmp(key, "spike.", 6) == 0;
+}
+
 /* As strings. c may be a configuration of defaults: `by` says which settings are left out. */
 static json_t *settings_json(const gal_train_config *c, const gal_train_config *by) {
     json_t *all = json_object();
@@ -274,8 +278,8 @@ gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag) {
     if (!err) err = compare_shard(t->valid.contents, root, "valid", path.data, diag);
     if (!err) err = read_place(t, root, path.data, diag);
     if (!err) err = gal__checkpoint_load_tensors(t, dir, diag);
-    old.ramp = t->schedule.ramp; /* which cannot change */
-    if (!err && changed) note_curves(t, &old, t->step);
+    old.ramp = t->schedule.ramp;                                      /* which cannot change */
+    if (!err && changed && t->metrics) note_curves(t, &old, t->step); /* a replay keeps to what was in force */
     json_decref(root);
     gal_buf_free(&path);
     return err;

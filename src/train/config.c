@@ -23,7 +23,7 @@
     { key, type, AT(field), def, 0, 0, NULL, help }
 
 static const gal_setting ROWS[] = {
-    TEXT("init", GAL_S_PATH, init, "", "folder of a model to start from instead of fresh weights"),
+    TEXT("init", GAL_S_PATH, init, "", "model to start from instead of fresh weights: a folder, a GGUF file, a run"),
 
     TEXT("model.preset", GAL_S_STRING, model.preset, "",
          "sizes of a published model (galerne flops --list), and its learning rate where that is known; what is said "
@@ -412,9 +412,7 @@ double gal_train_config_tokens(const gal_train_config *c) {
     return (double)gal_ramp_total(&s.ramp, c->steps) * (double)c->batch.rows * (double)c->batch.sequence;
 }
 
-int gal_train_config_passes(const gal_train_config *c) {
-    return (gal_train_recompute(c) ? GAL_PASSES_RECOMPUTE : GAL_PASSES_TRAIN) - (c->lora.rank ? 1 : 0);
-}
+int gal_train_config_passes(const gal_train_config *c) { return GAL_PASSES_TRAIN - (c->lora.rank ? 1 : 0); }
 
 gal_err gal_train_config_preset(gal_train_config *c, const char *name, const char *where, gal_diag *diag) {
     const gal_preset *p = gal_preset_named(name);

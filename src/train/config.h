@@ -10,7 +10,7 @@
 #include "optim/schedule.h"
 
 typedef struct gal_train_config {
-    char *init; /* folder of a model to start from; "": fresh weights */
+    char *init; /* model to start from; "": fresh weights */
     struct {
         int64_t vocab, width, layers, heads, kv_heads, head_size, hidden, window, context, experts, experts_used;
         double rope_theta, norm_eps, init_range;
@@ -123,8 +123,8 @@ gal_err gal_train_model_config(gal_config *out, const gal_train_config *c, int64
                                const char *where, gal_diag *diag);
 /* The factor of the loss of balance: what is said, or what the router's paper has. */
 double gal_train_balance(const gal_train_config *c, gal_router router);
-/* Of the whole run; and the forward passes that each of them costs (models/count.h): three, one more where blocks are
- * recomputed, one less where the weights are frozen beside adapters. */
+/* Of the whole run; and the forward passes that each of them costs (models/count.h) where nothing is computed again:
+ * three, one less where the weights are frozen beside adapters. */
 double gal_train_config_tokens(const gal_train_config *c);
 int gal_train_config_passes(const gal_train_config *c);
 

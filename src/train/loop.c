@@ -15,6 +15,7 @@
 
 #define LN2 0.69314718055994530942
 #define SPEED_MEMORY 0.9 /* of the running average of tokens/s, a step */
+#define WAIT_SHOWN 0.02  /* of a run's time, and a second: less waiting for rows is told by the log alone */
 
 /* ---- telling -----------------------------------------------------------------------------------------------------
  */
@@ -173,8 +174,20 @@ static gal_err check_log(gal_trainer *t, bool keep, gal_diag *diag) {
     return err;
 }
 
+/* How long steps waited for their rows: for a slow disk, or for gathering what data.prefetch does not. */
+static void tell_waiting(gal_trainer *t, double waited_s, double all_s) {
+    char text[700];
+    (void)snprintf(text, sizeof text, "%.1f s of %.1f were spent waiting for rows of text", waited_s, all_s);
+    if (waited_s > WAIT_SHOWN * all_s && waited_s > 1)
+        gal__train_note(t, "%s: a slow disk, or data.prefetch is off", text);
+    else
+        gal__run_log(t, "step %lld: %s", (long long)t->step, text);
+}
+
 static gal_err steps(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *c = t->config;
+    const double begin = gal_now_s(), waited = gal_feed_waited_s(t->feed);
+    const int64_t first = t->step;
     gal_buf path = { 0 };
     bool stopped = false, look = false, back = false;
     gal_err err = GAL_OK;
@@ -198,6 +211,7 @@ static gal_err steps(gal_trainer *t, gal_diag *diag) {
         if (!err && look && !stopped) err = evaluate(t, path.data, diag);
     }
     gal_buf_free(&path);
+    if (t->step > first) tell_waiting(t, gal_feed_waited_s(t->feed) - waited, gal_now_s() - begin);
     if (err == GAL_EINTERRUPTED || (!err && stopped && (look || t->step < c->steps)))
         err = gal_fail(diag, GAL_EINTERRUPTED, "stopped %sat step %lld of %lld; --resume %s goes on",
                        back ? "back " : "and saved ", (long long)t->step, (long long)c->steps, t->dir);
@@ -225,9 +239,11 @@ static gal_err write_facts(gal_trainer *t, gal_diag *diag) {
 }
 
 static gal_err begin(gal_trainer *t, const char *from, gal_diag *diag) {
-    gal_err err = gal__trainer_set_up(t, from, diag);
-    if (!err && !from) err = gal__train_rehearse(t, diag);
-    return err == GAL_EINTERRUPTED ? gal_fail(diag, err, "stopped before the first step") : err;
+    gal_diag why = { 0 };
+    gal_err err = gal__trainer_set_up(t, from, &why);
+    if (!err && !from) err = gal__train_rehearse(t, &why);
+    if (!err) return GAL_OK;
+    return gal_fail(diag, err, "%s", err == GAL_EINTERRUPTED ? "stopped before the first step" : why.text);
 }
 
 static gal_err take_up(gal_trainer *t, gal_diag *diag) {
@@ -243,6 +259,7 @@ static gal_err take_up(gal_trainer *t, gal_diag *diag) {
     if (!err && from && t->step < t->config->steps) err = gal__train_check_disk(t, diag);
     if (!err) err = gal_metrics_cut(t->metrics, t->step, diag);
     if (!err) err = gal_metrics_cut_spikes(t->metrics, t->spikes.count, diag);
+    if (!err) err = gal_metrics_cut_settings(t->metrics, t->spikes.returns, t->step + 1, diag);
     char version[32] = "";
     gal_metrics_get_fact(t->metrics, "version", version, sizeof version);
     if (!err && from && !version[0])
@@ -318,6 +335,7 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     if (!err) err = gal__run_open(t, diag);
     if (!err) err = t->resuming ? take_up(t, diag) : begin(t, NULL, diag);
     if (!err) err = gal__run_write_config(t, diag); /* of a run that goes on, too: it may have been told otherwise */
+    if (!err) err = gal__train_keep_settings(t, diag);
     born = born || !err;
     if (!err && t->lora.rank)
         gal__train_note(t, "adapters of rank %lld: %lld parameters are trained, %.3g %% of all; %s stays as it is",
@@ -333,7 +351,10 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     if (!err) err = gal__train_note_plan(t, diag);
     if (!err) err = write_facts(t, diag);
     if (!err) err = steps(t, diag);
-    if (!err || err == GAL_EINTERRUPTED) {
+    if (!err && t->memory_forecast && !t->dev->far)
+        gal__run_log(t, "step %lld: at most %.1f MB of memory were resident, the forecast was %.1f MB",
+                     (long long)t->step, (double)gal_memory_peak() / 1e6, (double)t->memory_forecast / 1e6);
+    if (!err || (err == GAL_EINTERRUPTED && born)) {
         gal_err end = gal_metrics_fact(t->metrics, "state", err ? "stopped" : "finished", diag);
         if (!end && !err && t->config->ema.decay > 0) end = gal__checkpoint_write_average(t, diag);
         if (!end) end = draw(t, diag);

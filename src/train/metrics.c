@@ -54,6 +54,8 @@ gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_di
             " rows INTEGER NOT NULL, loss_nats REAL, grad_norm REAL, limit_nats REAL);"
             "CREATE TABLE IF NOT EXISTS norms (part TEXT NOT NULL, step INTEGER NOT NULL, grad_norm REAL NOT NULL,"
             " update_norm REAL NOT NULL, PRIMARY KEY (step, part));"
+            "CREATE TABLE IF NOT EXISTS settings (key TEXT NOT NULL, value TEXT NOT NULL, returns INTEGER NOT NULL,"
+            " since INTEGER NOT NULL, PRIMARY KEY (returns, since, key));"
             "CREATE TABLE IF NOT EXISTS evaluations (step INTEGER PRIMARY KEY, tokens INTEGER NOT NULL,"
             " bytes INTEGER NOT NULL, nats_per_token REAL NOT NULL, bits_per_byte REAL NOT NULL,"
             " unix_time_s REAL NOT NULL);"
@@ -184,6 +186,12 @@ gal_err gal_metrics_norm(gal_metrics *m, int64_t step, const gal_metric_norm *r,
     return hold(m, "INSERT OR REPLACE INTO norms VALUES (?, ?, ?, ?)", texts, v, (int)GAL_LEN(v), diag);
 }
 
+gal_err gal_metrics_setting(gal_metrics *m, const gal_metric_setting *r, gal_diag *diag) {
+    const char *const texts[] = { r->key, r->value };
+    double v[] = { (double)r->returns, (double)r->since };
+    return hold(m, "INSERT OR REPLACE INTO settings VALUES (?, ?, ?, ?)", texts, v, (int)GAL_LEN(v), diag);
+}
+
 gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *r, gal_diag *diag) {
     double v[] = { (double)r->step, (double)r->tokens, (double)r->bytes, r->nats, r->bits_per_byte, r->time_s };
     return hold(m, "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
@@ -205,6 +213,13 @@ gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag) {
 gal_err gal_metrics_cut_spikes(gal_metrics *m, int64_t count, gal_diag *diag) {
     double v[] = { (double)count };
     gal_err err = hold(m, "DELETE FROM spikes WHERE number > ?", NULL, v, 1, diag);
+    return err ? err : gal_metrics_flush(m, diag);
+}
+
+gal_err gal_metrics_cut_settings(gal_metrics *m, int64_t returns, int64_t since, gal_diag *diag) {
+    double v[] = { (double)returns, (double)returns, (double)since };
+    gal_err err = hold(m, "DELETE FROM settings WHERE returns > ? OR (returns = ? AND since > ?)", NULL, v,
+                       (int)GAL_LEN(v), diag);
     return err ? err : gal_metrics_flush(m, diag);
 }
 
@@ -344,6 +359,25 @@ gal_err gal_metrics_norms_of(gal_metrics *m, int64_t step, gal_metric_norm **row
     table t = { .size = sizeof **rows, .step = step };
     gal_err err = has_table(m, "norms")
                       ? select_rows(m, "SELECT * FROM norms WHERE step = ? ORDER BY rowid", &t, take_norm, diag)
+                      : GAL_OK;
+    if (err) return err;
+    *rows = t.rows;
+    *count = t.count;
+    return GAL_OK;
+}
+
+static void take_setting(void *row, sqlite3_stmt *s) {
+    gal_metric_setting *r = row;
+    const char *key = (const char *)sqlite3_column_text(s, 0), *value = (const char *)sqlite3_column_text(s, 1);
+    *r = (gal_metric_setting){ .returns = sqlite3_column_int64(s, 2), .since = sqlite3_column_int64(s, 3) };
+    (void)snprintf(r->key, sizeof r->key, "%s", key ? key : "");
+    (void)snprintf(r->value, sizeof r->value, "%s", value ? value : "");
+}
+
+gal_err gal_metrics_settings(gal_metrics *m, gal_metric_setting **rows, size_t *count, gal_diag *diag) {
+    table t = { .size = sizeof **rows };
+    gal_err err = has_table(m, "settings")
+                      ? select_rows(m, "SELECT * FROM settings ORDER BY returns, since", &t, take_setting, diag)
                       : GAL_OK;
     if (err) return err;
     *rows = t.rows;

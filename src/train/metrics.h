@@ -26,6 +26,13 @@ typedef struct gal_metric_spike {
     const char *reason, *action;
 } gal_metric_spike;
 
+/* A setting that may change when a run is taken up, and from which step on it had the value; returns: of the run
+ * before that, whose steps after a return count anew. */
+typedef struct gal_metric_setting {
+    int64_t returns, since;
+    char key[48], value[80];
+} gal_metric_setting;
+
 typedef struct gal_metric_norm {
     char part[160]; /* "layers.3", or a weight outside of the layers */
     double grad, update;
@@ -59,6 +66,7 @@ gal_err gal_metrics_routers(gal_metrics *m, int64_t step, double balance, double
 gal_err gal_metrics_sample(gal_metrics *m, const gal_metric_sample *row, gal_diag *diag);
 gal_err gal_metrics_spike(gal_metrics *m, const gal_metric_spike *row, gal_diag *diag);
 gal_err gal_metrics_norm(gal_metrics *m, int64_t step, const gal_metric_norm *row, gal_diag *diag);
+gal_err gal_metrics_setting(gal_metrics *m, const gal_metric_setting *row, gal_diag *diag);
 gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *row, gal_diag *diag);
 /* GAL_EBUSY: another program kept the file for five seconds; the rows are held back further. */
 gal_err gal_metrics_flush(gal_metrics *m, gal_diag *diag);
@@ -66,12 +74,16 @@ gal_err gal_metrics_flush(gal_metrics *m, gal_diag *diag);
  * first `count` of them. */
 gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag);
 gal_err gal_metrics_cut_spikes(gal_metrics *m, int64_t count, gal_diag *diag);
+/* ... and settings only with this one: those of later than step `since` after so many returns. */
+gal_err gal_metrics_cut_settings(gal_metrics *m, int64_t returns, int64_t since, gal_diag *diag);
 /* All rows in order of steps; the caller frees *rows with gal_free(). */
 gal_err gal_metrics_steps(gal_metrics *m, gal_metric_step **rows, size_t *count, gal_diag *diag);
 /* Of one step; *count 0: not in the file, which may be from before such rows were kept. */
 gal_err gal_metrics_samples_of(gal_metrics *m, int64_t step, gal_metric_sample **rows, size_t *count, gal_diag *diag);
 gal_err gal_metrics_norms_of(gal_metrics *m, int64_t step, gal_metric_norm **rows, size_t *count, gal_diag *diag);
 gal_err gal_metrics_evals(gal_metrics *m, gal_metric_eval **rows, size_t *count, gal_diag *diag);
+/* In the order of time. */
+gal_err gal_metrics_settings(gal_metrics *m, gal_metric_setting **rows, size_t *count, gal_diag *diag);
 /* The last step alone; *any: there is one. */
 gal_err gal_metrics_last(gal_metrics *m, gal_metric_step *row, bool *any, gal_diag *diag);
 

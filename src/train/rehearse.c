@@ -8,6 +8,8 @@
 #include "models/count.h"
 #include "ops/ops.h"
 
+enum { RESERVE_MORE = 1 << 20 };
+
 /* Bytes of logits that exist at once. They are made for a bounded number of tokens at a time, and so do not grow with
  * the rows as everything else does. */
 static uint64_t logits_bytes(const gal_trainer *t, int64_t rows) {
@@ -30,25 +32,43 @@ static gal_err forecast(gal_trainer *t, uint64_t *batch, gal_diag *diag) {
     return GAL_OK;
 }
 
-static gal_err check_memory(gal_trainer *t, uint64_t *forecast_bytes, gal_diag *diag) {
-    /* Weights, gradients and moments are there already; what comes are the activations. */
-    uint64_t batch = 0, available = gal_dev_available(t->dev);
-    gal_err err = forecast(t, &batch, diag);
+/* What updates need besides the weights, their copies and averages, which have their numbers already: memory that was
+ * taken, and that nothing has touched yet. */
+static uint64_t untouched(const gal_trainer *t) {
+    gal_optim_options o = t->opt->options;
+    o.precision = GAL_PRECISION_F32;
+    o.ema = 0;
+    return gal_optim_bytes(t->trained, t->n_trained, &o);
+}
+
+static gal_err no_room(const gal_trainer *t, uint64_t activations, uint64_t more, uint64_t available,
+                       gal_diag *diag) {
+    return gal_fail(diag, GAL_ENOMEM,
+                    "memory: a batch of %lld rows needs about %llu bytes of activations and logits, which with "
+                    "gradients and optimiser are %llu bytes more than now, %llu are available; use fewer batch.rows "
+                    "and more batch.accumulate, or recompute: blocks",
+                    (long long)t->config->batch.rows, (unsigned long long)activations, (unsigned long long)more,
+                    (unsigned long long)available);
+}
+
+static gal_err check_memory(gal_trainer *t, uint64_t *activations, uint64_t *all, gal_diag *diag) {
+    const uint64_t resident = gal_memory_resident(), available = gal_dev_available(t->dev);
+    const uint64_t rows = gal_feed_bytes(t->feed) + gal_step_bytes(&t->st);
+    uint64_t states = untouched(t), weights = gal_model_mapped_bytes(t->model);
+    gal_err err = forecast(t, activations, diag);
     if (err) return err;
-    *forecast_bytes = batch;
-    uint64_t weights = gal_model_mapped_bytes(t->model) + (uint64_t)gal__train_params(t) * sizeof(float);
-    uint64_t optimiser = gal_optim_bytes(t->trained, t->n_trained, &t->opt->options);
-    if (batch > available)
-        return gal_fail(
-            diag, GAL_ENOMEM,
-            "memory: a batch of %lld rows needs about %llu bytes of activations and logits, "
-            "%llu are available (weights take %llu, gradients and optimiser %llu); use fewer batch.rows and "
-            "more batch.accumulate, or recompute: blocks",
-            (long long)t->config->batch.rows, (unsigned long long)batch, (unsigned long long)available,
-            (unsigned long long)weights, (unsigned long long)optimiser);
+    weights += (uint64_t)gal__train_params(t) * sizeof(float);
+    /* A far device has given its own memory for states already; ours is the host's. */
+    const uint64_t more = *activations + (t->dev->far ? 0 : states + rows);
+    *all = resident + more;
+    if (more > available) return no_room(t, *activations, more, available, diag);
     gal__train_note(
-        t, "memory: weights %.1f MB, gradients and optimiser %.1f MB, activations %.1f MB of %.1f MB available",
-        (double)weights / 1e6, (double)optimiser / 1e6, (double)batch / 1e6, (double)available / 1e6);
+        t,
+        "memory: weights %.1f MB, gradients and optimiser %.1f MB, activations %.1f MB, rows of text %.1f "
+        "MB; with what the program has now %.1f MB in all, %.1f MB more than now; %.1f MB are available",
+        (double)weights / 1e6, (double)gal_optim_bytes(t->trained, t->n_trained, &t->opt->options) / 1e6,
+        (double)*activations / 1e6, (double)rows / 1e6, (double)*all / 1e6, (double)more / 1e6,
+        (double)available / 1e6);
     return GAL_OK;
 }
 
@@ -85,9 +105,10 @@ gal_err gal__train_check_disk(gal_trainer *t, gal_diag *diag) {
  * up to four times as long. The optimiser's part is missing. */
 static gal_err predict(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *c = t->config;
-    gal_size s;
+    const int every = gal_train_recompute(c);
+    gal_size s, again;
     gal_params p;
-    gal_flops f;
+    gal_flops f, twice = { 0 };
     char params[GAL_SHORT_TEXT], tokens[GAL_SHORT_TEXT], one[GAL_SHORT_TEXT], flops[GAL_SHORT_TEXT];
     char time[GAL_SHORT_TEXT], speed[GAL_SHORT_TEXT];
     const double begin = gal_now_s();
@@ -96,8 +117,14 @@ static gal_err predict(gal_trainer *t, gal_diag *diag) {
     gal_size_of(&s, &t->model->config, c->batch.sequence);
     if (!err) err = gal_count_params(&p, &s, GAL_COUNT_EXACT, diag);
     if (!err) err = gal_count_flops(&f, &s, GAL_COUNT_EXACT, diag);
+    if (!err && every) {
+        gal_size_of_every(&again, &t->model->config, c->batch.sequence, every);
+        err = gal_count_flops(&twice, &again, GAL_COUNT_EXACT, diag);
+    }
     if (err) return err;
-    const double all = gal_train_config_tokens(c), each = gal_train_config_passes(c) * gal_flops_per_token(&f, false);
+    const double all = gal_train_config_tokens(c);
+    const double each = gal_train_config_passes(c) * gal_flops_per_token(&f, false) +
+                        (double)twice.layers / (double)f.sequence;
     const double first = (double)(gal_ramp_batches(&t->schedule.ramp, 1) * c->batch.rows * c->batch.sequence);
     const double whole_s = GAL_MAX(step_s, 1e-9) * all / first;
     gal__train_note(t, "prediction: %s parameters, %s tokens of %s operations each, %s in all: about %s at %sFLOP/s",
@@ -109,7 +136,9 @@ static gal_err predict(gal_trainer *t, gal_diag *diag) {
 
 gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag) {
     uint64_t batch = 0;
-    gal_err err = check_memory(t, &batch, diag);
+    gal_err err = check_memory(t, &batch, &t->memory_forecast, diag);
+    /* What a step never touches of it costs nothing here; on a far device it would. */
+    if (!err && !t->dev->far) err = gal_ctx_reserve(t->cx, (size_t)(batch + batch / 64 + RESERVE_MORE), diag);
     if (!err) err = gal__train_check_disk(t, diag);
     if (!err) err = gal__train_rehearse_step(t, diag);
     if (!err)

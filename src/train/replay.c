@@ -14,7 +14,8 @@ typedef struct record {
     gal_metric_step step;
     gal_metric_sample sample;
     gal_metric_norm *norms;
-    size_t n_norms;
+    gal_metric_setting *settings; /* of the whole run */
+    size_t n_norms, n_settings;
     bool has_step, has_sample;
     char on[100];
 } record;
@@ -30,6 +31,7 @@ static gal_err read_record(record *r, const char *run, int64_t step, gal_diag *d
     if (!err) err = gal_metrics_steps(m, &steps, &n, diag);
     if (!err) err = gal_metrics_samples_of(m, step, &samples, &n_samples, diag);
     if (!err) err = gal_metrics_norms_of(m, step, &r->norms, &r->n_norms, diag);
+    if (!err) err = gal_metrics_settings(m, &r->settings, &r->n_settings, diag);
     if (!err) gal_metrics_get_fact(m, "cpu", r->on, sizeof r->on);
     for (size_t i = 0; !err && i < n; i++) {
         if (steps[i].step != step) continue;
@@ -86,19 +88,24 @@ static gal_err last_step(gal_trainer *t, const gal__train_numbers *n, gal_replay
     return err ? err : gal__train_norms(t, &out->norms, &out->n_norms, diag);
 }
 
-static gal_err walk(gal_trainer *t, const record *r, gal_replayed *out, gal_diag *diag) {
+/* c: t's configuration, in which each step finds what was in force at its time. */
+static gal_err walk(gal_trainer *t, gal_train_config *c, const record *r, gal_replayed *out, gal_diag *diag) {
+    const int64_t steps = c->steps;
     for (;;) {
         gal__train_numbers n;
         double limit = 0;
         const char *why;
+        bool known = false;
         /* A step that was made twice, the second time after a return, is recorded as of then. */
         bool last = t->step + 1 == out->step && (!r->has_sample || t->spikes.returns == r->sample.returns);
-        gal_err err = gal__train_gradients(t, gal_schedule_lr(&t->schedule, t->step + 1), &n, diag);
+        gal_err err = gal__train_obey(t, c, r->settings, r->n_settings, &known, diag);
+        out->unsure = out->unsure || !known;
+        if (!err) err = gal__train_gradients(t, gal_schedule_lr(&t->schedule, t->step + 1), &n, diag);
         bool spike = !err && gal__spike_is(t, &n, &limit, &why);
         out->spike = spike;
         if (!err && last) return last_step(t, &n, out, diag);
         const bool early = r->has_sample && t->spikes.returns < r->sample.returns; /* a return is still to come */
-        if (!err && t->step >= (early ? t->config->steps : out->step))
+        if (!err && t->step >= (early ? steps : out->step))
             err = gal_fail(diag, GAL_EINPUT, "%s: step %lld: expected to meet it after %lld returns, found %lld",
                            t->dir, (long long)out->step, (long long)r->sample.returns, (long long)t->spikes.returns);
         if (!err && spike) err = gal__spike_handle(t, &n, limit, why, diag);
@@ -117,15 +124,16 @@ gal_err gal_train_replay(const gal_train_config *config, const gal_train_options
     *out = (gal_replayed){ .step = step };
     record r = { 0 };
     gal_train_options o = *options;
-    o.resume = o.extend = true; /* a run that was extended since has another curve than its checkpoint */
-    gal_trainer *t = gal__trainer_new(config, &o);
+    gal_train_config own = *config; /* what it owns is the caller's */
+    o.resume = o.extend = true;     /* a run that was extended since has another curve than its checkpoint */
+    gal_trainer *t = gal__trainer_new(&own, &o);
     gal_err err = t ? read_record(&r, options->run, step, diag)
                     : gal_fail(diag, GAL_ENOMEM, "%s: no memory", options->run);
     if (!err && (step < 1 || step > config->steps))
         err = gal_fail(diag, GAL_EUSAGE, "%s: expected a step from 1 to %lld, found %lld", options->run,
                        (long long)config->steps, (long long)step);
     if (!err) err = open_at(t, step - 1, &out->from, diag);
-    if (!err) err = walk(t, &r, out, diag);
+    if (!err) err = walk(t, &own, &r, out, diag);
     if (!err) {
         const char *what = r.has_step && !out->spike ? compare(&r, out) : NULL;
         out->recorded = r.has_step;
@@ -134,6 +142,7 @@ gal_err gal_train_replay(const gal_train_config *config, const gal_train_options
         if (strcmp(r.on, t->dev->name) != 0) memcpy(out->recorded_on, r.on, sizeof r.on);
     }
     gal_free(r.norms);
+    gal_free(r.settings);
     gal__trainer_free(t, false);
     if (err) gal_replayed_free(out);
     return err;

@@ -16,6 +16,7 @@ typedef struct gal_replayed {
     bool spike;            /* the step is not applied: its norms are of the gradient alone */
     bool recorded;         /* the run has it; a spike has no row */
     bool same;             /* all that is recorded of it is the same */
+    bool unsure;           /* what was set at that time is not kept: the run's newest settings were taken */
     char differs[200];     /* what is not; "" */
     char recorded_on[100]; /* the run's device or level, if it is another one than this; "" */
 } gal_replayed;

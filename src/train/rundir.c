@@ -20,14 +20,20 @@ void gal__run_log(gal_trainer *t, const char *fmt, ...) {
     (void)gal_append_line(t->log, text, used + 1, &t->log_diag);
 }
 
-gal_err gal__run_write_config(const gal_trainer *t, gal_diag *diag) {
-    gal_buf path = { 0 }, text = { 0 };
-    gal_buf_puts(&text, "# The complete configuration of this run.\n");
-    gal_settings_dump(&GAL_TRAIN_SETTINGS, t->config, &text);
-    gal_err err = !text.oom && gal_path_join(&path, t->dir, "config.yaml")
-                      ? gal_write_file(path.data, text.data, text.len, diag)
+gal_err gal__run_write(const gal_trainer *t, const char *name, const gal_buf *text, gal_diag *diag) {
+    gal_buf path = { 0 };
+    gal_err err = !text->oom && gal_path_join(&path, t->dir, name)
+                      ? gal_write_file(path.data, text->data, text->len, diag)
                       : gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
     gal_buf_free(&path);
+    return err;
+}
+
+gal_err gal__run_write_config(const gal_trainer *t, gal_diag *diag) {
+    gal_buf text = { 0 };
+    gal_buf_puts(&text, "# The complete configuration of this run.\n");
+    gal_settings_dump(&GAL_TRAIN_SETTINGS, t->config, &text);
+    gal_err err = gal__run_write(t, "config.yaml", &text, diag);
     gal_buf_free(&text);
     return err;
 }

@@ -15,6 +15,7 @@
 typedef struct speaker {
     gal_chat_format *format; /* NULL until it is needed */
     gal_tokenizer *told;     /* the vocabulary as its folder has it, or NULL */
+    bool inside;             /* ... or its GGUF file */
     const gal_tokenizer *tok;
     struct tm now; /* of the whole reading: a template may write the date */
 } speaker;
@@ -40,79 +41,102 @@ static bool all_there(const gal_strings *paths) {
     return there;
 }
 
-static gal_err write_into(const gal_trainer *t, const char *name, const gal_buf *text, gal_diag *diag) {
-    gal_buf path = { 0 };
-    gal_err err = !text->oom && gal_path_join(&path, t->dir, name)
-                      ? GAL_OK
-                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", name);
-    if (!err) err = gal_write_file(path.data, text->data, text->len, diag);
-    gal_buf_free(&path);
-    return err;
-}
-
-/* As galerne convert says it beside a tokenizer.json. */
-static gal_err write_told(const gal_trainer *t, int version, const char *sections, gal_diag *diag) {
-    gal_buf text = { 0 };
-    gal_buf_printf(&text, "{\"galerne_chat_version\": %d", version);
-    if (sections) {
-        gal_buf_puts(&text, ", \"galerne_chat_tekken\": ");
-        gal_buf_json(&text, sections, strlen(sections));
-    }
-    gal_buf_puts(&text, "}\n");
-    gal_err err = write_into(t, GAL__TRAIN_TOLD, &text, diag);
-    gal_buf_free(&text);
-    return err;
-}
-
 /* A run's folder, and its checkpoints, say the template themselves where they can: a Jinja template lies in them,
  * and of a tokenizer.json what Mistral's it goes by. */
-static gal_err keep_format(gal_trainer *t, const gal_chat_format *f, const gal_tokenizer *told, gal_diag *diag) {
+static gal_err keep_format(gal_trainer *t, const speaker *s, gal_diag *diag) {
+    const gal_chat_format *f = s->format;
+    const gal_buf *source = gal_chat_format_source(f);
+    if (source->len) {
+        gal_err err = s->inside ? gal__train_tell(t, s->told, -1, NULL, diag) : GAL_OK; /* it would rule */
+        return err ? err : gal__run_write(t, GAL__TRAIN_TEMPLATE, source, diag);
+    }
+    if (strcmp(gal_tokenizer_file(t->tok), "tokenizer.json") != 0) return GAL_OK;
+    return gal__train_tell(t, s->inside ? s->told : NULL, gal_chat_format_version(f), gal_tokenizer_sections(s->told),
+                           diag);
+}
+
+/* Whether what the run's folder says leads to the same template. */
+static void note_format(gal_trainer *t, const gal_chat_format *f) {
     const gal_buf *source = gal_chat_format_source(f);
     gal_tokenizer *tok = NULL;
     gal_chat_format *there = NULL;
-    gal_err err = GAL_OK;
-    if (source->len)
-        err = write_into(t, GAL__TRAIN_TEMPLATE, source, diag);
-    else if (strcmp(gal_tokenizer_file(t->tok), "tokenizer.json") == 0)
-        err = write_told(t, gal_chat_format_version(f), gal_tokenizer_sections(told), diag);
-    if (err) return err;
-    err = gal_tokenizer_open(&tok, t->dir, NULL);
+    gal_err err = gal_tokenizer_open(&tok, t->dir, NULL);
     if (!err) err = gal_chat_format_open(&there, tok, t->dir, NULL, NULL);
     if (err || !gal_chat_format_same(f, there))
         gal__train_note(t, "the run's vocabulary alone does not say that: talk with it by --template %s",
                         source->len ? "jinja" : gal_chat_format_name(f));
     gal_chat_format_free(there);
     gal_tokenizer_free(tok);
-    return GAL_OK;
 }
 
 /* The vocabulary's own folder says more than its bytes: by the end of its name, and by what lies beside it. */
 static gal_err open_format(gal_trainer *t, speaker *s, gal_diag *diag) {
     const gal_train_config *g = t->config;
-    const char *from = g->tokenizer.path[0] ? g->tokenizer.path : g->init;
-    uint8_t a[32], b[32];
+    const char *said = g->data.template;
     gal_diag why = { 0 };
-    if (s->format) return GAL_OK;
-    gal_buf at = { 0 };
-    gal_err err = gal_is_gguf(from) ? gal_lm_load(NULL, &s->told, NULL, &at, from, diag)
-                                    : gal_tokenizer_open(&s->told, from, diag);
+    gal_buf at = { 0 }, file = { 0 };
+    gal_err err = gal__train_vocabulary(gal__train_vocabulary_from(t), &at, &file, diag);
+    gal_buf_clear(&file);
+    s->inside = !err && gal_is_gguf(at.data);
+    if (!err)
+        err = s->inside ? gal_lm_load(NULL, &s->told, NULL, &file, at.data, diag)
+                        : gal_tokenizer_open(&s->told, at.data, diag);
+    if (!err) err = gal_chat_format_open(&s->format, s->told, at.data, g->data.chat.n && said[0] ? said : NULL, &why);
+    if (err && why.text[0]) err = gal_fail(diag, err == GAL_EUSAGE ? GAL_EINPUT : err, "data.template: %s", why.text);
     gal_buf_free(&at);
+    gal_buf_free(&file);
+    return err;
+}
+
+static gal_err begin_format(gal_trainer *t, speaker *s, gal_diag *diag) {
+    uint8_t a[32], b[32];
+    if (s->format) return GAL_OK;
+    gal_err err = open_format(t, s, diag);
     if (err) return err;
-    err = gal_chat_format_open(&s->format, s->told, from, g->data.template[0] ? g->data.template : NULL, &why);
-    if (err) return gal_fail(diag, err == GAL_EUSAGE ? GAL_EINPUT : err, "data.template: %s", why.text);
     gal__train_note(t, "conversations by template %s", gal_chat_format_name(s->format));
     gal_tokenizer_sha256(s->told, a);
     gal_tokenizer_sha256(t->tok, b);
     s->tok = memcmp(a, b, sizeof a) == 0 ? s->told : t->tok; /* shards are of the run's own */
-    return keep_format(t, s->format, s->told, diag);
+    err = keep_format(t, s, diag);
+    if (!err) note_format(t, s->format);
+    return err;
 }
 
-/* One that an earlier start of the run made is taken if it is of the same text. */
-static gal_err shard_of(gal_trainer *t, gal_shards *out, const char *name, const gal_strings *files, uint64_t first,
-                        uint64_t end, speaker *s, gal_diag *diag) {
+static void close_format(speaker *s) {
+    gal_chat_format_free(s->format);
+    gal_tokenizer_free(s->told);
+}
+
+gal_err gal__train_keep_talk(gal_trainer *t, gal_diag *diag) {
+    speaker s = { 0 };
+    gal_diag why = { 0 };
+    gal_err err = open_format(t, &s, &why);
+    /* A guess from control pieces is made again by whoever talks. */
+    if (!err && (gal_chat_format_source(s.format)->len || gal_tokenizer_told(s.told))) err = keep_format(t, &s, &why);
+    close_format(&s);
+    return !err || err == GAL_EINPUT ? GAL_OK : gal_fail(diag, err, "%s", why.text);
+}
+
+static gal_chats_options options_of(const gal_trainer *t, uint64_t first, uint64_t end, speaker *s) {
     const gal_train_config *g = t->config;
+    return (gal_chats_options){ .encode = encode,
+                                .user = s,
+                                .sequence = g->batch.sequence,
+                                .skip_long = g->data.long_chats,
+                                .first = first,
+                                .end = end,
+                                .stop = t->options->stop,
+                                .stop_user = t->options->user };
+}
+
+/* One that an earlier start of the run made is taken if it is of the same text. may_lack: without a target in it all
+ * there is none, and the run goes on. */
+static gal_err shard_of(gal_trainer *t, gal_shards *out, const char *name, const gal_strings *files, uint64_t first,
+                        uint64_t end, bool may_lack, speaker *s, gal_diag *diag) {
+    const gal_chats_options o = options_of(t, first, end, s);
     gal_buf path = { 0 };
-    gal_chats_result r;
+    gal_chats_result r = { 0 };
+    gal_diag why = { 0 };
     uint8_t tokenizer[32], source[32];
     uint64_t count = 0;
     gal_tokenizer_sha256(t->tok, tokenizer);
@@ -123,19 +147,22 @@ static gal_err shard_of(gal_trainer *t, gal_shards *out, const char *name, const
     const bool made = !err && t->resuming && gal_is_file(path.data), text = all_there(files);
     if (!err && !made && !text && t->resuming)
         err = gal_fail(diag, GAL_EINPUT, "%s: the run's shard is missing, and so is its text", path.data);
-    if (!err && !made) err = open_format(t, s, diag);
+    if (!err && !made) err = begin_format(t, s, diag);
     if (!err && !made) {
-        const gal_chats_options o = { .encode = encode,
-                                      .user = s,
-                                      .sequence = g->batch.sequence,
-                                      .skip_long = g->data.long_chats,
-                                      .first = first,
-                                      .end = end };
-        err = gal_chats_write(path.data, files->v, files->n, t->tok, &o, &r, diag);
+        err = gal_chats_write(path.data, files->v, files->n, t->tok, &o, &r, &why);
         if (!err) note_result(t, name, &r);
     }
+    if (err && r.nothing && may_lack) {
+        gal__train_note(t,
+                        "%s: of the conversations that are held out %llu have no target and %llu are too long: "
+                        "nothing is validated",
+                        name, (unsigned long long)r.silent, (unsigned long long)r.skipped);
+        gal_buf_free(&path);
+        return GAL_OK;
+    }
+    if (err && why.err) err = gal_fail(diag, err, "%s", why.text);
     if (!err) err = gal_shards_open(out, &path.data, 1, tokenizer, diag);
-    if (!err && made && text) err = gal_chats_source(files->v, files->n, first, end, &count, source, diag);
+    if (!err && made && text) err = gal_chats_source(files->v, files->n, &o, &count, source, diag);
     if (!err && made && text && memcmp(source, out->shards[0].source, 32) != 0)
         err = gal_fail(diag, GAL_EINPUT, "%s: made from other conversations than those in %s now", path.data,
                        files->v[0]);
@@ -151,7 +178,8 @@ static gal_err border_of(const gal_trainer *t, uint64_t *border, bool *split, ga
     *border = UINT64_MAX;
     *split = false;
     if (g->data.chat_valid.n || !(g->data.valid_fraction > 0) || !all_there(&g->data.chat)) return GAL_OK;
-    gal_err err = gal_chats_source(g->data.chat.v, g->data.chat.n, 0, UINT64_MAX, &count, sha, diag);
+    const gal_chats_options o = options_of(t, 0, UINT64_MAX, NULL);
+    gal_err err = gal_chats_source(g->data.chat.v, g->data.chat.n, &o, &count, sha, diag);
     const uint64_t held = (uint64_t)((double)count * g->data.valid_fraction);
     *split = held > 0 && held < count;
     if (*split) *border = count - held;
@@ -170,18 +198,17 @@ gal_err gal__train_setup_chat(gal_trainer *t, gal_diag *diag) {
     const bool text = all_there(&g->data.chat) && all_there(&g->data.chat_valid);
     (void)localtime_r(&seconds, &s.now);
     if (!err) err = border_of(t, &border, &split, diag);
-    if (!err) err = shard_of(t, &train, "train.shard", &g->data.chat, 0, border, &s, diag);
+    if (!err) err = shard_of(t, &train, "train.shard", &g->data.chat, 0, border, false, &s, diag);
     if (!err) err = gal_mix_of_one(&t->train, &train, g->data.chat.v[0], diag);
     gal_buf valid = { 0 };
     gal_buf_printf(&valid, "%s/data/valid.shard", t->dir);
     if (!err && valid.oom) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
     if (!err && g->data.chat_valid.n)
-        err = shard_of(t, &t->valid, "valid.shard", &g->data.chat_valid, 0, UINT64_MAX, &s, diag);
+        err = shard_of(t, &t->valid, "valid.shard", &g->data.chat_valid, 0, UINT64_MAX, false, &s, diag);
     else if (!err && (split || (t->resuming && !text && gal_is_file(valid.data))))
-        err = shard_of(t, &t->valid, "valid.shard", &g->data.chat, border, UINT64_MAX, &s, diag);
+        err = shard_of(t, &t->valid, "valid.shard", &g->data.chat, border, UINT64_MAX, true, &s, diag);
     gal_buf_free(&valid);
     gal_shards_close(&train);
-    gal_chat_format_free(s.format);
-    gal_tokenizer_free(s.told);
+    close_format(&s);
     return err;
 }

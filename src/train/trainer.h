@@ -70,6 +70,7 @@ typedef struct gal_trainer {
     gal_append *log;
     gal_diag log_diag; /* the first line that could not be written */
     double shown_tokens_per_s;
+    uint64_t memory_forecast; /* bytes resident at most; 0: none was made, as a run is only taken up */
 } gal_trainer;
 
 /* setup.c: device, tokenizer, shards, model, optimiser. from: checkpoint to take the sizes from, NULL for a fresh
@@ -88,8 +89,24 @@ void gal__loads_print(const gal_trainer *t, gal_buf *out); /* the step's, for th
 gal_err gal__loads_write(gal_trainer *t, gal_diag *diag);  /* into the metrics */
 /* plan.c: what the run will take, as notes. */
 gal_err gal__train_note_plan(gal_trainer *t, gal_diag *diag);
-/* setup.c: the run's vocabulary; of n_train documents, if it is to be learnt. */
+gal_err gal__train_check_weights(const gal_trainer *t, gal_diag *diag); /* there is memory for the model's, in f32 */
+
+/* setup_init.c: the model of init, with adapters beside it, or to be trained itself. */
+gal_err gal__train_setup_adapted(gal_trainer *t, gal_diag *diag);
+gal_err gal__train_setup_whole(gal_trainer *t, gal_diag *diag);
+
+/* setup_vocab.c: the run's vocabulary; of n_train documents, if it is to be learnt. */
 gal_err gal__train_setup_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag);
+const char *gal__train_vocabulary_from(const gal_trainer *t); /* tokenizer.path, or init; "": none of them */
+/* The vocabulary that a path means: what to open, a folder, a file or a GGUF file, in `at`, and the file that it is
+ * in in `file`; both come empty. */
+gal_err gal__train_vocabulary(const char *path, gal_buf *at, gal_buf *file, gal_diag *diag);
+/* Writes GAL__TRAIN_TOLD. inside: a vocabulary out of a GGUF file, whose first and last piece it names, or NULL;
+ * version 0, sections NULL: as inside has them; version -1: none. */
+gal_err gal__train_tell(const gal_trainer *t, const gal_tokenizer *inside, int version, const char *sections,
+                        gal_diag *diag);
+
+/* setup.c */
 /* Opens the run's shard of that name if it fits, or makes it. c NULL: it must be there. */
 gal_err gal__train_setup_shard(gal_trainer *t, gal_shards *out, const char *name, const gal_corpus *c, size_t first,
                                size_t n, gal_diag *diag);
@@ -101,6 +118,8 @@ gal_err gal__train_setup_shards(gal_trainer *t, gal_diag *diag);
 #define GAL__TRAIN_TOLD "tokenizer_config.json"
 /* setup_chat.c: shards of the conversations that the configuration names. */
 gal_err gal__train_setup_chat(gal_trainer *t, gal_diag *diag);
+/* Of a run on plain text: how the model that it begins from talks goes along, where its files say so. */
+gal_err gal__train_keep_talk(gal_trainer *t, gal_diag *diag);
 /* The order of the rows; says what it will read of each source. */
 gal_err gal__train_setup_rows(gal_trainer *t, gal_diag *diag);
 /* Before something is saved: nobody changed the shards meanwhile. */
@@ -157,6 +176,8 @@ gal_err gal__checkpoint_newest(const char *run, int64_t most, gal_buf *path, gal
 gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag);
 /* The same of a checkpoint of the very run, which nothing is compared with. */
 gal_err gal__checkpoint_reload(gal_trainer *t, const char *dir, gal_diag *diag);
+/* Whether a setting that steps follow from may change when the run is taken up (with --extend, or spikes). */
+bool gal__setting_may_change(const gal_train_config *c, const char *key);
 uint64_t gal__checkpoint_bytes(const gal_trainer *t);
 /* Removes checkpoints of later steps: the run has gone back before them. */
 gal_err gal__checkpoint_drop_after(gal_trainer *t, gal_diag *diag);
@@ -164,6 +185,14 @@ gal_err gal__checkpoint_count(const char *dir, int64_t *count, gal_diag *diag); 
 /* Of the evaluations up to t->step; best_nats < 0 if it is not known (no best.json, or a damaged one). */
 gal_err gal__checkpoint_read_best(gal_trainer *t, gal_diag *diag);
 gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_diag *diag);
+
+/* in_force.c: settings by the step from which they were in force, so that a step of before a change can be made
+ * again. Writes those that are others than what was kept last, from the coming step on. */
+gal_err gal__train_keep_settings(gal_trainer *t, gal_diag *diag);
+/* Puts into *c, which is t's configuration, and into t what was in force at the coming step. *known: something of
+ * that time is kept. GAL_EINPUT: what is kept is no setting. */
+gal_err gal__train_obey(gal_trainer *t, gal_train_config *c, const gal_metric_setting *rows, size_t n, bool *known,
+                        gal_diag *diag);
 
 /* rehearse.c: memory and disk against what there is, one step, one evaluation, one save. */
 gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag);
@@ -175,6 +204,8 @@ gal_err gal__train_check_disk(gal_trainer *t, gal_diag *diag);
 gal_err gal__run_open(gal_trainer *t, gal_diag *diag);
 /* leave_nothing: removes the directory, if gal__run_open() made it. */
 void gal__run_close(gal_trainer *t, bool leave_nothing);
+/* A file in the run's folder, whole or not at all. GAL_ENOMEM also where text has run out of memory. */
+gal_err gal__run_write(const gal_trainer *t, const char *name, const gal_buf *text, gal_diag *diag);
 gal_err gal__run_write_config(const gal_trainer *t, gal_diag *diag);
 /* A line of log.txt. What went wrong stays in t->log_diag. */
 void gal__run_log(gal_trainer *t, const char *fmt, ...) GAL_PRINTF(2, 3);
@@ -186,6 +217,8 @@ gal_err gal__train_norms(gal_trainer *t, gal_metric_norm **out, size_t *count, g
 gal_err gal__spikes_new(gal__spikes *s, int64_t window, gal_diag *diag);
 void gal__spikes_free(gal__spikes *s);
 void gal__spikes_add(gal__spikes *s, double loss);
+/* Another window, with the latest losses. */
+gal_err gal__spikes_resize(gal__spikes *s, int64_t window, gal_diag *diag);
 /* Whether the step must not be applied, and why; limit: what the loss was compared with, NAN: nothing. */
 bool gal__spike_is(const gal_trainer *t, const gal__train_numbers *n, double *limit, const char **why);
 /* What follows from a spike: its update is left out and logged, or the run returns to the last good checkpoint. */

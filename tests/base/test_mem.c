@@ -96,6 +96,8 @@ static void memory_numbers_are_plausible(void **state) {
     assert_true(gal_memory_available() > 1 << 20);
     assert_true(gal_memory_available() < UINT64_MAX);
     assert_true(gal_memory_peak() > 1 << 20);
+    /* Linux adds up processors' counts for the one and takes an older sum for the other. */
+    assert_true(gal_memory_resident() > 1 << 18 && gal_memory_resident() < 2 * gal_memory_peak());
 }
 
 /* Requests of many sizes with marks and rewinds, some larger than a chunk. */
@@ -139,6 +141,27 @@ static void arena_repeats_addresses(void **state) {
     assert_memory_equal(first, again, n * sizeof first[0]);
     gal_arena_free(&a);
     assert_int_equal(a.held_bytes, 0);
+}
+
+/* In one piece: nothing is appended, and the addresses repeat. */
+static void arena_reserves(void **state) {
+    (void)state;
+    gal_arena a, b;
+    void *first[400], *again[400];
+    gal_arena_init(&a, 8192);
+    gal_arena_init(&b, 8192);
+    size_t n = scenario(&b, first, 1);
+    const size_t need = 2 * b.peak_bytes + n * 128; /* zones between requests where they are watched */
+    assert_true(gal_arena_reserve(&a, need));
+    assert_int_equal(a.held_bytes, need);
+    assert_int_equal(scenario(&a, first, 1), n);
+    assert_int_equal(a.held_bytes, need);
+    assert_int_equal(a.peak_bytes, b.peak_bytes);
+    gal_arena_reset(&a);
+    (void)scenario(&a, again, 1);
+    assert_memory_equal(first, again, n * sizeof first[0]);
+    gal_arena_free(&a);
+    gal_arena_free(&b);
 }
 
 static void arena_live_parts_do_not_overlap(void **state) {
@@ -243,6 +266,7 @@ int main(void) {
         cmocka_unit_test(hook_sees_sizes_and_can_fail),
         cmocka_unit_test(memory_numbers_are_plausible),
         cmocka_unit_test(arena_repeats_addresses),
+        cmocka_unit_test(arena_reserves),
         cmocka_unit_test(arena_live_parts_do_not_overlap),
         cmocka_unit_test(arena_rewinds),
         cmocka_unit_test(arena_poisons_what_is_not_live),

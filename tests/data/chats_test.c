@@ -151,12 +151,45 @@ static void refused(void **state) {
     gal_chats_result r;
     gal_diag why = { 0 }, other = { 0 };
     assert_int_equal(write("r.shard", "abC\n\nab!\n", false, 0, UINT64_MAX, &r, &why), GAL_EINPUT);
+    assert_false(r.nothing);
     assert_non_null(strstr(why.text, "lines:3: no letter"));
     assert_false(gal_is_file(path_of("r.shard")));
     assert_int_equal(write("r.shard", "abc\nA\nabcdefghI\n", false, 0, UINT64_MAX, &r, &other), GAL_EINPUT);
     assert_non_null(strstr(other.text, "nothing to learn"));
+    assert_true(r.nothing);
+    assert_int_equal(r.silent, 3);
     assert_int_equal(write("r.shard", "", false, 0, UINT64_MAX, &r, &why), GAL_EINPUT);
     assert_false(gal_is_file(path_of("r.shard")));
+}
+
+static bool enough(void *user) {
+    int *left = user;
+    return (*left)-- == 0;
+}
+
+/* Asked before each conversation, in both ways of reading them. */
+static void interrupted(void **state) {
+    (void)state;
+    static const char LINES[] = "abC\nabD\nabE\n";
+    gal_chats_result r;
+    uint8_t sha[32];
+    uint64_t count = 0;
+    char path[400], *from = path;
+    put_file(folder, "lines", LINES, sizeof LINES - 1);
+    (void)snprintf(path, sizeof path, "%s/lines", folder);
+    for (int i = 0; i < 5; i++) {
+        int left = i, more = i;
+        gal_chats_options o = { .encode = letters, .sequence = ROW, .end = UINT64_MAX, .stop = enough };
+        gal_diag why = { 0 };
+        o.stop_user = &left;
+        const gal_err want = i < 4 ? GAL_EINTERRUPTED : GAL_OK;
+        assert_int_equal(gal_chats_write(path_of("i.shard"), &from, 1, tok, &o, &r, &why), want);
+        assert_int_equal(gal_is_file(path_of("i.shard")), !want);
+        o.stop_user = &more;
+        why = (gal_diag){ 0 };
+        assert_int_equal(gal_chats_source(&from, 1, &o, &count, sha, &why), want);
+    }
+    assert_int_equal(count, 3);
 }
 
 /* Any byte that is another, and any shorter file, is refused. */
@@ -199,6 +232,6 @@ static void damage(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(packing), cmocka_unit_test(order), cmocka_unit_test(refused),
-                                        cmocka_unit_test(damage) };
+                                        cmocka_unit_test(interrupted), cmocka_unit_test(damage) };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

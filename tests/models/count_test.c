@@ -442,6 +442,43 @@ static void test_windows(void **state) {
     }
 }
 
+/* What is computed again, against its layers counted one by one. */
+static void test_every(void **state) {
+    (void)state;
+    uint8_t full[] = { 0, 1, 0, 0, 1, 0, 1 };
+    for (int kind = 0; kind < 2; kind++) { /* windows in some layers; experts in some */
+        gal_config c, one;
+        gal_config_defaults(&c);
+        c.V = 19;
+        c.D = 8;
+        c.L = 7;
+        c.H = 4;
+        c.G = kind ? 4 : 2;
+        c.K = 6;
+        c.F = 12;
+        c.window = kind ? 0 : 5;
+        c.layer_full = kind ? NULL : full;
+        c.experts = kind ? 5 : 0;
+        c.experts_used = kind ? 2 : 0;
+        c.routed_every = 3;
+        for (int64_t every = 1; every <= 8; every++) {
+            gal_size s;
+            int64_t want = 0;
+            for (int64_t l = 0; l < c.L; l += every) {
+                one = c;
+                one.L = 1;
+                one.layer_full = kind ? NULL : full + l;
+                one.routed_every = 1;
+                if (kind && (l + 1) % 3 != 0) one.experts = one.experts_used = 0;
+                gal_size_of(&s, &one, 17);
+                want += flops_of(&s, GAL_COUNT_EXACT).layers;
+            }
+            gal_size_of_every(&s, &c, 17, every);
+            assert_int_equal(flops_of(&s, GAL_COUNT_EXACT).layers, want);
+        }
+    }
+}
+
 /* Gopher's and the routed models' exact count is what their files hold. */
 static void test_gopher_files(void **state) {
     (void)state;
@@ -586,11 +623,12 @@ static void test_overflow(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a9),       cmocka_unit_test(test_a4),           cmocka_unit_test(test_terms),
-        cmocka_unit_test(test_budgets),  cmocka_unit_test(test_gopher_names), cmocka_unit_test(test_runs),
-        cmocka_unit_test(test_all_runs), cmocka_unit_test(test_laws),         cmocka_unit_test(test_mistral),
-        cmocka_unit_test(test_models),   cmocka_unit_test(test_windows),      cmocka_unit_test(test_gopher_files),
-        cmocka_unit_test(test_presets),  cmocka_unit_test(test_refusals),     cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_a9),           cmocka_unit_test(test_a4),           cmocka_unit_test(test_terms),
+        cmocka_unit_test(test_budgets),      cmocka_unit_test(test_gopher_names), cmocka_unit_test(test_runs),
+        cmocka_unit_test(test_all_runs),     cmocka_unit_test(test_laws),         cmocka_unit_test(test_mistral),
+        cmocka_unit_test(test_models),       cmocka_unit_test(test_windows),      cmocka_unit_test(test_every),
+        cmocka_unit_test(test_gopher_files), cmocka_unit_test(test_presets),      cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_overflow),
     };
     return cmocka_run_group_tests_name("count", tests, NULL, NULL);
 }

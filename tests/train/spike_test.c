@@ -11,6 +11,7 @@
 #include "train/loop.h"
 #include "train/metrics.h"
 #include "train/replay.h"
+#include "train/trainer.h"
 
 #include <math.h>
 #include <sqlite3.h>
@@ -193,6 +194,55 @@ static void bounded(void **state) {
                 2.5);
 }
 
+/* Losses that hardly differ: what follows is a spike only if it is far above them, whatever the window. */
+static void few_losses(void **state) {
+    (void)state;
+    static const struct {
+        int64_t window;
+        double spread, next;
+        bool spike;
+    } CASES[] = { { 2, 0, 2.0001, false },    { 3, 0, 2.001, false },   { 4, 1e-9, 2.01, false },
+                  { 5, 1e-6, 2.05, false },   { 2, 0, 3.5, true },      { 3, 0, 2.5, true },
+                  { 5, 0, 2.5, true },        { 100, 0, 2.001, false }, { 100, 0, 2.1, true },
+                  { 100, 0.01, 2.03, false }, { 100, 0.01, 2.2, true } };
+    for (size_t i = 0; i < GAL_LEN(CASES); i++) {
+        gal_train_config c;
+        const char *why = NULL;
+        double limit = 0;
+        CHECK_OK(gal_train_config_defaults(&c, diag));
+        c.spike.window = CASES[i].window;
+        c.spike.sigmas = 6;
+        gal_trainer t = { .config = &c };
+        CHECK_OK(gal__spikes_new(&t.spikes, c.spike.window, diag));
+        for (int64_t k = 0; k < c.spike.window; k++)
+            gal__spikes_add(&t.spikes, 2.0 + (k % 2 ? CASES[i].spread : -CASES[i].spread));
+        const gal__train_numbers n = { .loss = CASES[i].next, .grad_norm = 1 };
+        if (gal__spike_is(&t, &n, &limit, &why) != CASES[i].spike)
+            fail_msg("window %d, %g: limit %g", (int)CASES[i].window, CASES[i].next, limit);
+        /* As far as words say: the mean's part that a window of n losses leaves. */
+        const double least = 2.0 * (1 + 6 / sqrt(1000.0 * (double)(c.spike.window - 1)));
+        assert_true(limit >= least - 1e-6);
+        gal__spikes_free(&t.spikes);
+        gal_train_config_free(&c);
+    }
+}
+
+/* The latest losses stay, in their order. */
+static void another_window(void **state) {
+    (void)state;
+    gal__spikes s;
+    CHECK_OK(gal__spikes_new(&s, 4, diag));
+    for (int i = 1; i <= 6; i++) gal__spikes_add(&s, i);
+    CHECK_OK(gal__spikes_resize(&s, 8, diag));
+    gal__spikes_add(&s, 7);
+    assert_int_equal(s.n, 5);
+    for (int i = 0; i < 5; i++) assert_true(fabs(s.loss[i] - (3 + i)) < 1e-12);
+    CHECK_OK(gal__spikes_resize(&s, 2, diag));
+    assert_int_equal(s.n, 2);
+    assert_true(fabs(s.loss[0] + s.loss[1] - 13) < 1e-12);
+    gal__spikes_free(&s);
+}
+
 /* ---- steps again -------------------------------------------------------------------------------------------------
  */
 
@@ -252,6 +302,70 @@ static void steps_again(void **state) {
     gal_buf_free(&after);
 }
 
+static void again(const char *run, int64_t step, int64_t from) {
+    gal_replayed r;
+    CHECK_OK(replay(run, step, &r, diag));
+    if (!r.recorded || !r.same || r.unsure) fail_msg("step %d of %s: %s", (int)r.step, run, r.differs);
+    assert_int_equal(r.from, from);
+    gal_replayed_free(&r);
+}
+
+/* Steps of before and after --extend, each under what was in force then, also where the checkpoint between them is
+ * gone; a run that does not say what it was. */
+static void steps_before_a_change(void **state) {
+    (void)state;
+    CHECK_OK(train("longer", "save.every=4 save.keep=9 log.norms_every=1", false, false, NULL, diag));
+    CHECK_OK(train("longer", "steps=12 optimizer.lr=2e-2 optimizer.weight_decay=0.3 optimizer.beta1=0.8", true, true,
+                   NULL, diag));
+    CHECK_OK(train("longer", "steps=16 schedule.name=linear optimizer.clip=0.1", true, true, NULL, diag));
+    static const int64_t STEPS_OF[] = { 1, 4, 5, 8, 9, 12, 13, 16 };
+    for (size_t i = 0; i < GAL_LEN(STEPS_OF); i++) again("longer", STEPS_OF[i], (STEPS_OF[i] - 1) / 4 * 4);
+    assert_true(fabs(ask("longer", "SELECT count(DISTINCT since) FROM settings") - 3) < 0.5);
+    assert_true(fabs(ask("longer", "SELECT count(*) FROM settings WHERE since > 1") - 7) < 0.5);
+    CHECK_OK(gal_remove_tree(at("longer", "checkpoints/step-8"), diag));
+    CHECK_OK(gal_remove_tree(at("longer", "checkpoints/step-12"), diag));
+    again("longer", 11, 4);
+    again("longer", 16, 4);
+    /* Killed between: what was in force from the checkpoint on is what whoever goes on says. */
+    CHECK_OK(train("longer", "steps=18 optimizer.lr=3e-2", true, true, NULL, diag));
+    again("longer", 18, 16);
+    /* From before such rows were kept. */
+    gal_replayed r;
+    (void)ask("longer", "DELETE FROM settings RETURNING 1.0");
+    CHECK_OK(replay("longer", 3, &r, diag));
+    assert_true(r.recorded && !r.same && r.unsure && r.differs[0]);
+    gal_replayed_free(&r);
+    CHECK_OK(replay("skips", LAST, &r, diag));
+    assert_true(r.same && !r.unsure);
+    gal_replayed_free(&r);
+    /* A table that no run has written. */
+    gal_diag why = { 0 };
+    (void)ask("longer", "INSERT INTO settings VALUES ('optimizer.lr', 'many', 0, 1) RETURNING 1.0");
+    assert_int_equal(replay("longer", 3, &r, &why), GAL_EINPUT);
+    if (!strstr(why.text, "metrics.sqlite: settings: --set optimizer.lr=many: optimizer.lr: expected"))
+        fail_msg("%s", why.text);
+}
+
+/* What spikes are judged by may change without --extend, and decides the way to a step. */
+static void steps_before_other_bounds(void **state) {
+    (void)state;
+    listener l = { .stop_at = 65 };
+    gal_diag why = { 0 };
+    assert_int_equal(train("bounds", noisy, false, false, &l, &why), GAL_EINTERRUPTED);
+    gal_buf_free(&l.notes);
+    CHECK_OK(train("bounds", "spike.window=4 spike.sigmas=2", true, false, NULL, diag));
+    assert_true(ask("bounds", "SELECT count(*) FROM spikes WHERE step > 65") >
+                ask("skips", "SELECT count(*) FROM spikes WHERE step > 65") + 0.5);
+    const int64_t early = (int64_t)ask("bounds", "SELECT max(step) FROM steps WHERE step <= 65");
+    const int64_t later = (int64_t)ask("bounds", "SELECT min(step) FROM steps WHERE step > 66");
+    const int64_t last = (int64_t)ask("bounds", "SELECT max(step) FROM steps");
+    again("bounds", early, (early - 1) / 10 * 10);
+    again("bounds", later, 65);
+    again("bounds", last, (last - 1) / 10 * 10);
+    CHECK_OK(gal_remove_tree(at("bounds", "checkpoints/step-65"), diag));
+    again("bounds", later, 60);
+}
+
 /* ---- the rate ----------------------------------------------------------------------------------------------------
  */
 
@@ -286,9 +400,16 @@ static void rates(void **state) {
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(passed_over), cmocka_unit_test(passed_over_and_resumed),
-        cmocka_unit_test(returns),     cmocka_unit_test(returns_to_a_good_one),
-        cmocka_unit_test(bounded),     cmocka_unit_test(steps_again),
+        cmocka_unit_test(passed_over),
+        cmocka_unit_test(passed_over_and_resumed),
+        cmocka_unit_test(returns),
+        cmocka_unit_test(returns_to_a_good_one),
+        cmocka_unit_test(bounded),
+        cmocka_unit_test(steps_again),
+        cmocka_unit_test(few_losses),
+        cmocka_unit_test(another_window),
+        cmocka_unit_test(steps_before_a_change),
+        cmocka_unit_test(steps_before_other_bounds),
         cmocka_unit_test(rates),
     };
     return cmocka_run_group_tests_name("train_spikes", tests, setup, tiny_teardown);

@@ -59,7 +59,7 @@ static bool wants_stop(void *user) {
 }
 
 gal_err train(const char *name, const char *settings, bool resume, bool extend, listener *l, gal_diag *diag) {
-    char run[400], text[400], list[512];
+    char run[400], text[400], list[1200];
     (void)snprintf(run, sizeof run, "%s/%s", folder, name);
     (void)snprintf(text, sizeof text, "data.text=%s/text.txt", folder);
     const char *set[40] = { text,

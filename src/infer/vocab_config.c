@@ -1,0 +1,31 @@
+/* vocab_config.c - see vocab_config.h. SPDX-License-Identifier: Apache-2.0 */
+#include "infer/vocab_config.h"
+
+/* Null where there is no such piece. */
+static json_t *piece(const gal_tokenizer *t, int32_t id) {
+    size_t n = 0;
+    const char *s = id >= 0 ? gal_tokenizer_piece(t, id, &n) : NULL;
+    return s ? json_stringn(s, n) : json_null();
+}
+
+json_t *gal_vocab_config(const gal_tokenizer *t, bool begins, bool ends) {
+    const bool bytes = gal_tokenizer_of_bytes(t);
+    json_t *o = json_object();
+    bool bad = json_object_set_new(o, "tokenizer_class",
+                                   json_string(bytes ? "PreTrainedTokenizerFast" : "LlamaTokenizer")) != 0;
+    bad |= json_object_set_new(o, "add_bos_token", json_boolean(begins)) != 0;
+    bad |= json_object_set_new(o, "add_eos_token", json_boolean(ends)) != 0;
+    bad |= json_object_set_new(o, "bos_token", piece(t, gal_tokenizer_bos(t))) != 0;
+    bad |= json_object_set_new(o, "eos_token", piece(t, gal_tokenizer_eos(t))) != 0;
+    bad |= json_object_set_new(o, "unk_token", piece(t, gal_tokenizer_unk(t))) != 0;
+    bad |= json_object_set_new(o, "pad_token", piece(t, gal_tokenizer_pad(t))) != 0;
+    bad |= json_object_set_new(o, "clean_up_tokenization_spaces", json_false()) != 0;
+    if (!bytes) bad |= json_object_set_new(o, "legacy", json_true()) != 0;
+    if (bytes && gal_tokenizer_told(t))
+        bad |= json_object_set_new(o, "galerne_chat_version", json_integer(gal_tokenizer_told(t))) != 0;
+    if (bytes && gal_tokenizer_sections(t))
+        bad |= json_object_set_new(o, "galerne_chat_tekken", json_string(gal_tokenizer_sections(t))) != 0;
+    if (!bad) return o;
+    json_decref(o);
+    return NULL;
+}
