@@ -160,15 +160,6 @@ bool stop(pid_t pid) {
 /* ---- comparing ---------------------------------------------------------------------------------------------------
  */
 
-static void same_file(const char *a, const char *b) {
-    gal_buf x = { 0 }, y = { 0 };
-    CHECK_OK(gal_read_file(&x, a, MAX_BYTES, diag));
-    CHECK_OK(gal_read_file(&y, b, MAX_BYTES, diag));
-    if (x.len != y.len || (x.len && memcmp(x.data, y.data, x.len) != 0)) fail_msg("%s and %s differ", a, b);
-    gal_buf_free(&x);
-    gal_buf_free(&y);
-}
-
 static void same_checkpoint(const char *run, const char *whole, const char *step) {
     static const char *const FILES[] = { "config.json",     "generation_config.json", "model.safetensors",
                                          "tokenizer.model", "optimizer.safetensors",  "trainer.json",

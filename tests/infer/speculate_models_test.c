@@ -5,6 +5,7 @@
 #include "infer/lm.h"
 #include "support/check.h"
 #include "support/far.h"
+#include "support/starve.h"
 #include "support/thin.h"
 
 #include <stdio.h>
@@ -414,27 +415,6 @@ static void test_vocabularies(void **state) {
 
 /* ---- memory ------------------------------------------------------------------------------------------------------
  */
-
-typedef struct counted {
-    size_t calls, fail_at, held;
-} counted;
-
-static void *fail_one(void *user, void *ptr, size_t old_bytes, size_t bytes) {
-    counted *c = user;
-    if (bytes && ++c->calls == c->fail_at) return NULL;
-    c->held += bytes;
-    c->held -= old_bytes;
-    if (!bytes) {
-        free(ptr);
-        return NULL;
-    }
-    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!p) abort();
-    memset(p, 0, bytes);
-    if (ptr) memcpy(p, ptr, GAL_MIN(old_bytes, bytes));
-    free(ptr);
-    return p;
-}
 
 /* Each allocation of a generation fails in turn: that is what is said, and the next one is as ever. */
 static void test_starved(void **state) {

@@ -1,6 +1,7 @@
 /* check.c - see check.h. SPDX-License-Identifier: Apache-2.0 */
 #include "support/check.h"
 
+#include "base/buf.h"
 #include "base/file.h"
 
 #include <stdio.h>
@@ -22,4 +23,13 @@ void put_file(const char *folder, const char *name, const void *bytes, size_t n)
     assert_non_null(f);
     if (n) assert_int_equal(fwrite(bytes, 1, n, f), n);
     assert_int_equal(fclose(f), 0);
+}
+
+void same_file(const char *a, const char *b) {
+    gal_buf x = { 0 }, y = { 0 };
+    CHECK_OK(gal_read_file(&x, a, 1 << 28, diag));
+    CHECK_OK(gal_read_file(&y, b, 1 << 28, diag));
+    if (x.len != y.len || (x.len && memcmp(x.data, y.data, x.len) != 0)) fail_msg("%s and %s differ", a, b);
+    gal_buf_free(&x);
+    gal_buf_free(&y);
 }

@@ -1,5 +1,5 @@
-/* check.h - what most tests include: cmocka in its order, and a temporary folder that is removed afterwards.
- * SPDX-License-Identifier: Apache-2.0 */
+/* check.h - what most tests include: cmocka in its order, a temporary folder that is removed afterwards, files that
+ * must be alike. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_TESTS_CHECK_H
 #define GAL_TESTS_CHECK_H
 
@@ -27,5 +27,7 @@ void make_folder(char path[256]);
 void remove_folder(const char *path);
 /* Writes bytes into folder/name. */
 void put_file(const char *folder, const char *name, const void *bytes, size_t n);
+/* Both files are there and hold the same bytes. */
+void same_file(const char *a, const char *b);
 
 #endif

@@ -2,6 +2,7 @@
  * what is refused. SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "base/mem.h"
+#include "support/starve.h"
 #include "support/test.h"
 #include "text/chat.h"
 #include "text/json_tree.h"
@@ -266,27 +267,6 @@ static void reasons(void **state) {
 
 /* ---- no memory ----------------------------------------------------------------------------------------------------
  */
-
-typedef struct counted {
-    size_t calls, fail_at, held;
-} counted;
-
-static void *fail_one(void *user, void *ptr, size_t old_bytes, size_t bytes) {
-    counted *c = user;
-    if (bytes == 0) {
-        c->held -= ptr != NULL;
-        free(ptr);
-        return NULL;
-    }
-    if (++c->calls == c->fail_at) return NULL;
-    c->held += ptr == NULL;
-    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    assert_non_null(p);
-    memset(p, 0, bytes);
-    if (ptr) memcpy(p, ptr, GAL_MIN(old_bytes, bytes));
-    free(ptr);
-    return p;
-}
 
 /* Each allocation fails in turn: no memory is what is said, nothing is held, and ids are as they were. */
 static void starved(void **state) {

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "support/starve.h"
 #include "text/bpe_train.h"
 #include "text/internal.h"
 #include "text/vectors.h"
@@ -296,27 +297,6 @@ static void damaged(void **state) {
         table.data[at] = old;
     }
     gal_buf_free(&table);
-}
-
-typedef struct counted {
-    size_t calls, fail_at, held;
-} counted;
-
-static void *fail_one(void *user, void *ptr, size_t old_bytes, size_t bytes) {
-    counted *c = user;
-    if (bytes == 0) {
-        c->held -= ptr != NULL;
-        free(ptr);
-        return NULL;
-    }
-    if (++c->calls == c->fail_at) return NULL;
-    c->held += ptr == NULL;
-    void *p = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    assert_non_null(p);
-    memset(p, 0, bytes);
-    if (ptr) memcpy(p, ptr, GAL_MIN(old_bytes, bytes));
-    free(ptr);
-    return p;
 }
 
 /* An allocation fails: no memory is what is said, and nothing is held. */

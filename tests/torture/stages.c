@@ -71,15 +71,6 @@ static void copy_tree(const char *from, const char *to) {
 
 static void forget(const char *name) { CHECK_OK(gal_remove_tree(in(name), diag)); }
 
-static void same_file(const char *a, const char *b) {
-    gal_buf x = { 0 }, y = { 0 };
-    read_all(&x, a);
-    read_all(&y, b);
-    if (x.len != y.len || memcmp(x.data, y.data, x.len) != 0) fail_msg("%s and %s differ", a, b);
-    gal_buf_free(&x);
-    gal_buf_free(&y);
-}
-
 static void check_tree(const char *dir, bool removing_failed) {
     char **names = NULL;
     size_t n = 0;

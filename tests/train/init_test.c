@@ -3,6 +3,7 @@
  * stopped goes on to the same bytes; vocabularies out of GGUF files come along. SPDX-License-Identifier: Apache-2.0
  */
 #include "support/check.h"
+#include "support/models.h"
 #include "train/tiny.h"
 
 #include "base/file.h"
@@ -34,26 +35,6 @@ static const char *at(const char *name) {
     return path[turn];
 }
 
-static void convert(const char *from, const char *to, gal_layout layout, gal_convert_dtype dtype) {
-    gal_convert_options o;
-    gal_convert_options_init(&o);
-    o.to = layout;
-    o.dtype = dtype;
-    o.force = true;
-    CHECK_OK(gal_convert_model(from, to, &o, NULL, diag));
-}
-
-static void quantise(const char *from, const char *to, const char *recipe) {
-    gal_quantise *q = NULL;
-    gal_pool *pool = NULL;
-    CHECK_OK(gal_pool_new(&pool, 1, diag));
-    CHECK_OK(gal_quantise_open(&q, from, &(gal_quantise_options){ .pool = pool }, diag));
-    CHECK_OK(gal_quantise_recipe(q, recipe, false, diag));
-    CHECK_OK(gal_quantise_write(q, to, diag));
-    gal_quantise_free(q);
-    gal_pool_free(pool);
-}
-
 #define SHAPE "model.width=32 model.heads=2 model.hidden=64 model.window=0 "
 
 static int setup(void **state) {
@@ -61,14 +42,14 @@ static int setup(void **state) {
     CHECK_OK(train("first", SHAPE, false, false, NULL, diag));
     (void)snprintf(base, sizeof base, "%s/first/checkpoints/step-8", folder);
     (void)snprintf(vocabulary, sizeof vocabulary, "tokenizer.path=%s/tokenizer.model", base);
-    convert(base, at("own"), GAL_LAYOUT_OWN, GAL_CONVERT_SAME);
-    convert(base, at("own16"), GAL_LAYOUT_OWN, GAL_CONVERT_BF16);
-    convert(base, at("f32.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_SAME);
-    convert(base, at("f16.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_F16);
-    convert(base, at("bf16.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_BF16);
-    quantise(at("f32.gguf"), at("q8.gguf"), "Q8_0");
-    quantise(at("f32.gguf"), at("q4.gguf"), "Q4_0");
-    convert("tests/golden/mixtral-base", at("moe.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_SAME);
+    convert_model(base, at("own"), GAL_LAYOUT_OWN, GAL_CONVERT_SAME, false);
+    convert_model(base, at("own16"), GAL_LAYOUT_OWN, GAL_CONVERT_BF16, false);
+    convert_model(base, at("f32.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_SAME, false);
+    convert_model(base, at("f16.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_F16, false);
+    convert_model(base, at("bf16.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_BF16, false);
+    quantise_model(at("f32.gguf"), at("q8.gguf"), "Q8_0");
+    quantise_model(at("f32.gguf"), at("q4.gguf"), "Q4_0");
+    convert_model("tests/golden/mixtral-base", at("moe.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_SAME, false);
     CHECK_OK(gal_make_dirs(at("holder"), diag));
     gal_buf file = { 0 };
     CHECK_OK(gal_read_file(&file, at("q8.gguf"), 1 << 26, diag));
@@ -80,16 +61,13 @@ static int setup(void **state) {
 /* ---- what training takes -----------------------------------------------------------------------------------------
  */
 
-static void same_file(const char *a, const char *b, const char *name) {
-    gal_buf x = { 0 }, y = { 0 }, path = { 0 };
-    assert_non_null(gal_path_join(&path, a, name));
-    CHECK_OK(gal_read_file(&x, path.data, 1 << 28, diag));
-    assert_non_null(gal_path_join(&path, b, name));
-    CHECK_OK(gal_read_file(&y, path.data, 1 << 28, diag));
-    if (x.len != y.len || memcmp(x.data, y.data, x.len) != 0) fail_msg("%s of %s and %s differ", name, a, b);
+static void same_in(const char *a, const char *b, const char *name) {
+    gal_buf x = { 0 }, y = { 0 };
+    assert_non_null(gal_path_join(&x, a, name));
+    assert_non_null(gal_path_join(&y, b, name));
+    same_file(x.data, y.data);
     gal_buf_free(&x);
     gal_buf_free(&y);
-    gal_buf_free(&path);
 }
 
 /* Names, shapes and bits of every weight; in files the order may be another one. updated: an update that moves
@@ -141,9 +119,9 @@ static void taken(void **state) {
         CHECK_OK(gal_model_own(&m, diag));
         CHECK_OK(gal_model_save(m, at("taken"), diag));
         gal_model_free(m);
-        convert(from, at("wanted"), GAL_LAYOUT_HF, GAL_CONVERT_F32);
+        convert_model(from, at("wanted"), GAL_LAYOUT_HF, GAL_CONVERT_F32, false);
         same_weights(at("taken"), at("wanted"), false);
-        same_file(at("taken"), at("wanted"), "config.json");
+        same_in(at("taken"), at("wanted"), "config.json");
     }
 }
 
@@ -213,7 +191,7 @@ static void begins_as_it_was(void **state) {
         const char *says = strchr(CASES[i].says, '*');
         if (!strstr(l.notes.data, says ? says + 1 : CASES[i].says)) fail_msg("%s: %s", init, l.notes.data);
         gal_buf_free(&l.notes);
-        convert(init, at("wanted"), GAL_LAYOUT_HF, GAL_CONVERT_F32);
+        convert_model(init, at("wanted"), GAL_LAYOUT_HF, GAL_CONVERT_F32, false);
         char step[700];
         (void)snprintf(step, sizeof step, "%s/checkpoints/step-1", at(name));
         same_weights(step, at("wanted"), true);
@@ -280,7 +258,7 @@ static void names_go_along(void **state) {
     static const char KEY[] = "tokenizer.ggml.add_bos_token", PIECE[] = "\3\0\0\0\0\0\0\0<s>";
     gal_buf file = { 0 };
     gal_tokenizer *inside = NULL, *own = NULL, *kept = NULL;
-    convert("tests/golden/chatter", at("bytes.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_SAME);
+    convert_model("tests/golden/chatter", at("bytes.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_SAME, false);
     CHECK_OK(gal_read_file(&file, at("bytes.gguf"), 1 << 26, diag));
     find(&file, KEY, sizeof KEY - 1)[sizeof KEY - 1 + 4] = 0;
     memcpy(find(&file, PIECE, sizeof PIECE - 1) + 8, "<B>", 3);
@@ -310,7 +288,7 @@ static void talk_goes_along(void **state) {
     static const char TEMPLATE[] = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}";
     gal_buf text = { 0 };
     put_file(base, "chat_template.jinja", TEMPLATE, sizeof TEMPLATE - 1);
-    convert(base, at("talks.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_SAME);
+    convert_model(base, at("talks.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_SAME, false);
     for (int i = 0; i < 2; i++) {
         const char *name = i ? "talks-hf" : "talks-gguf";
         CHECK_OK(train_from(name, i ? base : at("talks.gguf"), STILL, NULL, diag));

@@ -12,6 +12,7 @@
 #include "infer/lm.h"
 #include "support/check.h"
 #include "support/far.h"
+#include "support/models.h"
 #include "support/words.h"
 #include "train/loop.h"
 #include "train/metrics.h"
@@ -86,25 +87,6 @@ static gal_err train(const char *name, const char *init, const char *settings, b
     return gal_train(NULL, set, n, &o, diag);
 }
 
-static void convert(const char *from, const char *to, gal_layout layout, bool requantise) {
-    gal_convert_options o;
-    gal_convert_options_init(&o);
-    o.to = layout;
-    o.requantise = requantise;
-    CHECK_OK(gal_convert_model(from, to, &o, NULL, diag));
-}
-
-static void quantise(const char *from, const char *to, const char *recipe) {
-    gal_quantise *q = NULL;
-    gal_pool *pool = NULL;
-    CHECK_OK(gal_pool_new(&pool, 1, diag));
-    CHECK_OK(gal_quantise_open(&q, from, &(gal_quantise_options){ .pool = pool }, diag));
-    CHECK_OK(gal_quantise_recipe(q, recipe, false, diag));
-    CHECK_OK(gal_quantise_write(q, to, diag));
-    gal_quantise_free(q);
-    gal_pool_free(pool);
-}
-
 static int setup(void **state) {
     (void)state;
     static const char *const WORDS[] = { "sea",  "wind",  "salt",   "gull", "the", "a",    "over",  "grey",
@@ -128,10 +110,10 @@ static int setup(void **state) {
     (void)snprintf(first, sizeof first, "steps=60 data.text=%s/first.txt", folder);
     (void)snprintf(base, sizeof base, "%s/first/checkpoints/step-60", folder);
     CHECK_OK(train("first", NULL, first, false, NULL, diag));
-    convert(base, at("own"), GAL_LAYOUT_OWN, false);
-    convert(base, at("f32.gguf"), GAL_LAYOUT_GGUF, false);
-    quantise(at("f32.gguf"), at("q8.gguf"), "Q8_0");
-    quantise(at("f32.gguf"), at("q4.gguf"), "Q4_0");
+    convert_model(base, at("own"), GAL_LAYOUT_OWN, GAL_CONVERT_SAME, false);
+    convert_model(base, at("f32.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_SAME, false);
+    quantise_model(at("f32.gguf"), at("q8.gguf"), "Q8_0");
+    quantise_model(at("f32.gguf"), at("q4.gguf"), "Q4_0");
     return 0;
 }
 
@@ -303,13 +285,13 @@ static void other_bases(void **state) {
     CHECK_OK(train("on-gguf-2", NULL, "", true, NULL, diag));
     same_end("on-gguf", "on-gguf-2");
     /* Merged, the run is a plain model. */
-    convert(at("lora"), at("merged"), GAL_LAYOUT_HF, false);
+    convert_model(at("lora"), at("merged"), GAL_LAYOUT_HF, GAL_CONVERT_SAME, false);
     logits(have, at("merged"), NULL);
     double d = apart(want, have);
     print_message("merged into bf16: %.2e\n", d);
     assert_true(d > 0 && d < 0.2);
     /* On request into blocks of the base's own kind. */
-    convert(at("on-q8"), at("re.gguf"), GAL_LAYOUT_GGUF, true);
+    convert_model(at("on-q8"), at("re.gguf"), GAL_LAYOUT_GGUF, GAL_CONVERT_SAME, true);
     gal_model *m = NULL;
     CHECK_OK(gal_model_load(&m, at("re.gguf"), diag));
     for (size_t i = 0; i < m->n_weights; i++)

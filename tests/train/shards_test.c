@@ -135,7 +135,7 @@ static void prepare(void) {
     (void)snprintf(text, sizeof text, "data.text=%s", in("a.txt"));
 }
 
-static void same_file(const char *a, const char *b, const char *file, bool same) {
+static void same_or_not(const char *a, const char *b, const char *file, bool same) {
     gal_buf x = { 0 }, y = { 0 };
     char path[2][700];
     (void)snprintf(path[0], sizeof path[0], "%s/checkpoints/step-8/%s", in(a), file);
@@ -150,7 +150,7 @@ static void same_file(const char *a, const char *b, const char *file, bool same)
 
 static void same_end(const char *a, const char *b) {
     static const char *const FILES[] = { "model.safetensors", "optimizer.safetensors", "trainer.json" };
-    for (size_t i = 0; i < GAL_LEN(FILES); i++) same_file(a, b, FILES[i], true);
+    for (size_t i = 0; i < GAL_LEN(FILES); i++) same_or_not(a, b, FILES[i], true);
 }
 
 static void refused(const char *name, bool resume, const char *says, const char *const *settings) {
@@ -195,7 +195,7 @@ static void same_bytes(void **state) {
     same_end("mixed", "mixed-behind");
     same_end("mixed", "mixed-eager");
     CHECK_OK(train("plain", false, NULL, diag, SET(mixture, "data.packing=plain")));
-    same_file("mixed", "plain", "model.safetensors", false);
+    same_or_not("mixed", "plain", "model.safetensors", false);
 }
 
 static void stop_and_resume(void **state) {
@@ -233,7 +233,7 @@ static void other_shards(void **state) {
     make_shards("b", "a.txt", "t.model", 700);
     refused("half", true, "train tokens are not those", SET("steps=8"));
     CHECK_OK(train("half", true, NULL, diag, SET(moved)));
-    same_file("mixed", "half", "model.safetensors", true);
+    same_or_not("mixed", "half", "model.safetensors", true);
     CHECK_OK(gal_remove_tree(in("b"), diag));
     move("moved", "b");
 }
