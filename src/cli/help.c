@@ -73,7 +73,7 @@ static void print_option(FILE *out, const gal_option *o) {
 
 void gal_cli_print_commands(FILE *out) {
     fprintf(out,
-            "galerne %s - train, run and study Mistral-family models\n\n"
+            "galerne %s - train, run and study language models\n\n"
             "Usage: galerne COMMAND [operands] [--options]\n\nCommands:\n",
             gal_version());
     for (size_t i = 0; GAL_COMMANDS[i]; i++) {

@@ -60,7 +60,7 @@ static void put_title(FILE *out, const char *name, const char *summary) {
 }
 
 static void program_page(FILE *out) {
-    put_title(out, NULL, "train, run and study Mistral-family models");
+    put_title(out, NULL, "train, run and study language models");
     fputs(".SH SYNOPSIS\n.B galerne\n\\fICOMMAND\\fR [\\fIoperands\\fR] [\\fIoptions\\fR]\n.SH COMMANDS\n", out);
     for (size_t i = 0; GAL_COMMANDS[i]; i++) {
         fprintf(out, ".TP\n\\fB%s\\fR (see \\fBgalerne\\-%s\\fR(1))\n", GAL_COMMANDS[i]->name, GAL_COMMANDS[i]->name);

@@ -93,11 +93,12 @@ static gal_err check_layout(gal_shard *s, const char *path, gal_diag *diag) {
     if (chunk < LEAST_CHUNK || chunk > MOST_CHUNK || chunk % 8 != 0)
         return gal_fail(diag, GAL_EINPUT, "%s: expected checksums of %d to %d bytes each, found %llu", path,
                         LEAST_CHUNK, MOST_CHUNK, (unsigned long long)chunk);
-    /* Both counts are bounded by the file's size before they are multiplied. */
-    bool sane = (elem == 2 || elem == 4) && n <= bytes && docs <= bytes;
+    /* Both counts are bounded before they are multiplied; that the sum is the file's size bounds them further. */
+    const uint64_t most = (uint64_t)1 << 56;
+    bool sane = (elem == 2 || elem == 4) && n <= most && docs <= most;
     const bool marked = s->version > 2;
     uint64_t padded = sane ? (n * elem + 7) / 8 * 8 : 0, marks = sane && marked ? (n + 63) / 64 * 8 : 0;
-    uint64_t data = padded + marks + (docs + 1) * 8;
+    uint64_t data = padded + marks + (sane ? docs + 1 : 0) * 8;
     uint64_t sums = sane && s->version > 1 ? (data + chunk - 1) / chunk : 0;
     uint64_t want = GAL_SHARD_HEADER + data + sums * 8;
     if (!sane || want != bytes)

@@ -57,6 +57,8 @@ typedef struct works {
     atomic_flag *taken;          /* which of them somebody uses */
     batch batches[3], *reading, *encoding, *writing;
 
+    const char *first; /* of the files */
+    size_t n_files;
     gal_reader *reader;
     gal_buf carry; /* of a document that goes on in the next batch */
     bool inside, ended;
@@ -280,7 +282,8 @@ static gal_err emit(gal_sink *sink, void *user, gal_diag *diag) {
     if (w->write_err) err = gal_fail(diag, w->write_err, "%s", w->write_diag.text);
     while (!err && !w->full && !w->done) err = one_round(w, diag);
     if (!err && w->maker.n_docs == 0)
-        err = gal_fail(diag, GAL_EINPUT, "expected text, found none (%llu bytes read)",
+        err = gal_fail(diag, GAL_EINPUT, "%s%s: expected text, found none (%llu bytes read)", w->first,
+                       w->n_files > 1 ? " and others" : "",
                        (unsigned long long)gal_reader_so_far(w->reader)->file_bytes);
     if (!err) err = gal_shard_maker_end(&w->maker, diag);
     return err;
@@ -421,7 +424,7 @@ static gal_err works_open(works *w, const char *const *paths, size_t n, gal_diag
 
 gal_err gal_tokenise(const char *out, const char *const *paths, size_t n, const gal_tokenizer *t,
                      const gal_tokenise_options *options, gal_tokenise_state *result, gal_diag *diag) {
-    works w = { .o = options, .t = t };
+    works w = { .o = options, .t = t, .first = n ? paths[0] : "", .n_files = n };
     gal_err err = GAL_OK;
     if (!options->folder && gal_exists(out) && gal_is_file(out) && !options->force)
         return gal_fail(diag, GAL_EINPUT, "%s: is there already; --force replaces it", out);

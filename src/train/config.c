@@ -171,7 +171,8 @@ static const gal_setting ROWS[] = {
           "of a moving average of the weights, which begins as the first ones; 0: none is kept"),
     BOOL("ema.evaluate", ema.evaluate, "false", "evaluate the average instead of the weights"),
 
-    INT("spike.window", spike.window, "100", 2, 10000, "losses that a loss is compared with"),
+    INT("spike.window", spike.window, "100", 2, 10000,
+        "losses that a loss is compared with; before there are so many only what is no number is a spike"),
     FLOAT("spike.sigmas", spike.sigmas, "0", 0, 1e6,
           "a loss so many standard deviations above their mean is a spike; 0: only what is no number"),
     INT("spike.skips", spike.skips, "3", 0, 1e6,
@@ -424,7 +425,7 @@ gal_err gal_train_config_preset(gal_train_config *c, const char *name, const cha
     c->model.width = s->D;
     c->model.layers = s->L;
     c->model.heads = s->H;
-    c->model.kv_heads = s->G;
+    c->model.kv_heads = s->G == s->H ? 0 : s->G; /* as many as heads, whatever their number is set to */
     c->model.head_size = s->K;
     c->model.hidden = s->F;
     c->model.experts = s->experts;

@@ -37,7 +37,11 @@ VINLINE V v_cast(V x, gal_dtype dt) { return dt == GAL_BF16 ? v_bf16(v_to_bf16(x
 
 /* One number of type dt (f32, bf16 or f16). */
 VINLINE float v_get1(const void *p, gal_dtype dt, int64_t i) {
-    if (dt == GAL_F32) return ((const float *)p)[i];
+    if (dt == GAL_F32) { /* pairs of bf16 that move as one float may lie at two bytes */
+        float x;
+        memcpy(&x, (const char *)p + i * 4, sizeof x);
+        return x;
+    }
     uint16_t h = ((const uint16_t *)p)[i];
     return dt == GAL_BF16 ? gal_bf16_to_f32(h) : gal_f16_to_f32(h);
 }
