@@ -68,16 +68,6 @@ static int teardown(void **state) {
     return 0;
 }
 
-static void same(const char *a, const char *b) {
-    gal_buf x = { 0 }, y = { 0 };
-    CHECK_OK(gal_read_file(&x, a, 1 << 28, diag));
-    CHECK_OK(gal_read_file(&y, b, 1 << 28, diag));
-    assert_int_equal(x.len, y.len);
-    assert_memory_equal(x.data, y.data, x.len);
-    gal_buf_free(&x);
-    gal_buf_free(&y);
-}
-
 static void same_bytes(void **state) {
     (void)state;
     static const int THREADS[] = { 1, 2, 7 };
@@ -92,7 +82,7 @@ static void same_bytes(void **state) {
             gal_tokenise_options o = { .read = read, .threads = THREADS[i], .force = true };
             gal_tokenise_state s;
             CHECK_OK(gal_tokenise(in("made.shard"), from[k], 1, tok, &o, &s, diag));
-            same(in("made.shard"), in("whole.shard"));
+            same_file(in("made.shard"), in("whole.shard"));
             assert_int_equal(s.documents, c.n_docs);
             assert_int_equal(s.text_bytes, gal_corpus_bytes(&c, 0, c.n_docs));
         }

@@ -22,8 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { IDS = 12 };
-
 static char folder[256];
 static char base[400];
 
@@ -140,37 +138,6 @@ static void same_end(const char *a, const char *b) {
         gal_buf_free(&x);
         gal_buf_free(&y);
     }
-}
-
-typedef struct rows {
-    float x[IDS * 300];
-    int64_t n, vocab;
-} rows;
-
-static gal_err keep(void *user, const float *x, int64_t n, gal_diag *diag) {
-    rows *r = user;
-    (void)diag;
-    assert_true((r->n + n) * r->vocab <= (int64_t)GAL_LEN(r->x));
-    memcpy(r->x + r->n * r->vocab, x, (size_t)(n * r->vocab) * sizeof *x);
-    r->n += n;
-    return GAL_OK;
-}
-
-static void logits(rows *r, const char *model, const gal_lm_adapter *a) {
-    static const int32_t IDS_[IDS] = { 1, 20, 21, 22, 30, 40, 50, 60, 33, 44, 55, 66 };
-    gal_lm *lm = NULL;
-    gal_lm_options o;
-    gal_lm_info info;
-    gal_lm_options_init(&o);
-    o.adapters = a;
-    o.n_adapters = a != NULL;
-    o.exact = 1;
-    CHECK_OK(gal_lm_open(&lm, model, &o, diag));
-    gal_lm_get_info(lm, &info);
-    assert_true(info.tokens > 0); /* the vocabulary is found */
-    *r = (rows){ .vocab = info.vocab };
-    CHECK_OK(gal_lm_logits(lm, IDS_, IDS, keep, r, diag));
-    gal_lm_close(lm);
 }
 
 static double apart(const rows *a, const rows *b) {

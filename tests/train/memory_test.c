@@ -34,7 +34,7 @@ static void forecast(void **state) {
                                         "model.family=gopher model.experts=8 model.hidden=288 batch.rows=4" };
     if (GAL_ASAN) {
         print_message("skipped: AddressSanitizer keeps memory of its own\n");
-        skip();
+        skip(); /* resident memory is then not the program's own; the build without it checks */
     }
     for (size_t i = 0; i < GAL_LEN(SETS); i++) {
         char name[40], set[512], path[500];
