@@ -17,10 +17,15 @@ static int64_t pieces(const gal_w *w, int64_t piece) { return (gal_wcount(w) + p
 static int64_t partials_of(const gal_w *w) { return pieces(w, GAL_SUM_CHUNK); }
 static int64_t moved_of(const gal_w *w) { return pieces(w, GAL_MOVED_CHUNK); }
 
+/* The CPU's products round f32 as they pack it, so that there a copy in bf16 would only take room. */
+static bool has_copy(const gal_dev *dev, const gal_w *w, gal_precision p) {
+    return p == GAL_PRECISION_BF16 && dev->far && !gal_w_is_vector(w);
+}
 /* Scales and biases are few, and rounding them would cost more than it saves. */
-static bool is_rounded(const gal_w *w, gal_precision p) { return p != GAL_PRECISION_F32 && !gal_w_is_vector(w); }
-static bool has_copy(const gal_w *w, gal_precision p) { return p == GAL_PRECISION_BF16 && is_rounded(w, p); }
-static bool is_bf16_alone(const gal_w *w, gal_precision p) { return is_rounded(w, p) && !has_copy(w, p); }
+static bool is_bf16_alone(const gal_w *w, gal_precision p) { return p > GAL_PRECISION_BF16 && !gal_w_is_vector(w); }
+static bool is_rounded(const gal_dev *dev, const gal_w *w, gal_precision p) {
+    return is_bf16_alone(w, p) || has_copy(dev, w, p);
+}
 
 static int state_shape(const gal_optim_options *o, const gal_w *w, int k, int64_t dim[GAL_MAX_DIMS]) {
     if (k >= GAL_OPTIM_STATES || !o->kind->states[k]) return 0;
@@ -39,7 +44,7 @@ static size_t scratch_of(const gal_optim_options *o, const gal_w *w) {
     return o->kind->scratch_bytes ? o->kind->scratch_bytes(o, w) : 0;
 }
 
-uint64_t gal_optim_bytes(const gal_w *weights, size_t n, const gal_optim_options *o) {
+uint64_t gal_optim_bytes(const gal_dev *dev, const gal_w *weights, size_t n, const gal_optim_options *o) {
     uint64_t sum = 0;
     int64_t dim[GAL_MAX_DIMS];
     for (size_t i = 0; i < n; i++) {
@@ -47,14 +52,14 @@ uint64_t gal_optim_bytes(const gal_w *weights, size_t n, const gal_optim_options
         uint64_t count = (uint64_t)gal_wcount(w);
         sum += count * sizeof(float) + (uint64_t)(partials_of(w) + moved_of(w)) * sizeof(double) + scratch_of(o, w);
         for (int k = 0; k < GAL_OPTIM_STATES; k++) sum += count_of(state_shape(o, w, k, dim), dim) * sizeof(float);
-        if (is_rounded(w, o->precision)) sum += count * gal_dtype_bytes(GAL_BF16);
+        if (is_rounded(dev, w, o->precision)) sum += count * gal_dtype_bytes(GAL_BF16);
         if (o->ema > 0) sum += count * sizeof(float);
     }
     return sum;
 }
 
-double gal_optim_bytes_a_parameter(const gal_w *weights, size_t n, const gal_optim_options *o) {
-    double sum = (double)gal_optim_bytes(weights, n, o), params = 0;
+double gal_optim_bytes_a_parameter(const gal_dev *dev, const gal_w *weights, size_t n, const gal_optim_options *o) {
+    double sum = (double)gal_optim_bytes(dev, weights, n, o), params = 0;
     for (size_t i = 0; i < n; i++) {
         params += (double)gal_wcount(&weights[i]);
         if (!is_bf16_alone(&weights[i], o->precision)) sum += (double)gal_wcount(&weights[i]) * sizeof(float);
@@ -84,7 +89,7 @@ static gal_err round_weight(gal_optim *o, gal_optim_slot *s, gal_diag *diag) {
     }
     s->work = w->data = rounded;
     s->work_dt = w->dtype = GAL_BF16;
-    if (has_copy(w, o->options.precision)) return GAL_OK;
+    if (has_copy(o->dev, w, o->options.precision)) return GAL_OK;
     gal_dev_give(o->dev, s->master);
     s->master = rounded;
     s->master_dt = GAL_BF16;
@@ -108,7 +113,7 @@ static gal_err slot_init(gal_optim *o, gal_optim_slot *s, gal_w *w, gal_diag *di
     s->master = s->work = w->data;
     s->master_dt = s->work_dt = GAL_F32;
     s->decay = decay_of(w, p);
-    gal_err err = is_rounded(w, p->precision) ? round_weight(o, s, diag) : GAL_OK;
+    gal_err err = is_rounded(dev, w, p->precision) ? round_weight(o, s, diag) : GAL_OK;
     if (err) return err;
     w->grad = gal_dev_take_array(dev, (size_t)gal_wcount(w), sizeof(float));
     bool ok = w->grad != NULL;
@@ -149,7 +154,7 @@ gal_err gal_optim_new(gal_optim **out, gal_dev *dev, gal_w *weights, size_t n, u
     }
     if (!o || !take_tables(o, weights, n))
         err = gal_fail(diag, GAL_ENOMEM, "no memory for the optimiser: %llu bytes for gradients and states",
-                       (unsigned long long)gal_optim_bytes(weights, n, options));
+                       (unsigned long long)gal_optim_bytes(dev, weights, n, options));
     double *partial = err ? NULL : o->partial, *moved = err ? NULL : o->moved;
     for (size_t i = 0; !err && i < n; i++) {
         GAL_ASSERT(weights[i].dtype == GAL_F32 && weights[i].owned && !weights[i].grad);

@@ -5,7 +5,8 @@
  * Groups follow from the weights' roles: norms are never decayed, every matrix is, embeddings included.
  * Precision says where a weight lies and how it is rounded; norm scales stay f32 in all of them:
  *   f32         the model's own f32
- *   bf16        f32 that the optimiser keeps; the model computes on a copy in bf16, which every update refreshes
+ *   bf16        f32, which products round to bf16 as they read it; on a far device the model computes on a copy in
+ *               bf16, which every update refreshes
  *   bf16_pure, bf16_stochastic      bf16 alone, rounded to nearest or by chance (kernels.h)
  * States are f32 always.
  *
@@ -119,8 +120,9 @@ typedef enum gal_optim_view { GAL_VIEW_WORK, GAL_VIEW_MASTER, GAL_VIEW_EMA } gal
 void gal_optim_show(gal_optim *o, gal_optim_view view);
 /* Bytes that gal_optim_new() would take: gradients, states, copies, averages. (bf16_* give the f32 of each weight
  * back once it is rounded, which is not counted here.) */
-uint64_t gal_optim_bytes(const gal_w *weights, size_t n, const gal_optim_options *options);
+uint64_t gal_optim_bytes(const gal_dev *dev, const gal_w *weights, size_t n, const gal_optim_options *options);
 /* Bytes that stay during the training for each parameter, the weights included. */
-double gal_optim_bytes_a_parameter(const gal_w *weights, size_t n, const gal_optim_options *options);
+double gal_optim_bytes_a_parameter(const gal_dev *dev, const gal_w *weights, size_t n,
+                                   const gal_optim_options *options);
 
 #endif

@@ -85,7 +85,7 @@ gal_err gal__train_note_plan(gal_trainer *t, gal_diag *diag) {
     int64_t first = gal_ramp_batches(&t->schedule.ramp, 1), last = gal_ramp_batches(&t->schedule.ramp, c->steps);
     gal_optim_options o = t->opt->options;
     gal__train_note(t, "%s, %.1f bytes a parameter for weights, gradients and states, besides activations",
-                    o.kind->name, gal_optim_bytes_a_parameter(t->trained, t->n_trained, &o));
+                    o.kind->name, gal_optim_bytes_a_parameter(t->dev, t->trained, t->n_trained, &o));
     gal_schedule_print(&t->schedule, &curve);
     bool oom = curve.oom;
     if (!oom) gal__train_note(t, "learning rate: %s", curve.data);

@@ -38,7 +38,7 @@ static uint64_t untouched(const gal_trainer *t) {
     gal_optim_options o = t->opt->options;
     o.precision = GAL_PRECISION_F32;
     o.ema = 0;
-    return gal_optim_bytes(t->trained, t->n_trained, &o);
+    return gal_optim_bytes(t->dev, t->trained, t->n_trained, &o);
 }
 
 static gal_err no_room(const gal_trainer *t, uint64_t activations, uint64_t more, uint64_t available,
@@ -66,7 +66,7 @@ static gal_err check_memory(gal_trainer *t, uint64_t *activations, uint64_t *all
         t,
         "memory: weights %.1f MB, gradients and optimiser %.1f MB, activations %.1f MB, rows of text %.1f "
         "MB; with what the program has now %.1f MB in all, %.1f MB more than now; %.1f MB are available",
-        (double)weights / 1e6, (double)gal_optim_bytes(t->trained, t->n_trained, &t->opt->options) / 1e6,
+        (double)weights / 1e6, (double)gal_optim_bytes(t->dev, t->trained, t->n_trained, &t->opt->options) / 1e6,
         (double)*activations / 1e6, (double)rows / 1e6, (double)*all / 1e6, (double)more / 1e6,
         (double)available / 1e6);
     return GAL_OK;

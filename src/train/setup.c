@@ -192,7 +192,7 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
     err = gal_model_to_device(t->model, t->dev, diag);
     if (err) return err;
     const gal_optim_options o = gal_train_optim_options(g);
-    uint64_t need = gal_optim_bytes(t->trained, t->n_trained, &o);
+    uint64_t need = gal_optim_bytes(t->dev, t->trained, t->n_trained, &o);
     uint64_t available = gal_dev_available(t->dev);
     if (need > available)
         return gal_fail(diag, GAL_ENOMEM,

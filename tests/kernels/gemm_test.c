@@ -271,6 +271,37 @@ static void three_at_once(void **state) {
     free(a.m.p);
 }
 
+/* Weights in f32 give a bf16 product the bytes that their copy in bf16 gives: few rows, some, and tiles. */
+static void rounded_as_read(void **state) {
+    (void)state;
+    static const int64_t ROWS[] = { 1, 3, 6, 21, 130 };
+    const int64_t n = 77, k = 331;
+    for (size_t r = 0; r < GAL_LEN(ROWS); r++)
+        for (size_t l = 0; l < GAL_LEN(levels); l++)
+            for (int order = BY_ROW; levels[l].here && order <= BY_COL; order++) {
+                const int64_t m = ROWS[r];
+                block a = block_new(m, k, GAL_BF16, BY_ROW, 0), wide = block_new(k, n, GAL_F32, order, 0);
+                block copy = block_new(k, n, GAL_BF16, order, 0), c[2];
+                const float *from = wide.m.p;
+                assert_int_equal(copy.bytes * 2, wide.bytes);
+                for (size_t i = 0; i < copy.bytes / 2; i++) ((uint16_t *)copy.m.p)[i] = gal_f32_to_bf16(from[i]);
+                for (int i = 0; i < 2; i++) {
+                    c[i] = block_new(m, n, GAL_F32, BY_ROW, 0);
+                    gal_k_gemm args = { .count = 1, .threads = 2 };
+                    args.p[0] = (gal_gemm){ m, n, k, a.m, i ? copy.m : wide.m, c[i].m, NULL, GAL_BF16, false };
+                    run_all(&levels[l].table.k[GAL_K_GEMM], &args, false);
+                }
+                for (int64_t i = 0; i < m; i++)
+                    assert_memory_equal((float *)c[0].m.p + i * c[0].m.rs, (float *)c[1].m.p + i * c[1].m.rs,
+                                        (size_t)n * sizeof(float));
+                free(a.m.p);
+                free(wide.m.p);
+                free(copy.m.p);
+                free(c[0].m.p);
+                free(c[1].m.p);
+            }
+}
+
 /* However many threads a launch is cut for, the bytes are the same: few rows, some, and several tiles, with blocks of
  * k and a last panel that is not full. */
 static void any_cut(void **state) {
@@ -415,9 +446,9 @@ static void not_finite(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(small),      cmocka_unit_test(blocks),        cmocka_unit_test(no_products),
-        cmocka_unit_test(doubles),    cmocka_unit_test(three_at_once), cmocka_unit_test(any_cut),
-        cmocka_unit_test(not_finite), cmocka_unit_test(alike),
+        cmocka_unit_test(small),           cmocka_unit_test(blocks),        cmocka_unit_test(no_products),
+        cmocka_unit_test(doubles),         cmocka_unit_test(three_at_once), cmocka_unit_test(any_cut),
+        cmocka_unit_test(rounded_as_read), cmocka_unit_test(not_finite),    cmocka_unit_test(alike),
     };
     return cmocka_run_group_tests(tests, open_levels, NULL);
 }

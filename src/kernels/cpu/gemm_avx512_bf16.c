@@ -38,13 +38,15 @@ static void any_tile(const gal_gemm *g, const gal__tile *t, void *scratch) {
 }
 
 /* ---- few rows of A ------------------------------------------------------------------------------------------------
- * As gemm_rows.h, with B as it is. A number of C is summed the same way whatever R and C are. */
+ * As gemm_rows.h, with B as it is, or rounded from f32. A number of C is summed the same way whatever R, C and B's
+ * type are. */
 
 enum { SUMS = 2, STEP = SUMS * 2 * VW /* numbers of k */ };
 
 /* sums[2 r + c]: rows r < R of A (lda apart, padded with zeros) with C <= 2 columns of B. */
 GAL__INLINE void bf16_dots(const int R, const int C, float *sums, const uint16_t *a, int64_t lda,
-                           const char *const *p, int64_t k) {
+                           const char *const *p, const gal_dtype dt, int64_t k) {
+    const size_t size = dt == GAL_F32 ? 4 : 2;
     F s[4][2][SUMS];
     GAL__UNROLL
     for (int i = 0; i < R * C * SUMS; i++) s[i / (C * SUMS)][i / SUMS % C][i % SUMS] = f_zero();
@@ -56,8 +58,10 @@ GAL__INLINE void bf16_dots(const int R, const int C, float *sums, const uint16_t
             if (left <= 0) break;
             GAL__UNROLL
             for (int c = 0; c < C; c++) {
-                b[c] = unit_k(p[c] + 2 * at, GAL_BF16, left, false);
-                __builtin_prefetch(p[c] + 2 * at + GAL__GEMM_AHEAD);
+                b[c] = unit_k(p[c] + (size_t)at * size, dt, left, false);
+                GAL__UNROLL
+                for (size_t byte = 0; byte < 2 * VW * size; byte += 64)
+                    __builtin_prefetch(p[c] + (size_t)at * size + GAL__GEMM_AHEAD + byte);
             }
             GAL__UNROLL
             for (int r = 0; r < R; r++) {
@@ -76,14 +80,18 @@ GAL__INLINE void bf16_dots(const int R, const int C, float *sums, const uint16_t
 
 #define GAL__BF16_DOTS(R)                                                                                            \
     case R:                                                                                                          \
-        if (cols == 2)                                                                                               \
-            bf16_dots(R, 2, sums, a, lda, p, k);                                                                     \
+        if (dt == GAL_F32 && cols == 2)                                                                              \
+            bf16_dots(R, 2, sums, a, lda, p, GAL_F32, k);                                                            \
+        else if (dt == GAL_F32)                                                                                      \
+            bf16_dots(R, 1, sums, a, lda, p, GAL_F32, k);                                                            \
+        else if (cols == 2)                                                                                          \
+            bf16_dots(R, 2, sums, a, lda, p, GAL_BF16, k);                                                           \
         else                                                                                                         \
-            bf16_dots(R, 1, sums, a, lda, p, k);                                                                     \
+            bf16_dots(R, 1, sums, a, lda, p, GAL_BF16, k);                                                           \
         break;
 
 static void bf16_dots_any(int64_t rows, int64_t cols, float *sums, const uint16_t *a, int64_t lda,
-                          const char *const *p, int64_t k) {
+                          const char *const *p, gal_dtype dt, int64_t k) {
     switch (rows) {
         GAL__BF16_DOTS(1)
         GAL__BF16_DOTS(2)
@@ -107,13 +115,15 @@ static void bf16_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
         for (int64_t i = 0; i < g->m; i += 4) {
             float sums[8];
             const int64_t rows = min64(g->m - i, 4);
-            bf16_dots_any(rows, cols, sums, a + i * 2 * words, 2 * words, p, g->k);
+            bf16_dots_any(rows, cols, sums, a + i * 2 * words, 2 * words, p, g->b.dt, g->k);
             finish(g, sums, 2, i, rows, j, cols);
         }
     }
 }
 
-static bool bf16_pairs(const gal_gemm *g) { return g->compute == GAL_BF16 && g->b.dt == GAL_BF16; }
+static bool bf16_pairs(const gal_gemm *g) {
+    return g->compute == GAL_BF16 && (g->b.dt == GAL_BF16 || g->b.dt == GAL_F32);
+}
 
 static void any_rows(const gal_gemm *g, const gal__tile *t, void *scratch) {
     (bf16_pairs(g) ? bf16_rows : gal__gemm_avx512.run_few)(g, t, scratch);

@@ -88,9 +88,12 @@ GAL__INLINE void dot_group(float *out, int64_t ldo, const float *a, int64_t lda,
 /* fetch: of columns, 0, DOT_FETCH or DOT_C. */
 static void dot_any(float *out, int64_t ldo, const float *a, int64_t lda, const dot_columns *b, gal_dtype dt,
                     bool round, int fetch) {
-    (void)round; /* of words of two it says nothing */
+    (void)round; /* of words of two it says nothing: those are always rounded */
     if (dt == GAL_BF16) GAL__DOT_GROUP(GAL_BF16, false);
-#if UNIT == 1
+#if UNIT == 2
+    else
+        GAL__DOT_GROUP(GAL_F32, true);
+#else
     else if (dt == GAL_F16 && round)
         GAL__DOT_GROUP(GAL_F16, true);
     else if (dt == GAL_F16)
