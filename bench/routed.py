@@ -6,9 +6,9 @@
 
 A Gopher of --width and --layers; of the routed ones every other block has --experts experts, of which a token takes
 one: a token meets as many weights as in the dense model, and besides them the router's experts x width. Routers choose
-by their largest logit when they are evaluated, without a plan. Prints a line for each run, then each router's gain
-over dense, in nats a token with the standard error over pairs of the same seed. The files stay in --folder: what is
-there is not computed again.
+by their largest logit when they are evaluated, without a plan. A kind may name settings of its router, as in
+rlr:policy=0.01:top_p=0.25. Prints a line for each run, then each router's gain over dense, in nats a token with the
+standard error over pairs of the same seed. The files stay in --folder: what is there is not computed again.
 
 bench/README.md has what it printed.
 """
@@ -19,16 +19,19 @@ import statistics
 
 from runs import ROOT, difference, once, run, write
 
-KINDS = ["dense", "sbase", "hash", "rlr"]
+KINDS = ["dense", "sbase", "hash", "rlr", "rlr:policy=0.01:top_p=0.25"]
+WIDE = max(map(len, KINDS))  # of a kind's column
 
 
 def configuration(o, kind, seed):
     path = f"{o.folder}/{kind}-{seed}.yaml"
-    routed = "" if kind == "dense" else f", experts: {o.experts}, routed_every: 2, router: {kind}"
+    router, *settings = kind.split(":")
+    settings = "".join(", " + s.replace("=", ": ") for s in settings)
+    routed = "" if kind == "dense" else f", experts: {o.experts}, routed_every: 2, router: {router}"
     write(path, f"""model: {{ family: gopher, width: {o.width}, layers: {o.layers}, heads: {o.width // 32}, head_size: 32{routed} }}
 data: {{ text: ["{os.path.abspath(o.train)}"], valid: ["{os.path.abspath(o.valid)}"], separator: "#@ ", shards: shards }}
 tokenizer: {{ path: vocabulary.model }}
-router: {{ capacity: {o.capacity} }}
+router: {{ capacity: {o.capacity}{settings} }}
 batch: {{ rows: 16, sequence: 256 }}
 steps: {o.steps}
 seed: {seed}
@@ -48,7 +51,7 @@ def contest(o, kind, seed):
         o.galerne, "train", config, "-o", f"{o.folder}/{kind}-{seed}", "--quiet", "--json")))
     with open(out, encoding="utf-8") as f:
         result = json.load(f)
-    print(f"seed {seed}  {kind:6} {result['valid_nats']:9.5f} held out  {result['loss_nats']:9.5f} last step", flush=True)
+    print(f"seed {seed}  {kind:{WIDE}} {result['valid_nats']:9.5f} held out  {result['loss_nats']:9.5f} last step", flush=True)
     return result["valid_nats"]
 
 
@@ -81,7 +84,7 @@ def main():
     print(f"\n{o.steps} steps of 16 rows of 256; width {o.width}, {o.layers} layers, {o.experts} experts in every other "
           f"one; held-out nats a token, mean of {len(losses[kinds[0]])} seeds")
     for kind in sorted(kinds, key=lambda k: statistics.mean(losses[k])):
-        line = f"{kind:6} {statistics.mean(losses[kind]):9.5f}"
+        line = f"{kind:{WIDE}} {statistics.mean(losses[kind]):9.5f}"
         if kind != kinds[0]:
             line += f"  {kind} - {kinds[0]}: {difference(losses[kind], losses[kinds[0]])}"
         print(line)
