@@ -162,6 +162,12 @@ gal_err gal_mix_next(const gal_mix *m, gal_mix_state *state, gal_row row, int64_
     return gal_order_next(&m->sources[i].order, &state->at[i], row, targets, diag);
 }
 
+void gal_mix_pass(const gal_mix *m, gal_mix_state *state) {
+    size_t i = gal_mix_source_of(m, state->row);
+    state->row++;
+    gal_order_pass(&m->sources[i].order, &state->at[i]);
+}
+
 gal_err gal_mix_whole(const gal_mix *m, gal_diag *diag) {
     gal_err err = GAL_OK;
     for (size_t i = 0; !err && i < m->n; i++) err = gal_shards_whole(&m->sources[i].shards, diag);

@@ -57,6 +57,8 @@ void gal_mix_close(gal_mix *m);
 size_t gal_mix_source_of(const gal_mix *m, uint64_t row);
 /* Fills the next row and moves the state. */
 gal_err gal_mix_next(const gal_mix *m, gal_mix_state *state, gal_row row, int64_t *targets, gal_diag *diag);
+/* Moves the state past the next row, which is not read. */
+void gal_mix_pass(const gal_mix *m, gal_mix_state *state);
 /* gal_shards_whole() and gal_shards_unchanged() of all. */
 gal_err gal_mix_whole(const gal_mix *m, gal_diag *diag);
 gal_err gal_mix_unchanged(gal_mix *m, gal_buf *notes, gal_diag *diag);

@@ -54,13 +54,22 @@ int64_t gal_order_rows(const gal_order *o, uint64_t epoch) {
     return (o->shards->n_tokens - 1 - phase_of(o, epoch)) / o->sequence;
 }
 
-gal_err gal_order_next(const gal_order *o, gal_order_state *state, gal_row row, int64_t *targets, gal_diag *diag) {
+/* Moves to the next epoch where this one has no more rows; how many the epoch has then. */
+static int64_t settle(const gal_order *o, gal_order_state *state) {
     int64_t rows = gal_order_rows(o, state->epoch);
-    if (state->row >= (uint64_t)rows) {
-        state->epoch++;
-        state->row = 0;
-        rows = gal_order_rows(o, state->epoch);
-    }
+    if (state->row < (uint64_t)rows) return rows;
+    state->epoch++;
+    state->row = 0;
+    return gal_order_rows(o, state->epoch);
+}
+
+void gal_order_pass(const gal_order *o, gal_order_state *state) {
+    (void)settle(o, state);
+    state->row++;
+}
+
+gal_err gal_order_next(const gal_order *o, gal_order_state *state, gal_row row, int64_t *targets, gal_diag *diag) {
+    const int64_t rows = settle(o, state);
     uint64_t place = gal_permute(state->row, (uint64_t)rows, o->seed, STREAM_SHUFFLE + (state->epoch << 8));
     state->row++;
     return gal_shards_row(o->shards, phase_of(o, state->epoch) + (int64_t)place * o->sequence, o->sequence,

@@ -27,6 +27,8 @@ gal_err gal_order_init(gal_order *out, gal_shards *shards, uint64_t seed, int64_
 int64_t gal_order_rows(const gal_order *o, uint64_t epoch); /* of one epoch, at least 1 */
 /* Fills the next row and moves the state; *targets: how many it has. GAL_EINPUT: a shard is damaged there. */
 gal_err gal_order_next(const gal_order *o, gal_order_state *state, gal_row row, int64_t *targets, gal_diag *diag);
+/* Moves the state past the next row, which is not read. */
+void gal_order_pass(const gal_order *o, gal_order_state *state);
 /* A permutation of [0, n): where element i goes under a key (a Feistel network with cycle walking). */
 uint64_t gal_permute(uint64_t i, uint64_t n, uint64_t seed, uint64_t stream);
 

@@ -239,7 +239,7 @@ void gal_metrics_get_fact(gal_metrics *m, const char *key, char *value, size_t b
 typedef struct table {
     void *rows;
     size_t count, cap, size;
-    int64_t step; /* for the query's place, if it has one */
+    int64_t at[2]; /* for the query's places, if it has any */
 } table;
 
 /* Reads every row through `take`. */
@@ -248,7 +248,7 @@ static gal_err select_rows(gal_metrics *m, const char *sql, table *t, void (*tak
     sqlite3_stmt *s = NULL;
     gal_err err = sqlite3_prepare_v2(m->d.db, sql, -1, &s, NULL) == SQLITE_OK ? GAL_OK
                                                                               : gal_db_fail(&m->d, GAL_EINPUT, diag);
-    if (!err && sqlite3_bind_parameter_count(s)) (void)sqlite3_bind_int64(s, 1, t->step);
+    for (int i = 0; !err && i < sqlite3_bind_parameter_count(s); i++) (void)sqlite3_bind_int64(s, i + 1, t->at[i]);
     while (!err) {
         int rc = sqlite3_step(s);
         if (rc == SQLITE_DONE) break;
@@ -343,11 +343,40 @@ static void take_norm(void *row, sqlite3_stmt *s) {
     (void)snprintf(r->part, sizeof r->part, "%s", part ? part : "");
 }
 
-gal_err gal_metrics_samples_of(gal_metrics *m, int64_t step, gal_metric_sample **rows, size_t *count,
-                               gal_diag *diag) {
-    table t = { .size = sizeof **rows, .step = step };
-    gal_err err = has_table(m, "samples")
-                      ? select_rows(m, "SELECT * FROM samples WHERE step = ?", &t, take_sample, diag)
+gal_err gal_metrics_samples(gal_metrics *m, int64_t first, int64_t last, gal_metric_sample **rows, size_t *count,
+                            gal_diag *diag) {
+    static const char SQL[] = "SELECT * FROM samples WHERE step BETWEEN ? AND ? ORDER BY step";
+    table t = { .size = sizeof **rows, .at = { first, last } };
+    gal_err err = has_table(m, "samples") ? select_rows(m, SQL, &t, take_sample, diag) : GAL_OK;
+    if (err) return err;
+    *rows = t.rows;
+    *count = t.count;
+    return GAL_OK;
+}
+
+static double number(sqlite3_stmt *s, int column) {
+    return sqlite3_column_type(s, column) == SQLITE_NULL ? (double)NAN : sqlite3_column_double(s, column);
+}
+
+static void take_spike(void *row, sqlite3_stmt *s) {
+    gal_metric_spike *r = row;
+    const char *reason = (const char *)sqlite3_column_text(s, 0), *action = (const char *)sqlite3_column_text(s, 1);
+    *r = (gal_metric_spike){ .number = sqlite3_column_int64(s, 2),
+                             .step = sqlite3_column_int64(s, 3),
+                             .epoch = sqlite3_column_int64(s, 4),
+                             .row = sqlite3_column_int64(s, 5),
+                             .rows = sqlite3_column_int64(s, 6),
+                             .loss = number(s, 7),
+                             .grad_norm = number(s, 8),
+                             .limit = number(s, 9) };
+    (void)snprintf(r->reason, sizeof r->reason, "%s", reason ? reason : "");
+    (void)snprintf(r->action, sizeof r->action, "%s", action ? action : "");
+}
+
+gal_err gal_metrics_spikes(gal_metrics *m, gal_metric_spike **rows, size_t *count, gal_diag *diag) {
+    table t = { .size = sizeof **rows };
+    gal_err err = has_table(m, "spikes")
+                      ? select_rows(m, "SELECT * FROM spikes ORDER BY number", &t, take_spike, diag)
                       : GAL_OK;
     if (err) return err;
     *rows = t.rows;
@@ -356,7 +385,7 @@ gal_err gal_metrics_samples_of(gal_metrics *m, int64_t step, gal_metric_sample *
 }
 
 gal_err gal_metrics_norms_of(gal_metrics *m, int64_t step, gal_metric_norm **rows, size_t *count, gal_diag *diag) {
-    table t = { .size = sizeof **rows, .step = step };
+    table t = { .size = sizeof **rows, .at = { step } };
     gal_err err = has_table(m, "norms")
                       ? select_rows(m, "SELECT * FROM norms WHERE step = ? ORDER BY rowid", &t, take_norm, diag)
                       : GAL_OK;

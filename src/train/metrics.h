@@ -23,7 +23,7 @@ typedef struct gal_metric_spike {
     int64_t number, step; /* number: from 1, each once */
     int64_t epoch, row, rows;
     double loss, grad_norm, limit; /* what is no number is NULL in the file */
-    const char *reason, *action;
+    char reason[48], action[48];
 } gal_metric_spike;
 
 /* A setting that may change when a run is taken up, and from which step on it had the value; returns: of the run
@@ -78,8 +78,13 @@ gal_err gal_metrics_cut_spikes(gal_metrics *m, int64_t count, gal_diag *diag);
 gal_err gal_metrics_cut_settings(gal_metrics *m, int64_t returns, int64_t since, gal_diag *diag);
 /* All rows in order of steps; the caller frees *rows with gal_free(). */
 gal_err gal_metrics_steps(gal_metrics *m, gal_metric_step **rows, size_t *count, gal_diag *diag);
-/* Of one step; *count 0: not in the file, which may be from before such rows were kept. */
-gal_err gal_metrics_samples_of(gal_metrics *m, int64_t step, gal_metric_sample **rows, size_t *count, gal_diag *diag);
+/* Of the steps from `first` to `last`, in their order. What is not in the file, which may be from before such rows
+ * were kept, is left out; the same below. */
+gal_err gal_metrics_samples(gal_metrics *m, int64_t first, int64_t last, gal_metric_sample **rows, size_t *count,
+                            gal_diag *diag);
+/* All, in the order of time: of the ways that the run returned from, too. */
+gal_err gal_metrics_spikes(gal_metrics *m, gal_metric_spike **rows, size_t *count, gal_diag *diag);
+/* Of one step. */
 gal_err gal_metrics_norms_of(gal_metrics *m, int64_t step, gal_metric_norm **rows, size_t *count, gal_diag *diag);
 gal_err gal_metrics_evals(gal_metrics *m, gal_metric_eval **rows, size_t *count, gal_diag *diag);
 /* In the order of time. */

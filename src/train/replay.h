@@ -14,15 +14,16 @@ typedef struct gal_replayed {
     gal_metric_norm *norms; /* [n_norms] by layer, in the order of the weights */
     size_t n_norms;
     bool spike;            /* the step is not applied: its norms are of the gradient alone */
-    bool recorded;         /* the run has it; a spike has no row */
+    bool recorded;         /* the run has it, applied or as a spike, on the way that it is on now */
     bool same;             /* all that is recorded of it is the same */
     bool unsure;           /* what was set at that time is not kept: the run's newest settings were taken */
     char differs[200];     /* what is not; "" */
     char recorded_on[100]; /* the run's device or level, if it is another one than this; "" */
 } gal_replayed;
 
-/* config: the run's own. options: run, progress, stop, user. GAL_EINPUT: the run never made the step, or a checkpoint
- * on the way is gone. */
+/* config: the run's own. options: run, progress, stop, user. A step that is not recorded is made as the run would
+ * make it. GAL_EINPUT: what happened on the way is not recorded, and it is not known what the run did; or what is
+ * recorded does not fit the checkpoint. */
 gal_err gal_train_replay(const gal_train_config *config, const gal_train_options *options, int64_t step,
                          gal_replayed *out, gal_diag *diag);
 void gal_replayed_free(gal_replayed *r);

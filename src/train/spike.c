@@ -10,6 +10,7 @@
 #include "train/trainer.h"
 
 #include "base/mem.h"
+#include "base/util.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -20,6 +21,9 @@
  * losses the deviation is at least mean / sqrt(1000 (n - 1)), 3.2 % of it for 2, 1.6 % for 5, 0.3 % for 100. */
 #define PRIOR_LOSSES 10
 #define PRIOR_SPREAD 0.01
+/* What was done about one, as the metrics have it for whoever reads them, a replay too. */
+#define PASSED_OVER "passed over"
+#define BACK_TO "back to " /* a checkpoint's name */
 
 gal_err gal__spikes_new(gal__spikes *s, int64_t window, gal_diag *diag) {
     *s = (gal__spikes){ .room = window };
@@ -86,7 +90,7 @@ static gal_err tell(gal_trainer *t, const gal__train_numbers *n, double limit, c
     gal__train_note(t, "step %lld: %s (loss %.5f%s, gradient norm %.4g); epoch %lld, rows %lld to %lld: %s",
                     (long long)t->step + 1, why, n->loss, above, n->grad_norm, (long long)rows.epoch,
                     (long long)rows.row, (long long)(rows.row + rows.rows - 1), what);
-    if (!t->metrics) return GAL_OK;
+    if (!t->metrics) return GAL_OK; /* a replay writes nothing */
     gal_metric_spike row = { .number = t->spikes.count,
                              .step = t->step + 1,
                              .epoch = rows.epoch,
@@ -94,10 +98,31 @@ static gal_err tell(gal_trainer *t, const gal__train_numbers *n, double limit, c
                              .rows = n->rows,
                              .loss = n->loss,
                              .grad_norm = n->grad_norm,
-                             .limit = limit,
-                             .reason = why,
-                             .action = what };
+                             .limit = limit };
+    (void)snprintf(row.reason, sizeof row.reason, "%s", why);
+    (void)snprintf(row.action, sizeof row.action, "%s", what);
     return gal_metrics_spike(t->metrics, &row, diag);
+}
+
+int64_t gal__spike_returned_to(const gal_metric_spike *row) {
+    static const char BEFORE[] = BACK_TO "step-";
+    int64_t step = 0;
+    const bool found = strncmp(row->action, BEFORE, strlen(BEFORE)) == 0 &&
+                       gal_parse_i64(row->action + strlen(BEFORE), &step) && step >= 0;
+    return found ? step : -1;
+}
+
+bool gal__spike_was_passed(const gal_metric_spike *row) { return strcmp(row->action, PASSED_OVER) == 0; }
+
+bool gal__spike_count(gal_trainer *t) {
+    t->spikes.count++;
+    return ++t->spikes.in_a_row <= t->config->spike.skips;
+}
+
+gal_err gal__spike_pass(gal_trainer *t, const gal__train_numbers *n, double limit, const char *why, gal_diag *diag) {
+    gal_err err = tell(t, n, limit, why, PASSED_OVER, diag);
+    gal__train_pass(t, n);
+    return err;
 }
 
 static gal_err give_up(gal_trainer *t, const char *why, const char *cause, gal_diag *diag) {
@@ -107,25 +132,14 @@ static gal_err give_up(gal_trainer *t, const char *why, const char *cause, gal_d
                     (long long)t->step + 1, why, cause);
 }
 
-static gal_err go_back(gal_trainer *t, const gal__train_numbers *n, gal_buf *path, gal_diag *diag) {
+static gal_err go_back(gal_trainer *t, const gal__train_numbers *n, const char *path, gal_diag *diag) {
     int64_t count = t->spikes.count, returns = t->spikes.returns + 1;
-    gal_buf notes = { 0 };
-    gal_err err = gal__checkpoint_reload(t, path->data, diag);
-    /* In a replay a checkpoint may be of later than this return. */
-    while (!err && t->spikes.returns >= returns) {
-        err = gal__checkpoint_newest(t->dir, t->step - 1, path, &notes, diag);
-        if (!err && !path->len)
-            err = gal_fail(diag, GAL_EINPUT, "%s: the checkpoint that the run returned to is no longer there",
-                           t->dir);
-        if (!err) err = gal__checkpoint_reload(t, path->data, diag);
-    }
-    gal_buf_free(&notes);
+    gal_err err = gal__checkpoint_reload(t, path, diag);
     if (err) return err;
     t->place = n->to;
     t->spikes.count = count;
     t->spikes.returns = returns;
     t->spikes.in_a_row = 0;
-    if (!t->metrics) return GAL_OK; /* a replay writes nothing */
     err = gal__checkpoint_drop_after(t, diag);
     if (!err) err = gal_metrics_cut(t->metrics, t->step, diag);
     bool owed = false;
@@ -138,12 +152,7 @@ gal_err gal__spike_handle(gal_trainer *t, const gal__train_numbers *n, double li
     gal__spikes *s = &t->spikes;
     gal_buf path = { 0 }, notes = { 0 };
     char what[200], cause[200] = "";
-    s->count++;
-    if (++s->in_a_row <= c->spike.skips) {
-        gal_err err = tell(t, n, limit, why, "passed over", diag);
-        gal__train_pass(t, n);
-        return err;
-    }
+    if (gal__spike_count(t)) return gal__spike_pass(t, n, limit, why, diag);
     if (s->returns >= c->spike.returns)
         (void)snprintf(cause, sizeof cause, "the run has returned %lld times already (spike.returns)",
                        (long long)s->returns);
@@ -151,10 +160,10 @@ gal_err gal__spike_handle(gal_trainer *t, const gal__train_numbers *n, double li
     if (!err && !cause[0] && !path.len)
         (void)snprintf(cause, sizeof cause, "there is no checkpoint yet that a good step was made from");
     const char *name = path.len ? strrchr(path.data, '/') : NULL;
-    (void)snprintf(what, sizeof what, cause[0] ? "the run ends" : "back to %s", name ? name + 1 : "");
+    (void)snprintf(what, sizeof what, cause[0] ? "the run ends" : BACK_TO "%s", name ? name + 1 : "");
     gal_err told = tell(t, n, limit, why, what, err ? NULL : diag);
     if (!err) err = told;
-    if (!err) err = cause[0] ? give_up(t, why, cause, diag) : go_back(t, n, &path, diag);
+    if (!err) err = cause[0] ? give_up(t, why, cause, diag) : go_back(t, n, path.data, diag);
     gal_buf_free(&path);
     gal_buf_free(&notes);
     return err;

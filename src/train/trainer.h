@@ -221,6 +221,14 @@ void gal__spikes_add(gal__spikes *s, double loss);
 gal_err gal__spikes_resize(gal__spikes *s, int64_t window, gal_diag *diag);
 /* Whether the step must not be applied, and why; limit: what the loss was compared with, NAN: nothing. */
 bool gal__spike_is(const gal_trainer *t, const gal__train_numbers *n, double *limit, const char **why);
+/* Counts one; whether its rows are passed over. If not, the run returns or ends. */
+bool gal__spike_count(gal_trainer *t);
+/* Tells of it and passes its rows over. */
+gal_err gal__spike_pass(gal_trainer *t, const gal__train_numbers *n, double limit, const char *why, gal_diag *diag);
+/* What was done about it, as its row in the metrics says: the step that the run returned to, -1 if it did not;
+ * whether its rows were passed over. If neither, the run ended. */
+int64_t gal__spike_returned_to(const gal_metric_spike *row);
+bool gal__spike_was_passed(const gal_metric_spike *row);
 /* What follows from a spike: its update is left out and logged, or the run returns to the last good checkpoint. */
 gal_err gal__spike_handle(gal_trainer *t, const gal__train_numbers *n, double limit, const char *why, gal_diag *diag);
 /* A step that was applied, with the number it has now. */

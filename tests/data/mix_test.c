@@ -174,7 +174,7 @@ static void states(void **state) {
     int32_t a[4][SEQ], b[4][SEQ];
     int64_t n = 0;
     open_mix(&m, WEIGHTS, GAL_PACKING_PLAIN);
-    gal_mix_state s = { 0 };
+    gal_mix_state s = { 0 }, passed = { 0 };
     for (int i = 0; i < 700; i++) {
         json_t *json = gal_mix_state_json(&m, &s);
         gal_mix_state again;
@@ -185,6 +185,8 @@ static void states(void **state) {
         CHECK_OK(gal_mix_next(&m, &s, (gal_row){ a[0], a[1], a[2], a[3], 0 }, &n, diag));
         CHECK_OK(gal_mix_next(&m, &again, (gal_row){ b[0], b[1], b[2], b[3], 0 }, &n, diag));
         assert_memory_equal(a, b, sizeof a);
+        gal_mix_pass(&m, &passed);
+        assert_memory_equal(&passed, &s, sizeof s);
     }
     uint64_t rows = 0;
     for (size_t i = 0; i < SOURCES; i++) rows += gal_mix_rows_of(&m, &s, i);

@@ -13,12 +13,9 @@
 
 #include <jansson.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static const char *at(const char *name, const char *file) {
     static char path[4][600];
@@ -26,20 +23,6 @@ static const char *at(const char *name, const char *file) {
     char *p = path[turn++ % 4];
     (void)snprintf(p, sizeof path[0], "%s/%s/%s", folder, name, file);
     return p;
-}
-
-/* In a process of its own, which is killed right after a step. */
-static void train_killed(const char *name, const char *settings, int64_t step) {
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        listener l = { .kill_at = step };
-        (void)train(name, settings, false, false, &l, NULL);
-        _exit(1);
-    }
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 static const struct {
@@ -76,7 +59,7 @@ static void same_bytes(void **state) {
         CHECK_OK(train(other, set, false, false, NULL, diag));
         same_end(WAYS[i].name, other);
         (void)snprintf(other, sizeof other, "%s-killed", WAYS[i].name);
-        train_killed(other, WAYS[i].set, 6);
+        train_killed(other, WAYS[i].set, 6, 0);
         CHECK_OK(train(other, "", true, false, NULL, diag));
         same_end(WAYS[i].name, other);
         (void)snprintf(other, sizeof other, "%s-far", WAYS[i].name);
@@ -268,7 +251,7 @@ static void ramp_is_kept(void **state) {
         gal_metric_sample *s = NULL;
         size_t found = 0;
         int64_t rows = i < 2 ? 1 : i < 5 ? 2 : 3;
-        CHECK_OK(gal_metrics_samples_of(m, steps[i].step, &s, &found, diag));
+        CHECK_OK(gal_metrics_samples(m, steps[i].step, steps[i].step, &s, &found, diag));
         assert_int_equal(found, 1);
         assert_int_equal(s->rows, rows);
         assert_int_equal(s->row, row);

@@ -2,6 +2,7 @@
  * with the same bytes; steps made again; the search for a rate. Every tenth document or so of the text is noise,
  * whose loss is far above that of the others. SPDX-License-Identifier: Apache-2.0 */
 #include "support/check.h"
+#include "support/words.h"
 #include "train/tiny.h"
 
 #include "base/file.h"
@@ -279,7 +280,7 @@ static void steps_again(void **state) {
     gal_replayed_free(&r);
     int64_t spike = (int64_t)ask("skips", "SELECT min(step) FROM spikes");
     CHECK_OK(replay("skips", spike, &r, diag));
-    assert_true(r.spike && !r.recorded);
+    assert_true(r.spike && r.recorded && r.same);
     gal_replayed_free(&r);
     /* Of a run that is changed behind its back, and of one that has no such step. */
     CHECK_OK(train("changed", "", false, false, NULL, diag));
@@ -366,6 +367,146 @@ static void steps_before_other_bounds(void **state) {
     again("bounds", later, 60);
 }
 
+/* ---- ways that a run returned from -------------------------------------------------------------------------------
+ */
+
+/* Every step of the run's way is as it was recorded, wherever the checkpoints are that it returned to. */
+static void every_step(const char *run) {
+    const int64_t last = (int64_t)ask(run, "SELECT max(step) FROM steps");
+    int64_t spikes = 0;
+    for (int64_t step = 1; step <= last; step++) {
+        gal_replayed r;
+        CHECK_OK(replay(run, step, &r, diag));
+        if (!r.recorded || !r.same || r.unsure)
+            fail_msg("step %d of %s, from %d: %s%s", (int)step, run, (int)r.from, r.differs,
+                     r.recorded ? "" : "none");
+        spikes += r.spike;
+        gal_replayed_free(&r);
+    }
+    assert_true(fabs(ask(run, "SELECT count(*) FROM steps") - (double)(last - spikes)) < 0.5);
+}
+
+static void a_return_is_gone(const char *run) {
+    char name[60];
+    (void)snprintf(
+        name, sizeof name, "checkpoints/step-%d",
+        (int)ask(run, "SELECT min(CAST(substr(action, 14) AS INT)) FROM spikes WHERE action LIKE 'back %'"));
+    assert_true(ask(run, "SELECT max(returns) FROM samples") > 0.5);
+    assert_false(gal_is_dir(at(run, name)));
+}
+
+#define RETURNS "spike.returns=50 save.keep=2 log.norms_every=3 "
+static const struct {
+    const char *name, *set;
+} LEFT[] = {
+    { "left", "spike.skips=0 spike.sigmas=3 " RETURNS },
+    { "left-skips", "spike.skips=2 spike.sigmas=1 spike.window=6 batch.ramp=[40:2,70:3] " RETURNS "save.keep=3 " },
+    { "left-epochs", "spike.skips=0 spike.sigmas=4 batch.rows=9 precision=bf16_stochastic " RETURNS "save.keep=3 " },
+};
+
+/* The checkpoints that these runs returned to are gone; some steps were passed over on the way that stayed and
+ * applied on one that was left, or the other way round. */
+static void steps_behind_returns(void **state) {
+    (void)state;
+    for (size_t i = 0; i < GAL_LEN(LEFT); i++) {
+        CHECK_OK(train(LEFT[i].name, with(LEFT[i].set), false, false, NULL, diag));
+        a_return_is_gone(LEFT[i].name);
+    }
+    assert_true(ask("left-skips", "SELECT count(*) FROM spikes WHERE action = 'passed over' AND step IN (SELECT step "
+                                  "FROM steps)") > 0.5);
+    assert_true(ask("left-epochs", "SELECT max(epoch) FROM samples") > 0.5);
+    every_step("left");
+    every_step("left-skips");
+    /* Longer, under other bounds and rates. */
+    CHECK_OK(
+        train("left-epochs", "steps=140 optimizer.lr=2e-2 spike.sigmas=2 spike.window=6", true, true, NULL, diag));
+    assert_true(ask("left-epochs", "SELECT count(*) FROM spikes WHERE step > 120") > 0.5);
+    every_step("left-epochs");
+}
+
+/* The same of a mixture, whose places are counted otherwise. */
+static void steps_of_a_mixture(void **state) {
+    (void)state;
+    char run[300], list[2000];
+    const char *set[40];
+    (void)snprintf(run, sizeof run, "%s/mixed", folder);
+    (void)snprintf(list, sizeof list,
+                   "data.mixture=[3:%s/left/data/train.shard,2:%s/left/data/train.shard] tokenizer.path=%s/left "
+                   "model.width=24 model.layers=1 model.heads=3 model.kv_heads=1 batch.sequence=24 "
+                   "optimizer.lr=1e-2 device.threads=2 " NOISY RETURNS "spike.skips=1 spike.sigmas=1.5 ",
+                   folder, folder, folder);
+    size_t n = split_words(list, set, 0, GAL_LEN(set));
+    CHECK_OK(gal_train(NULL, set, n, &(gal_train_options){ .run = run }, diag));
+    a_return_is_gone("mixed");
+    every_step("mixed");
+}
+
+/* Killed behind a return: as it lies there, and taken up, when it goes the way that was left once more. */
+static void steps_of_a_killed_run(void **state) {
+    (void)state;
+    const int64_t back = (int64_t)ask("left", "SELECT substr(action, 14) FROM spikes WHERE number = 1");
+    train_killed("left-killed", with(LEFT[0].set), back + 1, 1);
+    assert_true(ask("left-killed", "SELECT count(*) FROM spikes WHERE action LIKE 'back %'") > 0.5);
+    every_step("left-killed");
+    CHECK_OK(train("left-killed", "", true, false, NULL, diag));
+    same_runs("left", "left-killed");
+}
+
+static void refused(const char *run, const char *change, int64_t step, const char *message) {
+    gal_replayed r;
+    gal_diag why = { 0 };
+    (void)ask(run, change);
+    assert_int_equal(replay(run, step, &r, &why), GAL_EINPUT);
+    if (!strstr(why.text, message)) fail_msg("%s", why.text);
+}
+
+/* What is not recorded is made as the run would make it, but for a return; what is recorded and cannot be is refused.
+ */
+static void steps_that_are_not_recorded(void **state) {
+    (void)state;
+    gal_replayed r;
+    const int64_t first = (int64_t)ask("left", "SELECT step FROM spikes WHERE number = 1");
+    listener l = { .stop_at = first - 2 };
+    gal_diag why = { 0 };
+    assert_int_equal(train("left-off", with(LEFT[0].set), false, false, &l, &why), GAL_EINTERRUPTED);
+    gal_buf_free(&l.notes);
+    for (int64_t step = first - 1; step <= first; step++) {
+        CHECK_OK(replay("left-off", step, &r, diag));
+        assert_true(!r.recorded && !r.same && r.spike == (step == first));
+        gal_replayed_free(&r);
+    }
+    refused("left-off", "SELECT 1.0", first + 1, "expected metrics.sqlite to say what the run did then");
+    /* The spike that a run ended with, which is no number, and the step that never was. */
+    const int64_t end = (int64_t)ask("hopeless", "SELECT max(step) FROM spikes");
+    CHECK_OK(replay("hopeless", end, &r, diag));
+    assert_true(r.recorded && r.same && r.spike);
+    gal_replayed_free(&r);
+    refused("hopeless", "SELECT 1.0", end + 1, "the run ended with it (the ");
+    /* A spike that was another one. */
+    const int64_t passed = (int64_t)ask("left-skips", "SELECT max(step) FROM spikes WHERE action = 'passed over'");
+    (void)ask("left-skips", "UPDATE spikes SET grad_norm = grad_norm + 1e-9 RETURNING 1.0");
+    CHECK_OK(replay("left-skips", passed, &r, diag));
+    assert_true(r.spike && r.recorded && !r.same);
+    assert_string_equal(r.differs, "the gradient's norm");
+    gal_replayed_free(&r);
+    /* Rows that no run comes to. */
+    char change[200];
+    const int64_t behind = (int64_t)ask("left", "SELECT min(step) FROM samples WHERE returns > 0");
+    static const char *const CHANGES[] = { "row = 1000000", "returns = -1", "returns = -9223372036854775807",
+                                           "returns = 9, row = 0" };
+    for (size_t i = 0; i < GAL_LEN(CHANGES); i++) {
+        (void)snprintf(change, sizeof change, "UPDATE samples SET %s WHERE step = %lld RETURNING 1.0", CHANGES[i],
+                       (long long)behind);
+        refused("left", change, behind, "expected rows of text behind those of the step before");
+    }
+    /* From before such rows were kept. */
+    (void)ask("left", "DELETE FROM spikes RETURNING 1.0");
+    refused("left", "DELETE FROM samples RETURNING 1.0", first + 1, "the loss is far above those before; expected");
+    CHECK_OK(replay("left", first - 1, &r, diag));
+    assert_true(r.recorded);
+    gal_replayed_free(&r);
+}
+
 /* ---- the rate ----------------------------------------------------------------------------------------------------
  */
 
@@ -410,6 +551,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(another_window),
         cmocka_unit_test(steps_before_a_change),
         cmocka_unit_test(steps_before_other_bounds),
+        cmocka_unit_test(steps_behind_returns),
+        cmocka_unit_test(steps_of_a_mixture),
+        cmocka_unit_test(steps_of_a_killed_run),
+        cmocka_unit_test(steps_that_are_not_recorded),
         cmocka_unit_test(rates),
     };
     return cmocka_run_group_tests_name("train_spikes", tests, setup, tiny_teardown);

@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 char folder[256];
 
@@ -50,7 +52,7 @@ static void on_event(void *user, const gal_train_event *e) {
     }
     l->step = e->step;
     l->last_loss = e->loss;
-    if (e->step == l->kill_at) (void)raise(SIGKILL);
+    if (e->step == l->kill_at && l->let_live-- == 0) (void)raise(SIGKILL);
 }
 
 static bool wants_stop(void *user) {
@@ -89,6 +91,19 @@ gal_err train(const char *name, const char *settings, bool resume, bool extend, 
     gal_err err = gal_train(NULL, set, n, &o, diag);
     gal_buf_free(&own.notes);
     return err;
+}
+
+void train_killed(const char *name, const char *settings, int64_t step, int64_t let_live) {
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        listener l = { .kill_at = step, .let_live = let_live };
+        (void)train(name, settings, false, false, &l, NULL);
+        _exit(1);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
 void read_checkpoint(gal_buf *out, const char *name, int step, const char *file) {

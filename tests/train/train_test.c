@@ -15,11 +15,9 @@
 #include <fcntl.h>
 #include <float.h>
 #include <math.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 static void same_bytes(void **state) {
@@ -110,16 +108,7 @@ static void stop_and_resume(void **state) {
 
 static void kill_and_resume(void **state) {
     (void)state;
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        listener l = { .kill_at = 6 };
-        (void)train("killed", "", false, false, &l, NULL);
-        _exit(1);
-    }
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    train_killed("killed", "", 6, 0);
     listener l = { 0 };
     CHECK_OK(train("killed", "", true, false, &l, diag));
     assert_non_null(strstr(l.notes.data, "step-4"));
