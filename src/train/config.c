@@ -145,7 +145,7 @@ static const gal_setting ROWS[] = {
     CHOICE("optimizer.name", optimizer.name, "adamw", GAL_OPTIM_NAMES, "how gradients become updates"),
     FLOAT("optimizer.lr", optimizer.lr, "1e-3", 0, 100, "largest learning rate"),
     FLOAT("optimizer.beta1", optimizer.beta1, "0.9", 0, 0.999999, "adamw, adam: decay of the gradient's mean"),
-    FLOAT("optimizer.beta2", optimizer.beta2, "0.95", 0, 0.999999999,
+    FLOAT("optimizer.beta2", optimizer.beta2, "0.95", 0, 0.9999999, /* 0.99999998 is 1 as a float */
           "adamw, adam: decay of the squared gradient's mean"),
     FLOAT("optimizer.eps", optimizer.eps, "1e-8", 1e-30, 1, "adamw, adam: added to the root of the squared mean"),
     FLOAT("optimizer.weight_decay", optimizer.weight_decay, "0.1", 0, 100,
