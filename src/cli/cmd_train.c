@@ -199,7 +199,7 @@ static gal_err load_config(gal_cli *cli, const char *path, gal_train_config *c) 
     if (cli->device.threads > 0) c->device.threads = cli->device.threads;
     if (gal_cli_given(cli, "numa"))
         c->device.numa = strcmp(cli->device.numa, "one") == 0 ? GAL_NUMA_ONE : GAL_NUMA_AUTO;
-    if (!err) err = gal_train_config_check(c, path, &cli->diag);
+    if (!err) err = gal_cli_judge_config(c, cli, path, gal_train_config_check, NULL);
     gal_buf_free(&set);
     if (err) gal_train_config_free(c);
     return err;
