@@ -242,8 +242,10 @@ static gal_err begin(gal_trainer *t, const char *from, gal_diag *diag) {
     gal_diag why = { 0 };
     gal_err err = gal__trainer_set_up(t, from, &why);
     if (!err && !from) err = gal__train_rehearse(t, &why);
+    if (!err && gal__train_stop_wanted(t)) err = GAL_EINTERRUPTED;
     if (!err) return GAL_OK;
-    return gal_fail(diag, err, "%s", err == GAL_EINTERRUPTED ? "stopped before the first step" : why.text);
+    if (err != GAL_EINTERRUPTED) return gal_fail(diag, err, "%s", why.text);
+    return gal_fail(diag, err, "stopped before the %s step", from ? "next" : "first");
 }
 
 static gal_err take_up(gal_trainer *t, gal_diag *diag) {
