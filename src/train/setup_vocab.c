@@ -160,6 +160,11 @@ static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train
     const char *from = gal__train_vocabulary_from(t);
     gal_buf at = { 0 }, file = { 0 };
     gal_err err = forget_talk(t, diag);
+    if (!err && t->config->tokenizer.path[0] && !gal_is_file(from) && !gal_is_dir(from))
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: expected the vocabulary of tokenizer.path, found no such file; galerne tokenize --train "
+                       "makes one from text",
+                       from);
     if (!err && from[0]) err = gal__train_vocabulary(from, &at, &file, diag);
     if (!err && from[0] && gal_is_gguf(file.data)) {
         err = unwrap(t, file.data, diag);

@@ -3,7 +3,7 @@
 #include "support/check.h"
 
 #include "base/file.h"
-#include "train/config.h"
+#include "train/loop.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -160,12 +160,15 @@ static void model_sizes(void **state) {
 
 static void examples_load(void **state) {
     (void)state;
-    static const char *const FILES[] = { "examples/demo.yaml", "examples/mistral-small.yaml",
-                                         "examples/mixture.yaml" };
+    static const char *const FILES[] = { "demo",         "mistral-small",  "mixtral-small",
+                                         "gopher-small", "chinchilla-44m", "routed-small",
+                                         "rlr-small",    "hash-small",     "mixture" };
     for (size_t i = 0; i < GAL_LEN(FILES); i++) {
         gal_train_config c;
-        CHECK_OK(gal_train_config_defaults(&c, diag));
-        CHECK_OK(gal_settings_read(&GAL_TRAIN_SETTINGS, &c, FILES[i], diag));
+        char path[80];
+        (void)snprintf(path, sizeof path, "examples/%s.yaml", FILES[i]);
+        CHECK_OK(gal_train_config_load(&c, path, NULL, 0, diag));
+        CHECK_OK(gal_train_config_check(&c, path, NULL, diag));
         gal_train_config_free(&c);
     }
 }
