@@ -240,8 +240,9 @@ static gal_err write_facts(gal_trainer *t, gal_diag *diag) {
 
 static gal_err begin(gal_trainer *t, const char *from, gal_diag *diag) {
     gal_diag why = { 0 };
+    uint64_t activations;
     gal_err err = gal__trainer_set_up(t, from, &why);
-    if (!err && !from) err = gal__train_rehearse(t, &why);
+    if (!err) err = from ? gal__train_make_room(t, &activations, &why) : gal__train_rehearse(t, &why);
     if (!err && gal__train_stop_wanted(t)) err = GAL_EINTERRUPTED;
     if (!err) return GAL_OK;
     if (err != GAL_EINTERRUPTED) return gal_fail(diag, err, "%s", why.text);
