@@ -494,7 +494,7 @@ static gal_err run_save(gal_diag *diag) {
         assert_ptr_equal(m, UNTOUCHED);
         return err;
     }
-    err = gal_model_own(&m, diag);
+    err = gal_model_own(&m, 1, diag);
     if (!err) err = gal_model_save(m, in("saved"), diag);
     gal_model_free(m);
     return err;
