@@ -425,7 +425,7 @@ static void without_baseline(void **state) {
     gal_model_free(m);
     gal_model_free(x);
     why = (gal_diag){ 0 };
-    assert_int_equal(train_from("beside", at("bare"), POLICY "lora.rank=2", NULL, &why), GAL_EINPUT);
+    assert_int_equal(train_from("bare-beside", at("bare"), POLICY "lora.rank=2", NULL, &why), GAL_EINPUT);
     assert_non_null(strstr(why.text, "has no baseline (moe.value_up, moe.value_down)"));
     free(a);
     free(b);
