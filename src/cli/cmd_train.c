@@ -62,10 +62,10 @@ static void show_step(watch *w, const gal_train_event *e) {
     w->shown = now;
     char line[GAL_PROGRESS_BYTES];
     (void)gal_cli_progress(line, e, w->terminal ? gal_cli_width(stderr) : 0);
+    w->line_of = gal_cli_interrupted(); /* before: a signal may come with the line */
     /* In one write and without being cleared before: it does not flicker. */
     fprintf(stderr, w->terminal ? "\r%s\x1b[K" : "%s\n", line);
     w->line_open = w->terminal;
-    w->line_of = gal_cli_interrupted();
     if (last) close_line(w); /* it stays */
     fflush(stderr);
 }

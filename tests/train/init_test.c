@@ -363,9 +363,12 @@ static void strip(const char *from, const char *to, size_t keep) {
     size_t n = 0;
     for (size_t i = 0; i < m->n_weights; i++) {
         const gal_w w = m->weights[i];
-        if (of_baseline(&w) && !keep) continue;
+        if (of_baseline(&w) && !keep) {
+            gal_free(w.name); /* its numbers are mapped */
+            continue;
+        }
         keep -= of_baseline(&w);
-        m->weights[n++] = w; /* mapped: nothing is owned */
+        m->weights[n++] = w;
     }
     assert_true(n < m->n_weights);
     m->n_weights = n;
