@@ -144,7 +144,7 @@ static void aloud(void **state) {
 
 static void while_setting_up(void **state) {
     (void)state;
-    pid_t pid = start("train c.yaml -o early --set batch.rows=64 --set batch.accumulate=2000");
+    pid_t pid = start("train c.yaml -o early --set batch.rows=16 --set batch.accumulate=100");
     for (double end = gal_now_s() + 60; gal_now_s() < end && !exists(at("early/log.txt"));) sleep_s(0.0002);
     (void)kill(pid, SIGINT);
     assert_int_equal(finish(pid), 130);
