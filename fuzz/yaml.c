@@ -25,7 +25,7 @@ static void try_file(const char *text, size_t n) {
     if (err) gal__abort("written, but not read again: %s\n%s", diag.text, first.data);
     gal_settings_dump(&GAL_TRAIN_SETTINGS, &again, &second);
     GAL_ASSERT(first.len == second.len && memcmp(first.data, second.data, first.len) == 0);
-    (void)gal_train_config_check(&c, NAME, &diag);
+    (void)gal_train_config_check(&c, NAME, NULL, &diag);
     gal_config m;
     diag = (gal_diag){ 0 };
     if (!gal_train_model_config(&m, &c, 300, 1, 2, NAME, &diag)) gal_config_free(&m);

@@ -43,9 +43,10 @@ typedef struct gal_train_options {
 } gal_train_options;
 
 /* Trains as the YAML file says, after `set` ("key=value", n_set of them) was applied. config NULL with
- * options->resume: the run's own. Errors: GAL_EINPUT (configuration, text, a run that is there already), GAL_ENOMEM
- * (memory predicted or found too small), GAL_EIO (disk), GAL_EINTERRUPTED (stopped, saved), GAL_EFAIL (losses
- * that are no numbers, or spikes, more often than the settings allow). */
+ * options->resume: the run's own. Errors: GAL_EUSAGE (one of `set` cannot be, or not beside other settings),
+ * GAL_EINPUT (configuration, text, a run that is there already), GAL_ENOMEM (memory predicted or found too small),
+ * GAL_EIO (disk), GAL_EINTERRUPTED (stopped, saved), GAL_EFAIL (losses that are no numbers, or spikes, more often
+ * than the settings allow). */
 GAL_API gal_err gal_train(const char *config, const char *const *set, size_t n_set, const gal_train_options *options,
                           gal_diag *diag);
 

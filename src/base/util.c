@@ -64,12 +64,27 @@ int gal_utf8_next(const char *s, size_t n, uint32_t *cp) {
     return len;
 }
 
-bool gal_utf8_valid(const char *s, size_t n) {
-    uint32_t cp;
-    int len = 1;
-    for (; n && len; s += len, n -= (size_t)len) len = gal_utf8_next(s, n, &cp);
-    return len != 0;
+size_t gal_utf8_bad(const char *s, size_t n) {
+    size_t i = 0;
+    while (i < n) {
+        uint64_t eight;
+        uint32_t cp;
+        int len = 0;
+        if (n - i >= sizeof eight) { /* most text is ASCII */
+            memcpy(&eight, s + i, sizeof eight);
+            if (!(eight & 0x8080808080808080u)) {
+                i += sizeof eight;
+                continue;
+            }
+        }
+        len = gal_utf8_next(s + i, n - i, &cp);
+        if (!len) return i;
+        i += (size_t)len;
+    }
+    return n;
 }
+
+bool gal_utf8_valid(const char *s, size_t n) { return gal_utf8_bad(s, n) == n; }
 
 int gal_utf8_put(char out[4], uint32_t cp) {
     if (cp > 0x10FFFF || (cp >= 0xD800 && cp <= 0xDFFF)) return 0;

@@ -11,6 +11,7 @@ int64_t gal_unix_time_s(void);
  * sequence (overlong forms, surrogates and values above U+10FFFF are invalid). */
 int gal_utf8_next(const char *s, size_t n, uint32_t *cp);
 bool gal_utf8_valid(const char *s, size_t n); /* all of it */
+size_t gal_utf8_bad(const char *s, size_t n); /* where the first byte lies that is none of it; n: nowhere */
 int gal_utf8_put(char out[4], uint32_t cp);   /* returns the length, 0 if cp is no scalar value */
 /* Length of the longest prefix of s that ends on a whole character or on bytes that can never become one: what a
  * stream may already show. */

@@ -84,6 +84,8 @@ gal_err gal_cli_usage(gal_cli *cli, const char *fmt, ...) GAL_PRINTF(2, 3);
  * second one before a reset ends it at once with code 130. Commands that can stop cleanly call it and look at
  * gal_cli_interrupted(). */
 void gal_cli_catch_interrupts(void);
+/* What the first of them writes to standard error, at once and as it is: a text that stays, NULL: nothing. */
+void gal_cli_say_at_interrupt(const char *text);
 /* Whether a call that such a signal meets goes on (a write) or ends (a read that waits for the user). */
 void gal_cli_go_on_after_interrupts(bool on);
 int gal_cli_interrupted(void);       /* how many so far */

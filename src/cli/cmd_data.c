@@ -52,6 +52,11 @@ static gal_err report(const watch *w, const char *out, const gal_tokenise_state 
     if (s->read.bad_lines && !w->cli->quiet)
         fprintf(stderr, "%llu of %llu lines were skipped, first: %s\n", (unsigned long long)s->read.bad_lines,
                 (unsigned long long)s->read.lines, s->read.first_bad.text);
+    if (s->read.invalid)
+        fprintf(stderr,
+                "warning: %llu of %llu documents hold what is no UTF-8 and reads as U+FFFD, the first at %s; "
+                "--invalid refuse ends there\n",
+                (unsigned long long)s->read.invalid, (unsigned long long)s->documents, s->read.first_invalid.text);
     if (!w->cli->json) {
         if (!w->cli->quiet) fprintf(stderr, "%s: %llu shards\n", out, (unsigned long long)s->shards);
         return GAL_OK;
@@ -61,9 +66,10 @@ static gal_err report(const watch *w, const char *out, const gal_tokenise_state 
     gal_buf_json(&b, out, strlen(out));
     gal_buf_printf(&b,
                    ", \"shards\": %llu, \"documents\": %llu, \"tokens\": %llu, \"text_bytes\": %llu, "
-                   "\"skipped_lines\": %llu, \"seconds\": %.3f}\n",
+                   "\"skipped_lines\": %llu, \"invalid_documents\": %llu, \"seconds\": %.3f}\n",
                    (unsigned long long)s->shards, (unsigned long long)s->documents, (unsigned long long)s->tokens,
-                   (unsigned long long)s->text_bytes, (unsigned long long)s->read.bad_lines, seconds);
+                   (unsigned long long)s->text_bytes, (unsigned long long)s->read.bad_lines,
+                   (unsigned long long)s->read.invalid, seconds);
     const bool whole = !b.oom;
     if (whole) (void)fwrite(b.data, 1, b.len, stdout);
     gal_buf_free(&b);
@@ -102,7 +108,8 @@ static gal_err tokenize(gal_cli *cli) {
                                .user = &w };
     o.read = (gal_reader_options){ .separator = gal_cli_string(cli, "separator"),
                                    .field = gal_cli_string(cli, "field"),
-                                   .skip_bad = gal_cli_given(cli, "skip-bad") };
+                                   .skip_bad = gal_cli_given(cli, "skip-bad"),
+                                   .refuse_invalid = strcmp(gal_cli_string(cli, "invalid"), "refuse") == 0 };
     for (size_t i = 0; i < GAL_LEN(FORMATS); i++)
         if (strcmp(gal_cli_string(cli, "format"), FORMATS[i]) == 0) o.read.format = (gal_text_format)i;
     gal_tokenizer *t = NULL;
@@ -251,8 +258,8 @@ static gal_err inspect(gal_cli *cli) {
 
 /* Options that mean nothing to the other one. */
 static gal_err check_options(gal_cli *cli, const char *what) {
-    static const char *const OF_TOKENIZE[] = { "output",   "field",        "separator", "format",
-                                               "skip-bad", "shard-tokens", "no-bos",    "force" };
+    static const char *const OF_TOKENIZE[] = { "output",  "field",        "separator", "format", "skip-bad",
+                                               "invalid", "shard-tokens", "no-bos",    "force" };
     const bool reading = strcmp(what, "inspect") == 0;
     for (size_t i = 0; reading && i < GAL_LEN(OF_TOKENIZE); i++)
         if (gal_cli_given(cli, OF_TOKENIZE[i]))
@@ -272,6 +279,7 @@ static gal_err run(gal_cli *cli) {
 }
 
 static const char *const FORMAT_NAMES[] = { "auto", "plain", "jsonl", NULL };
+static const char *const INVALID[] = { "keep", "refuse", NULL };
 
 static const gal_option OPTIONS[] = {
     { .name = "tokenizer",
@@ -300,6 +308,14 @@ static const gal_option OPTIONS[] = {
       .fallback = "auto",
       .help = "what the files hold; auto: lines of JSON where a file begins with an object, or is called so" },
     { .name = "skip-bad", .help = "count damaged lines of JSON instead of ending at the first" },
+    { .name = "invalid",
+      .kind = GAL_V_CHOICE,
+      .value = "HOW",
+      .choices = INVALID,
+      .fallback = "keep",
+      .help =
+          "text with what is no UTF-8 (of JSON half a surrogate pair): keep reads it as U+FFFD and tells how many "
+          "documents have it, refuse ends at the first" },
     { .name = "shard-tokens",
       .kind = GAL_V_INT,
       .value = "N",

@@ -291,7 +291,8 @@ static gal_err run(gal_cli *cli) {
     const bool talks = gal_cli_given(cli, "chat-template");
     if (!talks && gal_cli_given(cli, "shots-as")) return gal_cli_usage(cli, "--shots-as is for --chat-template");
     if (talks && gal_cli_given(cli, "no-bos"))
-        return gal_cli_usage(cli, "--no-bos: with --chat-template the template says how prompts begin");
+        return gal_cli_usage(cli, "--no-bos: with --chat-template the template and the vocabulary say whether "
+                                  "conversations begin with BOS");
     gal_err err = read_tasks(&s);
     if (!err) err = open_model(&s);
     if (!err) err = open_template(&s);

@@ -43,17 +43,25 @@ static gal_err copy_tokenizer(const char *from, const char *dir, gal_diag *diag)
     return err;
 }
 
-gal_err gal_cli_fresh_config(gal_config *out, gal_cli *cli, const gal_train_config *c) {
+/* user: NULL, or the gal_config to fill. */
+static gal_err sizes(const gal_train_config *c, const char *where, void *user, gal_diag *diag) {
+    gal_config own = { 0 }, *out = user ? user : &own;
     gal_tokenizer *t = NULL;
-    gal_err err = c->tokenizer.path[0] ? gal_tokenizer_open(&t, c->tokenizer.path, &cli->diag) : GAL_OK;
+    gal_err err = c->tokenizer.path[0] ? gal_tokenizer_open(&t, c->tokenizer.path, diag) : GAL_OK;
     /* Without a vocabulary the ids of SentencePiece's usual control pieces stand in config.json. */
     int64_t vocab = t ? gal_tokenizer_size(t) : c->model.vocab ? 0 : c->tokenizer.train_size;
     int64_t rows = c->model.vocab ? c->model.vocab : vocab;
     int32_t bos = t ? gal_tokenizer_bos(t) : rows > 2 ? 1 : -1;
     int32_t eos = t ? gal_tokenizer_eos(t) : rows > 2 ? 2 : -1;
-    if (!err) err = gal_train_model_config(out, c, vocab, bos, eos, cli->operands[0], &cli->diag);
+    if (!err) err = gal_train_model_config(out, c, vocab, bos, eos, where, diag);
     gal_tokenizer_free(t);
+    gal_config_free(&own);
     return err;
+}
+
+gal_err gal_cli_fresh_config(gal_config *out, gal_cli *cli, const gal_train_config *c) {
+    gal_err err = gal_cli_judge_config(c, cli, cli->operands[0], sizes, NULL);
+    return err ? err : sizes(c, cli->operands[0], out, &cli->diag);
 }
 
 static gal_err build(gal_model **out, gal_cli *cli, const gal_train_config *c) {

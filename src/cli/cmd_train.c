@@ -1,6 +1,6 @@
 /* cmd_train.c - `galerne train`: a training from a YAML file, with a line that tells how it goes. On a terminal the
- * line is drawn over and over; elsewhere one is printed every few seconds. The first Ctrl-C saves and leaves with
- * 130, a second one leaves at once. SPDX-License-Identifier: Apache-2.0 */
+ * line is drawn over and over; elsewhere one is printed every few seconds. The first Ctrl-C says so, saves and leaves
+ * with 130, a second one leaves at once. SPDX-License-Identifier: Apache-2.0 */
 #include "base/file.h"
 #include "base/mem.h"
 #include "base/numa.h"
@@ -25,6 +25,7 @@ typedef struct watch {
     const gal_train_config *config;
     const char *run;
     bool terminal, line_open;
+    int line_of; /* interruptions before the line was drawn: one more has ended it */
     int64_t steps_seen;
     double shown;
     gal_train_event last, valid; /* the latest step and evaluation; their texts are not kept */
@@ -33,8 +34,18 @@ typedef struct watch {
     gal_profile *profile; /* NULL: none is wanted */
 } watch;
 
+/* What Ctrl-C is answered with, by whether the first step is made. On a terminal it takes the line's place. */
+static void answer_interrupts(const watch *w, bool stepping) {
+    static const char SETTING_UP[] = "\r\x1b[Kstopping before the next step; Ctrl-C again stops at once\n",
+                      STEPPING[] =
+                          "\r\x1b[Kstopping after this step, and saving; Ctrl-C again stops at once, without "
+                          "saving\n";
+    const char *text = stepping ? STEPPING : SETTING_UP;
+    if (!w->cli->quiet) gal_cli_say_at_interrupt(w->terminal ? text : text + sizeof "\r\x1b[K" - 1);
+}
+
 static void close_line(watch *w) {
-    if (w->line_open) fputc('\n', stderr);
+    if (w->line_open && w->line_of == gal_cli_interrupted()) fputc('\n', stderr);
     w->line_open = false;
 }
 
@@ -51,6 +62,7 @@ static void show_step(watch *w, const gal_train_event *e) {
     w->shown = now;
     char line[GAL_PROGRESS_BYTES];
     (void)gal_cli_progress(line, e, w->terminal ? gal_cli_width(stderr) : 0);
+    w->line_of = gal_cli_interrupted(); /* before: a signal may come with the line */
     /* In one write and without being cleared before: it does not flicker. */
     fprintf(stderr, w->terminal ? "\r%s\x1b[K" : "%s\n", line);
     w->line_open = w->terminal;
@@ -125,6 +137,7 @@ static void on_event(void *user, const gal_train_event *e) {
     case GAL_TRAIN_STEP:
         keep(&w->last, e);
         /* What is measured begins after the rehearsal and the first step, which is recorded. */
+        if (!w->steps_seen) answer_interrupts(w, true);
         if (e->steps > 1 && ++w->steps_seen == 1) gal_profile_restart(w->profile);
         if (!quiet) show_step(w, e);
         break;
@@ -199,7 +212,7 @@ static gal_err load_config(gal_cli *cli, const char *path, gal_train_config *c) 
     if (cli->device.threads > 0) c->device.threads = cli->device.threads;
     if (gal_cli_given(cli, "numa"))
         c->device.numa = strcmp(cli->device.numa, "one") == 0 ? GAL_NUMA_ONE : GAL_NUMA_AUTO;
-    if (!err) err = gal_train_config_check(c, path, &cli->diag);
+    if (!err) err = gal_cli_judge_config(c, cli, path, gal_train_config_check, NULL);
     gal_buf_free(&set);
     if (err) gal_train_config_free(c);
     return err;
@@ -274,10 +287,12 @@ static gal_err make_run(gal_cli *cli, const char *config, const gal_train_config
                         watch *w) {
     gal_err err = check_trace(cli, config, c);
     if (!err) err = gal_profile_new(&w->profile, cli);
+    answer_interrupts(w, false);
     if (!err) err = gal_train_run(c, o, gal_profile_watch(w->profile), &cli->diag);
+    gal_cli_say_at_interrupt(NULL);
     close_line(w);
     if (err == GAL_EINTERRUPTED) fprintf(stderr, "galerne: %s\n", cli->diag.text);
-    if (!err || err == GAL_EINTERRUPTED) report(w);
+    if (!err || (err == GAL_EINTERRUPTED && gal_is_dir(w->run))) report(w);
     if (!err) err = gal_profile_finish(w->profile, cli, c->device.cpu[0] ? c->device.cpu : NULL);
     gal_profile_free(w->profile);
     return err;
@@ -399,7 +414,8 @@ const gal_command gal_cmd_train = {
     .text =
         "Trains on text, evaluates, and writes a run directory: config.yaml (complete), metrics.sqlite, log.txt, "
         "checkpoints/step-N in Hugging Face layout with the optimiser's state, samples/ and plots/loss.png.\n\n"
-        "Ctrl-C saves and leaves with code 130; --resume then goes on to the bit. A second Ctrl-C leaves at once.\n\n"
+        "Ctrl-C makes the step at hand, saves and leaves with code 130; --resume then goes on to the bit. A second "
+        "Ctrl-C leaves at once, with what was saved before.\n\n"
         "Steps whose loss or gradient is no number, or with spike.sigmas far above those before, are passed over, "
         "logged in metrics.sqlite with their rows of text, and after spike.skips in a row the run goes back to its "
         "last good checkpoint. --replay STEP RUN makes a step again.\n\n"

@@ -3,7 +3,7 @@
 #define GAL_CLI_COMMANDS_H
 
 #include "cli/cli.h"
-#include "train/config.h"
+#include "train/loop.h"
 
 extern const gal_command gal_cmd_bench;
 extern const gal_command gal_cmd_chat;
@@ -28,6 +28,9 @@ extern const gal_command gal_cmd_version;
 gal_err gal_cli_inspect_experts(gal_cli *cli); /* inspect_experts.c: a part of inspect */
 /* train_config.c: a training's configuration from a file and --set. */
 gal_err gal_cli_train_config(gal_train_config *out, gal_cli *cli, const char *path);
+/* Whether it can be, and who is to blame if not: gal_train_config_judge(). */
+gal_err gal_cli_judge_config(const gal_train_config *c, gal_cli *cli, const char *path, gal_train_judge *judge,
+                             void *user);
 /* cmd_init.c: sizes of the fresh model that a training's configuration, the first operand, describes. */
 gal_err gal_cli_fresh_config(gal_config *out, gal_cli *cli, const gal_train_config *c);
 gal_err gal_cli_runs_serve(gal_cli *cli); /* runs_serve.c: a part of runs */

@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 static volatile sig_atomic_t interrupts, terminated;
+static _Atomic(const char *) last_words;
 
 static void on_interrupt(int signal_number) {
     const int kept = errno;
@@ -22,9 +24,16 @@ static void on_interrupt(int signal_number) {
         gal_write_abandon();
         _exit(130);
     }
+    const char *text = atomic_load(&last_words);
+    if (text) {
+        const ssize_t done = write(STDERR_FILENO, text, strlen(text));
+        (void)done;
+    }
     gal_tty_wake();
     errno = kept;
 }
+
+void gal_cli_say_at_interrupt(const char *text) { atomic_store(&last_words, text); }
 
 static void handle(int flags) {
     struct sigaction a = { .sa_handler = on_interrupt, .sa_flags = flags };

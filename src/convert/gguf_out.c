@@ -145,9 +145,21 @@ static gal_err put_templates(gal_gguf_writer *w, const gal__extras *e, gal_diag 
     return oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a template") : GAL_OK;
 }
 
+/* A text longer than the window is another one to a reader that knows of none. */
+static void note_window(const gal__job *j) {
+    const gal_config *c = gal_source_config(j->s);
+    if (c->window && c->window < c->max_positions)
+        gal__job_note(
+            j,
+            "the window of %lld tokens, %s.attention.sliding_window, is read here and not by llama.cpp, which "
+            "looks back over all of the %lld positions",
+            (long long)c->window, gal_gguf_architecture(c), (long long)c->max_positions);
+}
+
 static gal_err put_new(gal_gguf_writer *w, const gal__job *j, gal_diag *diag) {
     gal__extras e = { 0 };
     gal_err err = gal__extras_read(&e, j, diag);
+    if (!err) note_window(j);
     if (!err) err = gal_gguf_put_config(w, gal_source_config(j->s), gal_source_path(j->s), diag);
     if (!err) {
         gal_gguf_put_generation(w, &e.generation);

@@ -32,6 +32,8 @@ gal_err gal_corpus_read(gal_corpus *out, char *const *paths, size_t n_paths, con
         err = add_document(&c, begin, c.text.len, diag);
         begin = c.text.len;
     }
+    if (r) c.invalid = gal_reader_so_far(r)->invalid;
+    if (r) c.first_invalid = gal_reader_so_far(r)->first_invalid;
     gal_reader_close(r);
     if (!err && c.n_docs == 0)
         err = gal_fail(diag, GAL_EINPUT, "%s%s: expected text, found none (%zu bytes in %zu files)",

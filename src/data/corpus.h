@@ -14,6 +14,8 @@ typedef struct gal_corpus {
     gal_buf text;
     gal_document *docs; /* [n_docs], none empty, in order */
     size_t n_docs, cap_docs;
+    uint64_t invalid; /* documents with what is no UTF-8, and the first place */
+    gal_diag first_invalid;
 } gal_corpus; /* {0} is an empty one */
 
 /* All that reader.h finds in the files. GAL_EINPUT if one cannot be read or nothing is left. */

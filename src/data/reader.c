@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/util.h"
 #include "text/json_pull.h"
 
 #include <string.h>
@@ -21,10 +22,15 @@ struct gal_reader {
     gal_text_format format;
     char *window;
     size_t at, len, cap;
-    bool file_ended;      /* nothing comes after the window */
-    bool dropping;        /* within a separator's line */
-    bool line_began;      /* the bytes before `at` belong to the line that goes on there */
-    bool inside;          /* a document has begun */
+    bool file_ended; /* nothing comes after the window */
+    bool dropping;   /* within a separator's line */
+    bool line_began; /* the bytes before `at` belong to the line that goes on there */
+    bool inside;     /* a document has begun */
+    uint64_t base;   /* of the window, in the file's text */
+    char tail[4];    /* of a document that goes on: the beginning of a character */
+    size_t n_tail;
+    bool invalid;         /* the document is counted as such */
+    bool half;            /* a line's text had half a surrogate pair */
     uint64_t line;        /* of this file */
     uint64_t files_bytes; /* of files that are done */
     gal_buf text, spare;  /* of a line of JSON */
@@ -39,6 +45,7 @@ struct gal_reader {
 static gal_err widen(gal_reader *r, gal_diag *diag) {
     if (r->at && (r->at == r->len || r->at >= r->cap / 2)) {
         memmove(r->window, r->window + r->at, r->len - r->at);
+        r->base += r->at;
         r->len -= r->at;
         r->at = 0;
     }
@@ -89,6 +96,7 @@ static gal_err begin_file(gal_reader *r, gal_diag *diag) {
     bool more = true, json = false;
     gal_err err = GAL_OK;
     r->at = r->len = 0;
+    r->base = 0;
     r->file_ended = r->dropping = r->line_began = false;
     r->line = 0;
     /* The three bytes with which some programs begin a text are none of it. */
@@ -151,11 +159,64 @@ static gal_err drop_line(gal_reader *r, gal_diag *diag) {
     return GAL_OK;
 }
 
-static void give(gal_reader *r, const char *text, size_t n, bool ends, gal_piece *out) {
+/* The document has what is no UTF-8, at a place of the file. */
+static gal_err meet_invalid(gal_reader *r, const char *unit, uint64_t at, gal_diag *diag) {
+    const char *name = gal_unpack_name(r->file);
+    if (r->o.refuse_invalid)
+        return gal_fail(diag, GAL_EINPUT, "%s: %s %llu: expected UTF-8, found what is none", name, unit,
+                        (unsigned long long)at);
+    r->invalid = true;
+    if (r->state.invalid++ == 0)
+        (void)gal_fail(&r->state.first_invalid, GAL_EINPUT, "%s: %s %llu", name, unit, (unsigned long long)at);
+    return GAL_OK;
+}
+
+/* Where the first byte of a piece lies that is no UTF-8, n: nowhere; below 0: the character had begun in the pieces
+ * before. One that may go on in the next piece is kept as tail. */
+static int64_t find_invalid(gal_reader *r, const char *text, size_t n, bool ends) {
+    size_t i = 0;
+    if (r->n_tail) {
+        char both[2 * sizeof r->tail];
+        uint32_t cp;
+        const size_t more = GAL_MIN(n, sizeof r->tail - r->n_tail), all = r->n_tail + more;
+        memcpy(both, r->tail, r->n_tail);
+        memcpy(both + r->n_tail, text, more);
+        const int len = gal_utf8_next(both, all, &cp);
+        const bool open = !len && !ends && gal_utf8_complete(both, all) == 0;
+        if (!len && !open) return -(int64_t)r->n_tail;
+        if (open) memcpy(r->tail, both, all);
+        i = open ? n : (size_t)len - r->n_tail;
+        r->n_tail = open ? all : 0;
+    }
+    const size_t whole = ends ? n : i + gal_utf8_complete(text + i, n - i);
+    const size_t bad = i + gal_utf8_bad(text + i, whole - i);
+    if (bad < whole) return (int64_t)bad;
+    if (n > whole) {
+        r->n_tail = n - whole;
+        memcpy(r->tail, text + whole, r->n_tail);
+    }
+    return (int64_t)n;
+}
+
+/* at: of the text's first byte in its file, where it is plain. */
+static gal_err give(gal_reader *r, const char *text, size_t n, bool ends, uint64_t at, gal_piece *out,
+                    gal_diag *diag) {
+    gal_err err = GAL_OK;
     *out = (gal_piece){ text, n, ends };
-    if (!r->inside && n) r->state.documents++;
+    if (!r->inside) {
+        r->state.documents += n > 0;
+        r->n_tail = 0;
+        r->invalid = false;
+    }
+    if (r->format == GAL_TEXT_PLAIN && !r->invalid) {
+        const int64_t bad = find_invalid(r, text, n, ends);
+        if (bad < (int64_t)n) err = meet_invalid(r, "byte", at + (uint64_t)bad, diag);
+    } else if (r->half && !r->invalid) {
+        err = meet_invalid(r, "line", r->line, diag);
+    }
     r->state.text_bytes += n;
     r->inside = !ends;
+    return err;
 }
 
 /* *found: a piece; without one the file ended. */
@@ -169,15 +230,11 @@ static gal_err next_plain(gal_reader *r, gal_piece *out, bool *found, gal_diag *
         r->at += n;
         if (separator) r->dropping = true;
         *found = n || (separator && r->inside);
-        if (*found) {
-            give(r, text, n, separator, out);
-            return GAL_OK;
-        }
+        if (*found) return give(r, text, n, separator, r->base + r->at - n, out, diag);
         if (separator) continue;
         if (r->file_ended && r->at == r->len) {
             *found = r->inside;
-            if (r->inside) give(r, r->window, 0, true, out);
-            return GAL_OK;
+            return r->inside ? give(r, r->window, 0, true, r->base + r->at, out, diag) : GAL_OK;
         }
         err = widen(r, diag);
         if (err) return err;
@@ -230,6 +287,9 @@ static gal_err parse_line(gal_reader *r, const char *line, size_t n, gal_diag *d
                 if (!j.err) (void)gal__json_fail(&j, "expected a string as \"%.100s\"", field);
             } else if (gal__json_string(&j, &s, &bytes)) {
                 found = true;
+                r->half = j.lone;
+                if (j.lone && r->o.refuse_invalid)
+                    (void)gal__json_fail(&j, "expected \"%.100s\" in UTF-8, found half a surrogate pair", field);
                 gal_buf_clear(&r->text);
                 gal_buf_add(&r->text, s, bytes);
             }
@@ -245,18 +305,15 @@ static gal_err parse_line(gal_reader *r, const char *line, size_t n, gal_diag *d
 }
 
 /* What is left of the line's text, or a piece of it. */
-static void give_text(gal_reader *r, gal_piece *out) {
+static gal_err give_text(gal_reader *r, gal_piece *out, gal_diag *diag) {
     size_t at = r->given, n = GAL_MIN(r->text.len - at, (size_t)GAL_READER_PIECE);
     r->given += n;
-    give(r, r->text.data + at, n, r->given == r->text.len, out);
+    return give(r, r->text.data + at, n, r->given == r->text.len, 0, out, diag);
 }
 
 static gal_err next_json(gal_reader *r, gal_piece *out, bool *found, gal_diag *diag) {
     *found = r->given < r->text.len;
-    if (*found) {
-        give_text(r, out);
-        return GAL_OK;
-    }
+    if (*found) return give_text(r, out, diag);
     for (;;) {
         const char *line = NULL;
         size_t n = 0;
@@ -279,8 +336,7 @@ static gal_err next_json(gal_reader *r, gal_piece *out, bool *found, gal_diag *d
         }
         if (err) return gal_fail(diag, err, "%s", why.text);
         if (r->text.len == 0) continue;
-        give_text(r, out);
-        return GAL_OK;
+        return give_text(r, out, diag);
     }
 }
 

@@ -4,7 +4,11 @@
  * A file of lines of JSON has one object a line, of which one field is the text. Such a file is told by its content:
  * the first thing in it is '{', then '"' or '}', with nothing but space before each; or by a name that ends in
  * .jsonl or .ndjson (before .gz or .zst). In plain text each file is a document; with a separator, each line that
- * begins with it starts one and is dropped. Empty documents are left out. SPDX-License-Identifier: Apache-2.0 */
+ * begins with it starts one and is dropped. Empty documents are left out.
+ *
+ * Text is handed on as it is: bytes of plain text that are no UTF-8, which vocabularies read as U+FFFD, are looked
+ * for and counted by document, as are halves of surrogate pairs in JSON, which are U+FFFD here already. A line of
+ * JSON with such bytes is a damaged one. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_DATA_READER_H
 #define GAL_DATA_READER_H
 
@@ -20,6 +24,7 @@ typedef struct gal_reader_options {
     const char *field;     /* of lines of JSON; NULL: "text" */
     bool objects;          /* of lines of JSON the whole line is the text, whatever is in it; field is not asked */
     bool skip_bad;         /* damaged lines are counted, not refused */
+    bool refuse_invalid;   /* what would be counted as invalid is GAL_EINPUT, of a line of JSON damage */
     gal_unpack_stop stop;  /* may be NULL */
     void *user;
 } gal_reader_options;
@@ -43,6 +48,8 @@ typedef struct gal_reader_state {
     uint64_t file_bytes;            /* as they lie in the files */
     uint64_t total_bytes;           /* of all files; 0: nobody knows */
     gal_diag first_bad;             /* of the lines that were skipped */
+    uint64_t invalid;               /* documents with what is no UTF-8 */
+    gal_diag first_invalid;         /* the place of the first, "novel.txt: byte 12" */
 } gal_reader_state;
 
 /* paths and options are borrowed, "-" is standard input. All files are looked at first: GAL_EINPUT if one is missing.

@@ -62,6 +62,11 @@ gal_err gal_shards_find(char *const *given, size_t n, char ***paths, size_t *cou
             err = keep_matches(&f, given[i], "*.shard", diag);
         } else if (strpbrk(name, "*?[") && !gal_is_file(given[i])) {
             err = keep_pattern(&f, given[i], diag);
+        } else if (!gal_is_file(given[i])) {
+            err = gal_fail(
+                diag, GAL_EINPUT,
+                "%s: expected token shards, found no such file; galerne data tokenize makes them from text",
+                given[i]);
         } else {
             err = keep(&f, given[i], diag);
         }

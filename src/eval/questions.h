@@ -22,7 +22,7 @@ typedef struct gal_exam_ids {
     int64_t context;            /* most rows that the model is given */
     int32_t prefix;             /* stands before what has nothing before it: BOS, or else EOS; -1: neither is there */
     bool bos;                   /* prompts begin with the vocabulary's */
-    const gal_chat_format *chat; /* NULL: prompts are text; else a template's, which says how they begin */
+    const gal_chat_format *chat; /* NULL: prompts are text; else a template's, and BOS as of conversations */
     bool turns;                  /* of conversations: shots have their own */
     const struct tm *now;        /* for templates that ask; NULL: the time of each question */
 } gal_exam_ids;

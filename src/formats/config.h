@@ -43,6 +43,7 @@ typedef struct gal_config {
     gal_router router;
     bool gate_sigmoid; /* an expert's weight: of its logit alone, else softmax over all experts */
     bool gate_whole;   /* ... and those of a token's experts add up to 1 */
+    bool no_baseline;  /* of RLR: files leave out what only training needs; no file says so, their tensors show it */
     /* Gopher */
     bool relative;        /* positions by distance (Transformer-XL), else rotary */
     int64_t max_distance; /* further ones are as this; 0: all are told apart */

@@ -92,13 +92,30 @@ gal_err gal__settings_unknown(const gal_settings *t, const char *key, const gal_
 /* ---- values ------------------------------------------------------------------------------------------------------
  */
 
+/* The shortest form of at least so many digits that reads back to the same number. */
+static void print_number(double x, int digits, gal_buf *out) {
+    char text[40];
+    for (; digits <= 17; digits++) {
+        double back = 0;
+        (void)snprintf(text, sizeof text, "%.*g", digits, x);
+        /* A locale may write a comma; the file has a point. */
+        for (char *c = text; *c; c++)
+            if (*c == ',') *c = '.';
+        if (gal_parse_f64(text, &back) && !(back < x) && !(back > x)) break;
+    }
+    gal_buf_puts(out, text);
+}
+
 static void expected(const gal_setting *s, gal_buf *b) {
     switch (s->type) {
     case GAL_S_INT:
         gal_buf_printf(b, "a whole number from %.0f to %.0f", s->min, s->max);
         break;
     case GAL_S_FLOAT:
-        gal_buf_printf(b, "a number from %g to %g", s->min, s->max);
+        gal_buf_puts(b, "a number from ");
+        print_number(s->min, 6, b); /* 0.999999999 is not 1 */
+        gal_buf_puts(b, " to ");
+        print_number(s->max, 6, b);
         break;
     case GAL_S_BOOL:
         gal_buf_puts(b, "true or false");
@@ -283,20 +300,6 @@ void gal_settings_free(const gal_settings *t, void *config) {
 /* ---- writing -----------------------------------------------------------------------------------------------------
  */
 
-/* The shortest form that reads back to the same number. */
-static void print_number(double x, gal_buf *out) {
-    char text[40];
-    for (int digits = 1; digits <= 17; digits++) {
-        double back = 0;
-        (void)snprintf(text, sizeof text, "%.*g", digits, x);
-        /* A locale may write a comma; the file has a point. */
-        for (char *c = text; *c; c++)
-            if (*c == ',') *c = '.';
-        if (gal_parse_f64(text, &back) && !(back < x) && !(back > x)) break;
-    }
-    gal_buf_puts(out, text);
-}
-
 void gal_settings_print(const gal_setting *s, const void *config, gal_buf *out) {
     const void *f = field_in(config, s);
     const char *c;
@@ -306,7 +309,7 @@ void gal_settings_print(const gal_setting *s, const void *config, gal_buf *out) 
         gal_buf_printf(out, "%lld", (long long)*(const int64_t *)f);
         break;
     case GAL_S_FLOAT:
-        print_number(*(const double *)f, out);
+        print_number(*(const double *)f, 1, out);
         break;
     case GAL_S_BOOL:
         gal_buf_puts(out, *(const bool *)f ? "true" : "false");

@@ -78,6 +78,7 @@ void gal_size_of_every(gal_size *out, const gal_config *c, int64_t sequence, int
                        .experts = c->experts,
                        .used = c->experts ? c->experts_used : 0,
                        .router = c->router,
+                       .no_baseline = c->no_baseline,
                        .sequence = sequence,
                        .window = c->window };
     for (int64_t l = 0; l < c->L; l += every) {
@@ -152,7 +153,7 @@ static int64_t total_of(bool *over, const int64_t *v, int n) {
 /* Of the two-layer perceptron D -> D / 8 -> 1 that RL-R compares its rewards with. */
 static int64_t baseline(const gal_size *s) {
     const int64_t hidden = GAL_MAX(s->D / RLR_SHARE, (int64_t)1);
-    return s->router == GAL_ROUTER_RLR && !s->wide ? (s->D + 1) * hidden : 0;
+    return s->router == GAL_ROUTER_RLR && !s->wide && !s->no_baseline ? (s->D + 1) * hidden : 0;
 }
 
 /* Matrices of so many experts, and in the exact count their biases. A wide part has one bias at its output. */

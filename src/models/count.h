@@ -20,6 +20,7 @@ typedef struct gal_size {
     bool tied;
     int64_t experts, used, routed; /* of a routed layer, of a token in it, and how many such layers; 0: dense */
     gal_router router; /* HASH has no parameters, though the routed paper counts a matrix; RLR has a baseline, too */
+    bool no_baseline;  /* but where the files leave it out */
     bool wide;         /* no choice: one feed-forward part as wide as all experts (that paper's "flop increase") */
     int64_t sequence;  /* tokens of the sequence whose operations are counted */
     int64_t window, windowed; /* so many layers see so many tokens; 0, 0: all see all */

@@ -173,13 +173,15 @@ static void net_free(void *p) {
 
 static bool is_routed(const gal_config *c, int64_t l) { return c->experts && (l + 1) % c->routed_every == 0; }
 
+static bool has_baseline(const gal_config *c) { return c->router == GAL_ROUTER_RLR && !c->no_baseline; }
+
 static gal_err declare_experts(gal_model *model, net *m, int l, gal_diag *diag) {
     const gal_config *c = m->c;
     layer *w = &m->layers[l];
     gal_w **at = m->matrices + (int64_t)l * 4 * c->experts;
     gal_err err = GAL_OK;
     if (c->router != GAL_ROUTER_HASH) err = gal_model_declare(model, ROUTER, GAL_LEN(ROUTER), l, w, diag);
-    if (!err && c->router == GAL_ROUTER_RLR) err = gal_model_declare(model, BASELINE, GAL_LEN(BASELINE), l, w, diag);
+    if (!err && has_baseline(c)) err = gal_model_declare(model, BASELINE, GAL_LEN(BASELINE), l, w, diag);
     for (int e = 0; e < (int)c->experts && !err; e++) {
         expert x;
         err = gal_model_declare_expert(model, EXPERT, GAL_LEN(EXPERT), l, e, &x, diag);
@@ -209,8 +211,8 @@ static gal_err declare_experts(gal_model *model, net *m, int l, gal_diag *diag) 
 static size_t lines_of(const gal_config *c, int64_t l) {
     size_t n = GAL_LEN(LAYER) + (c->layer_norm ? GAL_LEN(LAYER_NORM) : 0);
     if (!is_routed(c, l)) return n + GAL_LEN(DENSE);
-    return n + (c->router == GAL_ROUTER_HASH ? 0 : GAL_LEN(ROUTER)) +
-           (c->router == GAL_ROUTER_RLR ? GAL_LEN(BASELINE) : 0) + (size_t)c->experts * GAL_LEN(EXPERT);
+    return n + (c->router == GAL_ROUTER_HASH ? 0 : GAL_LEN(ROUTER)) + (has_baseline(c) ? GAL_LEN(BASELINE) : 0) +
+           (size_t)c->experts * GAL_LEN(EXPERT);
 }
 
 static gal_err declare(gal_model *model, gal_diag *diag) {

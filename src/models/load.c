@@ -225,6 +225,15 @@ static bool small(const gal_model *m) {
     return bytes <= GAL_FINITE_BYTES;
 }
 
+/* The baseline of RL-R serves training alone: files that have none of it run as well. Those with a part are damaged.
+ */
+static bool lacks_baseline(const gal_config *c, const gal_st_set *set) {
+    bool some = false;
+    for (size_t i = 0; c->router == GAL_ROUTER_RLR && !some && i < gal_st_set_count(set); i++)
+        some = strstr(gal_st_set_at(set, i)->name, ".moe.value_") != NULL;
+    return c->router == GAL_ROUTER_RLR && !some;
+}
+
 /* dir has this layout, as far as one can see from its files' names. */
 static gal_err load_folder(gal_model **out, const char *dir, gal_layout layout, gal_diag *diag) {
     bool own = layout == GAL_LAYOUT_OWN;
@@ -237,8 +246,10 @@ static gal_err load_folder(gal_model **out, const char *dir, gal_layout layout, 
                       ? GAL_OK
                       : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (!err) err = own ? gal_own_config_read(&config, path.data, diag) : gal_config_read(&config, path.data, diag);
-    if (!err) err = gal_model_build(&m, &config, diag);
     if (!err) err = gal_st_set_open(&set, dir, own ? "consolidated" : "model", diag);
+    if (!err) config.no_baseline = lacks_baseline(&config, set);
+    if (!err) err = gal_model_build(&m, &config, diag);
+    if (err) gal_st_set_close(set);
     if (!err) {
         m->files = set;
         m->files_free = close_set;

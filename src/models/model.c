@@ -169,18 +169,22 @@ static void draw(gal_w *w, first_values f, uint64_t seed, uint64_t stream) {
     }
 }
 
+gal_err gal_model_draw(gal_model *m, size_t i, gal_dtype dtype, uint64_t seed, gal_diag *diag) {
+    gal_w *w = &m->weights[i];
+    if (w->owned) gal_free(w->data);
+    w->dtype = dtype;
+    w->owned = false;
+    w->data = gal_alloc(gal_wbytes(w));
+    if (!w->data) return gal_fail(diag, GAL_ENOMEM, "no memory for weight %s: %zu bytes", w->name, gal_wbytes(w));
+    w->owned = true;
+    draw(w, first_of(&m->config, w), seed, i);
+    return GAL_OK;
+}
+
 gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *diag) {
     GAL_ASSERT(!m->dev && (dtype == GAL_F32 || dtype == GAL_BF16 || dtype == GAL_F16 || dtype == GAL_F64));
-    for (size_t i = 0; i < m->n_weights; i++) {
-        gal_w *w = &m->weights[i];
-        if (w->owned) gal_free(w->data);
-        w->dtype = dtype;
-        w->owned = false;
-        w->data = gal_alloc(gal_wbytes(w));
-        if (!w->data) return gal_fail(diag, GAL_ENOMEM, "no memory for weight %s: %zu bytes", w->name, gal_wbytes(w));
-        w->owned = true;
-        draw(w, first_of(&m->config, w), seed, i);
-    }
-    m->config.dtype = dtype;
-    return GAL_OK;
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < m->n_weights; i++) err = gal_model_draw(m, i, dtype, seed, diag);
+    if (!err) m->config.dtype = dtype;
+    return err;
 }

@@ -82,11 +82,12 @@ int64_t gal_model_params(const gal_model *m);
 /* Allocates every weight in dtype and draws it as its family does; norms are 1, biases 0. A function of seed and the
  * weight's place alone. */
 gal_err gal_model_init(gal_model *m, gal_dtype dtype, uint64_t seed, gal_diag *diag);
+gal_err gal_model_draw(gal_model *m, size_t i, gal_dtype dtype, uint64_t seed, gal_diag *diag); /* weight i alone */
 
 /* own.c    Puts in the model's place one of the same numbers with f32 weights of its own, adapters merged into them,
- * in Hugging Face's layout: what training needs, and what checkpoints are. Both are in memory for a while, as far as
- * the old one is not mapped. On failure *model is as before. */
-gal_err gal_model_own(gal_model **model, gal_diag *diag);
+ * in Hugging Face's layout: what training needs, and what checkpoints are. A baseline that the old one lacks is
+ * drawn. Both are in memory for a while, as far as the old one is not mapped. On failure *model is as before. */
+gal_err gal_model_own(gal_model **model, uint64_t seed, gal_diag *diag);
 
 /* place.c   Moves the weights into a far device's memory and lets go of the host's copies and of mapped files;
  * nothing to do on the CPU. dev is borrowed until gal_model_free(). On failure the model is as before. */

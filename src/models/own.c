@@ -5,6 +5,8 @@
 #include "models/lora.h"
 #include "tensor/blocks.h"
 
+#include <string.h>
+
 static float number(const gal_w *w, int64_t at) {
     float x;
     gal_convert(&x, GAL_F32, (const uint8_t *)w->data + (size_t)at * gal_dtype_bytes(w->dtype), w->dtype, 1);
@@ -50,17 +52,35 @@ static gal_err take(gal_w *to, const gal_w *from, gal_layout layout, gal_diag *d
     return GAL_OK;
 }
 
-gal_err gal_model_own(gal_model **model, gal_diag *diag) {
-    gal_model *m = *model, *own = NULL;
+/* The same model with the baseline that m lacks. */
+static gal_err with_baseline(gal_model **out, const gal_model *m, gal_diag *diag) {
+    gal_config c = { 0 };
+    gal_err err = gal_config_copy(&c, &m->config, diag);
+    c.no_baseline = false;
+    if (!err) err = gal_model_build(out, &c, diag);
+    gal_config_free(&c);
+    return err;
+}
+
+gal_err gal_model_own(gal_model **model, uint64_t seed, gal_diag *diag) {
+    gal_model *m = *model, *same = NULL, *more = NULL;
     GAL_ASSERT(!m->dev);
-    gal_err err = gal_model_names(&own, m, GAL_LAYOUT_HF, diag);
-    if (err) return err;
-    for (size_t i = 0; !err && i < m->n_weights; i++)
-        err = take(&own->weights[i], &m->weights[i], m->config.layout, diag);
+    gal_err err = gal_model_names(&same, m, GAL_LAYOUT_HF, diag);
+    if (!err && m->config.no_baseline) err = with_baseline(&more, same, diag);
+    gal_model *own = more ? more : same;
+    size_t at = 0; /* in m, whose weights come in the same order */
+    for (size_t i = 0; !err && i < own->n_weights; i++) {
+        const bool there = at < m->n_weights && strcmp(own->weights[i].name, same->weights[at].name) == 0;
+        err = there ? take(&own->weights[i], &m->weights[at], m->config.layout, diag)
+                    : gal_model_draw(own, i, GAL_F32, seed, diag);
+        at += there;
+    }
+    if (more) gal_model_free(same);
     if (err) {
         gal_model_free(own);
         return err;
     }
+    GAL_ASSERT(at == m->n_weights);
     own->config.dtype = GAL_F32;
     gal_model_free(m);
     *model = own;

@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "text/hf.h"
+#include "text/json_pull.h"
 
 #include <string.h>
 
@@ -87,9 +88,22 @@ static bool told(const char *name) {
     return gal_tokenizer_file_version(name) > 0 && strcmp(name, "tokenizer.model") != 0;
 }
 
-static gal_err open_folder(gal_tokenizer **out, const char *dir, gal_diag *diag) {
+/* A file of the same folder; it need not be there. */
+static gal_err read_beside(gal_buf *out, const char *path, const char *name, gal_diag *diag) {
+    const char *slash = strrchr(path, '/');
+    gal_buf at = { 0 };
+    if (slash) gal_buf_add(&at, path, (size_t)(slash + 1 - path));
+    gal_buf_puts(&at, name);
+    gal_err err = at.oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a path") : GAL_OK;
+    if (!err && gal_is_file(at.data)) err = gal_read_file(out, at.data, MOST_BESIDE, diag);
+    gal_buf_free(&at);
+    return err;
+}
+
+gal_err gal_tokenizer_in(gal_buf *path, const char *dir, gal_diag *diag) {
     char **names = NULL;
     size_t count = 0;
+    gal_buf_clear(path);
     gal_err err = gal_list_dir(dir, &names, &count, diag);
     if (err) return err;
     const char *best = NULL;
@@ -104,33 +118,68 @@ static gal_err open_folder(gal_tokenizer **out, const char *dir, gal_diag *diag)
         tekken = tekken || strcmp(names[i], "tekken.json") == 0;
         json = json || strcmp(names[i], "tokenizer.json") == 0;
     }
-    gal_buf path = { 0 };
     if (tekken) best = "tekken.json"; /* where there are several, this is the one that the makers read */
     if (!best && json) best = "tokenizer.json";
-    if (!best)
-        err = gal_fail(diag, GAL_EINPUT,
-                       "%s: no vocabulary in this folder; expected tekken.json, tokenizer.model or tokenizer.json",
-                       dir);
-    else if (!gal_path_join(&path, dir, best))
-        err = gal_fail(diag, GAL_ENOMEM, "no memory for a path");
-    else if (gal_is_dir(path.data))
-        err = gal_fail(diag, GAL_EINPUT, "%s: is a folder, expected a file", path.data);
-    else
-        err = gal_tokenizer_open(out, path.data, diag);
-    gal_buf_free(&path);
+    if (best && !gal_path_join(path, dir, best)) err = gal_fail(diag, GAL_ENOMEM, "no memory for a path");
     gal_free_names(names, count);
     return err;
 }
 
-/* A file of the same folder; it need not be there. */
-static gal_err read_beside(gal_buf *out, const char *path, const char *name, gal_diag *diag) {
-    const char *slash = strrchr(path, '/');
-    gal_buf at = { 0 };
-    if (slash) gal_buf_add(&at, path, (size_t)(slash + 1 - path));
-    gal_buf_puts(&at, name);
-    gal_err err = at.oom ? gal_fail(diag, GAL_ENOMEM, "no memory for a path") : GAL_OK;
-    if (!err && gal_is_file(at.data)) err = gal_read_file(out, at.data, MOST_BESIDE, diag);
-    gal_buf_free(&at);
+static bool is(const char *key, size_t n, const char *word) { return strlen(word) == n && memcmp(key, word, n) == 0; }
+
+/* What a SentencePiece file cannot say and its folder does, as beside a tokenizer.json: whether prompts begin with
+ * BOS, and, from a training of ours, the version that the file's own name said. */
+static gal_err obey_config(gal_tokenizer *t, const char *path, gal_diag *diag) {
+    const char *slash = strrchr(path, '/'), *key;
+    gal_buf config = { 0 }, name = { 0 };
+    bool first = true, begins = true, images = false;
+    int64_t version = 0;
+    size_t n;
+    gal_err err = read_beside(&config, path, "tokenizer_config.json", diag);
+    gal_buf_printf(&name, "%.*stokenizer_config.json", slash ? (int)(slash + 1 - path) : 0, path);
+    if (!err && name.oom) err = gal_fail(diag, GAL_ENOMEM, "no memory for a path");
+    if (!err && config.len) {
+        gal__json j = gal__json_begin(config.data, config.len, name.data, diag);
+        if (gal__json_enter(&j, '{')) {
+            while (gal__json_member(&j, &first, &key, &n)) {
+                const char begin = gal__json_peek(&j);
+                images = images || (is(key, n, "galerne_chat_tekken") && begin == '"');
+                if (is(key, n, "add_bos_token") && (begin == 't' || begin == 'f'))
+                    (void)gal__json_truth(&j, &begins);
+                else if (!is(key, n, "galerne_chat_version"))
+                    gal__json_skip(&j);
+                else if (gal__json_whole(&j, &version) && (version < 1 || version > 99))
+                    (void)gal__json_fail(&j, "galerne_chat_version: expected a whole number from 1 to 15");
+            }
+        }
+        if (!j.err) (void)gal__json_end(&j);
+        err = j.err;
+        gal__json_free(&j);
+    }
+    if (!err && !begins) t->no_bos = true;
+    if (!err && version && !gal_tokenizer_told(t)) err = gal__tell_by_name(t, (int)version, images, path, diag);
+    gal_buf_free(&config);
+    gal_buf_free(&name);
+    return err;
+}
+
+static gal_err open_folder(gal_tokenizer **out, const char *dir, gal_diag *diag) {
+    gal_buf path = { 0 };
+    gal_err err = gal_tokenizer_in(&path, dir, diag);
+    if (!err && !path.len)
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: no vocabulary in this folder; expected tekken.json, tokenizer.model or tokenizer.json",
+                       dir);
+    if (!err && gal_is_dir(path.data))
+        err = gal_fail(diag, GAL_EINPUT, "%s: is a folder, expected a file", path.data);
+    gal_tokenizer *t = NULL;
+    if (!err) err = gal_tokenizer_open(&t, path.data, diag);
+    if (!err && !gal_tokenizer_of_bytes(t)) err = obey_config(t, path.data, diag);
+    if (err)
+        gal_tokenizer_free(t);
+    else
+        *out = t;
+    gal_buf_free(&path);
     return err;
 }
 

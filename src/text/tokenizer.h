@@ -33,9 +33,11 @@ void gal_ids_free(gal_ids *ids);
 
 /* path: a file, told by its content and never by its name, or a folder, in which tekken.json is taken, or else the
  * vocabulary of the highest version (tokenizer.model.v7 before tokenizer.model), or else tokenizer.json. Of the
- * latter's folder, tokenizer_config.json and special_tokens_map.json are read, too. GAL_EINPUT if it is missing,
- * damaged or of a kind not known. */
+ * latter's folder, tokenizer_config.json and special_tokens_map.json are read, too; of a folder with a SentencePiece
+ * file, of the former whether prompts begin with BOS. GAL_EINPUT if it is missing, damaged or of a kind not known. */
 gal_err gal_tokenizer_open(gal_tokenizer **out, const char *path, gal_diag *diag);
+/* Which file of a folder that is; path stays empty where there is none. */
+gal_err gal_tokenizer_in(gal_buf *path, const char *dir, gal_diag *diag);
 /* Of a SentencePiece file's name in a folder: 1 for "tokenizer.model", 7 for "x.model.v7" or "x.model.v7m1"; 0: no
  * such name. */
 int gal_tokenizer_file_version(const char *name);

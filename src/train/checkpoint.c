@@ -12,6 +12,7 @@
 #include "train/checkpoint.h"
 
 #include "base/hash.h"
+#include "base/maps.h"
 #include "base/mem.h"
 #include "base/util.h"
 #include "formats/json.h"
@@ -84,7 +85,9 @@ static gal_err load_tensor(gal_dev *dev, const gal_safetensors *f, const char *p
                         "%s: %s: expected %s of %llu bytes in the shape of the model, found %s of %llu", path, name,
                         gal_st_dtype_name(gal_st_dtype_of(dtype)), (unsigned long long)bytes,
                         gal_st_dtype_name(x->dtype), (unsigned long long)x->bytes);
-    return gal_dev_upload(dev, to, x->data, (size_t)bytes, diag);
+    gal_err err = gal_dev_upload(dev, to, x->data, (size_t)bytes, diag);
+    gal_maps_forget_at(x->data, (size_t)bytes); /* copied; the file is three times the weights */
+    return err;
 }
 
 /* A weight; rows of an adapter's are in Hugging Face's order in the file. */

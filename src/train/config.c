@@ -145,7 +145,7 @@ static const gal_setting ROWS[] = {
     CHOICE("optimizer.name", optimizer.name, "adamw", GAL_OPTIM_NAMES, "how gradients become updates"),
     FLOAT("optimizer.lr", optimizer.lr, "1e-3", 0, 100, "largest learning rate"),
     FLOAT("optimizer.beta1", optimizer.beta1, "0.9", 0, 0.999999, "adamw, adam: decay of the gradient's mean"),
-    FLOAT("optimizer.beta2", optimizer.beta2, "0.95", 0, 0.999999999,
+    FLOAT("optimizer.beta2", optimizer.beta2, "0.95", 0, 0.9999999, /* 0.99999998 is 1 as a float */
           "adamw, adam: decay of the squared gradient's mean"),
     FLOAT("optimizer.eps", optimizer.eps, "1e-8", 1e-30, 1, "adamw, adam: added to the root of the squared mean"),
     FLOAT("optimizer.weight_decay", optimizer.weight_decay, "0.1", 0, 100,
@@ -308,9 +308,8 @@ static gal_err check_data(const gal_train_config *c, const char *where, gal_diag
     return GAL_OK;
 }
 
-gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal_diag *diag) {
-    gal_err err = check_data(c, where, diag);
-    if (err) return err;
+gal_err gal_train_config_check(const gal_train_config *c, const char *where, void *user, gal_diag *diag) {
+    (void)user;
     if (c->schedule.warmup > c->steps)
         return gal_fail(diag, GAL_EINPUT, "%s: schedule.warmup: expected at most steps (%lld), found %lld", where,
                         (long long)c->steps, (long long)c->schedule.warmup);
@@ -323,7 +322,7 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal
                         where, (long long)(INT32_MAX / 2 / c->batch.sequence), (long long)c->batch.sequence,
                         (long long)c->batch.rows);
     gal_ramp ramp;
-    err = gal_train_ramp(&ramp, c, where, diag);
+    gal_err err = gal_train_ramp(&ramp, c, where, diag);
     if (err) return err;
     if (c->lora.rank && c->precision > GAL_PRECISION_BF16)
         return gal_fail(diag, GAL_EINPUT, "%s: precision: adapters are kept in f32: expected f32 or bf16", where);
@@ -333,7 +332,9 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal
         return gal_fail(diag, GAL_EINPUT, "%s: model.context: expected at least batch.sequence (%lld), found %lld",
                         where, (long long)c->batch.sequence, (long long)c->model.context);
     if (!c->init[0]) err = check_model(c, where, diag);
-    return err ? err : check_lora(c, where, diag);
+    if (!err) err = check_lora(c, where, diag);
+    /* Last: a file that leaves the text to the command line is to be right in all else. */
+    return err ? err : check_data(c, where, diag);
 }
 
 double gal_train_balance(const gal_train_config *c, gal_router router) {

@@ -107,8 +107,9 @@ extern const gal_settings GAL_TRAIN_SETTINGS;
 
 gal_err gal_train_config_defaults(gal_train_config *c, gal_diag *diag); /* on failure nothing is held */
 void gal_train_config_free(gal_train_config *c);
-/* What no single value can show: sizes that must divide, a warm-up longer than the run. GAL_EINPUT. */
-gal_err gal_train_config_check(const gal_train_config *c, const char *where, gal_diag *diag);
+/* What no single value can show: sizes that must divide, a warm-up longer than the run. GAL_EINPUT. user: nothing; it
+ * makes this one of gal_train_judge. */
+gal_err gal_train_config_check(const gal_train_config *c, const char *where, void *user, gal_diag *diag);
 /* plan.c: batch.accumulate and batch.ramp as one. GAL_EINPUT: not STEP:BATCHES, out of order, too many. */
 gal_err gal_train_ramp(gal_ramp *out, const gal_train_config *c, const char *where, gal_diag *diag);
 gal_schedule gal_train_schedule(const gal_train_config *c); /* of a configuration that was checked */

@@ -240,10 +240,13 @@ static gal_err write_facts(gal_trainer *t, gal_diag *diag) {
 
 static gal_err begin(gal_trainer *t, const char *from, gal_diag *diag) {
     gal_diag why = { 0 };
+    uint64_t activations;
     gal_err err = gal__trainer_set_up(t, from, &why);
-    if (!err && !from) err = gal__train_rehearse(t, &why);
+    if (!err) err = from ? gal__train_make_room(t, &activations, &why) : gal__train_rehearse(t, &why);
+    if (!err && gal__train_stop_wanted(t)) err = GAL_EINTERRUPTED;
     if (!err) return GAL_OK;
-    return gal_fail(diag, err, "%s", err == GAL_EINTERRUPTED ? "stopped before the first step" : why.text);
+    if (err != GAL_EINTERRUPTED) return gal_fail(diag, err, "%s", why.text);
+    return gal_fail(diag, err, "stopped before the %s step", from ? "next" : "first");
 }
 
 static gal_err take_up(gal_trainer *t, gal_diag *diag) {
@@ -365,23 +368,6 @@ gal_err gal_train_run(const gal_train_config *config, const gal_train_options *o
     return err;
 }
 
-gal_err gal_train_config_load(gal_train_config *out, const char *path, const char *const *set, size_t n_set,
-                              gal_diag *diag) {
-    char preset[GAL_PRESET_NAME] = "";
-    for (int pass = 0;; pass++) {
-        gal_err err = gal_train_config_defaults(out, diag);
-        if (err) return err;
-        if (pass) err = gal_train_config_preset(out, preset, path ? path : "configuration", diag);
-        if (!err && path) err = gal_settings_read(&GAL_TRAIN_SETTINGS, out, path, diag);
-        for (size_t i = 0; !err && i < n_set; i++) err = gal_settings_set(&GAL_TRAIN_SETTINGS, out, set[i], diag);
-        if (!err && (pass || !out->model.preset[0])) return GAL_OK;
-        /* A preset's sizes lie below all that the file says, and the file names it. */
-        if (!err) (void)snprintf(preset, sizeof preset, "%s", out->model.preset);
-        gal_train_config_free(out);
-        if (err) return err;
-    }
-}
-
 gal_err gal_train(const char *config, const char *const *set, size_t n_set, const gal_train_options *options,
                   gal_diag *diag) {
     gal_train_config c;
@@ -393,7 +379,7 @@ gal_err gal_train(const char *config, const char *const *set, size_t n_set, cons
     }
     err = gal_train_config_load(&c, config, set, n_set, diag);
     if (!err) {
-        err = gal_train_config_check(&c, config ? config : "configuration", diag);
+        err = gal_train_config_judge(&c, config, set, n_set, gal_train_config_check, NULL, diag);
         if (!err) err = gal_train_run(&c, options, NULL, diag);
         gal_train_config_free(&c);
     }

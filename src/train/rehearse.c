@@ -134,13 +134,27 @@ static gal_err predict(gal_trainer *t, gal_diag *diag) {
     return GAL_OK;
 }
 
-gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag) {
-    uint64_t batch = 0;
-    gal_err err = check_memory(t, &batch, &t->memory_forecast, diag);
+gal_err gal__train_make_room(gal_trainer *t, uint64_t *activations, gal_diag *diag) {
+    *activations = 0;
+    gal_err err = check_memory(t, activations, &t->memory_forecast, diag);
     /* What a step never touches of it costs nothing here; on a far device it would. */
-    if (!err && !t->dev->far) err = gal_ctx_reserve(t->cx, (size_t)(batch + batch / 64 + RESERVE_MORE), diag);
+    if (!err && !t->dev->far)
+        err = gal_ctx_reserve(t->cx, (size_t)(*activations + *activations / 64 + RESERVE_MORE), diag);
+    return err;
+}
+
+/* A step may take minutes: whoever stops the run waits for one of them at most. */
+static gal_err unless_stopped(const gal_trainer *t, gal_diag *diag) {
+    return gal__train_stop_wanted(t) ? gal_fail(diag, GAL_EINTERRUPTED, "stopped before the first step") : GAL_OK;
+}
+
+gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag) {
+    uint64_t batch;
+    gal_err err = gal__train_make_room(t, &batch, diag);
     if (!err) err = gal__train_check_disk(t, diag);
+    if (!err) err = unless_stopped(t, diag);
     if (!err) err = gal__train_rehearse_step(t, diag);
+    if (!err) err = unless_stopped(t, diag);
     if (!err)
         gal__run_log(t, "rehearsal: activations took %.2f MB, the forecast was %.2f MB",
                      (double)gal_ctx_peak_bytes(t->cx) / 1e6, (double)batch / 1e6);

@@ -59,12 +59,21 @@ static gal_err too_small(const gal_trainer *t, size_t bytes, size_t docs, gal_di
                     g->data.text.v[0], bytes, docs, (long long)g->batch.sequence, (long long)g->batch.sequence + 1);
 }
 
+static void note_invalid(gal_trainer *t, const gal_corpus *c) {
+    if (c->invalid)
+        gal__train_note(t,
+                        "warning: %llu of %zu documents hold what is no UTF-8 and reads as U+FFFD, the first at %s",
+                        (unsigned long long)c->invalid, c->n_docs, c->first_invalid.text);
+}
+
 /* With the corpora in hand. v: validation corpus, or NULL for the end of c. */
 static gal_err setup_from_corpora(gal_trainer *t, gal_corpus *c, gal_corpus *v, gal_diag *diag) {
     const gal_train_config *g = t->config;
     size_t n_train = c->n_docs, bytes = gal_corpus_bytes(c, 0, c->n_docs);
     /* A document has at most its bytes, a first space, BOS and EOS as tokens. */
     if (bytes + 3 * c->n_docs < (size_t)g->batch.sequence + 1) return too_small(t, bytes, c->n_docs, diag);
+    note_invalid(t, c);
+    if (v) note_invalid(t, v);
     gal_err err = GAL_OK;
     if (!v && g->data.valid_fraction > 0) err = gal_corpus_split(c, g->data.valid_fraction, &n_train, diag);
     if (err) return err;

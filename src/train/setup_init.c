@@ -52,6 +52,11 @@ gal_err gal__train_setup_adapted(gal_trainer *t, gal_diag *diag) {
     if (!err && t->model->adapters)
         err = gal_fail(diag, GAL_EINPUT, "init: %s has adapters: merge them with galerne convert first",
                        t->config->init);
+    if (!err && t->model->config.no_baseline)
+        err = gal_fail(diag, GAL_EINPUT,
+                       "init: %s has no baseline (moe.value_up, moe.value_down), which its router is trained with; "
+                       "without lora.rank all weights are trained, and it begins anew",
+                       t->config->init);
     if (!err) err = describe_lora(t, diag);
     if (!err) err = gal_lora_new(t->model, &t->lora, (uint64_t)t->config->seed, diag);
     if (err) return err;
@@ -78,6 +83,7 @@ static gal_err note_taking(gal_trainer *t, gal_diag *diag) {
         gal_buf_printf(&how, "%zu of %zu weights (%s) are dequantised, ", quantised, m->n_weights,
                        kinds.data ? kinds.data : "");
     if (m->adapters) gal_buf_puts(&how, "adapters are merged, ");
+    if (m->config.no_baseline) gal_buf_puts(&how, "the router's baseline is not there and begins anew, ");
     const bool oom = kinds.oom || how.oom;
     if (!oom && (how.len || m->config.layout != GAL_LAYOUT_HF))
         gal__train_note(t, "init: %s: %sall are trained in f32; checkpoints have Hugging Face's layout",
@@ -125,6 +131,7 @@ gal_err gal__train_setup_whole(gal_trainer *t, gal_diag *diag) {
     if (!err) err = check_config(t, diag);
     if (!err) err = note_taking(t, diag);
     if (!err) err = gal__train_check_weights(t, diag);
-    if (!err) err = gal_model_own(&t->model, diag); /* loaded ones lie read-only in files */
+    if (!err)
+        err = gal_model_own(&t->model, (uint64_t)t->config->seed, diag); /* loaded ones lie read-only in files */
     return err ? err : take_ends(t, diag);
 }

@@ -45,19 +45,6 @@ static gal_err train_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_doc
 /* ---- where one lies ----------------------------------------------------------------------------------------------
  */
 
-/* The first of a folder's vocabularies; file stays empty if it has none. */
-static gal_err first_of(const char *dir, gal_buf *file, gal_diag *diag) {
-    static const char *const NAMES[] = { "tekken.json",        "tokenizer.model.v7", "tokenizer.model.v3",
-                                         "tokenizer.model.v2", "tokenizer.model.v1", "tokenizer.model",
-                                         "tokenizer.json" };
-    for (size_t i = 0; i < GAL_LEN(NAMES); i++) {
-        if (!gal_path_join(file, dir, NAMES[i])) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
-        if (gal_is_file(file->data)) return GAL_OK;
-    }
-    gal_buf_clear(file);
-    return GAL_OK;
-}
-
 /* What a folder without a vocabulary stands for: a run's checkpoint, the one GGUF file in it, an adapter's base. */
 static gal_err behind(const char *dir, gal_buf *next, gal_diag *diag) {
     gal_diag why = { 0 };
@@ -80,7 +67,7 @@ gal_err gal__train_vocabulary(const char *path, gal_buf *at, gal_buf *file, gal_
         if (at->oom || file->oom || next.oom) {
             err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
         } else if (gal_is_dir(at->data)) {
-            err = first_of(at->data, file, diag);
+            err = gal_tokenizer_in(file, at->data, diag);
         } else {
             gal_buf_puts(file, at->data);
         }
@@ -160,6 +147,11 @@ static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train
     const char *from = gal__train_vocabulary_from(t);
     gal_buf at = { 0 }, file = { 0 };
     gal_err err = forget_talk(t, diag);
+    if (!err && t->config->tokenizer.path[0] && !gal_is_file(from) && !gal_is_dir(from))
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: expected the vocabulary of tokenizer.path, found no such file; galerne tokenize --train "
+                       "makes one from text",
+                       from);
     if (!err && from[0]) err = gal__train_vocabulary(from, &at, &file, diag);
     if (!err && from[0] && gal_is_gguf(file.data)) {
         err = unwrap(t, file.data, diag);
@@ -185,7 +177,7 @@ const char *gal__train_vocabulary_from(const gal_trainer *t) {
 /* Of a run that goes on: its own file, and nothing in its place. */
 static gal_err old_tokenizer(gal_trainer *t, gal_diag *diag) {
     gal_buf file = { 0 };
-    gal_err err = first_of(t->dir, &file, diag);
+    gal_err err = gal_tokenizer_in(&file, t->dir, diag);
     if (!err && !file.len) err = none_in(t->dir, diag);
     if (!err) err = gal_read_file(&t->tok_bytes, file.data, TOKENIZER_MAX_BYTES, diag);
     if (!err) err = gal_tokenizer_open(&t->tok, file.data, diag);

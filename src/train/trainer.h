@@ -196,6 +196,9 @@ gal_err gal__train_obey(gal_trainer *t, gal_train_config *c, const gal_metric_se
 
 /* rehearse.c: memory and disk against what there is, one step, one evaluation, one save. */
 gal_err gal__train_rehearse(gal_trainer *t, gal_diag *diag);
+/* Its first part: memory against what there is, and the room of a step. A run that goes on does this alone, before
+ * its checkpoint is read: what the states of that take is not taken yet. */
+gal_err gal__train_make_room(gal_trainer *t, uint64_t *activations, gal_diag *diag);
 gal_err gal__train_check_disk(gal_trainer *t, gal_diag *diag);
 
 /* rundir.c */

@@ -130,6 +130,22 @@ static void utf8_round_trips(void **state) {
     }
 }
 
+static void utf8_finds_the_bad_byte(void **state) {
+    (void)state;
+    static const char TEXT[] = "0123456\xc3\xa9 0123456789abcdef\xe2\x82\xac";
+    char copy[sizeof TEXT];
+    const size_t n = sizeof TEXT - 1;
+    assert_int_equal(gal_utf8_bad(TEXT, n), n);
+    assert_int_equal(gal_utf8_bad(TEXT, n - 1), n - 3); /* the last character is cut */
+    for (size_t i = 0; i < n; i++) {
+        memcpy(copy, TEXT, sizeof TEXT);
+        copy[i] = (char)0xff;
+        const size_t begin = i == 8 ? 7 : i > n - 3 ? n - 3 : i; /* of the character that has lost a byte */
+        assert_int_equal(gal_utf8_bad(copy, n), begin);
+        assert_false(gal_utf8_valid(copy, n));
+    }
+}
+
 static void utf8_refuses_what_is_invalid(void **state) {
     (void)state;
     static const char *const BAD[] = { "\x80",
@@ -211,11 +227,17 @@ static void clocks_run(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(philox_known_answers),         cmocka_unit_test(random_numbers_have_their_moments),
-        cmocka_unit_test(sha256_known_answers),         cmocka_unit_test(sha256_does_not_depend_on_the_pieces),
-        cmocka_unit_test(hash64_tells_apart),           cmocka_unit_test(utf8_round_trips),
-        cmocka_unit_test(utf8_refuses_what_is_invalid), cmocka_unit_test(numbers_in_text),
-        cmocka_unit_test(numbers_for_people),           cmocka_unit_test(clocks_run),
+        cmocka_unit_test(philox_known_answers),
+        cmocka_unit_test(random_numbers_have_their_moments),
+        cmocka_unit_test(sha256_known_answers),
+        cmocka_unit_test(sha256_does_not_depend_on_the_pieces),
+        cmocka_unit_test(hash64_tells_apart),
+        cmocka_unit_test(utf8_round_trips),
+        cmocka_unit_test(utf8_finds_the_bad_byte),
+        cmocka_unit_test(utf8_refuses_what_is_invalid),
+        cmocka_unit_test(numbers_in_text),
+        cmocka_unit_test(numbers_for_people),
+        cmocka_unit_test(clocks_run),
     };
     return cmocka_run_group_tests_name("base/util", tests, NULL, NULL);
 }

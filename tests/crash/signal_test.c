@@ -12,7 +12,10 @@
 #include <string.h>
 
 enum { STEPS = 12 };
-#define SETTINGS "--quiet --set steps=12 --set save.every=3 --set eval.every=4 --set batch.accumulate=25 "
+#define SETTINGS "--set steps=12 --set save.every=3 --set eval.every=4 --set batch.accumulate=25 "
+
+static const char *how = "--quiet";
+static const char STOPPING[] = "\nstopping after this step, and saving; Ctrl-C again stops at once, without saving\n";
 
 typedef enum place { IN_STEP, IN_SAVE, IN_EVALUATION } place;
 
@@ -42,7 +45,7 @@ static pid_t start_and_stop_at(const char *run, place where, long step, int *mis
     char words[300];
     for (*misses = 0; *misses < 40; ++*misses) {
         if (exists(at("%s", run))) remove_folder(at("%s", run));
-        (void)snprintf(words, sizeof words, "train c.yaml -o %s " SETTINGS, run);
+        (void)snprintf(words, sizeof words, "train c.yaml -o %s %s " SETTINGS, run, how);
         pid_t pid = start(words);
         char before[60];
         (void)snprintf(before, sizeof before, "step %ld: loss", where == IN_STEP ? step : step - 1);
@@ -80,6 +83,10 @@ static void interrupt(const char *run, place where, long step, long saved_at) {
     if (code != 130) fail_msg("%s: exit code %d: %s", run, code, output());
     (void)snprintf(said, sizeof said, "stopped and saved at step %ld of 12; --resume %s goes on", saved_at, run);
     if (!strstr(output(), said)) fail_msg("%s: expected '%s', found: %s", run, said, output());
+    const char *told = strstr(output(), "stopping"), *answer = strstr(output(), STOPPING);
+    if (!how[0] && (!answer || answer + 1 != told || !strstr(told, said) || strstr(told + 1, "stopping")))
+        fail_msg("%s: not said once, and before: %s", run, output());
+    if (how[0] && told) fail_msg("%s: not quiet: %s", run, output());
     assert_int_equal(check_checkpoints(run, "each"), saved_at);
     assert_int_equal(leftovers(run), 0);
     go_on(run);
@@ -89,8 +96,8 @@ static void interrupt(const char *run, place where, long step, long saved_at) {
 /* A checkpoint after every step, to compare with, and the run that nobody interrupts. */
 static void references(void **state) {
     (void)state;
-    assert_int_equal(run("train c.yaml -o whole " SETTINGS "--set save.keep=1000"), 0);
-    assert_int_equal(run("train c.yaml -o each " SETTINGS "--set save.keep=1000 --set save.every=1"), 0);
+    assert_int_equal(run("train c.yaml -o whole --quiet " SETTINGS "--set save.keep=1000"), 0);
+    assert_int_equal(run("train c.yaml -o each --quiet " SETTINGS "--set save.keep=1000 --set save.every=1"), 0);
 }
 
 static void in_a_step(void **state) {
@@ -127,6 +134,26 @@ static void twice(void **state) {
     go_on("twice");
 }
 
+/* The answer comes at once, and once. */
+static void aloud(void **state) {
+    (void)state;
+    how = "";
+    interrupt("aloud", IN_STEP, 1, 2);
+    how = "--quiet";
+}
+
+static void while_setting_up(void **state) {
+    (void)state;
+    pid_t pid = start("train c.yaml -o early --set batch.rows=16 --set batch.accumulate=100");
+    for (double end = gal_now_s() + 60; gal_now_s() < end && !exists(at("early/log.txt"));) sleep_s(0.0002);
+    (void)kill(pid, SIGINT);
+    assert_int_equal(finish(pid), 130);
+    if (!strstr(output(), "stopping before the next step; Ctrl-C again stops at once\n") ||
+        !strstr(output(), "galerne: stopped before the first step"))
+        fail_msg("%s", output());
+    assert_false(exists(at("early")));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(references),
@@ -135,6 +162,8 @@ int main(void) {
         cmocka_unit_test(in_an_evaluation),
         cmocka_unit_test(in_the_last_evaluation),
         cmocka_unit_test(twice),
+        cmocka_unit_test(aloud),
+        cmocka_unit_test(while_setting_up),
     };
     return cmocka_run_group_tests_name("signals", tests, spot_setup, spot_teardown);
 }

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "base/util.h"
 #include "data/reader.h"
 
 #include <stdio.h>
@@ -345,8 +346,102 @@ static void names(void **state) {
     }
 }
 
+/* Where the document that begins at `from` first is no UTF-8; its end: nowhere. */
+static size_t first_bad(const char *text, size_t from, size_t end) {
+    uint32_t cp;
+    int len = 1;
+    for (; from < end && len; from += (size_t)len) {
+        len = gal_utf8_next(text + from, end - from, &cp);
+        if (!len) return from;
+    }
+    return end;
+}
+
+static void counts_what_is_no_utf8(const char *text, size_t n, const char *separator) {
+    const gal_reader_options keep = { .format = GAL_TEXT_PLAIN, .separator = separator },
+                             refuse = { .format = GAL_TEXT_PLAIN, .separator = separator, .refuse_invalid = true };
+    gal_buf out = { 0 };
+    gal_reader_state s = { 0 };
+    gal_diag why = { 0 };
+    char place[60] = "";
+    uint64_t bad = 0;
+    const size_t m = strlen(separator);
+    for (size_t from = 0; from < n;) {
+        size_t end = from, next;
+        while (m && end < n &&
+               !((end == 0 || text[end - 1] == '\n') && n - end >= m && !memcmp(text + end, separator, m)))
+            end++;
+        if (!m) end = n;
+        const size_t at = first_bad(text, from, end);
+        if (at < end && bad++ == 0) (void)snprintf(place, sizeof place, "some.file: byte %zu", at);
+        for (next = end; next < n && text[next] != '\n';) next++;
+        from = next + 1;
+    }
+    CHECK_OK(read_bytes(text, n, &keep, &out, &s, diag));
+    assert_int_equal(s.invalid, bad);
+    assert_string_equal(s.first_invalid.text, place);
+    const gal_err err = read_bytes(text, n, &refuse, &out, NULL, &why);
+    assert_int_equal(err, bad ? GAL_EINPUT : GAL_OK);
+    if (bad && (strncmp(why.text, place, strlen(place)) != 0 || why.text[strlen(place)] != ':'))
+        fail_msg("\"%s\", expected %s", why.text, place);
+    gal_buf_free(&out);
+}
+
+static void invalid_text(void **state) {
+    (void)state;
+    static const char *const PARTS[] = { "a",        "\xc3\xa9",     "\xe2\x82\xac", "\xf0\x9f\x98\x80",
+                                         "\n",       "\n# \n",       "\xff",         "\xc3",
+                                         "\xe2\x82", "\xf0\x9f\x98", "\x80",         "\xed\xa0\x80" };
+    enum { GOOD = 6, ROUNDS = 400 };
+    gal_buf text = { 0 };
+    uint64_t k = 0;
+    for (uint64_t round = 0; round < ROUNDS; round++) {
+        gal_buf_clear(&text);
+        gal_buf_puts(&text, "");
+        /* About the end of a piece, where characters are cut, or short. */
+        if (round % 4 == 0)
+            for (size_t i = 0; i < GAL_READER_PIECE - 8; i++) gal_buf_putc(&text, 'x');
+        for (int i = 0; i < 20; i++, k++) {
+            const bool bad = gal_rng_below(5, 1, k, 20) == 0;
+            gal_buf_puts(&text, PARTS[gal_rng_below(5, 2, k, bad ? GAL_LEN(PARTS) : GOOD)]);
+        }
+        assert_false(text.oom);
+        counts_what_is_no_utf8(text.data, text.len, "");
+        counts_what_is_no_utf8(text.data, text.len, "# ");
+    }
+    gal_buf_free(&text);
+}
+
+/* Halves of surrogate pairs are U+FFFD in the text already; bytes that are no UTF-8 make a damaged line. */
+static void invalid_json(void **state) {
+    (void)state;
+    static const char HALF[] = "{\"text\": \"a\"}\n{\"text\": \"b\\ud800\", \"other\": \"\\ud800\"}\n"
+                               "{\"text\": \"c\", \"other\": \"\\udc00\"}\n{\"text\": \"\\ud83d\\ude00\"}\n",
+                      BYTES[] = "{\"text\": \"a\xff\"}\n{\"text\": \"b\"}\n";
+    gal_buf out = { 0 };
+    gal_reader_state s = { 0 };
+    gal_reader_options o = { .format = GAL_TEXT_JSONL };
+    gal_diag why = { 0 };
+    CHECK_OK(read_bytes(HALF, sizeof HALF - 1, &o, &out, &s, diag));
+    assert_int_equal(s.documents, 4);
+    assert_int_equal(s.invalid, 1);
+    assert_string_equal(s.first_invalid.text, "some.file: line 2");
+    o.refuse_invalid = true;
+    assert_int_equal(read_bytes(HALF, sizeof HALF - 1, &o, &out, NULL, &why), GAL_EINPUT);
+    assert_non_null(strstr(why.text, "some.file: line 2: expected \"text\" in UTF-8, found half a surrogate pair"));
+    o.skip_bad = true;
+    CHECK_OK(read_bytes(HALF, sizeof HALF - 1, &o, &out, &s, diag));
+    assert_true(s.documents == 3 && s.invalid == 0 && s.bad_lines == 1);
+    o.refuse_invalid = false;
+    CHECK_OK(read_bytes(BYTES, sizeof BYTES - 1, &o, &out, &s, diag));
+    assert_true(s.documents == 1 && s.invalid == 0 && s.bad_lines == 1);
+    gal_buf_free(&out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(invalid_text),
+        cmocka_unit_test(invalid_json),
         cmocka_unit_test(plain),
         cmocka_unit_test(middle_of_a_line),
         cmocka_unit_test(skipped_at_the_end),

@@ -109,7 +109,7 @@ static void begin(bench *b, const place *p, gal_dtype compute, bool own) {
     }
     if (err) fail_msg("%s", why.text);
     golden_open(&b->g, p->folder);
-    if (own) CHECK_OK(gal_model_own(&b->g.m, diag));
+    if (own) CHECK_OK(gal_model_own(&b->g.m, 1, diag));
     CHECK_OK(gal_model_to_device(b->g.m, b->dev, diag));
     CHECK_OK(gal_ctx_new(&b->cx, b->dev, compute, diag));
     CHECK_OK(gal_step_init(&b->st, b->dev, b->g.B * b->g.T, diag));

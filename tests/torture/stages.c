@@ -109,7 +109,7 @@ static gal_err run_config(gal_diag *diag) {
     gal_buf dump = { 0 };
     gal_err err = gal_train_config_load(&c, in("run.yaml"), SET, GAL_LEN(SET), diag);
     if (err) return err;
-    err = gal_train_config_check(&c, "run.yaml", diag);
+    err = gal_train_config_judge(&c, in("run.yaml"), SET, GAL_LEN(SET), gal_train_config_check, NULL, diag);
     gal_settings_dump(&GAL_TRAIN_SETTINGS, &c, &dump);
     if (!err && dump.oom) err = gal_fail(diag, GAL_ENOMEM, "no memory for a dump");
     if (!err) assert_non_null(strstr(dump.data, "steps: 12\n"));
@@ -494,7 +494,7 @@ static gal_err run_save(gal_diag *diag) {
         assert_ptr_equal(m, UNTOUCHED);
         return err;
     }
-    err = gal_model_own(&m, diag);
+    err = gal_model_own(&m, 1, diag);
     if (!err) err = gal_model_save(m, in("saved"), diag);
     gal_model_free(m);
     return err;

@@ -3,8 +3,9 @@
 #include "support/check.h"
 
 #include "base/file.h"
-#include "train/config.h"
+#include "train/loop.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static gal_err parse(gal_train_config *c, const char *text, gal_diag *diag) {
@@ -31,6 +32,8 @@ static const struct {
     { "steps: [1, 2]\n", { "run.yaml:1:8", "steps", "a list" } },
     { "steps: 5\nseed: 1\nsteps: 6\n", { "run.yaml:3:8", "steps", "given twice", "line 1" } },
     { "optimizer:\n  lr: -1\n", { "run.yaml:2:7", "optimizer.lr", "from 0 to 100", "-1" } },
+    { "ema:\n  decay: 1\n", { "run.yaml:2:10", "ema.decay", "from 0 to 0.999999999, found \"1\"" } },
+    { "optimizer:\n  beta2: 1\n", { "run.yaml:2:10", "optimizer.beta2", "from 0 to 0.9999999, found \"1\"" } },
     { "optimizer:\n  lr: nan\n", { "run.yaml:2:7", "optimizer.lr" } },
     { "optimizer:\n  lr: {a: 1}\n", { "run.yaml:2:7", "optimizer.lr", "a section" } },
     { "optimizer: 3\n", { "run.yaml:1:12", "optimizer", "a section of keys" } },
@@ -157,14 +160,42 @@ static void model_sizes(void **state) {
 
 static void examples_load(void **state) {
     (void)state;
-    static const char *const FILES[] = { "examples/demo.yaml", "examples/mistral-small.yaml",
-                                         "examples/mixture.yaml" };
+    static const char *const FILES[] = { "demo",         "mistral-small",  "mixtral-small",
+                                         "gopher-small", "chinchilla-44m", "routed-small",
+                                         "rlr-small",    "hash-small",     "mixture" };
     for (size_t i = 0; i < GAL_LEN(FILES); i++) {
         gal_train_config c;
-        CHECK_OK(gal_train_config_defaults(&c, diag));
-        CHECK_OK(gal_settings_read(&GAL_TRAIN_SETTINGS, &c, FILES[i], diag));
+        char path[80];
+        (void)snprintf(path, sizeof path, "examples/%s.yaml", FILES[i]);
+        CHECK_OK(gal_train_config_load(&c, path, NULL, 0, diag));
+        CHECK_OK(gal_train_config_check(&c, path, NULL, diag));
         gal_train_config_free(&c);
     }
+}
+
+/* What a refusal names as the ends of a range is within the range. */
+static void bounds(void **state) {
+    (void)state;
+    gal_train_config c;
+    CHECK_OK(gal_train_config_defaults(&c, diag));
+    for (size_t i = 0; i < GAL_TRAIN_SETTINGS.count; i++) {
+        const gal_setting *s = &GAL_TRAIN_SETTINGS.rows[i];
+        if (s->type != GAL_S_FLOAT && s->type != GAL_S_INT) continue;
+        char text[200], from[80], to[80];
+        gal_diag why = { 0 };
+        (void)snprintf(text, sizeof text, "%s=1e300", s->key);
+        assert_int_equal(gal_settings_set(&GAL_TRAIN_SETTINGS, &c, text, &why), GAL_EUSAGE);
+        const char *range = strstr(why.text, " from ");
+        if (!range || sscanf(range, " from %79[^ ] to %79[^,]", from, to) != 2)
+            fail_msg("no range in \"%s\"", why.text);
+        (void)snprintf(text, sizeof text, "%s=%s", s->key, from);
+        CHECK_OK(gal_settings_set(&GAL_TRAIN_SETTINGS, &c, text, diag));
+        (void)snprintf(text, sizeof text, "%s=%s", s->key, to);
+        CHECK_OK(gal_settings_set(&GAL_TRAIN_SETTINGS, &c, text, diag));
+    }
+    assert_true((float)c.optimizer.beta1 < 1.0F && (float)c.optimizer.beta2 < 1.0F &&
+                (float)c.optimizer.momentum < 1.0F);
+    gal_train_config_free(&c);
 }
 
 /* docs/settings.md is what `galerne train --settings` prints, after its own first lines. */
@@ -182,7 +213,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refusals),    cmocka_unit_test(documented),    cmocka_unit_test(numbers),
         cmocka_unit_test(assignments), cmocka_unit_test(labels),        cmocka_unit_test(dump_reads_back),
-        cmocka_unit_test(model_sizes), cmocka_unit_test(examples_load),
+        cmocka_unit_test(model_sizes), cmocka_unit_test(examples_load), cmocka_unit_test(bounds),
     };
     return cmocka_run_group_tests_name("train_config", tests, NULL, NULL);
 }

@@ -115,7 +115,7 @@ static void taken(void **state) {
         gal_model *m = NULL;
         CHECK_OK(gal_make_dirs(at("taken"), diag));
         CHECK_OK(gal_model_load(&m, from, diag));
-        CHECK_OK(gal_model_own(&m, diag));
+        CHECK_OK(gal_model_own(&m, 1, diag));
         CHECK_OK(gal_model_save(m, at("taken"), diag));
         gal_model_free(m);
         convert_model(from, at("wanted"), GAL_LAYOUT_HF, GAL_CONVERT_F32, false);
@@ -346,11 +346,100 @@ static void stopped_while_reading(void **state) {
 }
 
 /* With an argument, only the tests whose names fit it. */
+/* ---- a baseline that is not there --------------------------------------------------------------------------------
+ */
+
+#define POLICY                                                                                                       \
+    "model.family=gopher model.kv_heads=0 model.width=32 model.heads=2 model.hidden=64 model.window=0 "              \
+    "model.experts=4 model.routed_every=1 model.router=rlr "
+
+static bool of_baseline(const gal_w *w) { return strstr(w->name, ".moe.value_") != NULL; }
+
+/* `from` without what it has of baselines, but for `keep` weights of them. */
+static void strip(const char *from, const char *to, size_t keep) {
+    gal_model *m = NULL;
+    CHECK_OK(gal_model_load(&m, from, diag));
+    assert_false(m->config.no_baseline);
+    size_t n = 0;
+    for (size_t i = 0; i < m->n_weights; i++) {
+        const gal_w w = m->weights[i];
+        if (of_baseline(&w) && !keep) {
+            gal_free(w.name); /* its numbers are mapped */
+            continue;
+        }
+        keep -= of_baseline(&w);
+        m->weights[n++] = w;
+    }
+    assert_true(n < m->n_weights);
+    m->n_weights = n;
+    CHECK_OK(gal_make_dirs(to, diag));
+    CHECK_OK(gal_model_save(m, to, diag));
+    gal_model_free(m);
+    static const char *const FILES[] = { "tokenizer.model" };
+    gal_buf path = { 0 }, bytes = { 0 };
+    assert_non_null(gal_path_join(&path, from, FILES[0]));
+    CHECK_OK(gal_read_file(&bytes, path.data, 1 << 20, diag));
+    put_file(to, FILES[0], bytes.data, bytes.len);
+    gal_buf_free(&path);
+    gal_buf_free(&bytes);
+}
+
+static void without_baseline(void **state) {
+    (void)state;
+    CHECK_OK(train("policy", POLICY, false, false, NULL, diag));
+    char whole[400], step[500];
+    (void)snprintf(whole, sizeof whole, "%s/policy/checkpoints/step-8", folder);
+    strip(whole, at("bare"), 0);
+    strip(whole, at("torn"), 1);
+    rows *a = malloc(sizeof *a), *b = malloc(sizeof *b);
+    assert_true(a && b);
+    logits(a, whole, NULL);
+    logits(b, at("bare"), NULL);
+    assert_int_equal(a->n, b->n);
+    assert_memory_equal(a->x, b->x, (size_t)(a->n * a->vocab) * sizeof(float));
+    convert_model(at("bare"), at("bare-16"), GAL_LAYOUT_HF, GAL_CONVERT_BF16, false);
+    gal_model *m = NULL;
+    CHECK_OK(gal_model_load(&m, at("bare-16"), diag));
+    assert_true(m->config.no_baseline);
+    gal_model_free(m);
+    gal_diag why = { 0 };
+    assert_int_equal(gal_model_load(&m, at("torn"), &why), GAL_EINPUT);
+    assert_non_null(strstr(why.text, "moe.value_down.weight\" of shape [1, 4] is missing"));
+    /* Trained, it gets new ones, as fresh ones are drawn, and all else is as before. */
+    listener l = { 0 };
+    CHECK_OK(train_from("anew", at("bare"), POLICY STILL, &l, diag));
+    assert_non_null(strstr(l.notes.data, "the router's baseline is not there and begins anew, all are trained"));
+    gal_buf_free(&l.notes);
+    (void)snprintf(step, sizeof step, "%s/checkpoints/step-1", at("anew"));
+    gal_model *x = NULL;
+    CHECK_OK(gal_model_load(&m, step, diag));
+    CHECK_OK(gal_model_load(&x, whole, diag));
+    assert_int_equal(m->n_weights, x->n_weights);
+    for (size_t i = 0; i < m->n_weights; i++) {
+        const gal_w *v = &m->weights[i], *w = &x->weights[i];
+        assert_string_equal(v->name, w->name);
+        double far = 0, size = 0;
+        for (int64_t k = 0; k < gal_wcount(v); k++) {
+            far = fmax(far, fabs((double)((float *)v->data)[k] - (double)((float *)w->data)[k]));
+            size = fmax(size, fabs((double)((float *)v->data)[k]));
+        }
+        assert_true(of_baseline(v) ? far > 0 && size > 0 : !(far > 0));
+    }
+    gal_model_free(m);
+    gal_model_free(x);
+    why = (gal_diag){ 0 };
+    assert_int_equal(train_from("bare-beside", at("bare"), POLICY "lora.rank=2", NULL, &why), GAL_EINPUT);
+    assert_non_null(strstr(why.text, "has no baseline (moe.value_up, moe.value_down)"));
+    free(a);
+    free(b);
+}
+
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
-    const struct CMUnitTest tests[] = { cmocka_unit_test(taken),           cmocka_unit_test(begins_as_it_was),
-                                        cmocka_unit_test(trains_the_same), cmocka_unit_test(names_go_along),
-                                        cmocka_unit_test(talk_goes_along), cmocka_unit_test(refused),
-                                        cmocka_unit_test(beyond_config),   cmocka_unit_test(stopped_while_reading) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(taken),          cmocka_unit_test(begins_as_it_was), cmocka_unit_test(trains_the_same),
+        cmocka_unit_test(names_go_along), cmocka_unit_test(talk_goes_along),  cmocka_unit_test(refused),
+        cmocka_unit_test(beyond_config),  cmocka_unit_test(without_baseline), cmocka_unit_test(stopped_while_reading)
+    };
     return cmocka_run_group_tests_name("train_init", tests, setup, tiny_teardown);
 }

@@ -77,7 +77,7 @@ static void experts(void **state) {
         same_end("moe", OTHERS[i][0]);
     }
     gal_diag why = { 0 };
-    assert_int_equal(train("moe-bad", SPARSE "model.experts_used=5", false, false, NULL, &why), GAL_EINPUT);
+    assert_int_equal(train("moe-bad", SPARSE "model.experts_used=5", false, false, NULL, &why), GAL_EUSAGE);
     assert_non_null(strstr(why.text, "model.experts_used: expected at most model.experts 4, found 5"));
     /* Both losses pull: they end lower than without their factors. */
     CHECK_OK(train("moe-pulled", SPARSE "router.balance=3 router.z=1 optimizer.clip=0", false, false, NULL, diag));
