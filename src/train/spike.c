@@ -158,7 +158,8 @@ gal_err gal__spike_handle(gal_trainer *t, const gal__train_numbers *n, double li
                        (long long)s->returns);
     gal_err err = cause[0] ? GAL_OK : gal__checkpoint_newest(t->dir, s->applied - 1, &path, &notes, diag);
     if (!err && !cause[0] && !path.len)
-        (void)snprintf(cause, sizeof cause, "there is no checkpoint yet that a good step was made from");
+        (void)snprintf(cause, sizeof cause, "there is no checkpoint %s that a good step was made from",
+                       s->returns ? "left" : "yet");
     const char *name = path.len ? strrchr(path.data, '/') : NULL;
     (void)snprintf(what, sizeof what, cause[0] ? "the run ends" : BACK_TO "%s", name ? name + 1 : "");
     gal_err told = tell(t, n, limit, why, what, err ? NULL : diag);
