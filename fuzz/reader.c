@@ -1,7 +1,7 @@
 /* reader.c - text, lines of JSON and archives, read as documents: three times, once as told by content and once each
  * with a separator and as lines of JSON that may be damaged. SPDX-License-Identifier: Apache-2.0 */
-#include "base/hash.h"
 #include "data/reader.h"
+#include "base/hash.h"
 
 #include "fuzz.h"
 
@@ -26,7 +26,8 @@ static void try_options(const uint8_t *data, size_t n, const gal_reader_options 
         if (err || !more) break;
         GAL_ASSERT(p.bytes || (p.ends && inside));
         bytes += p.bytes;
-        if (p.bytes) GAL_ASSERT(gal_hash64(p.text, p.bytes, 0) == gal_hash64(p.text, p.bytes, 0)); /* all can be read */
+        if (p.bytes)
+            GAL_ASSERT(gal_hash64(p.text, p.bytes, 0) == gal_hash64(p.text, p.bytes, 0)); /* all can be read */
         documents += !inside;
         inside = !p.ends;
     }

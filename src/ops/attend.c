@@ -40,6 +40,7 @@ static void attend_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
                          gradient_of(cx, s->qr) };
     gal_t *parts = s->r ? gal_new2(cx, gal_stat_dtype(y->dtype), gal_rows(y) / s->row_len, gal_count(s->r)) : NULL;
     if (!gal_ok(cx)) return;
+    GAL_ASSERT(d[0].t && d[1].t && d[2].t && (!s->r || (d[3].t && parts))); /* what gal_ok() says */
     bool any = d[0].has || d[1].has || d[2].has || d[3].has;
     for (size_t i = 0; any && i < GAL_LEN(d); i++)
         if (d[i].t && !d[i].has)

@@ -142,12 +142,14 @@ static void expert_rows(gal_ctx *cx, const moe_saved *s, gal_kernel_id id, gal_t
 
 /* The hidden values of the sorted rows. */
 static void activate(gal_ctx *cx, moe_saved *s) {
-    const gal_moe_spec *m = s->m;
+    const gal_moe_spec *m = s->m; /* all that it needs is there: gal_ok() said so */
     if (!m->gate) {
+        GAL_ASSERT(s->u && s->h);
         project(cx, s, s->xs, &m->up, &s->u, 1);
         expert_rows(cx, s, GAL_K_EXPERT_GELU, s->h, s->u, NULL, m->up_bias);
         return;
     }
+    GAL_ASSERT(s->g && s->u && s->h);
     project(cx, s, s->xs, (gal_w *const *const[]){ m->gate, m->up }, (gal_t *const[]){ s->g, s->u }, 2);
     GAL_LAUNCH(cx, GAL_K_SWIGLU, gal_k_swiglu, .y = s->h->data, .g = s->g->data, .u = s->u->data, .dt = s->h->dtype,
                .count = gal_count(s->h));
@@ -159,6 +161,7 @@ static void activate_grad(gal_ctx *cx, const moe_saved *s, const gal_t *dh, gal_
     gal_t *du = gal_like(cx, s->u), *dg = m->gate ? gal_like(cx, s->g) : NULL;
     if (!gal_ok(cx)) return;
     if (m->gate) {
+        GAL_ASSERT(s->g && dg); /* what gal_ok() says */
         GAL_LAUNCH(cx, GAL_K_SWIGLU_GRAD, gal_k_swiglu_grad, .dg = dg->data, .du = du->data, .dy = dh->data,
                    .g = s->g->data, .u = s->u->data, .dt = dh->dtype, .count = gal_count(dh));
         weight_grad(cx, s, s->xs, dg, m->gate);
@@ -190,6 +193,7 @@ static void moe_vjp(gal_ctx *cx, gal_t *y, const void *saved) {
     gal_t *dys = gal_like(cx, s->ys), *dh = gal_like(cx, s->h);
     gal_t *dweight = weight ? gal_like(cx, weight) : NULL;
     if (!gal_ok(cx)) return;
+    GAL_ASSERT(dys && dh && weight && dweight); /* what gal_ok() says */
     GAL_LAUNCH(cx, GAL_K_COMBINE_GRAD, gal_k_combine_grad, .dx = dys->data, .dweight = dweight->data,
                .dy = y->grad->data, .x = s->ys->data, .weight = weight->data, .place = s->r.place->data,
                .dt = y->dtype, .wdt = dweight->dtype, .n = gal_rows(y), .d = gal_cols(y), .used = m->used);
@@ -222,6 +226,7 @@ gal_t *gal_moe(gal_ctx *cx, gal_t *x, const gal_moe_spec *m, gal_t *add, const g
     s.ys = gal_new2(cx, x->dtype, rows, d);
     gal_t *y = gal_like(cx, x);
     if (!gal_ok(cx)) return NULL;
+    GAL_ASSERT(s.xs && s.ys && y); /* what gal_ok() says */
     GAL_LAUNCH(cx, GAL_K_GATHER_ROWS, gal_k_gather_rows, .y = s.xs->data, .x = x->data, .dt = x->dtype,
                .rows = s.r.row->data, .n = rows, .d = d);
     activate(cx, &s);

@@ -148,6 +148,7 @@ static void product_grad(gal_ctx *cx, gal_t *x, const gal_w *w, const gal_t *dl)
 static void policy_grad(gal_ctx *cx, const gal__routing *r, const gal_moe_spec *m, const gal_step *st,
                         const gal_t *dl) {
     const gal_balance *b = st->balance;
+    GAL_ASSERT(b); /* there is a value where a step is balanced alone */
     const gal_t *loss = b->loss ? *b->loss : NULL;
     bool has;
     gal_t *dvalue = gal_grad_of(cx, r->value, &has);

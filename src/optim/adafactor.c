@@ -37,7 +37,7 @@ static void numbers(const gal_optim_options *o, int64_t t, gal_opt_step *step) {
 static void update(gal_ctx *cx, const gal_optim *o, const gal_optim_slot *s, const gal_k_update *shared) {
     const gal_w *w = s->w;
     double *number = s->scratch, *of_u = number + 2, *of_w = of_u + parts_of(w);
-    float *inverse = (float *)(of_w + parts_of(w));
+    float *inverse = (void *)(of_w + parts_of(w));
     gal_k_factor f = { .u = *shared,
                        .r = s->state[ROWS],
                        .c = s->state[COLS],

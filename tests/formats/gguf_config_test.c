@@ -246,7 +246,8 @@ static void refused(void **state) {
     } CASES[] = {
         { { "general.architecture", ABSENT, 0, NULL }, "general.architecture" },
         { { "general.architecture", U32, 5, NULL }, "general.architecture" },
-        { { "general.architecture", TEXT, 0, "qwen2" }, "expected \"llama\", \"mistral3\" or \"gopher\", found \"qwen2\"" },
+        { { "general.architecture", TEXT, 0, "qwen2" },
+          "expected \"llama\", \"mistral3\" or \"gopher\", found \"qwen2\"" },
         { { "general.architecture", TEXT, 0, "a name so long that no architecture was ever called by it" }, "found" },
         { { "llama.embedding_length", ABSENT, 0, NULL }, "llama.embedding_length" },
         { { "llama.embedding_length", U32, 0, NULL }, "llama.embedding_length" },

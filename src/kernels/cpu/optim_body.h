@@ -249,7 +249,7 @@ static void factor_cols_run(const void *args, int64_t chunk, void *scratch) {
 /* Runs `line` over the elements of [from, to) row by row: i the first of up to VL elements, n how many, j its column,
  * ri the factor of its row. */
 #define FACTOR_EACH(a, from, to, line)                                                                               \
-    for (int64_t at = from, row = (from) / (a)->cols; at < (to); row++) {                                            \
+    for (int64_t at = (from), row = (from) / (a)->cols; at < (to); row++) {                                          \
         const int64_t end = GAL_MIN((row + 1) * (a)->cols, (int64_t)(to));                                           \
         const V ri = v_set1((a)->ri[row]);                                                                           \
         for (int64_t i = at; i < end; i += VL) {                                                                     \

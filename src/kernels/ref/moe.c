@@ -142,6 +142,7 @@ static double log_sum(const double *x, int64_t stride, const double *add, int64_
     double max = (double)-INFINITY, sum = 0;
     for (int64_t i = 0; i < n; i++) max = fmax(max, x[i * stride] + add[i]);
     for (int64_t i = 0; i < n; i++) sum += exp(x[i * stride] + add[i] - max);
+    /* cppcheck-suppress invalidFunctionArg ; n > 0, so the largest adds 1 */
     return max + log(sum);
 }
 
