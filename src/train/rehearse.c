@@ -33,12 +33,29 @@ static gal_err forecast(gal_trainer *t, uint64_t *batch, gal_diag *diag) {
 }
 
 /* What updates need besides the weights, their copies and averages, which have their numbers already: memory that was
- * taken, and that nothing has touched yet. */
+ * taken, and that nothing has touched yet. Pages of small weights lie where others lay before, and were cleared when
+ * they were taken: those count already. */
 static uint64_t untouched(const gal_trainer *t) {
     gal_optim_options o = t->opt->options;
+    const double params = (double)gal__train_params(t);
+    const double held = gal_optim_bytes_a_parameter(t->dev, t->trained, t->n_trained, &o) * params;
     o.precision = GAL_PRECISION_F32;
     o.ema = 0;
-    return gal_optim_bytes(t->dev, t->trained, t->n_trained, &o);
+    const uint64_t states = gal_optim_bytes(t->dev, t->trained, t->n_trained, &o);
+    const double written = held - (double)states - 4 * params; /* below 0: f32 was given back */
+    const double cleared = GAL_MAX((double)t->states_resident - GAL_MAX(written, 0.0), 0.0);
+    return states - GAL_MIN(states, (uint64_t)cleared);
+}
+
+/* What the program itself still grows by: pages of its code, threads' scratch, buffers of files and of the metrics.
+ * And what every weight takes besides its numbers, which counts where weights are many and small: what a step records
+ * of it (to zero, norm, update, average), and of each state a name and a line in the head of the file that is saved.
+ */
+static uint64_t besides(const gal_trainer *t) {
+    enum { OWN = 15 << 20, LAUNCH = 256, STATE = 300 }; /* bytes, with the room that lists grow by */
+    const uint64_t launches = 3u + (t->opt->options.ema > 0) + (t->config->log.norms_every > 0);
+    const bool records = !t->config->eager && !t->dev->far;
+    return OWN + (records ? launches * LAUNCH * t->n_trained : 0) + STATE * t->opt->n_pools;
 }
 
 static gal_err no_room(const gal_trainer *t, uint64_t activations, uint64_t more, uint64_t available,
@@ -54,7 +71,7 @@ static gal_err no_room(const gal_trainer *t, uint64_t activations, uint64_t more
 static gal_err check_memory(gal_trainer *t, uint64_t *activations, uint64_t *all, gal_diag *diag) {
     const uint64_t resident = gal_memory_resident(), available = gal_dev_available(t->dev);
     const uint64_t rows = gal_feed_bytes(t->feed) + gal_step_bytes(&t->st);
-    uint64_t states = untouched(t), weights = gal_model_mapped_bytes(t->model);
+    uint64_t states = untouched(t) + besides(t), weights = gal_model_mapped_bytes(t->model);
     gal_err err = forecast(t, activations, diag);
     if (err) return err;
     weights += (uint64_t)gal__train_params(t) * sizeof(float);

@@ -209,7 +209,10 @@ gal_err gal__train_setup_model(gal_trainer *t, const char *from, gal_diag *diag)
                         "available",
                         (long long)gal__train_params(t), (unsigned long long)need, (unsigned long long)available);
     t->schedule = gal_train_schedule(g);
+    const uint64_t before = gal_memory_resident();
     err = gal_optim_new(&t->opt, t->dev, t->trained, t->n_trained, GAL__TRAIN_SET, &o, diag);
+    const uint64_t after = gal_memory_resident();
+    t->states_resident = after > before ? after - before : 0;
     if (!err) err = gal_ctx_new(&t->cx, t->dev, gal_precision_compute(o.precision), diag);
     return err ? err : gal__train_step_memory(t, diag);
 }
