@@ -21,6 +21,19 @@ const gal_setting *gal_settings_find(const gal_settings *t, const char *key) {
     return NULL;
 }
 
+int gal_settings_said(const gal_settings *t, const void *config, const char *key) {
+    const gal_setting *s = gal_settings_find(t, key);
+    return s && t->said ? ((const uint8_t *)config + t->said)[s - t->rows] : GAL_SAID_NOWHERE;
+}
+
+void gal__settings_note(const gal_settings *t, void *config, const gal_setting *s, int said) {
+    if (t->said) ((uint8_t *)config + t->said)[s - t->rows] = (uint8_t)said;
+}
+
+bool gal_settings_applies(const gal_settings *t, const void *config, const gal_setting *row) {
+    return !t->applies || t->applies(config, row);
+}
+
 bool gal__settings_is_section(const gal_settings *t, const char *key) {
     size_t n = strlen(key);
     for (size_t i = 0; i < t->count; i++)
@@ -343,6 +356,7 @@ void gal_settings_dump(const gal_settings *t, const void *config, gal_buf *out) 
     size_t section_bytes = 0;
     for (size_t i = 0; i < t->count; i++) {
         const gal_setting *s = &t->rows[i];
+        if (!gal_settings_applies(t, config, s)) continue;
         const char *dot = strchr(s->key, '.');
         size_t n = dot ? (size_t)(dot - s->key) : 0;
         if (n && (section_bytes != n || memcmp(section, s->key, n) != 0)) {

@@ -27,6 +27,7 @@ gal_err gal__settings_unknown(const gal_settings *t, const char *key, const gal_
 gal_err gal__settings_refuse(const gal_setting *s, const char *found, const gal__place *at, gal_diag *diag);
 gal_err gal__settings_assign(const gal_setting *s, void *config, const gal__scalar *v, const gal__place *at,
                              gal_diag *diag);
+void gal__settings_note(const gal_settings *t, void *config, const gal_setting *s, int said); /* GAL_SAID_* */
 void gal__settings_clear_list(const gal_setting *s, void *config);
 
 #endif

@@ -99,6 +99,7 @@ static gal_err read_value(walker *w, const gal_setting *s, size_t line) {
         return gal_fail(w->diag, at.err, "%s: %s: given twice, first in line %u", at.text, s->key,
                         (unsigned)w->seen[row]);
     w->seen[row] = (uint32_t)line;
+    gal__settings_note(w->t, w->config, s, w->err_class == GAL_EUSAGE ? GAL_SAID_BY_SET : GAL_SAID_IN_FILE);
     if (w->ev.type == YAML_SEQUENCE_START_EVENT) return read_list(w, s);
     if (w->ev.type == YAML_MAPPING_START_EVENT) return gal__settings_refuse(s, "a section", &at, w->diag);
     gal__scalar v = scalar_of(&w->ev);
@@ -239,6 +240,7 @@ static gal_err set_in(const gal_settings *t, void *config, const char *assignmen
         return err;
     }
     gal__scalar v = { .text = eq + 1, .bytes = strlen(eq + 1) };
+    gal__settings_note(t, config, s, GAL_SAID_BY_SET);
     return gal__settings_assign(s, config, &v, &at, diag);
 }
 

@@ -61,7 +61,7 @@ static json_t *settings_json(const gal_train_config *c, const gal_train_config *
     gal_buf value = { 0 };
     for (size_t i = 0; all && i < GAL_TRAIN_SETTINGS.count; i++) {
         const gal_setting *s = &GAL_TRAIN_SETTINGS.rows[i];
-        if (class_of(by, s->key) == FREE) continue;
+        if (class_of(by, s->key) == FREE || !gal_settings_applies(&GAL_TRAIN_SETTINGS, by, s)) continue;
         gal_buf_clear(&value);
         gal_settings_print(s, c, &value);
         if (value.oom || json_object_set_new(all, s->key, json_string(value.data))) {

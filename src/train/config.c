@@ -200,7 +200,20 @@ static const gal_setting ROWS[] = {
     FLOAT("sample.temperature", sample.temperature, "0.8", 0, 100, "of the continuations; 0: the likeliest token"),
 };
 
-const gal_settings GAL_TRAIN_SETTINGS = { ROWS, GAL_LEN(ROWS), sizeof(gal_train_config) };
+static bool of_model(const gal_setting *s) { return strncmp(s->key, "model.", 6) == 0; }
+
+/* Beside init the model is another's, and what the defaults say of it is not so. */
+static bool applies(const void *config, const gal_setting *row) {
+    return !of_model(row) || !((const gal_train_config *)config)->init[0];
+}
+
+_Static_assert(GAL_LEN(ROWS) <= GAL_TRAIN_SETTINGS_MOST, "each row has its place in gal_train_config.said");
+
+const gal_settings GAL_TRAIN_SETTINGS = { .rows = ROWS,
+                                          .count = GAL_LEN(ROWS),
+                                          .bytes = sizeof(gal_train_config),
+                                          .said = AT(said),
+                                          .applies = applies };
 
 gal_err gal_train_config_defaults(gal_train_config *c, gal_diag *diag) {
     return gal_settings_defaults(&GAL_TRAIN_SETTINGS, c, diag);
@@ -226,6 +239,18 @@ static gal_err check_lora(const gal_train_config *c, const char *where, gal_diag
 
 static int64_t experts_used(const gal_train_config *c) {
     return c->model.experts_used ? c->model.experts_used : c->model.family == GAL_FAMILY_GOPHER ? 1 : 2;
+}
+
+/* `taken`: a run's own file had the section once. */
+static gal_err check_init(const gal_train_config *c, bool taken, const char *where, gal_diag *diag) {
+    for (size_t i = 0; i < GAL_LEN(ROWS); i++) {
+        const gal_setting *s = &ROWS[i];
+        if (!of_model(s) || c->said[i] <= (taken ? GAL_SAID_IN_FILE : GAL_SAID_NOWHERE)) continue;
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: %s: expected none beside init, whose model is trained as it is: leave it out", where,
+                        s->key);
+    }
+    return GAL_OK;
 }
 
 /* Sizes that must fit one another. */
@@ -309,7 +334,7 @@ static gal_err check_data(const gal_train_config *c, const char *where, gal_diag
 }
 
 gal_err gal_train_config_check(const gal_train_config *c, const char *where, void *user, gal_diag *diag) {
-    (void)user;
+    const bool taken = user && *(const bool *)user;
     if (c->schedule.warmup > c->steps)
         return gal_fail(diag, GAL_EINPUT, "%s: schedule.warmup: expected at most steps (%lld), found %lld", where,
                         (long long)c->steps, (long long)c->schedule.warmup);
@@ -331,7 +356,7 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, voi
     if (c->model.context && c->model.context < c->batch.sequence && !c->init[0])
         return gal_fail(diag, GAL_EINPUT, "%s: model.context: expected at least batch.sequence (%lld), found %lld",
                         where, (long long)c->batch.sequence, (long long)c->model.context);
-    if (!c->init[0]) err = check_model(c, where, diag);
+    err = c->init[0] ? check_init(c, taken, where, diag) : check_model(c, where, diag);
     if (!err) err = check_lora(c, where, diag);
     /* Last: a file that leaves the text to the command line is to be right in all else. */
     return err ? err : check_data(c, where, diag);

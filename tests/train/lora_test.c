@@ -71,6 +71,7 @@ static gal_err train(const char *name, const char *init, const char *settings, b
                             "device.threads=2" };
     size_t n = resume ? 0 : 13;
     if (init) {
+        n = drop_words(set, n, "model.");
         (void)snprintf(from, sizeof from, "init=%s", init);
         (void)snprintf(tokenizer, sizeof tokenizer, "tokenizer.path=%s/tokenizer.model", base);
         set[n++] = from;
