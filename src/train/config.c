@@ -330,7 +330,10 @@ static gal_err check_data(const gal_train_config *c, const char *where, gal_diag
                         where);
     if (c->data.preset != GAL_PRESET_NONE && !mixture)
         return gal_fail(diag, GAL_EINPUT, "%s: data.preset: it goes with data.mixture, which is empty", where);
-    return GAL_OK;
+    gal_train_source source;
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < mixture; i++) err = gal_train_source_at(&source, c, i, where, diag);
+    return err;
 }
 
 gal_err gal_train_config_check(const gal_train_config *c, const char *where, void *user, gal_diag *diag) {

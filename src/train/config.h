@@ -116,6 +116,14 @@ void gal_train_config_free(gal_train_config *c);
 gal_err gal_train_config_check(const gal_train_config *c, const char *where, void *user, gal_diag *diag);
 /* plan.c: batch.accumulate and batch.ramp as one. GAL_EINPUT: not STEP:BATCHES, out of order, too many. */
 gal_err gal_train_ramp(gal_ramp *out, const gal_train_config *c, const char *where, gal_diag *diag);
+/* plan.c: an entry of data.mixture, LABEL:PATH. GAL_EINPUT: its label is no weight, nor, with data.preset, a name. */
+typedef struct gal_train_source {
+    char label[64];
+    char *path; /* borrowed of the configuration */
+    double weight;
+} gal_train_source;
+gal_err gal_train_source_at(gal_train_source *out, const gal_train_config *c, size_t i, const char *where,
+                            gal_diag *diag);
 gal_schedule gal_train_schedule(const gal_train_config *c); /* of a configuration that was checked */
 gal_optim_options gal_train_optim_options(const gal_train_config *c);
 int gal_train_recompute(const gal_train_config *c); /* for gal_tape_on() */

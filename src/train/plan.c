@@ -42,6 +42,29 @@ gal_err gal_train_ramp(gal_ramp *out, const gal_train_config *c, const char *whe
     return GAL_OK;
 }
 
+gal_err gal_train_source_at(gal_train_source *out, const gal_train_config *c, size_t i, const char *where,
+                            gal_diag *diag) {
+    char *entry = c->data.mixture.v[i], *colon = strchr(entry, ':'); /* the table of settings asks for one */
+    const size_t n = colon ? (size_t)(colon - entry) : 0;
+    const char *known = "";
+    if (!n || n >= sizeof out->label)
+        return gal_fail(diag, GAL_EINPUT, "%s: data.mixture: %.200s: expected LABEL:PATH", where, entry);
+    memcpy(out->label, entry, n);
+    out->label[n] = 0;
+    out->path = colon + 1;
+    if (c->data.preset == GAL_PRESET_NONE) {
+        if (gal_parse_f64(out->label, &out->weight) && out->weight > 0) return GAL_OK;
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: data.mixture: %.200s: expected a weight above 0 before the colon, found %.60s", where,
+                        entry, out->label);
+    }
+    out->weight = gal_massivetext_weight(out->label, c->data.preset == GAL_PRESET_CHINCHILLA, &known);
+    if (out->weight > 0) return GAL_OK;
+    return gal_fail(diag, GAL_EINPUT,
+                    "%s: data.mixture: %.200s: with data.preset a label is one of %s, found %.60s", where, entry,
+                    known, out->label);
+}
+
 gal_schedule gal_train_schedule(const gal_train_config *c) {
     gal_schedule s = { .lr = c->optimizer.lr,
                        .warmup = c->schedule.warmup,

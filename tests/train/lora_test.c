@@ -203,7 +203,7 @@ static void goes_on(void **state) {
     char set[600];
     why = (gal_diag){ 0 };
     (void)snprintf(set, sizeof set, "init=%s", at("own"));
-    assert_int_equal(train("stopped", NULL, set, true, NULL, &why), GAL_EINPUT);
+    assert_int_equal(train("stopped", NULL, set, true, NULL, &why), GAL_EUSAGE);
     if (!strstr(why.text, "init cannot change when a run is resumed")) fail_msg("%s", why.text);
 }
 
