@@ -336,21 +336,35 @@ static gal_err check_data(const gal_train_config *c, const char *where, gal_diag
     return err;
 }
 
-gal_err gal_train_config_check(const gal_train_config *c, const char *where, void *user, gal_diag *diag) {
-    const bool taken = user && *(const bool *)user;
-    if (c->schedule.warmup > c->steps)
+/* The curve's parts within the run. `taken`: a run of before this was asked cut its decay short. */
+static gal_err check_schedule(const gal_train_config *c, bool taken, const char *where, gal_diag *diag) {
+    const int64_t warmup = c->schedule.warmup, decay = c->schedule.decay_steps;
+    if (warmup > c->steps)
         return gal_fail(diag, GAL_EINPUT, "%s: schedule.warmup: expected at most steps (%lld), found %lld", where,
-                        (long long)c->steps, (long long)c->schedule.warmup);
-    if (c->schedule.cycle_steps && c->schedule.cycle_steps < c->schedule.warmup)
+                        (long long)c->steps, (long long)warmup);
+    if (c->schedule.cycle_steps && c->schedule.cycle_steps < warmup)
         return gal_fail(diag, GAL_EINPUT,
                         "%s: schedule.cycle_steps: expected 0 or at least schedule.warmup (%lld), found %lld", where,
-                        (long long)c->schedule.warmup, (long long)c->schedule.cycle_steps);
+                        (long long)warmup, (long long)c->schedule.cycle_steps);
+    const bool old = taken &&
+                     gal_settings_said(&GAL_TRAIN_SETTINGS, c, "schedule.decay_steps") != GAL_SAID_BY_SET;
+    if (c->schedule.name == GAL_CURVE_WSD && decay > c->steps - warmup && !old)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: schedule.decay_steps: expected at most the %lld steps behind the warm-up, found %lld",
+                        where, (long long)(c->steps - warmup), (long long)decay);
+    return GAL_OK;
+}
+
+gal_err gal_train_config_check(const gal_train_config *c, const char *where, void *user, gal_diag *diag) {
+    const bool taken = user && *(const bool *)user;
+    gal_err err = check_schedule(c, taken, where, diag);
+    if (err) return err;
     if (c->batch.rows * c->batch.sequence > INT32_MAX / 2)
         return gal_fail(diag, GAL_EINPUT, "%s: batch.rows: expected at most %lld rows of %lld tokens, found %lld",
                         where, (long long)(INT32_MAX / 2 / c->batch.sequence), (long long)c->batch.sequence,
                         (long long)c->batch.rows);
     gal_ramp ramp;
-    gal_err err = gal_train_ramp(&ramp, c, where, diag);
+    err = gal_train_ramp(&ramp, c, where, diag);
     if (err) return err;
     if (c->lora.rank && c->precision > GAL_PRECISION_BF16)
         return gal_fail(diag, GAL_EINPUT, "%s: precision: adapters are kept in f32: expected f32 or bf16", where);
