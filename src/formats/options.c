@@ -285,6 +285,19 @@ gal_err gal__settings_assign(const gal_setting *s, void *config, const gal__scal
 
 void gal__settings_clear_list(const gal_setting *s, void *config) { strings_free(field_of(config, s)); }
 
+bool gal__settings_unsets(const gal_settings *t, const gal_setting *s, const gal__scalar *v) {
+    const bool text = s->type == GAL_S_STRING || s->type == GAL_S_PATH || gal__settings_is_list(s);
+    if (!t->unset || !text || (s->fallback && s->fallback[0])) return false;
+    return v->bytes == 0 || (!v->quoted && strcmp(v->text, "none") == 0);
+}
+
+gal_err gal__settings_unset(const gal_setting *s, void *config, const gal__place *at, gal_diag *diag) {
+    const gal__scalar nothing = { .text = "" };
+    if (!gal__settings_is_list(s)) return assign_text(s, config, &nothing, at, diag);
+    gal__settings_clear_list(s, config);
+    return GAL_OK;
+}
+
 gal_err gal_settings_defaults(const gal_settings *t, void *config, gal_diag *diag) {
     memset(config, 0, t->bytes);
     for (size_t i = 0; i < t->count; i++) {

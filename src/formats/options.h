@@ -49,6 +49,7 @@ typedef struct gal_settings {
     size_t count;
     size_t bytes; /* of the struct */
     size_t said;  /* offset of uint8_t[count] in it, GAL_SAID_* of each row; 0: that is not kept */
+    bool unset;   /* a text or list that is none by default is unset by an empty text, and by none without quotes */
     bool (*applies)(const void *config, const gal_setting *row); /* only such rows are dumped; NULL: all */
 } gal_settings;
 
@@ -71,6 +72,6 @@ void gal_settings_print(const gal_setting *row, const void *config, gal_buf *out
 void gal_settings_list(const gal_settings *t, gal_buf *out);
 bool gal_settings_applies(const gal_settings *t, const void *config, const gal_setting *row);
 int gal_settings_said(const gal_settings *t, const void *config, const char *key); /* GAL_SAID_* */
-const gal_setting *gal_settings_find(const gal_settings *t, const char *key); /* NULL: none */
+const gal_setting *gal_settings_find(const gal_settings *t, const char *key);      /* NULL: none */
 
 #endif

@@ -104,6 +104,7 @@ static gal_err read_value(walker *w, const gal_setting *s, size_t line) {
     if (w->ev.type == YAML_MAPPING_START_EVENT) return gal__settings_refuse(s, "a section", &at, w->diag);
     gal__scalar v = scalar_of(&w->ev);
     if (is_null(&v)) return gal__settings_refuse(s, "no value", &at, w->diag);
+    if (gal__settings_unsets(w->t, s, &v)) return gal__settings_unset(s, w->config, &at, w->diag);
     return gal__settings_assign(s, w->config, &v, &at, w->diag);
 }
 
@@ -241,6 +242,7 @@ static gal_err set_in(const gal_settings *t, void *config, const char *assignmen
     }
     gal__scalar v = { .text = eq + 1, .bytes = strlen(eq + 1) };
     gal__settings_note(t, config, s, GAL_SAID_BY_SET);
+    if (gal__settings_unsets(t, s, &v)) return gal__settings_unset(s, config, &at, diag);
     return gal__settings_assign(s, config, &v, &at, diag);
 }
 

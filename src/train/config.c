@@ -213,6 +213,7 @@ const gal_settings GAL_TRAIN_SETTINGS = { .rows = ROWS,
                                           .count = GAL_LEN(ROWS),
                                           .bytes = sizeof(gal_train_config),
                                           .said = AT(said),
+                                          .unset = true,
                                           .applies = applies };
 
 gal_err gal_train_config_defaults(gal_train_config *c, gal_diag *diag) {
@@ -346,8 +347,7 @@ static gal_err check_schedule(const gal_train_config *c, bool taken, const char 
         return gal_fail(diag, GAL_EINPUT,
                         "%s: schedule.cycle_steps: expected 0 or at least schedule.warmup (%lld), found %lld", where,
                         (long long)warmup, (long long)c->schedule.cycle_steps);
-    const bool old = taken &&
-                     gal_settings_said(&GAL_TRAIN_SETTINGS, c, "schedule.decay_steps") != GAL_SAID_BY_SET;
+    const bool old = taken && gal_settings_said(&GAL_TRAIN_SETTINGS, c, "schedule.decay_steps") != GAL_SAID_BY_SET;
     if (c->schedule.name == GAL_CURVE_WSD && decay > c->steps - warmup && !old)
         return gal_fail(diag, GAL_EINPUT,
                         "%s: schedule.decay_steps: expected at most the %lld steps behind the warm-up, found %lld",

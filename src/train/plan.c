@@ -60,9 +60,8 @@ gal_err gal_train_source_at(gal_train_source *out, const gal_train_config *c, si
     }
     out->weight = gal_massivetext_weight(out->label, c->data.preset == GAL_PRESET_CHINCHILLA, &known);
     if (out->weight > 0) return GAL_OK;
-    return gal_fail(diag, GAL_EINPUT,
-                    "%s: data.mixture: %.200s: with data.preset a label is one of %s, found %.60s", where, entry,
-                    known, out->label);
+    return gal_fail(diag, GAL_EINPUT, "%s: data.mixture: %.200s: with data.preset a label is one of %s, found %.60s",
+                    where, entry, known, out->label);
 }
 
 gal_schedule gal_train_schedule(const gal_train_config *c) {
@@ -106,7 +105,8 @@ static const char *idle(const gal_trainer *t, const char *key) {
     const gal_config *m = &t->model->config;
     const gal_ramp *ramp = &t->schedule.ramp;
     if (strncmp(key, "router.", 7) == 0 && !m->experts) return "has no effect: the model has no experts";
-    if (strcmp(key, "model.router") == 0 && !(m->experts && m->relative)) return "has no effect: the model is no gopher with experts";
+    if (strcmp(key, "model.router") == 0 && !(m->experts && m->relative))
+        return "has no effect: the model is no gopher with experts";
     if (strcmp(key, "recompute_every") == 0 && !gal_train_recompute(c)) return "has no effect: recompute is none";
     if (strcmp(key, "data.template") == 0 && !c->data.chat.n) return "has no effect: there is no data.chat";
     if (strcmp(key, "batch.ramp") == 0 && ramp->n && ramp->at[ramp->n - 1].from > c->steps)
@@ -128,8 +128,7 @@ static gal_err note_idle(gal_trainer *t, gal_diag *diag) {
         gal_settings_print(s, t->config, &value);
         gal_settings_print(s, &plain, &usual);
         if (value.oom || usual.oom) err = gal_fail(diag, GAL_ENOMEM, "no memory for a setting");
-        if (!err && why && strcmp(value.data, usual.data) != 0)
-            gal__train_note(t, "note: %s %s", s->key, why);
+        if (!err && why && strcmp(value.data, usual.data) != 0) gal__train_note(t, "note: %s %s", s->key, why);
     }
     gal_buf_free(&value);
     gal_buf_free(&usual);
