@@ -197,6 +197,7 @@ static gal_err default_run(gal_buf *out, const char *config, gal_diag *diag) {
 
 /* Assignments in their order; --device, --cpu, --threads and --numa count as the last ones. */
 static gal_err load_config(gal_cli *cli, const char *path, gal_train_config *c) {
+    bool taken = gal_cli_given(cli, "resume") || gal_cli_given(cli, "replay");
     gal_err err = gal_cli_train_config(c, cli, path);
     if (err) return err;
     gal_buf set = { 0 };
@@ -212,7 +213,7 @@ static gal_err load_config(gal_cli *cli, const char *path, gal_train_config *c) 
     if (cli->device.threads > 0) c->device.threads = cli->device.threads;
     if (gal_cli_given(cli, "numa"))
         c->device.numa = strcmp(cli->device.numa, "one") == 0 ? GAL_NUMA_ONE : GAL_NUMA_AUTO;
-    if (!err) err = gal_cli_judge_config(c, cli, path, gal_train_config_check, NULL);
+    if (!err) err = gal_cli_judge_config(c, cli, path, gal_train_config_check, &taken);
     gal_buf_free(&set);
     if (err) gal_train_config_free(c);
     return err;

@@ -40,8 +40,9 @@ typedef struct work {
 } work;
 
 gal_err gal_suite_ids(gal_exam_ids *out, const gal_suite *s, gal_diag *diag) {
-    const int64_t most = s->model->config.max_positions, bos = gal_tokenizer_bos(s->t);
-    const int64_t context = s->context ? s->context : GAL_MIN(most, (int64_t)GAL_EVAL_CONTEXT);
+    const gal_config *c = &s->model->config;
+    const int64_t most = gal_engine_most(c), bos = gal_tokenizer_bos(s->t);
+    const int64_t context = s->context ? s->context : GAL_MIN(c->max_positions, (int64_t)GAL_EVAL_CONTEXT);
     if (context < 2 || context > most)
         return gal_fail(diag, GAL_EUSAGE, "context: expected 2 to %lld, the model's maximum; found %lld",
                         (long long)most, (long long)context);

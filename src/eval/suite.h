@@ -43,7 +43,7 @@ typedef struct gal_suite_result {
     char key[65];   /* of the run */
 } gal_suite_result; /* {0} */
 
-/* What a suite's text becomes ids with. GAL_EUSAGE: a context beyond the model's. */
+/* What a suite's text becomes ids with. GAL_EUSAGE: a context beyond gal_engine_most(). */
 gal_err gal_suite_ids(gal_exam_ids *out, const gal_suite *s, gal_diag *diag);
 /* Stopped by progress, it is GAL_OK with `stopped` and the measures of what is known. The caller frees the result,
  * also on failure. */

@@ -175,7 +175,7 @@ static const gal_setting ROWS[] = {
       .help = "draws for the intervals of perplexities; 0: none" },
 };
 
-const gal_settings GAL_TASK_SETTINGS = { ROWS, GAL_LEN(ROWS), sizeof(gal_task) };
+const gal_settings GAL_TASK_SETTINGS = { .rows = ROWS, .count = GAL_LEN(ROWS), .bytes = sizeof(gal_task) };
 
 static gal_err missing(const gal_task *t, const char *key, const char *what, gal_diag *diag) {
     return gal_fail(diag, GAL_EINPUT, "%s: %s: missing; a task of kind %s needs %s", t->path, key,

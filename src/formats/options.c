@@ -21,6 +21,19 @@ const gal_setting *gal_settings_find(const gal_settings *t, const char *key) {
     return NULL;
 }
 
+int gal_settings_said(const gal_settings *t, const void *config, const char *key) {
+    const gal_setting *s = gal_settings_find(t, key);
+    return s && t->said ? ((const uint8_t *)config + t->said)[s - t->rows] : GAL_SAID_NOWHERE;
+}
+
+void gal__settings_note(const gal_settings *t, void *config, const gal_setting *s, int said) {
+    if (t->said) ((uint8_t *)config + t->said)[s - t->rows] = (uint8_t)said;
+}
+
+bool gal_settings_applies(const gal_settings *t, const void *config, const gal_setting *row) {
+    return !t->applies || t->applies(config, row);
+}
+
 bool gal__settings_is_section(const gal_settings *t, const char *key) {
     size_t n = strlen(key);
     for (size_t i = 0; i < t->count; i++)
@@ -272,6 +285,19 @@ gal_err gal__settings_assign(const gal_setting *s, void *config, const gal__scal
 
 void gal__settings_clear_list(const gal_setting *s, void *config) { strings_free(field_of(config, s)); }
 
+bool gal__settings_unsets(const gal_settings *t, const gal_setting *s, const gal__scalar *v) {
+    const bool text = s->type == GAL_S_STRING || s->type == GAL_S_PATH || gal__settings_is_list(s);
+    if (!t->unset || !text || (s->fallback && s->fallback[0])) return false;
+    return v->bytes == 0 || (!v->quoted && strcmp(v->text, "none") == 0);
+}
+
+gal_err gal__settings_unset(const gal_setting *s, void *config, const gal__place *at, gal_diag *diag) {
+    const gal__scalar nothing = { .text = "" };
+    if (!gal__settings_is_list(s)) return assign_text(s, config, &nothing, at, diag);
+    gal__settings_clear_list(s, config);
+    return GAL_OK;
+}
+
 gal_err gal_settings_defaults(const gal_settings *t, void *config, gal_diag *diag) {
     memset(config, 0, t->bytes);
     for (size_t i = 0; i < t->count; i++) {
@@ -343,6 +369,7 @@ void gal_settings_dump(const gal_settings *t, const void *config, gal_buf *out) 
     size_t section_bytes = 0;
     for (size_t i = 0; i < t->count; i++) {
         const gal_setting *s = &t->rows[i];
+        if (!gal_settings_applies(t, config, s)) continue;
         const char *dot = strchr(s->key, '.');
         size_t n = dot ? (size_t)(dot - s->key) : 0;
         if (n && (section_bytes != n || memcmp(section, s->key, n) != 0)) {

@@ -41,10 +41,16 @@ typedef struct gal_setting {
     const char *help;     /* a phrase with its unit */
 } gal_setting;
 
+/* Where a setting was said last. */
+enum { GAL_SAID_NOWHERE, GAL_SAID_IN_FILE, GAL_SAID_BY_SET };
+
 typedef struct gal_settings {
     const gal_setting *rows;
     size_t count;
     size_t bytes; /* of the struct */
+    size_t said;  /* offset of uint8_t[count] in it, GAL_SAID_* of each row; 0: that is not kept */
+    bool unset;   /* a text or list that is none by default is unset by an empty text, and by none without quotes */
+    bool (*applies)(const void *config, const gal_setting *row); /* only such rows are dumped; NULL: all */
 } gal_settings;
 
 /* Fills the struct (undefined before) with the defaults. On failure nothing is held. */
@@ -57,12 +63,15 @@ gal_err gal_settings_parse(const gal_settings *t, void *config, const char *text
                            const char *dir, gal_diag *diag);
 /* One "key=value", GAL_EUSAGE; a list as [a, b] or a single value. */
 gal_err gal_settings_set(const gal_settings *t, void *config, const char *assignment, gal_diag *diag);
-/* The complete configuration as YAML that gal_settings_parse() reads back to the same values. */
+/* The complete configuration as YAML that gal_settings_parse() reads back to the same values. Rows that do not apply
+ * are left out. */
 void gal_settings_dump(const gal_settings *t, const void *config, gal_buf *out);
 /* One value as it would stand in the dump. */
 void gal_settings_print(const gal_setting *row, const void *config, gal_buf *out);
 /* A Markdown table of keys, types, defaults and meanings. */
 void gal_settings_list(const gal_settings *t, gal_buf *out);
-const gal_setting *gal_settings_find(const gal_settings *t, const char *key); /* NULL: none */
+bool gal_settings_applies(const gal_settings *t, const void *config, const gal_setting *row);
+int gal_settings_said(const gal_settings *t, const void *config, const char *key); /* GAL_SAID_* */
+const gal_setting *gal_settings_find(const gal_settings *t, const char *key);      /* NULL: none */
 
 #endif

@@ -25,8 +25,12 @@ const char *gal__settings_nearest(const gal_settings *t, const char *key);
 gal_err gal__settings_unknown(const gal_settings *t, const char *key, const gal__place *at, gal_diag *diag);
 /* "PLACE: KEY: expected ..., found FOUND" */
 gal_err gal__settings_refuse(const gal_setting *s, const char *found, const gal__place *at, gal_diag *diag);
+/* Whether a value unsets a setting (gal_settings.unset), and doing that. */
+bool gal__settings_unsets(const gal_settings *t, const gal_setting *s, const gal__scalar *v);
+gal_err gal__settings_unset(const gal_setting *s, void *config, const gal__place *at, gal_diag *diag);
 gal_err gal__settings_assign(const gal_setting *s, void *config, const gal__scalar *v, const gal__place *at,
                              gal_diag *diag);
+void gal__settings_note(const gal_settings *t, void *config, const gal_setting *s, int said); /* GAL_SAID_* */
 void gal__settings_clear_list(const gal_setting *s, void *config);
 
 #endif

@@ -99,10 +99,12 @@ static gal_err read_value(walker *w, const gal_setting *s, size_t line) {
         return gal_fail(w->diag, at.err, "%s: %s: given twice, first in line %u", at.text, s->key,
                         (unsigned)w->seen[row]);
     w->seen[row] = (uint32_t)line;
+    gal__settings_note(w->t, w->config, s, w->err_class == GAL_EUSAGE ? GAL_SAID_BY_SET : GAL_SAID_IN_FILE);
     if (w->ev.type == YAML_SEQUENCE_START_EVENT) return read_list(w, s);
     if (w->ev.type == YAML_MAPPING_START_EVENT) return gal__settings_refuse(s, "a section", &at, w->diag);
     gal__scalar v = scalar_of(&w->ev);
     if (is_null(&v)) return gal__settings_refuse(s, "no value", &at, w->diag);
+    if (gal__settings_unsets(w->t, s, &v)) return gal__settings_unset(s, w->config, &at, w->diag);
     return gal__settings_assign(s, w->config, &v, &at, w->diag);
 }
 
@@ -239,6 +241,8 @@ static gal_err set_in(const gal_settings *t, void *config, const char *assignmen
         return err;
     }
     gal__scalar v = { .text = eq + 1, .bytes = strlen(eq + 1) };
+    gal__settings_note(t, config, s, GAL_SAID_BY_SET);
+    if (gal__settings_unsets(t, s, &v)) return gal__settings_unset(s, config, &at, diag);
     return gal__settings_assign(s, config, &v, &at, diag);
 }
 

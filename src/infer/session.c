@@ -50,10 +50,12 @@ static uint64_t cache_budget(gal_dev *dev, const gal_model *m) {
     return rest - rest / 10;
 }
 
+/* A text may be longer than those of training where somebody asks for it. */
+int64_t gal_engine_most(const gal_config *c) { return c->relative ? GAL_MAX_POSITIONS : c->max_positions; }
+
 static gal_err choose_context(gal_engine *e, gal_dev *dev, const gal_engine_options *o, gal_diag *diag) {
     const gal_config *c = &e->model->config;
-    /* Distances have no end: a text may be longer than those of training where somebody asks for it. */
-    int64_t most = o->beyond || (c->relative && o->context) ? GAL_MAX_POSITIONS : c->max_positions;
+    int64_t most = o->beyond ? GAL_MAX_POSITIONS : o->context ? gal_engine_most(c) : c->max_positions;
     uint64_t budget = cache_budget(dev, e->model);
     int64_t fits = gal_cache_tokens_in(c, o->cache, o->sequences, most, budget);
     int64_t want = o->context ? o->context : GAL_MAX(fits, 1);

@@ -34,6 +34,9 @@ typedef struct gal_engine_options {
 gal_err gal_engine_new(gal_engine **out, gal_dev *dev, const gal_model *m, const gal_engine_options *options,
                        gal_diag *diag);
 void gal_engine_free(gal_engine *e);
+/* The longest context that may be asked of a model: its maximum, unless its positions are distances, which have no
+ * end. */
+int64_t gal_engine_most(const gal_config *c);
 
 int64_t gal_engine_context(const gal_engine *e);
 const gal_cache *gal_engine_cache(const gal_engine *e);

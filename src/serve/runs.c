@@ -355,6 +355,7 @@ static gal_err put_settings(gal_buf *b, const char *run, gal_diag *diag) {
         err = gal_settings_read(&GAL_TRAIN_SETTINGS, &c, path.data, diag);
         for (size_t i = 0; !err && i < GAL_TRAIN_SETTINGS.count; i++) {
             gal_buf value = { 0 };
+            if (!gal_settings_applies(&GAL_TRAIN_SETTINGS, &c, &GAL_TRAIN_SETTINGS.rows[i])) continue;
             gal_settings_print(&GAL_TRAIN_SETTINGS.rows[i], &c, &value);
             gal_buf_puts(b, i ? ",[" : "[");
             put_text(b, GAL_TRAIN_SETTINGS.rows[i].key);

@@ -7,6 +7,7 @@
 #include "formats/json.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { STATE_MAX_BYTES = 1 << 20, CURVE_POINTS = 5 };
@@ -61,7 +62,7 @@ static json_t *settings_json(const gal_train_config *c, const gal_train_config *
     gal_buf value = { 0 };
     for (size_t i = 0; all && i < GAL_TRAIN_SETTINGS.count; i++) {
         const gal_setting *s = &GAL_TRAIN_SETTINGS.rows[i];
-        if (class_of(by, s->key) == FREE) continue;
+        if (class_of(by, s->key) == FREE || !gal_settings_applies(&GAL_TRAIN_SETTINGS, by, s)) continue;
         gal_buf_clear(&value);
         gal_settings_print(s, c, &value);
         if (value.oom || json_object_set_new(all, s->key, json_string(value.data))) {
@@ -199,14 +200,18 @@ static gal_err compare_settings(const gal_trainer *t, const json_t *root, const 
         const json_t *was = json_object_get(then, key);
         const char *old = json_string_value(was ? was : json_object_get(plain, key));
         if (err || (old && strcmp(old, json_string_value(value)) == 0)) continue;
+        const bool by_set = gal_settings_said(&GAL_TRAIN_SETTINGS, t->config, key) == GAL_SAID_BY_SET;
+        const gal_err wrong = by_set ? GAL_EUSAGE : GAL_EINPUT;
+        char set[300];
+        (void)snprintf(set, sizeof set, "--set %s=%.200s", key, json_string_value(value));
         if (class_of(t->config, key) == FIXED)
-            err = gal_fail(diag, GAL_EINPUT, "%s: %s cannot change when a run is resumed: it was %s, now %s", path,
-                           key, old ? old : "not there", json_string_value(value));
+            err = gal_fail(diag, wrong, "%s: %s cannot change when a run is resumed: it was %s, now %s",
+                           by_set ? set : path, key, old ? old : "not there", json_string_value(value));
         else if (!t->options->extend)
-            err = gal_fail(diag, GAL_EINPUT,
+            err = gal_fail(diag, wrong,
                            "%s: %s was %s, now %s: that changes the learning rate's curve; --extend "
                            "allows it",
-                           path, key, old ? old : "not there", json_string_value(value));
+                           by_set ? set : path, key, old ? old : "not there", json_string_value(value));
         *curve_changed = true;
     }
     json_decref(now);

@@ -200,7 +200,21 @@ static const gal_setting ROWS[] = {
     FLOAT("sample.temperature", sample.temperature, "0.8", 0, 100, "of the continuations; 0: the likeliest token"),
 };
 
-const gal_settings GAL_TRAIN_SETTINGS = { ROWS, GAL_LEN(ROWS), sizeof(gal_train_config) };
+static bool of_model(const gal_setting *s) { return strncmp(s->key, "model.", 6) == 0; }
+
+/* Beside init the model is another's, and what the defaults say of it is not so. */
+static bool applies(const void *config, const gal_setting *row) {
+    return !of_model(row) || !((const gal_train_config *)config)->init[0];
+}
+
+_Static_assert(GAL_LEN(ROWS) <= GAL_TRAIN_SETTINGS_MOST, "each row has its place in gal_train_config.said");
+
+const gal_settings GAL_TRAIN_SETTINGS = { .rows = ROWS,
+                                          .count = GAL_LEN(ROWS),
+                                          .bytes = sizeof(gal_train_config),
+                                          .said = AT(said),
+                                          .unset = true,
+                                          .applies = applies };
 
 gal_err gal_train_config_defaults(gal_train_config *c, gal_diag *diag) {
     return gal_settings_defaults(&GAL_TRAIN_SETTINGS, c, diag);
@@ -226,6 +240,18 @@ static gal_err check_lora(const gal_train_config *c, const char *where, gal_diag
 
 static int64_t experts_used(const gal_train_config *c) {
     return c->model.experts_used ? c->model.experts_used : c->model.family == GAL_FAMILY_GOPHER ? 1 : 2;
+}
+
+/* `taken`: a run's own file had the section once. */
+static gal_err check_init(const gal_train_config *c, bool taken, const char *where, gal_diag *diag) {
+    for (size_t i = 0; i < GAL_LEN(ROWS); i++) {
+        const gal_setting *s = &ROWS[i];
+        if (!of_model(s) || c->said[i] <= (taken ? GAL_SAID_IN_FILE : GAL_SAID_NOWHERE)) continue;
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: %s: expected none beside init, whose model is trained as it is: leave it out", where,
+                        s->key);
+    }
+    return GAL_OK;
 }
 
 /* Sizes that must fit one another. */
@@ -305,24 +331,40 @@ static gal_err check_data(const gal_train_config *c, const char *where, gal_diag
                         where);
     if (c->data.preset != GAL_PRESET_NONE && !mixture)
         return gal_fail(diag, GAL_EINPUT, "%s: data.preset: it goes with data.mixture, which is empty", where);
+    gal_train_source source;
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < mixture; i++) err = gal_train_source_at(&source, c, i, where, diag);
+    return err;
+}
+
+/* The curve's parts within the run. `taken`: a run of before this was asked cut its decay short. */
+static gal_err check_schedule(const gal_train_config *c, bool taken, const char *where, gal_diag *diag) {
+    const int64_t warmup = c->schedule.warmup, decay = c->schedule.decay_steps;
+    if (warmup > c->steps)
+        return gal_fail(diag, GAL_EINPUT, "%s: schedule.warmup: expected at most steps (%lld), found %lld", where,
+                        (long long)c->steps, (long long)warmup);
+    if (c->schedule.cycle_steps && c->schedule.cycle_steps < warmup)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: schedule.cycle_steps: expected 0 or at least schedule.warmup (%lld), found %lld", where,
+                        (long long)warmup, (long long)c->schedule.cycle_steps);
+    const bool old = taken && gal_settings_said(&GAL_TRAIN_SETTINGS, c, "schedule.decay_steps") != GAL_SAID_BY_SET;
+    if (c->schedule.name == GAL_CURVE_WSD && decay > c->steps - warmup && !old)
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: schedule.decay_steps: expected at most the %lld steps behind the warm-up, found %lld",
+                        where, (long long)(c->steps - warmup), (long long)decay);
     return GAL_OK;
 }
 
 gal_err gal_train_config_check(const gal_train_config *c, const char *where, void *user, gal_diag *diag) {
-    (void)user;
-    if (c->schedule.warmup > c->steps)
-        return gal_fail(diag, GAL_EINPUT, "%s: schedule.warmup: expected at most steps (%lld), found %lld", where,
-                        (long long)c->steps, (long long)c->schedule.warmup);
-    if (c->schedule.cycle_steps && c->schedule.cycle_steps < c->schedule.warmup)
-        return gal_fail(diag, GAL_EINPUT,
-                        "%s: schedule.cycle_steps: expected 0 or at least schedule.warmup (%lld), found %lld", where,
-                        (long long)c->schedule.warmup, (long long)c->schedule.cycle_steps);
+    const bool taken = user && *(const bool *)user;
+    gal_err err = check_schedule(c, taken, where, diag);
+    if (err) return err;
     if (c->batch.rows * c->batch.sequence > INT32_MAX / 2)
         return gal_fail(diag, GAL_EINPUT, "%s: batch.rows: expected at most %lld rows of %lld tokens, found %lld",
                         where, (long long)(INT32_MAX / 2 / c->batch.sequence), (long long)c->batch.sequence,
                         (long long)c->batch.rows);
     gal_ramp ramp;
-    gal_err err = gal_train_ramp(&ramp, c, where, diag);
+    err = gal_train_ramp(&ramp, c, where, diag);
     if (err) return err;
     if (c->lora.rank && c->precision > GAL_PRECISION_BF16)
         return gal_fail(diag, GAL_EINPUT, "%s: precision: adapters are kept in f32: expected f32 or bf16", where);
@@ -331,7 +373,7 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, voi
     if (c->model.context && c->model.context < c->batch.sequence && !c->init[0])
         return gal_fail(diag, GAL_EINPUT, "%s: model.context: expected at least batch.sequence (%lld), found %lld",
                         where, (long long)c->batch.sequence, (long long)c->model.context);
-    if (!c->init[0]) err = check_model(c, where, diag);
+    err = c->init[0] ? check_init(c, taken, where, diag) : check_model(c, where, diag);
     if (!err) err = check_lora(c, where, diag);
     /* Last: a file that leaves the text to the command line is to be right in all else. */
     return err ? err : check_data(c, where, diag);

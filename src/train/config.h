@@ -9,6 +9,8 @@
 #include "optim/optim.h"
 #include "optim/schedule.h"
 
+enum { GAL_TRAIN_SETTINGS_MOST = 160 };
+
 typedef struct gal_train_config {
     char *init; /* model to start from; "": fresh weights */
     struct {
@@ -97,6 +99,7 @@ typedef struct gal_train_config {
         int64_t tokens;
         double temperature;
     } sample;
+    uint8_t said[GAL_TRAIN_SETTINGS_MOST]; /* gal_settings_said() */
 } gal_train_config;
 
 enum { GAL_FAMILY_MISTRAL, GAL_FAMILY_GOPHER };
@@ -107,11 +110,20 @@ extern const gal_settings GAL_TRAIN_SETTINGS;
 
 gal_err gal_train_config_defaults(gal_train_config *c, gal_diag *diag); /* on failure nothing is held */
 void gal_train_config_free(gal_train_config *c);
-/* What no single value can show: sizes that must divide, a warm-up longer than the run. GAL_EINPUT. user: nothing; it
- * makes this one of gal_train_judge. */
+/* What no single value can show: sizes that must divide, a warm-up longer than the run. GAL_EINPUT. user: NULL, or a
+ * const bool: the file is that of a run which is there. What such a file says was accepted once, or had no effect;
+ * newer refusals are of assignments alone then. */
 gal_err gal_train_config_check(const gal_train_config *c, const char *where, void *user, gal_diag *diag);
 /* plan.c: batch.accumulate and batch.ramp as one. GAL_EINPUT: not STEP:BATCHES, out of order, too many. */
 gal_err gal_train_ramp(gal_ramp *out, const gal_train_config *c, const char *where, gal_diag *diag);
+/* plan.c: an entry of data.mixture, LABEL:PATH. GAL_EINPUT: its label is no weight, nor, with data.preset, a name. */
+typedef struct gal_train_source {
+    char label[64];
+    char *path; /* borrowed of the configuration */
+    double weight;
+} gal_train_source;
+gal_err gal_train_source_at(gal_train_source *out, const gal_train_config *c, size_t i, const char *where,
+                            gal_diag *diag);
 gal_schedule gal_train_schedule(const gal_train_config *c); /* of a configuration that was checked */
 gal_optim_options gal_train_optim_options(const gal_train_config *c);
 int gal_train_recompute(const gal_train_config *c); /* for gal_tape_on() */

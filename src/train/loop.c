@@ -379,7 +379,8 @@ gal_err gal_train(const char *config, const char *const *set, size_t n_set, cons
     }
     err = gal_train_config_load(&c, config, set, n_set, diag);
     if (!err) {
-        err = gal_train_config_judge(&c, config, set, n_set, gal_train_config_check, NULL, diag);
+        bool taken = options->resume;
+        err = gal_train_config_judge(&c, config, set, n_set, gal_train_config_check, &taken, diag);
         if (!err) err = gal_train_run(&c, options, NULL, diag);
         gal_train_config_free(&c);
     }

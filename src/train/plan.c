@@ -42,6 +42,28 @@ gal_err gal_train_ramp(gal_ramp *out, const gal_train_config *c, const char *whe
     return GAL_OK;
 }
 
+gal_err gal_train_source_at(gal_train_source *out, const gal_train_config *c, size_t i, const char *where,
+                            gal_diag *diag) {
+    char *entry = c->data.mixture.v[i], *colon = strchr(entry, ':'); /* the table of settings asks for one */
+    const size_t n = colon ? (size_t)(colon - entry) : 0;
+    const char *known = "";
+    if (!n || n >= sizeof out->label)
+        return gal_fail(diag, GAL_EINPUT, "%s: data.mixture: %.200s: expected LABEL:PATH", where, entry);
+    memcpy(out->label, entry, n);
+    out->label[n] = 0;
+    out->path = colon + 1;
+    if (c->data.preset == GAL_PRESET_NONE) {
+        if (gal_parse_f64(out->label, &out->weight) && out->weight > 0) return GAL_OK;
+        return gal_fail(diag, GAL_EINPUT,
+                        "%s: data.mixture: %.200s: expected a weight above 0 before the colon, found %.60s", where,
+                        entry, out->label);
+    }
+    out->weight = gal_massivetext_weight(out->label, c->data.preset == GAL_PRESET_CHINCHILLA, &known);
+    if (out->weight > 0) return GAL_OK;
+    return gal_fail(diag, GAL_EINPUT, "%s: data.mixture: %.200s: with data.preset a label is one of %s, found %.60s",
+                    where, entry, known, out->label);
+}
+
 gal_schedule gal_train_schedule(const gal_train_config *c) {
     gal_schedule s = { .lr = c->optimizer.lr,
                        .warmup = c->schedule.warmup,
@@ -77,6 +99,43 @@ int gal_train_recompute(const gal_train_config *c) {
     return on ? (int)c->recompute_every : 0;
 }
 
+/* Why a setting does nothing in this run; NULL: it does something. */
+static const char *idle(const gal_trainer *t, const char *key) {
+    const gal_train_config *c = t->config;
+    const gal_config *m = &t->model->config;
+    const gal_ramp *ramp = &t->schedule.ramp;
+    if (strncmp(key, "router.", 7) == 0 && !m->experts) return "has no effect: the model has no experts";
+    if (strcmp(key, "model.router") == 0 && !(m->experts && m->relative))
+        return "has no effect: the model is no gopher with experts";
+    if (strcmp(key, "recompute_every") == 0 && !gal_train_recompute(c)) return "has no effect: recompute is none";
+    if (strcmp(key, "data.template") == 0 && !c->data.chat.n) return "has no effect: there is no data.chat";
+    if (strcmp(key, "batch.ramp") == 0 && ramp->n && ramp->at[ramp->n - 1].from > c->steps)
+        return "has entries behind the last step, which never come";
+    return NULL;
+}
+
+/* What is set and does nothing is told, not refused: a file may be meant for several runs. */
+static gal_err note_idle(gal_trainer *t, gal_diag *diag) {
+    gal_train_config plain;
+    gal_buf value = { 0 }, usual = { 0 };
+    gal_err err = gal_train_config_defaults(&plain, diag);
+    if (err) return err;
+    for (size_t i = 0; !err && i < GAL_TRAIN_SETTINGS.count; i++) {
+        const gal_setting *s = &GAL_TRAIN_SETTINGS.rows[i];
+        const char *why = gal_settings_applies(&GAL_TRAIN_SETTINGS, t->config, s) ? idle(t, s->key) : NULL;
+        gal_buf_clear(&value);
+        gal_buf_clear(&usual);
+        gal_settings_print(s, t->config, &value);
+        gal_settings_print(s, &plain, &usual);
+        if (value.oom || usual.oom) err = gal_fail(diag, GAL_ENOMEM, "no memory for a setting");
+        if (!err && why && strcmp(value.data, usual.data) != 0) gal__train_note(t, "note: %s %s", s->key, why);
+    }
+    gal_buf_free(&value);
+    gal_buf_free(&usual);
+    gal_train_config_free(&plain);
+    return err;
+}
+
 gal_err gal__train_note_plan(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *c = t->config;
     gal_buf curve = { 0 };
@@ -84,6 +143,8 @@ gal_err gal__train_note_plan(gal_trainer *t, gal_diag *diag) {
     double tokens = batch * (double)gal_ramp_total(&t->schedule.ramp, c->steps);
     int64_t first = gal_ramp_batches(&t->schedule.ramp, 1), last = gal_ramp_batches(&t->schedule.ramp, c->steps);
     gal_optim_options o = t->opt->options;
+    gal_err err = note_idle(t, diag);
+    if (err) return err;
     gal__train_note(t, "%s, %.1f bytes a parameter for weights, gradients and states, besides activations",
                     o.kind->name, gal_optim_bytes_a_parameter(t->dev, t->trained, t->n_trained, &o));
     gal_schedule_print(&t->schedule, &curve);

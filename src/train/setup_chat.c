@@ -88,7 +88,11 @@ static gal_err open_format(gal_trainer *t, speaker *s, gal_diag *diag) {
         err = s->inside ? gal_lm_load(NULL, &s->told, NULL, &file, at.data, diag)
                         : gal_tokenizer_open(&s->told, at.data, diag);
     if (!err) err = gal_chat_format_open(&s->format, s->told, at.data, g->data.chat.n && said[0] ? said : NULL, &why);
-    if (err && why.text[0]) err = gal_fail(diag, err == GAL_EUSAGE ? GAL_EINPUT : err, "data.template: %s", why.text);
+    const bool by_set = gal_settings_said(&GAL_TRAIN_SETTINGS, g, "data.template") == GAL_SAID_BY_SET;
+    if (err == GAL_EUSAGE && by_set)
+        err = gal_fail(diag, err, "--set data.template=%.200s: %s", said, why.text);
+    else if (err && why.text[0])
+        err = gal_fail(diag, err == GAL_EUSAGE ? GAL_EINPUT : err, "data.template: %s", why.text);
     gal_buf_free(&at);
     gal_buf_free(&file);
     return err;

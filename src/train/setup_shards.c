@@ -3,7 +3,6 @@
 #include "train/trainer.h"
 
 #include "base/mem.h"
-#include "base/util.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -11,44 +10,23 @@
 /* ---- what is trained on ------------------------------------------------------------------------------------------
  */
 
-/* "LABEL:PATH", of which label gets the part before the colon. */
-static gal_err part_of(gal_mix_part *p, char **path, char *entry, char *label, size_t room, int preset,
-                       gal_diag *diag) {
-    char *colon = strchr(entry, ':'); /* the table of settings asks for one */
-    const size_t n = colon ? (size_t)(colon - entry) : 0;
-    const char *known = "";
-    if (!n || n >= room) return gal_fail(diag, GAL_EINPUT, "data.mixture: %.200s: expected LABEL:PATH", entry);
-    memcpy(label, entry, n);
-    label[n] = 0;
-    *path = colon + 1;
-    *p = (gal_mix_part){ .name = *path, .paths = path, .n_paths = 1 };
-    if (preset == GAL_PRESET_NONE) {
-        if (gal_parse_f64(label, &p->weight) && p->weight > 0) return GAL_OK;
-        return gal_fail(diag, GAL_EINPUT,
-                        "data.mixture: %.200s: expected a weight above 0 before the colon, found %.60s", entry,
-                        label);
-    }
-    p->name = label;
-    p->weight = gal_massivetext_weight(label, preset == GAL_PRESET_CHINCHILLA, &known);
-    if (p->weight > 0) return GAL_OK;
-    return gal_fail(diag, GAL_EINPUT, "data.mixture: %.200s: with data.preset a label is one of %s, found %.60s",
-                    entry, known, label);
-}
-
 static gal_err open_mixture(gal_trainer *t, const uint8_t tokenizer[32], gal_diag *diag) {
-    enum { LABEL = 64 };
     const gal_train_config *g = t->config;
     const size_t n = g->data.mixture.n;
     gal_mix_part *parts = gal_alloc_array(n, sizeof *parts);
-    char **paths = gal_alloc_array(n, sizeof *paths);
-    char(*labels)[LABEL] = gal_alloc_array(n, sizeof *labels);
-    gal_err err = parts && paths && labels ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory for %zu sources", n);
-    for (size_t i = 0; !err && i < n; i++)
-        err = part_of(&parts[i], &paths[i], g->data.mixture.v[i], labels[i], LABEL, g->data.preset, diag);
+    gal_train_source *sources = gal_alloc_array(n, sizeof *sources);
+    gal_err err = parts && sources ? GAL_OK : gal_fail(diag, GAL_ENOMEM, "no memory for %zu sources", n);
+    for (size_t i = 0; !err && i < n; i++) {
+        gal_train_source *s = &sources[i];
+        err = gal_train_source_at(s, g, i, "configuration", diag);
+        parts[i] = (gal_mix_part){ .name = g->data.preset == GAL_PRESET_NONE ? s->path : s->label,
+                                   .weight = s->weight,
+                                   .paths = &s->path,
+                                   .n_paths = 1 };
+    }
     if (!err) err = gal_mix_open(&t->train, parts, n, tokenizer, diag);
     gal_free(parts);
-    gal_free(paths);
-    gal_free(labels);
+    gal_free(sources);
     return err;
 }
 

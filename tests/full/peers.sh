@@ -28,7 +28,8 @@ rm -rf "$folder/run" "$folder/tuned"
 last=$(ls -d "$folder"/run/checkpoints/step-* | sort -t- -k2 -n | tail -1)
 "$python" "$here/peer_checkpoint.py" "$galerne" "$last"
 # Adapters beside that model, on another part of the text; peft is taken where it can be had.
-"$galerne" train "$folder/config.yaml" -o "$folder/tuned" --quiet --set init="$last" --set lora.rank=4 --set steps=20 \
+grep -v '^model:' "$folder/config.yaml" >"$folder/tuned.yaml"
+"$galerne" train "$folder/tuned.yaml" -o "$folder/tuned" --quiet --set init="$last" --set lora.rank=4 --set steps=20 \
     --set seed=2
 tuned=$(ls -d "$folder"/tuned/checkpoints/step-* | sort -t- -k2 -n | tail -1)
 "$python" "$here/peer_lora.py" "$galerne" "$last" "$tuned" "$folder"

@@ -19,4 +19,12 @@ static inline size_t split_words(char *text, const char **out, size_t n, size_t 
     return n;
 }
 
+/* Takes those of the n words of list out that begin so. Returns how many are left. */
+static inline size_t drop_words(const char **list, size_t n, const char *begin) {
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(list[i], begin, strlen(begin)) != 0) list[left++] = list[i];
+    return left;
+}
+
 #endif

@@ -8,6 +8,7 @@
 #include "tasks.h"
 
 #include "support/check.h"
+#include "support/words.h"
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -626,8 +627,9 @@ static gal_err train_beside(const char *init, const char *run, bool resume, bool
     const gal_train_options o = {
         .run = in(run), .resume = resume, .progress = hear_training, .stop = stop ? after_a_step : NULL
     };
+    const size_t n = init ? drop_words(set, GAL_LEN(set), "model.") : GAL_LEN(set);
     stepped = false;
-    return gal_train(NULL, set, resume ? 0 : GAL_LEN(set), &o, diag);
+    return gal_train(NULL, set, resume ? 0 : n, &o, diag);
 }
 
 static gal_err train(const char *run, bool resume, bool stop, gal_diag *diag) {

@@ -136,6 +136,31 @@ static void dump_reads_back(void **state) {
     gal_train_config_free(&d);
 }
 
+/* What is none by default can be none again; the word in quotes, or in a list, is a word. */
+static void unsetting(void **state) {
+    (void)state;
+    static const char *const NONE[] = { "none", "", "[]" };
+    gal_train_config c;
+    CHECK_OK(parse(&c, "data: { text: none, separator: none, valid: \"none\", field: none }\ninit: none\n", diag));
+    assert_int_equal(c.data.text.n, 0);
+    assert_string_equal(c.data.separator, "");
+    assert_string_equal(c.init, "");
+    assert_string_equal(c.data.valid.v[0], "none");
+    assert_string_equal(c.data.field, "none");
+    for (size_t i = 0; i < GAL_LEN(NONE); i++) {
+        char text[80];
+        CHECK_OK(gal_settings_set(&GAL_TRAIN_SETTINGS, &c, "sample.prompts=[none]", diag));
+        assert_int_equal(c.sample.prompts.n, 1);
+        (void)snprintf(text, sizeof text, "sample.prompts=%s", NONE[i]);
+        CHECK_OK(gal_settings_set(&GAL_TRAIN_SETTINGS, &c, text, diag));
+        assert_int_equal(c.sample.prompts.n, 0);
+    }
+    assert_int_equal(gal_settings_said(&GAL_TRAIN_SETTINGS, &c, "data.text"), GAL_SAID_IN_FILE);
+    assert_int_equal(gal_settings_said(&GAL_TRAIN_SETTINGS, &c, "sample.prompts"), GAL_SAID_BY_SET);
+    assert_int_equal(gal_settings_said(&GAL_TRAIN_SETTINGS, &c, "seed"), GAL_SAID_NOWHERE);
+    gal_train_config_free(&c);
+}
+
 /* Sizes that cannot be, one value at a time. */
 static void model_sizes(void **state) {
     (void)state;
@@ -211,9 +236,10 @@ static void documented(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refusals),    cmocka_unit_test(documented),    cmocka_unit_test(numbers),
-        cmocka_unit_test(assignments), cmocka_unit_test(labels),        cmocka_unit_test(dump_reads_back),
-        cmocka_unit_test(model_sizes), cmocka_unit_test(examples_load), cmocka_unit_test(bounds),
+        cmocka_unit_test(refusals),    cmocka_unit_test(documented),  cmocka_unit_test(numbers),
+        cmocka_unit_test(assignments), cmocka_unit_test(labels),      cmocka_unit_test(dump_reads_back),
+        cmocka_unit_test(unsetting),   cmocka_unit_test(model_sizes), cmocka_unit_test(examples_load),
+        cmocka_unit_test(bounds),
     };
     return cmocka_run_group_tests_name("train_config", tests, NULL, NULL);
 }

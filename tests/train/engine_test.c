@@ -323,7 +323,7 @@ static void cannot_change(void **state) {
                                           { "wsd", "schedule.name=cosine", "--extend" } };
     for (size_t i = 0; i < GAL_LEN(BAD); i++) {
         gal_diag why = { 0 };
-        assert_int_equal(train(BAD[i][0], BAD[i][1], true, false, NULL, &why), GAL_EINPUT);
+        assert_int_equal(train(BAD[i][0], BAD[i][1], true, false, NULL, &why), GAL_EUSAGE);
         if (!strstr(why.text, BAD[i][2])) fail_msg("%s: said %s", BAD[i][1], why.text);
     }
 }

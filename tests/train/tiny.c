@@ -84,6 +84,7 @@ gal_err train(const char *name, const char *settings, bool resume, bool extend, 
     size_t n = resume ? 0 : 17;
     (void)snprintf(list, sizeof list, "%s", settings);
     n = split_words(list, set, n, GAL_LEN(set));
+    if (strstr(settings, "init=")) n = drop_words(set, n, "model."); /* a model has its sizes */
     listener own = { 0 };
     gal_train_options o = {
         .run = run, .resume = resume, .extend = extend, .progress = on_event, .stop = wants_stop, .user = l ? l : &own

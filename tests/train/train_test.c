@@ -172,11 +172,11 @@ static void damaged_checkpoint(void **state) {
 static void extending(void **state) {
     (void)state;
     gal_diag diag0 = { 0 };
-    assert_int_equal(train("plain", "steps=12", true, false, NULL, &diag0), GAL_EINPUT);
+    assert_int_equal(train("plain", "steps=12", true, false, NULL, &diag0), GAL_EUSAGE);
     assert_non_null(strstr(diag0.text, "--extend"));
     assert_non_null(strstr(diag0.text, "steps was 8, now 12"));
     diag0 = (gal_diag){ 0 };
-    assert_int_equal(train("plain", "batch.rows=3", true, true, NULL, &diag0), GAL_EINPUT);
+    assert_int_equal(train("plain", "batch.rows=3", true, true, NULL, &diag0), GAL_EUSAGE);
     assert_non_null(strstr(diag0.text, "batch.rows"));
     listener l = { 0 };
     CHECK_OK(train("again", "steps=12", true, true, &l, diag));
