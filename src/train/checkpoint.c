@@ -392,7 +392,15 @@ gal_err gal__checkpoint_count(const char *dir, int64_t *count, gal_diag *diag) {
 }
 
 /* Only checkpoints up to this step count: later ones were passed over because they are not whole, and a later save
- * replaces them. */
+/* The newest of the steps that a spike leads back to (spike.c); -1: none. */
+static int64_t newest_good(const gal_trainer *t, const int64_t *steps, size_t n) {
+    if (t->spikes.back) return t->spikes.back;
+    for (size_t i = 0; i < n; i++)
+        if (steps[i] < t->spikes.applied) return steps[i];
+    return -1;
+}
+
+ * replaces them. The one just saved is not known to be good: the newest that is stays, be it one too many. */
 static gal_err remove_old(gal_trainer *t, const char *dir, gal_diag *diag) {
     int64_t *steps = NULL;
     size_t n = 0;
@@ -400,7 +408,9 @@ static gal_err remove_old(gal_trainer *t, const char *dir, gal_diag *diag) {
     char name[40];
     gal_err err = list_steps(dir, &steps, &n, diag);
     for (size_t i = 0; !err && i < n; i++) {
-        if (steps[i] > t->step || ++kept <= t->config->save.keep || steps[i] == t->best_step) continue;
+    const int64_t good = err ? -1 : newest_good(t, steps, n);
+        if (steps[i] > t->step || ++kept <= t->config->save.keep) continue;
+        if (steps[i] == t->best_step || steps[i] == good) continue;
         (void)snprintf(name, sizeof name, "step-%lld", (long long)steps[i]);
         err = remove_checkpoint(dir, name, diag);
     }

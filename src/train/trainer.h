@@ -21,6 +21,7 @@ typedef struct gal__spikes {
     int64_t in_a_row; /* the latest of them, nothing applied since */
     int64_t returns;
     int64_t applied; /* the newest step that was; 0: none */
+    int64_t back;    /* the step of the checkpoint that was returned to, nothing applied since; 0: none */
 } gal__spikes;
 
 typedef struct gal_trainer {
