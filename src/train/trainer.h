@@ -106,6 +106,9 @@ gal_err gal__train_vocabulary(const char *path, gal_buf *at, gal_buf *file, gal_
  * version 0, sections NULL: as inside has them; version -1: none. */
 gal_err gal__train_tell(const gal_trainer *t, const gal_tokenizer *inside, int version, const char *sections,
                         gal_diag *diag);
+/* A checkpoint's GAL__TRAIN_TOLD: what the run's vocabulary is, and what the run's own file says of it. Appends
+ * nothing where others could not read it: beside a tekken.json. */
+gal_err gal__train_told(const gal_trainer *t, gal_buf *out, gal_diag *diag);
 
 /* setup.c */
 /* Opens the run's shard of that name if it fits, or makes it. c NULL: it must be there. */
