@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "cli/commands.h"
+#include "cli/screen.h"
 #include "train/metrics.h"
 #include "train/plot.h"
 #include "train/runs.h"
@@ -60,6 +61,29 @@ static void json_of(gal_buf *b, const char *run, const summary *s) {
     gal_buf_puts(b, "}");
 }
 
+static bool has_metrics(const char *run) {
+    gal_buf path = { 0 };
+    const char *file = gal_path_join(&path, run, "metrics.sqlite");
+    const bool there = file && gal_is_file(file);
+    gal_buf_free(&path);
+    return there;
+}
+
+/* A run whose numbers cannot be read, which is no reason to hide it. */
+static void list_unread(gal_cli *cli, gal_buf *b, const char *run, const char *name, const gal_diag *why) {
+    const char *state = why->err == GAL_EINPUT ? "damaged" : why->err == GAL_EBUSY ? "busy" : "unread";
+    if (!cli->json) {
+        printf("%-28s %-9s %8s/%-8s %10s %10s %9s\n", name, state, "-", "-", "-", "-", "-");
+        if (!cli->quiet) gal_cli_complain(NULL, why->text);
+        return;
+    }
+    gal_buf_puts(b, "{\"run\": ");
+    gal_buf_json(b, run, strlen(run));
+    gal_buf_printf(b, ", \"state\": \"%s\", \"error\": ", state);
+    gal_buf_json(b, why->text, strlen(why->text));
+    gal_buf_puts(b, "}\n");
+}
+
 static gal_err print_json(gal_buf *b, gal_diag *diag) {
     gal_err err = b->oom ? gal_fail(diag, GAL_ENOMEM, "no memory for the report") : GAL_OK;
     if (!err) (void)fwrite(b->data, 1, b->len, stdout);
@@ -76,31 +100,37 @@ static void print_line(const char *name, const summary *s) {
         printf("%10s %9s\n", "-", "-");
 }
 
+/* Nothing is said of a folder that is none. */
+static gal_err list_one(gal_cli *cli, gal_buf *b, const char *run, const char *name, size_t *found) {
+    summary s;
+    gal_diag why = { 0 };
+    gal_err err = summarise(&s, run, &why);
+    if (err == GAL_ENOMEM) return gal_fail(&cli->diag, err, "%s", why.text);
+    if (err && !has_metrics(run)) return GAL_OK;
+    if (!*found && !cli->json)
+        printf("%-28s %-9s %17s %10s %10s %9s\n", "run", "state", "step/steps   ", "loss", "best valid", "bits/byte");
+    if (err) {
+        list_unread(cli, b, run, name, &why);
+    } else if (cli->json) {
+        json_of(b, run, &s);
+        gal_buf_putc(b, '\n');
+    } else {
+        print_line(name, &s);
+    }
+    ++*found;
+    if (!err) gal_free(s.evals);
+    return GAL_OK;
+}
+
 static gal_err list(gal_cli *cli, const char *dir) {
     char **names = NULL;
     size_t n = 0, found = 0;
     if (!gal_is_dir(dir)) return gal_fail(&cli->diag, GAL_EINPUT, "%s: no folder of runs here", dir);
     gal_err err = gal_list_dir(dir, &names, &n, &cli->diag);
     gal_buf path = { 0 }, b = { 0 };
-    for (size_t i = 0; !err && i < n; i++) {
-        summary s;
-        gal_diag why = { 0 };
-        if (!gal_path_join(&path, dir, names[i])) {
-            err = gal_fail(&cli->diag, GAL_ENOMEM, "no memory");
-        } else if (!summarise(&s, path.data, &why)) {
-            if (cli->json) {
-                json_of(&b, path.data, &s);
-                gal_buf_putc(&b, '\n');
-            } else {
-                if (!found)
-                    printf("%-28s %-9s %17s %10s %10s %9s\n", "run", "state", "step/steps   ", "loss", "best valid",
-                           "bits/byte");
-                print_line(names[i], &s);
-            }
-            found++;
-            gal_free(s.evals);
-        }
-    }
+    for (size_t i = 0; !err && i < n; i++)
+        err = gal_path_join(&path, dir, names[i]) ? list_one(cli, &b, path.data, names[i], &found)
+                                                  : gal_fail(&cli->diag, GAL_ENOMEM, "no memory");
     if (!err && !found && !cli->json && !cli->quiet) fprintf(stderr, "%s: no runs\n", dir);
     gal_free_names(names, n);
     gal_buf_free(&path);
@@ -189,7 +219,7 @@ const gal_command gal_cmd_runs = {
     .text =
         "list: one line for each run directory in DIR (runs). show: a run's numbers. plot: draws its losses anew and "
         "prints where the pictures are. A run is running, finished, stopped (by Ctrl-C) or broken: killed or "
-        "failed.\n\n"
+        "failed. In the list it is damaged if its metrics.sqlite cannot be read.\n\n"
         "serve: a page of curves for a browser, of the runs in each DIR (runs), which may be a run itself. Prints "
         "its "
         "address; what is trained meanwhile appears by itself. Runs compared, smoothed, on logarithmic axes, zoomed, "

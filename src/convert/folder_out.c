@@ -206,15 +206,18 @@ static bool has(const char *dir, const char *name, gal_err *err, gal_diag *diag)
     return there;
 }
 
-/* Where a folder has Mistral's own vocabulary alone, those who read Hugging Face's layout get theirs beside it. */
+/* Where a folder has Mistral's own vocabulary alone, those who read Hugging Face's layout get theirs beside it; and
+ * what a checkpoint of a training did not always say. */
 static gal_err write_beside(const gal__job *j, const char *dir, gal_diag *diag) {
     gal__extras e = { 0 };
     gal_err err = GAL_OK;
-    const bool wanted = j->o->to == GAL_LAYOUT_HF && has(dir, "tekken.json", &err, diag) &&
-                        !has(dir, "tokenizer.json", &err, diag);
-    if (err || !wanted) return err;
+    if (j->o->to != GAL_LAYOUT_HF) return GAL_OK;
+    const bool pieces = has(dir, "tekken.json", &err, diag) && !has(dir, "tokenizer.json", &err, diag);
+    const bool kind = has(gal_source_path(j->s), "trainer.json", &err, diag) &&
+                      !has(dir, "tokenizer_config.json", &err, diag);
+    if (err || (!pieces && !kind)) return err;
     err = gal__extras_read(&e, j, diag);
-    if (!err && e.tokenizer) err = gal__write_tokenizer_json(&e, dir, diag);
+    if (!err && e.tokenizer && pieces) err = gal__write_tokenizer_json(&e, dir, diag);
     if (!err && e.tokenizer && !has(dir, "tokenizer_config.json", &err, diag) && !err)
         err = write_tokenizer_config(j, &e, dir, diag);
     gal__extras_free(&e);

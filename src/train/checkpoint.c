@@ -242,19 +242,20 @@ gal_err gal__checkpoint_check(const char *dir, gal_diag *diag) {
 /* ---- writing -----------------------------------------------------------------------------------------------------
  */
 
-/* How the run talks, if it says so. */
-static gal_err save_template(const gal_trainer *t, const char *dir, gal_diag *diag) {
-    static const char *const NAMES[] = { GAL__TRAIN_TEMPLATE, GAL__TRAIN_TOLD };
+/* How the run talks, if it says so, and what kind of vocabulary it has. */
+static gal_err save_told(const gal_trainer *t, const char *dir, gal_diag *diag) {
     gal_buf from = { 0 }, to = { 0 }, text = { 0 };
-    gal_err err = GAL_OK;
-    for (size_t i = 0; !err && i < GAL_LEN(NAMES); i++) {
-        if (!gal_path_join(&from, t->dir, NAMES[i]) || !gal_path_join(&to, dir, NAMES[i]))
-            err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
-        if (err || !gal_is_file(from.data)) continue;
-        gal_buf_clear(&text);
+    gal_err err = gal_path_join(&from, t->dir, GAL__TRAIN_TEMPLATE) && gal_path_join(&to, dir, GAL__TRAIN_TEMPLATE)
+                      ? GAL_OK
+                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (!err && gal_is_file(from.data)) {
         err = gal_read_file(&text, from.data, TEMPLATE_MAX_BYTES, diag);
         if (!err) err = gal_write_file(to.data, text.data, text.len, diag);
     }
+    gal_buf_clear(&text);
+    if (!err) err = gal__train_told(t, &text, diag);
+    if (!err && !gal_path_join(&to, dir, GAL__TRAIN_TOLD)) err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
+    if (!err && text.len) err = gal_write_file(to.data, text.data, text.len, diag);
     gal_buf_free(&from);
     gal_buf_free(&to);
     gal_buf_free(&text);
@@ -275,7 +276,7 @@ static gal_err save_model(gal_trainer *t, gal_optim_view view, const char *dir, 
     if (!err && !gal_path_join(&path, dir, gal_tokenizer_file(t->tok)))
         err = gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
     if (!err) err = gal_write_file(path.data, t->tok_bytes.data, t->tok_bytes.len, diag);
-    if (!err) err = save_template(t, dir, diag);
+    if (!err) err = save_told(t, dir, diag);
     gal_buf_free(&path);
     return err;
 }
@@ -391,16 +392,26 @@ gal_err gal__checkpoint_count(const char *dir, int64_t *count, gal_diag *diag) {
     return err;
 }
 
+/* The newest of the steps that a spike leads back to (spike.c); -1: none. */
+static int64_t newest_good(const gal_trainer *t, const int64_t *steps, size_t n) {
+    if (t->spikes.back) return t->spikes.back;
+    for (size_t i = 0; i < n; i++)
+        if (steps[i] < t->spikes.applied) return steps[i];
+    return -1;
+}
+
 /* Only checkpoints up to this step count: later ones were passed over because they are not whole, and a later save
- * replaces them. */
+ * replaces them. The one just saved is not known to be good: the newest that is stays, be it one too many. */
 static gal_err remove_old(gal_trainer *t, const char *dir, gal_diag *diag) {
     int64_t *steps = NULL;
     size_t n = 0;
     int64_t kept = 0;
     char name[40];
     gal_err err = list_steps(dir, &steps, &n, diag);
+    const int64_t good = err ? -1 : newest_good(t, steps, n);
     for (size_t i = 0; !err && i < n; i++) {
-        if (steps[i] > t->step || ++kept <= t->config->save.keep || steps[i] == t->best_step) continue;
+        if (steps[i] > t->step || ++kept <= t->config->save.keep) continue;
+        if (steps[i] == t->best_step || steps[i] == good) continue;
         (void)snprintf(name, sizeof name, "step-%lld", (long long)steps[i]);
         err = remove_checkpoint(dir, name, diag);
     }

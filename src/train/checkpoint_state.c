@@ -95,9 +95,9 @@ static json_t *spikes_json(const gal__spikes *s) {
             json_decref(losses);
             losses = NULL;
         }
-    json_t *root = json_pack("{s:I, s:I, s:I, s:I}", "count", (json_int_t)s->count, "in_a_row",
+    json_t *root = json_pack("{s:I, s:I, s:I, s:I, s:I}", "count", (json_int_t)s->count, "in_a_row",
                              (json_int_t)s->in_a_row, "returns", (json_int_t)s->returns, "applied",
-                             (json_int_t)s->applied);
+                             (json_int_t)s->applied, "back", (json_int_t)s->back);
     if (json_object_set_new(root, "losses", losses)) {
         json_decref(root);
         return NULL;
@@ -235,13 +235,15 @@ static gal_err compare_shard(const uint8_t contents[32], const json_t *root, con
 static gal_err read_spikes(gal_trainer *t, const json_t *root, const char *path, gal_diag *diag) {
     const json_t *o = json_object_get(root, "spikes"), *losses = json_object_get(o, "losses");
     gal__spikes *s = &t->spikes;
-    s->n = s->next = s->in_a_row = s->count = s->returns = 0;
+    s->n = s->next = s->in_a_row = s->count = s->returns = s->back = 0;
     s->applied = t->step;
     if (!o) return GAL_OK;
     gal_err err = gal_json_count(o, "", "count", path, &s->count, diag);
     if (!err) err = gal_json_count(o, "", "in_a_row", path, &s->in_a_row, diag);
     if (!err) err = gal_json_count(o, "", "returns", path, &s->returns, diag);
     if (!err) err = gal_json_count(o, "", "applied", path, &s->applied, diag);
+    if (!err && json_object_get(o, "back")) err = gal_json_count(o, "", "back", path, &s->back, diag);
+    s->back = GAL_MIN(s->back, t->step);
     for (size_t i = 0; !err && i < json_array_size(losses); i++)
         gal__spikes_add(s, json_number_value(json_array_get(losses, i)));
     return err;

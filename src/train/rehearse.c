@@ -91,11 +91,12 @@ static gal_err check_memory(gal_trainer *t, uint64_t *activations, uint64_t *all
 
 gal_err gal__train_check_disk(gal_trainer *t, gal_diag *diag) {
     const gal_train_config *c = t->config;
-    /* At most as many as the run still writes; of those the newest save.keep, the best, and the one being written. */
+    /* At most as many as the run still writes; of those the newest save.keep, the best, the newest that is known to
+     * be good, and the one being written. */
     int64_t left = c->steps - t->step, most = 1;
     if (c->save.every > 0) most += left / c->save.every;
     if (c->eval.every > 0) most += left / c->eval.every;
-    int64_t count = GAL_MIN(most, c->save.keep + 2);
+    int64_t count = GAL_MIN(most, c->save.keep + 3);
     gal_buf dir = { 0 };
     uint64_t available = 0;
     int64_t there = 0;

@@ -41,23 +41,27 @@ static bool all_there(const gal_strings *paths) {
     return there;
 }
 
+/* What lies beside the vocabulary's file says of BOS what that alone does not. */
+static bool begins_otherwise(const gal_trainer *t, const speaker *s) {
+    return gal_tokenizer_begins(s->told) != gal_tokenizer_begins(t->tok);
+}
+
 /* A run's folder, and its checkpoints, say the template themselves where they can: a Jinja template lies in them,
- * and which of Mistral's it goes by where the vocabulary's file does not say that; and that prompts begin without
- * BOS.
- */
+ * and which of Mistral's it goes by where the vocabulary's file does not say that; and whether prompts begin
+ * with BOS where that does not. */
 static gal_err keep_format(gal_trainer *t, const speaker *s, gal_diag *diag) {
     const gal_chat_format *f = s->format;
     const gal_buf *source = gal_chat_format_source(f);
     const char *file = gal_tokenizer_file(t->tok);
-    const bool pieces = strcmp(file, "tokenizer.model") == 0, bare = pieces && !gal_tokenizer_begins(s->told);
+    const bool pieces = strcmp(file, "tokenizer.model") == 0, other = begins_otherwise(t, s);
     if (source->len) {
         /* A version would rule. */
-        gal_err err = s->inside || bare ? gal__train_tell(t, s->told, -1, NULL, diag) : GAL_OK;
+        gal_err err = s->inside || other ? gal__train_tell(t, s->told, -1, NULL, diag) : GAL_OK;
         return err ? err : gal__run_write(t, GAL__TRAIN_TEMPLATE, source, diag);
     }
-    if (pieces && !gal_tokenizer_told(s->told)) return bare ? gal__train_tell(t, s->told, 0, NULL, diag) : GAL_OK;
+    if (pieces && !gal_tokenizer_told(s->told)) return other ? gal__train_tell(t, s->told, 0, NULL, diag) : GAL_OK;
     if (!pieces && strcmp(file, "tokenizer.json") != 0) return GAL_OK;
-    return gal__train_tell(t, s->inside || pieces ? s->told : NULL, gal_chat_format_version(f),
+    return gal__train_tell(t, s->inside || pieces || other ? s->told : NULL, gal_chat_format_version(f),
                            gal_tokenizer_sections(s->told), diag);
 }
 
@@ -122,8 +126,7 @@ gal_err gal__train_keep_talk(gal_trainer *t, gal_diag *diag) {
     gal_diag why = { 0 };
     gal_err err = open_format(t, &s, &why);
     /* A guess from control pieces is made again by whoever talks. */
-    if (!err &&
-        (gal_chat_format_source(s.format)->len || gal_tokenizer_told(s.told) || !gal_tokenizer_begins(s.told)))
+    if (!err && (gal_chat_format_source(s.format)->len || gal_tokenizer_told(s.told) || begins_otherwise(t, &s)))
         err = keep_format(t, &s, &why);
     close_format(&s);
     return !err || err == GAL_EINPUT ? GAL_OK : gal_fail(diag, err, "%s", why.text);

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-enum { TOKENIZER_MAX_BYTES = 1 << 28, MOST_HOPS = 3 };
+enum { TOKENIZER_MAX_BYTES = 1 << 28, TOLD_MAX_BYTES = 1 << 26, MOST_HOPS = 3 };
 
 static gal_err train_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_docs, gal_diag *diag) {
     gal_bpe_options options;
@@ -102,6 +102,32 @@ gal_err gal__train_tell(const gal_trainer *t, const gal_tokenizer *inside, int v
     if (!err) err = gal__run_write(t, GAL__TRAIN_TOLD, &text, diag);
     json_decref(o);
     gal_buf_free(&text);
+    return err;
+}
+
+/* The kind of the vocabulary and whether texts begin with BOS; of a tekken.json nothing. What templates need is for
+ * the run's own file to say: a version would rule where it says none. */
+static json_t *plain_config(const gal_tokenizer *tok) {
+    const bool tekken = strcmp(gal_tokenizer_file(tok), "tekken.json") == 0;
+    json_t *o = tekken ? json_object() : gal_vocab_config(tok, gal_tokenizer_begins(tok), false);
+    (void)json_object_del(o, "galerne_chat_version");
+    (void)json_object_del(o, "galerne_chat_tekken");
+    return o;
+}
+
+gal_err gal__train_told(const gal_trainer *t, gal_buf *out, gal_diag *diag) {
+    gal_buf path = { 0 };
+    json_t *own = NULL, *o = plain_config(t->tok);
+    gal_err err = o && gal_path_join(&path, t->dir, GAL__TRAIN_TOLD)
+                      ? GAL_OK
+                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory for " GAL__TRAIN_TOLD, t->dir);
+    if (!err && gal_is_file(path.data)) err = gal__json_read(&own, path.data, TOLD_MAX_BYTES, diag);
+    if (!err && own && json_object_update(o, own))
+        err = gal_fail(diag, GAL_ENOMEM, "%s: no memory for " GAL__TRAIN_TOLD, t->dir);
+    if (!err && json_object_size(o)) err = gal__json_print(o, out, path.data, diag);
+    json_decref(own);
+    json_decref(o);
+    gal_buf_free(&path);
     return err;
 }
 

@@ -3,7 +3,8 @@
  * returns to the last good checkpoint and goes on with the text behind the spike (as in arXiv:2204.02311, 5.1), at
  * most spike.returns times.
  *
- * A checkpoint is good once a later step was applied: what was computed on its very weights was no spike.
+ * A checkpoint is good once a later step was applied: what was computed on its very weights was no spike. Where the
+ * next step after a return is one, it goes back to an older good one, or, if none is left, to the same once more.
  * Everything is decided by the loss and the norm over the whole step, by losses of earlier steps and by settings:
  * numbers that all ranks of a run have alike, so that they decide alike; and all of it lies in a checkpoint, so that
  * a run which was killed decides as one that was not. SPDX-License-Identifier: Apache-2.0 */
@@ -78,6 +79,7 @@ void gal__spike_none(gal_trainer *t, double loss) {
     gal__spikes *s = &t->spikes;
     s->in_a_row = 0;
     s->applied = t->step;
+    s->back = 0;
     gal__spikes_add(s, loss);
 }
 
@@ -140,23 +142,34 @@ static gal_err go_back(gal_trainer *t, const gal__train_numbers *n, const char *
     t->spikes.count = count;
     t->spikes.returns = returns;
     t->spikes.in_a_row = 0;
+    t->spikes.back = t->step;
     err = gal__checkpoint_drop_after(t, diag);
     if (!err) err = gal_metrics_cut(t->metrics, t->step, diag);
     bool owed = false;
     return err ? err : gal__train_recall(t, &owed, diag);
 }
 
+/* path stays empty where there is none. */
+static gal_err find_good(const gal_trainer *t, gal_buf *path, gal_diag *diag) {
+    const gal__spikes *s = &t->spikes;
+    gal_buf notes = { 0 };
+    gal_err err = gal__checkpoint_newest(t->dir, s->applied - 1, path, &notes, diag);
+    if (!err && !path->len && s->back) err = gal__checkpoint_newest(t->dir, s->back, path, &notes, diag);
+    gal_buf_free(&notes);
+    return err;
+}
+
 gal_err gal__spike_handle(gal_trainer *t, const gal__train_numbers *n, double limit, const char *why,
                           gal_diag *diag) {
     const gal_train_config *c = t->config;
     gal__spikes *s = &t->spikes;
-    gal_buf path = { 0 }, notes = { 0 };
+    gal_buf path = { 0 };
     char what[200], cause[200] = "";
     if (gal__spike_count(t)) return gal__spike_pass(t, n, limit, why, diag);
     if (s->returns >= c->spike.returns)
         (void)snprintf(cause, sizeof cause, "the run has returned %lld times already (spike.returns)",
                        (long long)s->returns);
-    gal_err err = cause[0] ? GAL_OK : gal__checkpoint_newest(t->dir, s->applied - 1, &path, &notes, diag);
+    gal_err err = cause[0] ? GAL_OK : find_good(t, &path, diag);
     if (!err && !cause[0] && !path.len)
         (void)snprintf(cause, sizeof cause, "there is no checkpoint %s that a good step was made from",
                        s->returns ? "left" : "yet");
@@ -166,6 +179,5 @@ gal_err gal__spike_handle(gal_trainer *t, const gal__train_numbers *n, double li
     if (!err) err = told;
     if (!err) err = cause[0] ? give_up(t, why, cause, diag) : go_back(t, n, path.data, diag);
     gal_buf_free(&path);
-    gal_buf_free(&notes);
     return err;
 }

@@ -21,6 +21,7 @@ typedef struct gal__spikes {
     int64_t in_a_row; /* the latest of them, nothing applied since */
     int64_t returns;
     int64_t applied; /* the newest step that was; 0: none */
+    int64_t back;    /* the step of the checkpoint that was returned to, nothing applied since; 0: none */
 } gal__spikes;
 
 typedef struct gal_trainer {
@@ -106,6 +107,9 @@ gal_err gal__train_vocabulary(const char *path, gal_buf *at, gal_buf *file, gal_
  * version 0, sections NULL: as inside has them; version -1: none. */
 gal_err gal__train_tell(const gal_trainer *t, const gal_tokenizer *inside, int version, const char *sections,
                         gal_diag *diag);
+/* A checkpoint's GAL__TRAIN_TOLD: what the run's vocabulary is, and what the run's own file says of it. Appends
+ * nothing where others could not read it: beside a tekken.json. */
+gal_err gal__train_told(const gal_trainer *t, gal_buf *out, gal_diag *diag);
 
 /* setup.c */
 /* Opens the run's shard of that name if it fits, or makes it. c NULL: it must be there. */

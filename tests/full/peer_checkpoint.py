@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A checkpoint that galerne wrote, read by the transformers package: same logits; its tokenizer, by sentencepiece: same ids.
+"""A checkpoint that galerne wrote, read by the transformers package: same logits, prompts with BOS; its tokenizer, by
+sentencepiece: same ids.
 
     peer_checkpoint.py GALERNE CHECKPOINT_FOLDER
 
@@ -15,7 +16,7 @@ import tempfile
 import numpy as np
 import sentencepiece
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 galerne, folder = sys.argv[1:3]
 failed = 0
@@ -51,5 +52,10 @@ run = subprocess.run([galerne, "tokenize", folder, "--encode", "--jsonl"], input
 ours = [json.loads(line)["ids"] for line in run.stdout.decode().splitlines()]
 theirs = [sp.encode(t) for t in texts]
 check("token ids", ours == theirs, "%d texts" % len(texts))
+tokenizer = AutoTokenizer.from_pretrained(folder)
+prompts = ["x", "The captain stood upon the deck.", "the sea, 1850"]
+ours = [list(map(int, subprocess.run([galerne, "tokenize", folder, "--bos", p], capture_output=True, check=True).stdout.split()))
+        for p in prompts]
+check("prompts", ours == [tokenizer(p).input_ids for p in prompts], "%d texts begin with %d" % (len(prompts), ours[0][0]))
 check("vocabulary", sp.vocab_size() == vocab, "%d pieces, %d rows" % (sp.vocab_size(), vocab))
 sys.exit(1 if failed else 0)

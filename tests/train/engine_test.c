@@ -193,7 +193,7 @@ static void older_checkpoints(void **state) {
 static void damaged_states(void **state) {
     (void)state;
     static const char *const BAD[] = { "\"count\": -1", "\"returns\": \"2\"", "\"applied\": 1e3",
-                                       "\"in_a_row\": null" };
+                                       "\"in_a_row\": null", "\"back\": -2" };
     for (size_t i = 0; i < GAL_LEN(BAD); i++) {
         char name[30], key[30] = "";
         listener l = { .stop_at = 4 };

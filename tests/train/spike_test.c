@@ -172,6 +172,36 @@ static void returns_to_a_good_one(void **state) {
     assert_true(ask("every", sql) > 0.5);
 }
 
+/* Checkpoints of a run that keeps one: that one, the newest that is known to be good, and the best. */
+static void few_are_there(const char *run) {
+    int64_t count = 0;
+    CHECK_OK(gal__checkpoint_count(at(run, "checkpoints"), &count, diag));
+    if (count < 2 || count > 3) fail_msg("%s: %d checkpoints", run, (int)count);
+}
+
+/* The same where one checkpoint is kept: the good one stays until the newer one is good, and is returned to again
+ * where the text behind a spike is a spike, too. */
+static void returns_with_one_kept(void **state) {
+    (void)state;
+    static const char ONE[] = "spike.skips=0 spike.sigmas=2 spike.returns=50 save.every=1 save.keep=1";
+    char set[1200], sql[200];
+    (void)snprintf(set, sizeof set, "%s", with(ONE));
+    CHECK_OK(train("one", set, false, false, NULL, diag));
+    few_are_there("one");
+    int64_t first = (int64_t)ask("one", "SELECT step FROM spikes WHERE number = 1");
+    (void)snprintf(sql, sizeof sql, "SELECT action = 'back to step-%lld' FROM spikes WHERE number = 1",
+                   (long long)first - 2);
+    assert_true(ask("one", sql) > 0.5);
+    int64_t again = (int64_t)ask("one", "SELECT count(*) FROM spikes a JOIN spikes b ON b.number = a.number + 1 "
+                                        "WHERE a.action = b.action AND b.step = substr(b.action, 14) + 1");
+    assert_true(again > 0);
+    /* Killed where the steps behind the return are made. */
+    train_killed("one-killed", set, first - 1, 1);
+    CHECK_OK(train("one-killed", "", true, false, NULL, diag));
+    same_runs("one", "one-killed");
+    few_are_there("one-killed");
+}
+
 static void bounded(void **state) {
     (void)state;
     gal_diag why = { 0 };
@@ -551,6 +581,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(passed_over_and_resumed),
         cmocka_unit_test(returns),
         cmocka_unit_test(returns_to_a_good_one),
+        cmocka_unit_test(returns_with_one_kept),
         cmocka_unit_test(bounded),
         cmocka_unit_test(steps_again),
         cmocka_unit_test(few_losses),
