@@ -187,6 +187,11 @@ static void note_curves(gal_trainer *t, const gal_schedule *old, int64_t step) {
 static gal_err compare_settings(const gal_trainer *t, const json_t *root, const char *path, bool *curve_changed,
                                 gal_diag *diag) {
     gal_train_config fallback;
+    if (!t->config->lora.rank && gal_settings_said(&GAL_TRAIN_SETTINGS, t->config, "init") == GAL_SAID_BY_SET)
+        return gal_fail(diag, GAL_EUSAGE,
+                        "--set init=%.200s: init cannot change when a run is resumed: its model "
+                        "is in its checkpoints",
+                        t->config->init);
     gal_err err = gal_train_config_defaults(&fallback, diag);
     if (err) return err;
     json_t *now = settings_json(t->config, t->config), *plain = settings_json(&fallback, t->config);
