@@ -52,7 +52,7 @@ static uint64_t untouched(const gal_trainer *t) {
  * of it (to zero, norm, update, average), and of each state a name and a line in the head of the file that is saved.
  */
 static uint64_t besides(const gal_trainer *t) {
-    enum { OWN = 15 << 20, LAUNCH = 256, STATE = 300 }; /* bytes, with the room that lists grow by */
+    enum { OWN = 15 << 20, LAUNCH = 256, STATE = 400 }; /* bytes, with the room that lists grow by */
     const uint64_t launches = 3u + (t->opt->options.ema > 0) + (t->config->log.norms_every > 0);
     const bool records = !t->config->eager && !t->dev->far;
     return OWN + (records ? launches * LAUNCH * t->n_trained : 0) + STATE * t->opt->n_pools;

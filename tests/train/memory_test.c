@@ -14,13 +14,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Of what was resident. */
+/* Of what was resident, and besides it: as docs/training.md says. */
 #define SLACK 0.10
+#define SLACK_MB 8
 
 #define SHAPE                                                                                                        \
     "model.vocab=8192 model.width=288 model.hidden=768 model.layers=6 model.heads=6 model.kv_heads=6 "               \
     "model.window=0 "                                                                                                \
     "batch.sequence=512 batch.rows=2 steps=2 save.every=0 "
+
+/* Weights of 256 numbers, twelve thousand of them. */
+#define MANY                                                                                                         \
+    "model.family=gopher model.width=16 model.heads=2 model.kv_heads=2 model.hidden=16 model.experts=512 "           \
+    "model.routed_every=1 ema.decay=0.9 batch.sequence=64"
 
 /* In a process of its own; what the last line of the log says of it. */
 static void measure(const char *name, const char *set, bool resume, const char *what) {
@@ -44,7 +50,7 @@ static void measure(const char *name, const char *set, bool resume, const char *
     assert_memory_equal(end, SAID, strlen(SAID));
     const double said = strtod(end + strlen(SAID), NULL);
     print_message("%-50s %7.1f MB resident, forecast %7.1f: %+.1f %%\n", what, took, said, 100 * (said / took - 1));
-    if (!(fabs(said - took) <= SLACK * took)) fail_msg("%s: forecast %g MB, took %g MB", what, said, took);
+    if (!(fabs(said - took) <= SLACK * took + SLACK_MB)) fail_msg("%s: forecast %g MB, took %g MB", what, said, took);
     gal_buf_free(&log);
 }
 
@@ -60,8 +66,7 @@ static void forecast(void **state) {
         "optimizer.name=sgd batch.rows=1 batch.accumulate=3",
         "model.family=gopher model.experts=8 model.hidden=288 batch.rows=4",
         "model.experts=64 model.hidden=128 model.layers=2 batch.sequence=64",
-        "model.family=gopher model.width=16 model.heads=2 model.kv_heads=2 model.hidden=16 "
-        "model.experts=512 model.routed_every=1 ema.decay=0.9 batch.sequence=64"
+        MANY,
     };
 #if GAL_ASAN || defined(__SANITIZE_THREAD__)
     print_message("skipped: sanitizers keep memory of their own\n");
