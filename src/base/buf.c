@@ -20,6 +20,10 @@ static bool make_room(gal_buf *b, size_t n) {
     return true;
 }
 
+void gal_buf_room(gal_buf *b, size_t n) {
+    if (make_room(b, n)) b->data[b->len] = 0;
+}
+
 void gal_buf_add(gal_buf *b, const void *bytes, size_t n) {
     if (!make_room(b, n)) return;
     if (n) memcpy(b->data + b->len, bytes, n);

@@ -16,6 +16,7 @@ void gal_buf_add(gal_buf *b, const void *bytes, size_t n);
 void gal_buf_puts(gal_buf *b, const char *s);
 void gal_buf_putc(gal_buf *b, char c);
 void gal_buf_printf(gal_buf *b, const char *fmt, ...) GAL_PRINTF(2, 3);
+void gal_buf_room(gal_buf *b, size_t n); /* asks for room for n bytes more in one piece; growing copies */
 void gal_buf_drop(gal_buf *b, size_t n); /* removes the first n bytes */
 void gal_buf_clear(gal_buf *b);          /* keeps the memory */
 void gal_buf_free(gal_buf *b);           /* leaves {0} */

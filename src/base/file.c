@@ -74,6 +74,24 @@ gal_err gal_map_open(gal_map *out, const char *path, gal_diag *diag) {
     return GAL_OK;
 }
 
+bool gal_file_begins(const char *path, const void *bytes, size_t n) {
+    struct stat st;
+    char head[16];
+    size_t have = 0;
+    int fd = -1;
+    GAL_ASSERT(n <= sizeof head);
+    if (open_file(&fd, path, &st, NULL)) return false;
+    while (have < n) {
+        size_t room = n - have;
+        ssize_t more = gal_fault_move(GAL_FAULT_READ, &room) ? -1 : read(fd, head + have, room);
+        if (more < 0 && errno == EINTR) continue;
+        if (more <= 0) break;
+        have += (size_t)more;
+    }
+    (void)close(fd);
+    return have == n && memcmp(head, bytes, n) == 0;
+}
+
 void gal_map_forget(const gal_map *m, size_t from, size_t n) {
 #ifdef MADV_DONTNEED /* posix_madvise() of the GNU library does nothing here */
     (void)madvise((char *)(uintptr_t)m->data + from, n, MADV_DONTNEED);

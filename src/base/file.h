@@ -27,6 +27,10 @@ gal_err gal_map_check(const gal_map *m, gal_diag *diag);
 /* Reads a whole regular file into b (cleared first); refuses more than max_bytes. */
 gal_err gal_read_file(gal_buf *b, const char *path, size_t max_bytes, gal_diag *diag);
 
+/* Whether a regular file begins with n bytes, at most 16; false also where it cannot be read. Allocates nothing, so
+ * that it is never false for want of memory. */
+bool gal_file_begins(const char *path, const void *bytes, size_t n);
+
 /* True also if nobody can tell (an input or output error): whoever then opens it learns why, and nothing is taken for
  * absent that is there. */
 bool gal_is_file(const char *path);

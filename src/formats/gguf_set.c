@@ -153,21 +153,13 @@ gal_err gal_gguf_parse(gal_gguf **out, const void *bytes, size_t n, const char *
     return err;
 }
 
-static bool begins_as_one(const gal_map *m) { return m->bytes >= 4 && memcmp(m->data, "GGUF", 4) == 0; }
-
-bool gal_is_gguf(const char *path) {
-    gal_map m = { 0 };
-    if (!gal_is_file(path) || gal_map_open(&m, path, NULL)) return false;
-    bool is = begins_as_one(&m);
-    gal_map_close(&m);
-    return is;
-}
+bool gal_is_gguf(const char *path) { return gal_file_begins(path, "GGUF", 4); }
 
 gal_err gal_gguf_may_replace(const char *path, gal_diag *diag) {
     gal_map m = { 0 };
     if (!gal_exists(path) || !gal_is_file(path)) return GAL_OK;
     gal_err err = gal_map_open(&m, path, diag);
-    if (!err && m.bytes && !begins_as_one(&m))
+    if (!err && m.bytes && (m.bytes < 4 || memcmp(m.data, "GGUF", 4) != 0))
         err = gal_fail(diag, GAL_EINPUT, "%s: is no GGUF file, so that it is not replaced", path);
     gal_map_close(&m);
     return err;

@@ -46,9 +46,18 @@ uint64_t gal_st_item_bytes(const gal_st_item *it) {
     return bits / 8;
 }
 
+/* About what the header takes: of a model of many experts megabytes. */
+static size_t header_bytes(const plan *p) {
+    enum { LINE = 80, DIM = 6 }; /* a tensor's words and offsets; a dimension */
+    size_t n = 0;
+    for (size_t i = 0; i < p->count; i++) n += strlen(p->order[i]->name) + LINE + DIM * (size_t)p->order[i]->ndim;
+    return n;
+}
+
 static gal_err make_header(plan *p, gal_diag *diag) {
     gal_buf *b = &p->header;
     const char *comma = "";
+    gal_buf_room(b, header_bytes(p));
     gal_buf_putc(b, '{');
     if (p->n_meta) {
         gal_buf_puts(b, "\"__metadata__\":{");

@@ -78,7 +78,11 @@ static gal_err own_template(gal_chat_format *f, const char *path, gal_diag *diag
     if (err || f->source.len) return err;
     gal_buf dir = { 0 };
     gal_tokenizer *t = NULL;
-    if (!gal_lm_load(NULL, &t, NULL, &dir, path, NULL) && dir.len && strcmp(dir.data, path) != 0)
+    gal_diag why = { 0 };
+    const gal_err none = gal_lm_load(NULL, &t, NULL, &dir, path, &why); /* no model: then no template either */
+    if (none == GAL_ENOMEM)
+        err = gal_fail(diag, none, "%s", why.text);
+    else if (!none && dir.len && strcmp(dir.data, path) != 0)
         err = gal_is_gguf(dir.data) ? from_gguf(f, dir.data, diag) : from_folder(f, dir.data, diag);
     gal_tokenizer_free(t);
     gal_buf_free(&dir);

@@ -67,9 +67,13 @@ static void write_then_map_and_read(void **state) {
     assert_memory_equal(b.data, bytes, n);
     assert_int_equal(gal_read_file(&b, at("f"), n - 1, &diag), GAL_EINPUT);
     assert_non_null(strstr(diag.text, "limit"));
+    assert_true(gal_file_begins(at("f"), bytes, 16));
+    assert_false(gal_file_begins(at("f"), bytes + 1, 16));
     gal_buf_free(&b);
     gal_free(bytes);
     assert_int_equal(gal_write_file(at("empty"), NULL, 0, NULL), GAL_OK);
+    assert_true(gal_file_begins(at("empty"), "", 0));
+    assert_false(gal_file_begins(at("empty"), "G", 1) || gal_file_begins(at("none"), "", 0));
     assert_int_equal(gal_map_open(&m, at("empty"), NULL), GAL_OK);
     assert_null(m.data);
     assert_int_equal(m.bytes, 0);

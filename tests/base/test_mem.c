@@ -234,6 +234,9 @@ static void buf_grows_and_formats(void **state) {
     assert_int_equal(strlen(b.data), b.len);
     gal_buf_drop(&b, 3886);
     assert_string_equal(b.data, "999,");
+    const size_t cap = b.cap;
+    gal_buf_room(&b, 100000);
+    assert_true(b.cap > cap && b.cap > b.len + 100000 && strlen(b.data) == b.len);
     gal_buf_clear(&b);
     assert_string_equal(b.data, "");
     gal_buf_add(&b, "a\0b", 3);
