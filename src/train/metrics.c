@@ -236,16 +236,27 @@ void gal_metrics_get_fact(gal_metrics *m, const char *key, char *value, size_t b
     (void)sqlite3_finalize(s);
 }
 
+static bool has_table(gal_metrics *m, const char *name) {
+    sqlite3_stmt *s = NULL;
+    bool found = sqlite3_prepare_v2(m->d.db, "SELECT 1 FROM sqlite_master WHERE name = ?", -1, &s, NULL) ==
+                     SQLITE_OK &&
+                 sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW;
+    (void)sqlite3_finalize(s);
+    return found;
+}
+
 typedef struct table {
     void *rows;
     size_t count, cap, size;
-    int64_t at[2]; /* for the query's places, if it has any */
+    int64_t at[2];     /* for the query's places, if it has any */
+    const char *young; /* its name, if files of before it was there may be without; else NULL */
 } table;
 
-/* Reads every row through `take`. */
+/* Reads every row through `take`; none on failure. */
 static gal_err select_rows(gal_metrics *m, const char *sql, table *t, void (*take)(void *row, sqlite3_stmt *s),
                            gal_diag *diag) {
     sqlite3_stmt *s = NULL;
+    if (t->young && !has_table(m, t->young)) return GAL_OK;
     gal_err err = sqlite3_prepare_v2(m->d.db, sql, -1, &s, NULL) == SQLITE_OK ? GAL_OK
                                                                               : gal_db_fail(&m->d, GAL_EINPUT, diag);
     for (int i = 0; !err && i < sqlite3_bind_parameter_count(s); i++) (void)sqlite3_bind_int64(s, i + 1, t->at[i]);
@@ -261,7 +272,10 @@ static gal_err select_rows(gal_metrics *m, const char *sql, table *t, void (*tak
         }
     }
     (void)sqlite3_finalize(s);
-    if (err) gal_free(t->rows);
+    if (!err) return GAL_OK;
+    gal_free(t->rows);
+    t->rows = NULL;
+    t->count = 0;
     return err;
 }
 
@@ -289,19 +303,17 @@ static void take_eval(void *row, sqlite3_stmt *s) {
 gal_err gal_metrics_steps(gal_metrics *m, gal_metric_step **rows, size_t *count, gal_diag *diag) {
     table t = { .size = sizeof **rows };
     gal_err err = select_rows(m, "SELECT * FROM steps ORDER BY step", &t, take_step, diag);
-    if (err) return err;
     *rows = t.rows;
     *count = t.count;
-    return GAL_OK;
+    return err;
 }
 
 gal_err gal_metrics_evals(gal_metrics *m, gal_metric_eval **rows, size_t *count, gal_diag *diag) {
     table t = { .size = sizeof **rows };
     gal_err err = select_rows(m, "SELECT * FROM evaluations ORDER BY step", &t, take_eval, diag);
-    if (err) return err;
     *rows = t.rows;
     *count = t.count;
-    return GAL_OK;
+    return err;
 }
 
 gal_err gal_metrics_last(gal_metrics *m, gal_metric_step *row, bool *any, gal_diag *diag) {
@@ -317,15 +329,6 @@ gal_err gal_metrics_last(gal_metrics *m, gal_metric_step *row, bool *any, gal_di
 sqlite3 *gal__metrics_db(gal_metrics *m) { return m->d.db; }
 
 gal_err gal__metrics_refuse(gal_metrics *m, gal_err err, gal_diag *diag) { return gal_db_fail(&m->d, err, diag); }
-
-static bool has_table(gal_metrics *m, const char *name) {
-    sqlite3_stmt *s = NULL;
-    bool found = sqlite3_prepare_v2(m->d.db, "SELECT 1 FROM sqlite_master WHERE name = ?", -1, &s, NULL) ==
-                     SQLITE_OK &&
-                 sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW;
-    (void)sqlite3_finalize(s);
-    return found;
-}
 
 static void take_sample(void *row, sqlite3_stmt *s) {
     gal_metric_sample *r = row;
@@ -346,12 +349,11 @@ static void take_norm(void *row, sqlite3_stmt *s) {
 gal_err gal_metrics_samples(gal_metrics *m, int64_t first, int64_t last, gal_metric_sample **rows, size_t *count,
                             gal_diag *diag) {
     static const char SQL[] = "SELECT * FROM samples WHERE step BETWEEN ? AND ? ORDER BY step";
-    table t = { .size = sizeof **rows, .at = { first, last } };
-    gal_err err = has_table(m, "samples") ? select_rows(m, SQL, &t, take_sample, diag) : GAL_OK;
-    if (err) return err;
+    table t = { .size = sizeof **rows, .at = { first, last }, .young = "samples" };
+    gal_err err = select_rows(m, SQL, &t, take_sample, diag);
     *rows = t.rows;
     *count = t.count;
-    return GAL_OK;
+    return err;
 }
 
 static double number(sqlite3_stmt *s, int column) {
@@ -374,25 +376,19 @@ static void take_spike(void *row, sqlite3_stmt *s) {
 }
 
 gal_err gal_metrics_spikes(gal_metrics *m, gal_metric_spike **rows, size_t *count, gal_diag *diag) {
-    table t = { .size = sizeof **rows };
-    gal_err err = has_table(m, "spikes")
-                      ? select_rows(m, "SELECT * FROM spikes ORDER BY number", &t, take_spike, diag)
-                      : GAL_OK;
-    if (err) return err;
+    table t = { .size = sizeof **rows, .young = "spikes" };
+    gal_err err = select_rows(m, "SELECT * FROM spikes ORDER BY number", &t, take_spike, diag);
     *rows = t.rows;
     *count = t.count;
-    return GAL_OK;
+    return err;
 }
 
 gal_err gal_metrics_norms_of(gal_metrics *m, int64_t step, gal_metric_norm **rows, size_t *count, gal_diag *diag) {
-    table t = { .size = sizeof **rows, .at = { step } };
-    gal_err err = has_table(m, "norms")
-                      ? select_rows(m, "SELECT * FROM norms WHERE step = ? ORDER BY rowid", &t, take_norm, diag)
-                      : GAL_OK;
-    if (err) return err;
+    table t = { .size = sizeof **rows, .at = { step }, .young = "norms" };
+    gal_err err = select_rows(m, "SELECT * FROM norms WHERE step = ? ORDER BY rowid", &t, take_norm, diag);
     *rows = t.rows;
     *count = t.count;
-    return GAL_OK;
+    return err;
 }
 
 static void take_setting(void *row, sqlite3_stmt *s) {
@@ -404,12 +400,9 @@ static void take_setting(void *row, sqlite3_stmt *s) {
 }
 
 gal_err gal_metrics_settings(gal_metrics *m, gal_metric_setting **rows, size_t *count, gal_diag *diag) {
-    table t = { .size = sizeof **rows };
-    gal_err err = has_table(m, "settings")
-                      ? select_rows(m, "SELECT * FROM settings ORDER BY returns, since", &t, take_setting, diag)
-                      : GAL_OK;
-    if (err) return err;
+    table t = { .size = sizeof **rows, .young = "settings" };
+    gal_err err = select_rows(m, "SELECT * FROM settings ORDER BY returns, since", &t, take_setting, diag);
     *rows = t.rows;
     *count = t.count;
-    return GAL_OK;
+    return err;
 }

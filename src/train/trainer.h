@@ -72,7 +72,7 @@ typedef struct gal_trainer {
     gal_diag log_diag; /* the first line that could not be written */
     double shown_tokens_per_s;
     uint64_t states_resident; /* what making the optimiser has added to the resident size */
-    uint64_t memory_forecast; /* bytes resident at most; 0: none was made, as a run is only taken up */
+    uint64_t memory_forecast; /* bytes resident at most; 0: none is made yet */
 } gal_trainer;
 
 /* setup.c: device, tokenizer, shards, model, optimiser. from: checkpoint to take the sizes from, NULL for a fresh
