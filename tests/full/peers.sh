@@ -13,6 +13,7 @@ if ! "$python" -c 'import google.protobuf, numpy, sentencepiece, torch, transfor
         echo "skipped: no Python with numpy, protobuf, sentencepiece, torch and transformers, and they could not be installed"
         exit 77
     fi
+    python=$folder/venv/bin/python
 fi
 
 cat >"$folder/config.yaml" <<YAML
