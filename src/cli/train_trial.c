@@ -115,8 +115,9 @@ static void sweep_text(gal_buf *b, const gal_lr_sweep *s) {
     for (size_t i = 0; i < s->n; i++)
         if (i % step == 0 || i + 1 == s->n)
             gal_buf_printf(b, "%13.4g %9.4f %9.4f\n", s->points[i].lr, s->points[i].loss, s->points[i].smooth);
-    gal_buf_printf(b, "%s; the smoothed loss is least at %.3g\nsuggested: optimizer.lr=%.2g\n",
+    gal_buf_printf(b, "%s; the smoothed loss is least at %.3g%s\nsuggested: optimizer.lr=%.2g\n",
                    s->diverged ? "the loss left its least value" : "the loss never left its least value", s->best,
+                   s->n && s->best <= s->points[0].lr ? ", the first rate: begin lower (--lr-from)" : "",
                    s->suggested);
 }
 

@@ -99,7 +99,7 @@ static gal_err begin_file(gal_reader *r, gal_diag *diag) {
     r->base = 0;
     r->file_ended = r->dropping = r->line_began = false;
     r->line = 0;
-    /* The three bytes with which some programs begin a text are none of it. */
+    /* The three bytes with which some programs begin a text are none of an object; of plain text all is kept. */
     while (!err && !r->file_ended && r->len < 3) err = widen(r, diag);
     if (!err && r->len >= 3 && memcmp(r->window, "\xef\xbb\xbf", 3) == 0) r->at = 3;
     while (!err && more) {

@@ -16,7 +16,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
-enum { HELD = 1 << 18, WAIT_MS = 200, MAGIC = 4, GZIP_OR_FAIL = 15 + 16 };
+enum { HELD = 1 << 18, WAIT_MS = 200, MAGIC = 4, LONGEST_MAGIC = 10, GZIP_OR_FAIL = 15 + 16 };
 
 typedef enum kind { KIND_UNKNOWN, KIND_PLAIN, KIND_ZSTD, KIND_GZIP } kind;
 
@@ -83,9 +83,15 @@ static gal_err more(gal_unpack *u, gal_diag *diag) {
 /* ---- what kind it is ---------------------------------------------------------------------------------------------
  */
 
+/* "BZh" and the size of blocks; text may begin so, but not with the number that every block has. */
+static bool is_bzip2(const uint8_t *p, size_t n) {
+    return n >= LONGEST_MAGIC && memcmp(p, "BZh", 3) == 0 && p[3] >= '1' && p[3] <= '9' &&
+           memcmp(p + 4, "1AY&SY", 6) == 0;
+}
+
 static gal_err tell_kind(gal_unpack *u, gal_diag *diag) {
     static const uint8_t ZSTD_FRAME[MAGIC] = { 0x28, 0xb5, 0x2f, 0xfd };
-    while (u->n - u->at < MAGIC && !u->ended) {
+    while (u->n - u->at < LONGEST_MAGIC && !u->ended) {
         gal_err err = more(u, diag);
         if (err) return err;
     }
@@ -97,6 +103,18 @@ static gal_err tell_kind(gal_unpack *u, gal_diag *diag) {
                         "%s: a Parquet file, which is not read here: write it as lines of JSON first, as in: duckdb "
                         "-c \"COPY (SELECT text FROM 'FILE.parquet') TO 'FILE.jsonl'\"",
                         u->name);
+    const char *other = n >= MAGIC && memcmp(p,
+                                             "\xfd"
+                                             "7zX",
+                                             MAGIC) == 0
+                            ? "xz"
+                        : is_bzip2(p, n) ? "bzip2"
+                                         : NULL;
+    if (other)
+        return gal_fail(
+            diag, GAL_EINPUT,
+            "%s: compressed by %s, which is not read here: give what it unpacks to, or that by gzip or zstd", u->name,
+            other);
     if (n >= MAGIC && memcmp(p, ZSTD_FRAME, MAGIC) == 0) {
         u->kind = KIND_ZSTD;
         u->zstd = ZSTD_createDCtx();

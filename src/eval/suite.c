@@ -158,15 +158,17 @@ static void drop_questions(work *w) {
     w->n_q = w->n_list = 0;
 }
 
-/* What a question is besides its parts; parts that a file knew must be the same ones. */
+/* What a question is; of parts that a file knew only what came of them is taken over. */
 static gal_err begin_answer(gal_answer *a, const gal_question *q, gal_diag *diag) {
-    if (a->parts && a->n == (int64_t)q->n && a->choices == (int64_t)q->choices && a->right == q->right) return GAL_OK;
-    gal_answer_free(a);
-    a->parts = gal_alloc_array(q->n, sizeof *a->parts);
-    if (!a->parts) return gal_fail(diag, GAL_ENOMEM, "no memory for an answer");
-    a->n = (int64_t)q->n;
-    a->choices = (int64_t)q->choices;
-    a->right = q->right;
+    const bool same = a->parts && a->n == (int64_t)q->n && a->choices == (int64_t)q->choices && a->right == q->right;
+    if (!same) {
+        gal_answer_free(a);
+        a->parts = gal_alloc_array(q->n, sizeof *a->parts);
+        if (!a->parts) return gal_fail(diag, GAL_ENOMEM, "no memory for an answer");
+        a->n = (int64_t)q->n;
+        a->choices = (int64_t)q->choices;
+        a->right = q->right;
+    }
     a->bytes = q->bytes;
     a->words = q->words;
     for (size_t k = 0; k < q->n; k++) {

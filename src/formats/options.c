@@ -191,6 +191,15 @@ static bool parse_number(const char *text, double *out) {
     return text[strspn(text, "0123456789+-.eE")] == 0 && gal_parse_f64(text, out);
 }
 
+/* 1000, and 1e3 too, up to where each whole number has a double of its own. */
+static bool parse_whole(const char *text, int64_t *out) {
+    double x = 0;
+    if (gal_parse_i64(text, out)) return true;
+    if (!parse_number(text, &x) || fabs(x) > 9007199254740992.0 || x < floor(x) || x > floor(x)) return false;
+    *out = (int64_t)x;
+    return true;
+}
+
 bool gal__settings_is_list(const gal_setting *s) {
     return s->type == GAL_S_STRINGS || s->type == GAL_S_PATHS || s->type == GAL_S_LABELLED;
 }
@@ -253,13 +262,13 @@ gal_err gal__settings_assign(const gal_setting *s, void *config, const gal__scal
     if (v->quoted && s->type != GAL_S_CHOICE) return refuse_text(s, v->text, at, diag);
     if (v->bytes == 0) return gal__settings_refuse(s, "no value", at, diag);
     double x = 0;
+    int64_t whole = 0;
     int place = 0;
     switch (s->type) {
     case GAL_S_INT:
-        if (!parse_number(v->text, &x) || fabs(x) > 9007199254740992.0 || x < floor(x) || x > floor(x) ||
-            x < s->min || x > s->max)
+        if (!parse_whole(v->text, &whole) || whole < (int64_t)s->min || whole > (int64_t)s->max)
             return refuse_text(s, v->text, at, diag);
-        *(int64_t *)field_of(config, s) = (int64_t)x;
+        *(int64_t *)field_of(config, s) = whole;
         break;
     case GAL_S_FLOAT:
         if (!parse_number(v->text, &x) || x < s->min || x > s->max) return refuse_text(s, v->text, at, diag);

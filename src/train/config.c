@@ -254,6 +254,15 @@ static gal_err check_init(const gal_train_config *c, bool taken, const char *whe
     return GAL_OK;
 }
 
+/* `taken`: a run's own file may say of its router what had no effect. */
+static gal_err check_router(const gal_train_config *c, bool taken, const char *where, gal_diag *diag) {
+    const bool other = c->model.router != 0; /* the first is what a file says that says nothing */
+    if (c->model.family == GAL_FAMILY_GOPHER || !c->model.experts || !other || taken) return GAL_OK;
+    return gal_fail(diag, GAL_EINPUT,
+                    "%s: model.router: expected none but in a gopher (model.family), for a mixtral has its own",
+                    where);
+}
+
 /* Sizes that must fit one another. */
 static gal_err check_model(const gal_train_config *c, const char *where, gal_diag *diag) {
     const bool gopher = c->model.family == GAL_FAMILY_GOPHER;
@@ -374,6 +383,7 @@ gal_err gal_train_config_check(const gal_train_config *c, const char *where, voi
         return gal_fail(diag, GAL_EINPUT, "%s: model.context: expected at least batch.sequence (%lld), found %lld",
                         where, (long long)c->batch.sequence, (long long)c->model.context);
     err = c->init[0] ? check_init(c, taken, where, diag) : check_model(c, where, diag);
+    if (!err && !c->init[0]) err = check_router(c, taken, where, diag);
     if (!err) err = check_lora(c, where, diag);
     /* Last: a file that leaves the text to the command line is to be right in all else. */
     return err ? err : check_data(c, where, diag);

@@ -99,14 +99,106 @@ int gal_train_recompute(const gal_train_config *c) {
     return on ? (int)c->recompute_every : 0;
 }
 
+/* ---- settings that do nothing ------------------------------------------------------------------------------------
+ */
+
+typedef enum owner {
+    EXPERTS,
+    ROTARY,
+    GOPHER,
+    ROUTED,
+    TOP,
+    SBASE,
+    RLR,
+    ADAM,
+    MOMENTUM,
+    SGD,
+    ADAFACTOR,
+    WSD,
+    COSINE
+} owner;
+
+/* Those that not every model, router, optimiser or curve has. */
+static const struct {
+    const char *key;
+    owner of;
+} OWNED[] = {
+    { "model.experts_used", EXPERTS },
+    { "model.rope_theta", ROTARY },
+    { "model.norm", GOPHER },
+    { "model.max_distance", GOPHER },
+    { "model.router", ROUTED },
+    { "model.routed_every", ROUTED },
+    { "model.gate", SBASE },
+    { "model.gate_whole", SBASE },
+    { "router.z", TOP },
+    { "router.tolerance", SBASE },
+    { "router.iterations", SBASE },
+    { "router.policy", RLR },
+    { "router.baseline", RLR },
+    { "router.entropy", RLR },
+    { "router.top_p", RLR },
+    { "optimizer.beta1", ADAM },
+    { "optimizer.beta2", ADAM },
+    { "optimizer.eps", ADAM },
+    { "optimizer.momentum", MOMENTUM },
+    { "optimizer.nesterov", SGD },
+    { "optimizer.relative", ADAFACTOR },
+    { "schedule.decay_steps", WSD },
+    { "schedule.decay_shape", WSD },
+    { "schedule.cycle_steps", COSINE },
+};
+
+static bool optimiser_is(const gal_trainer *t, const char *name) {
+    return strcmp(t->opt->options.kind->name, name) == 0;
+}
+
+/* Why what belongs to that does nothing in this run; NULL: it does something. */
+static const char *without(const gal_trainer *t, owner of) {
+    const gal_config *m = &t->model->config;
+    const bool routed = m->experts && m->relative;
+    switch (of) {
+    case EXPERTS:
+        return m->experts ? NULL : "has no effect: the model has no experts";
+    case ROTARY:
+        return m->relative ? "has no effect: a gopher's positions are relative" : NULL;
+    case GOPHER:
+        return m->relative ? NULL : "has no effect: the model is no gopher";
+    case ROUTED:
+        return routed ? NULL : "has no effect: the model is no gopher with experts";
+    case TOP:
+        return m->router == GAL_ROUTER_TOP ? NULL : "has no effect: the router is not mixtral's";
+    case SBASE:
+        return routed && m->router == GAL_ROUTER_SBASE ? NULL : "has no effect: the router is not sbase";
+    case RLR:
+        return routed && m->router == GAL_ROUTER_RLR ? NULL : "has no effect: the router is not rlr";
+    case ADAM:
+        return optimiser_is(t, "adamw") || optimiser_is(t, "adam")
+                   ? NULL
+                   : "has no effect: the optimizer is not adamw or adam";
+    case MOMENTUM:
+        return optimiser_is(t, "sgd") || optimiser_is(t, "adafactor")
+                   ? NULL
+                   : "has no effect: the optimizer is not sgd or adafactor";
+    case SGD:
+        return optimiser_is(t, "sgd") ? NULL : "has no effect: the optimizer is not sgd";
+    case ADAFACTOR:
+        return optimiser_is(t, "adafactor") ? NULL : "has no effect: the optimizer is not adafactor";
+    case WSD:
+        return t->config->schedule.name == GAL_CURVE_WSD ? NULL : "has no effect: the schedule is not wsd";
+    case COSINE:
+        return t->config->schedule.name == GAL_CURVE_COSINE ? NULL : "has no effect: the schedule is not cosine";
+    }
+    return NULL;
+}
+
 /* Why a setting does nothing in this run; NULL: it does something. */
 static const char *idle(const gal_trainer *t, const char *key) {
     const gal_train_config *c = t->config;
-    const gal_config *m = &t->model->config;
     const gal_ramp *ramp = &t->schedule.ramp;
-    if (strncmp(key, "router.", 7) == 0 && !m->experts) return "has no effect: the model has no experts";
-    if (strcmp(key, "model.router") == 0 && !(m->experts && m->relative))
-        return "has no effect: the model is no gopher with experts";
+    if (strncmp(key, "router.", 7) == 0 && !t->model->config.experts) return without(t, EXPERTS);
+    for (size_t i = 0; i < GAL_LEN(OWNED); i++)
+        if (strcmp(key, OWNED[i].key) == 0) return without(t, OWNED[i].of);
     if (strcmp(key, "recompute_every") == 0 && !gal_train_recompute(c)) return "has no effect: recompute is none";
     if (strcmp(key, "data.template") == 0 && !c->data.chat.n) return "has no effect: there is no data.chat";
     if (strcmp(key, "batch.ramp") == 0 && ramp->n && ramp->at[ramp->n - 1].from > c->steps)

@@ -129,8 +129,8 @@ gal_err gal__spike_pass(gal_trainer *t, const gal__train_numbers *n, double limi
 
 static gal_err give_up(gal_trainer *t, const char *why, const char *cause, gal_diag *diag) {
     return gal_fail(diag, GAL_EFAIL,
-                    "step %lld: %s, and %s; a smaller optimizer.lr or a longer schedule.warmup may help (the last "
-                    "checkpoint is from before)",
+                    "step %lld: %s, and %s; a smaller optimizer.lr or a longer schedule.warmup may help (what "
+                    "checkpoints there are lie before it)",
                     (long long)t->step + 1, why, cause);
 }
 

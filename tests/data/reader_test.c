@@ -271,6 +271,11 @@ static void damaged_archives(void **state) {
         refused(packed.data, packed.len, &AUTO, "byte ");
     }
     refused(TEXT("PAR1\x15\x04"), &AUTO, "Parquet");
+    refused(TEXT("\xfd"
+                 "7zXZ\0\0\4"),
+            &AUTO, "xz");
+    refused(TEXT("BZh91AY&SY.."), &AUTO, "bzip2");
+    expect(TEXT("BZh91 is a text\n"), &AUTO, "BZh91 is a text\n\1");
     gal_buf_free(&text);
     gal_buf_free(&documents);
     gal_buf_free(&packed);
