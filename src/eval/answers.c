@@ -80,14 +80,29 @@ void gal_answer_file_close(gal_answer_file *f) {
     gal_free(f);
 }
 
+bool gal_answer_says(gal_answer *a, const char *text, size_t bytes) {
+    gal_free(a->said);
+    a->said = gal_alloc(bytes + 1);
+    a->said_bytes = bytes;
+    if (a->said && bytes) memcpy(a->said, text, bytes);
+    return a->said != NULL;
+}
+
+typedef struct words {
+    const char *text; /* NULL: none */
+    uint64_t bytes;
+} words;
+
+static words all_of(const char *text) { return (words){ text, strlen(text) }; }
+
 /* A statement with the numbers v bound, after n_texts texts; run to its end. */
-static gal_err execute(gal_answer_file *f, const char *sql, const char *const *texts, int n_texts, const int64_t *v,
-                       int n, gal_diag *diag) {
+static gal_err execute(gal_answer_file *f, const char *sql, const words *texts, int n_texts, const int64_t *v, int n,
+                       gal_diag *diag) {
     sqlite3_stmt *s = NULL;
     int at = 0;
     bool ok = sqlite3_prepare_v2(f->d.db, sql, -1, &s, NULL) == SQLITE_OK;
     for (int i = 0; ok && i < n_texts; i++)
-        ok = sqlite3_bind_text(s, ++at, texts[i], -1, SQLITE_STATIC) == SQLITE_OK; /* NULL binds NULL */
+        ok = sqlite3_bind_text64(s, ++at, texts[i].text, texts[i].bytes, SQLITE_STATIC, SQLITE_UTF8) == SQLITE_OK;
     for (int i = 0; ok && i < n; i++) ok = sqlite3_bind_int64(s, ++at, v[i]) == SQLITE_OK;
     ok = ok && sqlite3_step(s) == SQLITE_DONE;
     gal_err err = ok ? GAL_OK : gal_db_fail(&f->d, GAL_EIO, diag);
@@ -112,7 +127,7 @@ static gal_err find_run(gal_answer_file *f, const char *key, gal_diag *diag) {
 }
 
 gal_err gal_answer_file_run(gal_answer_file *f, const gal_answer_run *run, bool fresh, gal_diag *diag) {
-    const char *const texts[] = { run->key, run->model, run->task, run->settings };
+    const words texts[] = { all_of(run->key), all_of(run->model), all_of(run->task), all_of(run->settings) };
     const int64_t now[] = { gal_unix_time_s() };
     gal_err err = gal_answer_file_begin(f, diag);
     if (err) return err;
@@ -153,11 +168,11 @@ gal_err gal_answer_file_put(gal_answer_file *f, int64_t i, const gal_answer *a, 
     const int64_t v[] = {
         f->run, i, a->choices, a->right, a->bytes, a->words, a->n, a->tokens, a->correct, a->known
     };
-    const char *const texts[] = { a->said };
+    const words said = { a->said, a->said_bytes };
     gal_err err = execute(f,
                           "INSERT OR REPLACE INTO answers (said, run, question, choices, right, bytes, words, parts,"
                           " tokens, correct, known) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                          texts, 1, v, (int)GAL_LEN(v), diag);
+                          &said, 1, v, (int)GAL_LEN(v), diag);
     for (int64_t k = 0; k < a->n && !err; k++)
         if (a->parts[k].known) err = put_part(f, i, k, &a->parts[k], diag);
     return err;
@@ -183,8 +198,8 @@ static gal_err load_answer(gal_answer_file *f, sqlite3_stmt *s, gal_answer *answ
                        .known = sqlite3_column_int64(s, 9) != 0 };
     const char *said = (const char *)sqlite3_column_text(s, 6);
     a->parts = gal_alloc_array((size_t)parts, sizeof *a->parts);
-    a->said = said ? gal_strdup(said) : NULL;
-    if (!a->parts || (said && !a->said)) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for answers", f->d.path);
+    const bool kept = !said || gal_answer_says(a, said, (size_t)sqlite3_column_bytes(s, 6));
+    if (!a->parts || !kept) return gal_fail(diag, GAL_ENOMEM, "%s: no memory for answers", f->d.path);
     if (a->choices < 0 || a->choices > parts || a->right < 0 || (a->choices && a->right >= a->choices))
         return strange(f, i, diag);
     return GAL_OK;

@@ -17,12 +17,15 @@ typedef struct gal_answer {
     int64_t bytes, words;   /* of perplexity */
     gal_answer_part *parts; /* [n]; NULL: not begun */
     int64_t n;
-    char *said;     /* of exact_match; NULL: not known */
+    char *said; /* of exact_match [said_bytes], with a 0 behind it; NULL: not known */
+    size_t said_bytes;
     int64_t tokens; /* that were said */
     bool correct, known;
 } gal_answer; /* {0} */
 
 void gal_answer_free(gal_answer *a);
+/* A copy of it, whatever bytes it has. false: no memory. */
+bool gal_answer_says(gal_answer *a, const char *text, size_t bytes);
 
 typedef struct gal_answer_file gal_answer_file;
 

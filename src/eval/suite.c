@@ -226,9 +226,8 @@ static gal_err take_said(work *w, const todo *one, gal_buf *text, int64_t tokens
     gal_err err = gal_match_is(w->match, text->data ? text->data : "", text->len,
                                q->answer.data ? q->answer.data : "", q->answer.len, &a->correct, diag);
     if (err) return err;
-    gal_free(a->said);
-    a->said = gal_strndup(text->data ? text->data : "", text->len);
-    if (!a->said) return gal_fail(diag, GAL_ENOMEM, "no memory for what a model says");
+    if (!gal_answer_says(a, text->data, text->len))
+        return gal_fail(diag, GAL_ENOMEM, "no memory for what a model says");
     a->tokens = tokens;
     w->r->tokens += tokens;
     note(w, one->question);

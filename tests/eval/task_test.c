@@ -511,7 +511,7 @@ static void kept(void **state) {
     const gal_answer whole = { .choices = 2, .right = 1, .parts = parts, .n = 2, .known = true };
     const gal_answer part = { .choices = 3, .right = 2, .parts = parts, .n = 3 };
     const gal_answer said = {
-        .said = (char *)(uintptr_t) "it's\xc3\xa9", .tokens = 4, .correct = true, .known = true
+        .said = (char *)(uintptr_t) "it's\0\xc3\xa9", .said_bytes = 7, .tokens = 4, .correct = true, .known = true
     };
     const gal_answer_run runs[2] = { { "aa", "m", "t", "{}" }, { "bb", "m", "t", "{}" } };
     CHECK_OK(gal_answer_file_open(&f, path, diag));
@@ -537,7 +537,8 @@ static void kept(void **state) {
             assert_true(got[0].parts[0].greedy && got[0].parts[0].known && got[0].parts[0].bytes == 5);
             assert_true(!got[1].known && !got[1].parts);
             assert_true(!got[3].known && got[3].n == 3 && got[3].parts[1].known && !got[3].parts[2].known);
-            assert_string_equal(got[4].said, said.said);
+            assert_int_equal(got[4].said_bytes, said.said_bytes);
+            assert_memory_equal(got[4].said, said.said, said.said_bytes + 1);
             assert_true(got[4].correct && got[4].tokens == 4 && got[4].known);
         } else if (pass != 2) {
             for (int i = 0; i < 5; i++) assert_true(!got[i].known && !got[i].parts); /* another run; forgotten */
