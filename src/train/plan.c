@@ -149,48 +149,58 @@ static const struct {
     { "schedule.cycle_steps", COSINE },
 };
 
-static bool optimiser_is(const gal_trainer *t, const char *name) {
-    return strcmp(t->opt->options.kind->name, name) == 0;
-}
+static const char *const WITHOUT[] = {
+    [EXPERTS] = "has no effect: the model has no experts",
+    [ROTARY] = "has no effect: a gopher's positions are relative",
+    [GOPHER] = "has no effect: the model is no gopher",
+    [ROUTED] = "has no effect: the model is no gopher with experts",
+    [TOP] = "has no effect: the router is not mixtral's",
+    [SBASE] = "has no effect: the router is not sbase",
+    [RLR] = "has no effect: the router is not rlr",
+    [ADAM] = "has no effect: the optimizer is not adamw or adam",
+    [MOMENTUM] = "has no effect: the optimizer is not sgd or adafactor",
+    [SGD] = "has no effect: the optimizer is not sgd",
+    [ADAFACTOR] = "has no effect: the optimizer is not adafactor",
+    [WSD] = "has no effect: the schedule is not wsd",
+    [COSINE] = "has no effect: the schedule is not cosine",
+};
 
-/* Why what belongs to that does nothing in this run; NULL: it does something. */
-static const char *without(const gal_trainer *t, owner of) {
+static bool has(const gal_trainer *t, owner of) {
     const gal_config *m = &t->model->config;
+    const char *optimiser = t->opt->options.kind->name;
     const bool routed = m->experts && m->relative;
     switch (of) {
     case EXPERTS:
-        return m->experts ? NULL : "has no effect: the model has no experts";
+        return m->experts > 0;
     case ROTARY:
-        return m->relative ? "has no effect: a gopher's positions are relative" : NULL;
+        return !m->relative;
     case GOPHER:
-        return m->relative ? NULL : "has no effect: the model is no gopher";
+        return m->relative;
     case ROUTED:
-        return routed ? NULL : "has no effect: the model is no gopher with experts";
+        return routed;
     case TOP:
-        return m->router == GAL_ROUTER_TOP ? NULL : "has no effect: the router is not mixtral's";
+        return m->router == GAL_ROUTER_TOP;
     case SBASE:
-        return routed && m->router == GAL_ROUTER_SBASE ? NULL : "has no effect: the router is not sbase";
+        return routed && m->router == GAL_ROUTER_SBASE;
     case RLR:
-        return routed && m->router == GAL_ROUTER_RLR ? NULL : "has no effect: the router is not rlr";
+        return routed && m->router == GAL_ROUTER_RLR;
     case ADAM:
-        return optimiser_is(t, "adamw") || optimiser_is(t, "adam")
-                   ? NULL
-                   : "has no effect: the optimizer is not adamw or adam";
+        return strcmp(optimiser, "adamw") == 0 || strcmp(optimiser, "adam") == 0;
     case MOMENTUM:
-        return optimiser_is(t, "sgd") || optimiser_is(t, "adafactor")
-                   ? NULL
-                   : "has no effect: the optimizer is not sgd or adafactor";
+        return strcmp(optimiser, "sgd") == 0 || strcmp(optimiser, "adafactor") == 0;
     case SGD:
-        return optimiser_is(t, "sgd") ? NULL : "has no effect: the optimizer is not sgd";
+        return strcmp(optimiser, "sgd") == 0;
     case ADAFACTOR:
-        return optimiser_is(t, "adafactor") ? NULL : "has no effect: the optimizer is not adafactor";
+        return strcmp(optimiser, "adafactor") == 0;
     case WSD:
-        return t->config->schedule.name == GAL_CURVE_WSD ? NULL : "has no effect: the schedule is not wsd";
+        return t->config->schedule.name == GAL_CURVE_WSD;
     case COSINE:
-        return t->config->schedule.name == GAL_CURVE_COSINE ? NULL : "has no effect: the schedule is not cosine";
+        return t->config->schedule.name == GAL_CURVE_COSINE;
     }
-    return NULL;
+    return true;
 }
+
+static const char *without(const gal_trainer *t, owner of) { return has(t, of) ? NULL : WITHOUT[of]; }
 
 /* Why a setting does nothing in this run; NULL: it does something. */
 static const char *idle(const gal_trainer *t, const char *key) {
