@@ -82,8 +82,10 @@ static void make_key(const work *w, gal_buf *settings) {
     if (s->chat && w->e->task->kind != GAL_TASK_PERPLEXITY) add_template(settings, &h, s);
     gal_buf_putc(settings, '}');
     gal_tokenizer_sha256(s->t, vocabulary);
-    const int64_t numbers = NUMBERS;
-    gal_sha256_add(&h, &numbers, sizeof numbers);
+    /* What else turns a text into ids; the vocabulary's own hash is of its pieces and rules. */
+    const int64_t numbers[] = { NUMBERS, gal_tokenizer_bos(s->t), gal_tokenizer_eos(s->t),
+                                gal_tokenizer_adds_space(s->t), gal_tokenizer_joins_spaces(s->t) };
+    gal_sha256_add(&h, numbers, sizeof numbers);
     gal_sha256_add(&h, s->fingerprint, 32);
     gal_sha256_add(&h, vocabulary, sizeof vocabulary);
     gal_sha256_add(&h, w->e->task->sha256, sizeof w->e->task->sha256);

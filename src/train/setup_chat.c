@@ -61,8 +61,7 @@ static gal_err keep_format(gal_trainer *t, const speaker *s, gal_diag *diag) {
     }
     if (pieces && !gal_tokenizer_told(s->told)) return other ? gal__train_tell(t, s->told, 0, NULL, diag) : GAL_OK;
     if (!pieces && strcmp(file, "tokenizer.json") != 0) return GAL_OK;
-    return gal__train_tell(t, s->inside || pieces || other ? s->told : NULL, gal_chat_format_version(f),
-                           gal_tokenizer_sections(s->told), diag);
+    return gal__train_tell(t, s->told, gal_chat_format_version(f), gal_tokenizer_sections(s->told), diag);
 }
 
 /* Whether what the run's folder says leads to the same template. */

@@ -169,6 +169,19 @@ static gal_err forget_talk(const gal_trainer *t, gal_diag *diag) {
     return err;
 }
 
+/* Of a tokenizer.json what lies beside it says which pieces begin and end a text; the run keeps that in words of its
+ * own, so that it goes on with the same vocabulary. */
+static gal_err obey_beside(gal_trainer *t, const char *file, gal_diag *diag) {
+    gal_buf text = { 0 };
+    gal_tokenizer_free(t->tok);
+    t->tok = NULL;
+    gal_err err = gal_tokenizer_open(&t->tok, file, diag);
+    if (!err) err = gal__train_told(t, &text, diag);
+    if (!err) err = gal__run_write(t, GAL__TRAIN_TOLD, &text, diag);
+    gal_buf_free(&text);
+    return err;
+}
+
 static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
     const char *from = gal__train_vocabulary_from(t);
     gal_buf at = { 0 }, file = { 0 };
@@ -187,6 +200,8 @@ static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train
         if (!err)
             err = gal_tokenizer_open_bytes(&t->tok, t->tok_bytes.data, t->tok_bytes.len,
                                            file.len ? file.data : t->dir, diag);
+        if (!err && from[0] && strcmp(gal_tokenizer_file(t->tok), "tokenizer.json") == 0)
+            err = obey_beside(t, file.data, diag);
         if (!err) err = gal__run_write(t, gal_tokenizer_file(t->tok), &t->tok_bytes, diag);
     }
     if (!err && from[0] && !t->config->data.chat.n) err = gal__train_keep_talk(t, diag);
