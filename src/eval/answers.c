@@ -33,6 +33,23 @@ static gal_err number_of(const gal_db *d, const char *sql, int64_t *out, gal_dia
     return err;
 }
 
+static const char BEGUN[] =
+    "BEGIN IMMEDIATE;"
+    "PRAGMA application_id = 1195461701;"
+    "PRAGMA user_version = 1;"
+    "CREATE TABLE IF NOT EXISTS runs (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, model TEXT NOT NULL,"
+    " task TEXT NOT NULL, settings TEXT NOT NULL, unix_time_s INTEGER NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS answers (run INTEGER NOT NULL, question INTEGER NOT NULL, choices INTEGER NOT NULL,"
+    " right INTEGER NOT NULL, bytes INTEGER NOT NULL, words INTEGER NOT NULL, parts INTEGER NOT NULL, said TEXT,"
+    " tokens INTEGER NOT NULL, correct INTEGER NOT NULL, known INTEGER NOT NULL, PRIMARY KEY (run, question))"
+    " WITHOUT ROWID;"
+    "CREATE TABLE IF NOT EXISTS parts (run INTEGER NOT NULL, question INTEGER NOT NULL, part INTEGER NOT NULL,"
+    " loglikelihood REAL NOT NULL, tokens INTEGER NOT NULL, bytes INTEGER NOT NULL, chars INTEGER NOT NULL,"
+    " greedy INTEGER NOT NULL, PRIMARY KEY (run, question, part)) WITHOUT ROWID;"
+    "COMMIT;";
+static const char CUT[] = "CREATE TABLE IF NOT EXISTS cut (run INTEGER NOT NULL, question INTEGER NOT NULL,"
+                          " PRIMARY KEY (run, question)) WITHOUT ROWID;";
+
 static gal_err prepare_file(const gal_db *d, gal_diag *diag) {
     int64_t tables = 0, whose = 0, layout = 0;
     gal_err err = number_of(d, "SELECT count(*) FROM sqlite_master", &tables, diag);
@@ -42,23 +59,9 @@ static gal_err prepare_file(const gal_db *d, gal_diag *diag) {
     if (tables && (whose != WHOSE || layout != LAYOUT))
         return gal_fail(diag, GAL_EINPUT, "%s: expected a database of galerne eval (layout %d), found %s", d->path,
                         LAYOUT, whose == WHOSE ? "another layout" : "another program's");
-    if (tables) return GAL_OK;
-    return gal_db_run(d,
-                      "BEGIN IMMEDIATE;"
-                      "PRAGMA application_id = 1195461701;"
-                      "PRAGMA user_version = 1;"
-                      "CREATE TABLE runs (id INTEGER PRIMARY KEY, key TEXT UNIQUE NOT NULL, model TEXT NOT NULL,"
-                      " task TEXT NOT NULL, settings TEXT NOT NULL, unix_time_s INTEGER NOT NULL);"
-                      "CREATE TABLE answers (run INTEGER NOT NULL, question INTEGER NOT NULL,"
-                      " choices INTEGER NOT NULL, right INTEGER NOT NULL, bytes INTEGER NOT NULL,"
-                      " words INTEGER NOT NULL, parts INTEGER NOT NULL, said TEXT, tokens INTEGER NOT NULL,"
-                      " correct INTEGER NOT NULL, known INTEGER NOT NULL, PRIMARY KEY (run, question)) WITHOUT ROWID;"
-                      "CREATE TABLE parts (run INTEGER NOT NULL, question INTEGER NOT NULL, part INTEGER NOT NULL,"
-                      " loglikelihood REAL NOT NULL, tokens INTEGER NOT NULL, bytes INTEGER NOT NULL,"
-                      " chars INTEGER NOT NULL, greedy INTEGER NOT NULL, PRIMARY KEY (run, question, part))"
-                      " WITHOUT ROWID;"
-                      "COMMIT;",
-                      diag);
+    /* Another process may do the same at the same time; files of before `cut` was kept get that table. */
+    if (!tables) err = gal_db_run(d, BEGUN, diag);
+    return err ? err : gal_db_run(d, CUT, diag);
 }
 
 gal_err gal_answer_file_open(gal_answer_file **out, const char *path, gal_diag *diag) {
@@ -136,6 +139,7 @@ gal_err gal_answer_file_run(gal_answer_file *f, const gal_answer_run *run, bool 
     if (!err) err = find_run(f, run->key, diag);
     if (!err && fresh) err = execute(f, "DELETE FROM answers WHERE run = ?", NULL, 0, &f->run, 1, diag);
     if (!err && fresh) err = execute(f, "DELETE FROM parts WHERE run = ?", NULL, 0, &f->run, 1, diag);
+    if (!err && fresh) err = execute(f, "DELETE FROM cut WHERE run = ?", NULL, 0, &f->run, 1, diag);
     return gal_answer_file_end(f, err, diag);
 }
 
@@ -173,6 +177,8 @@ gal_err gal_answer_file_put(gal_answer_file *f, int64_t i, const gal_answer *a, 
                           "INSERT OR REPLACE INTO answers (said, run, question, choices, right, bytes, words, parts,"
                           " tokens, correct, known) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                           &said, 1, v, (int)GAL_LEN(v), diag);
+    if (!err && a->cut)
+        err = execute(f, "INSERT OR REPLACE INTO cut (run, question) VALUES (?, ?)", NULL, 0, v, 2, diag);
     for (int64_t k = 0; k < a->n && !err; k++)
         if (a->parts[k].known) err = put_part(f, i, k, &a->parts[k], diag);
     return err;
@@ -219,6 +225,13 @@ static gal_err load_part(gal_answer_file *f, sqlite3_stmt *s, gal_answer *answer
     return isfinite(p->loglikelihood) && p->tokens > 0 ? GAL_OK : strange(f, i, diag);
 }
 
+static gal_err load_cut(gal_answer_file *f, sqlite3_stmt *s, gal_answer *answers, int64_t n, gal_diag *diag) {
+    const int64_t i = sqlite3_column_int64(s, 0);
+    if (i < 0) return strange(f, i, diag);
+    if (i < n) answers[i].cut = true;
+    return GAL_OK;
+}
+
 static gal_err load(gal_answer_file *f, const char *sql,
                     gal_err (*take)(gal_answer_file *, sqlite3_stmt *, gal_answer *, int64_t, gal_diag *),
                     gal_answer *answers, int64_t n, gal_diag *diag) {
@@ -233,14 +246,17 @@ static gal_err load(gal_answer_file *f, const char *sql,
 }
 
 gal_err gal_answer_file_load(gal_answer_file *f, gal_answer *answers, int64_t n, gal_diag *diag) {
-    gal_err err = load(f,
-                       "SELECT question, choices, right, bytes, words, parts, said, tokens, correct, known"
-                       " FROM answers WHERE run = ? ORDER BY question",
-                       load_answer, answers, n, diag);
+    gal_err err = gal_db_run(&f->d, "BEGIN", diag); /* all as of one moment, whoever writes meanwhile */
+    if (err) return err;
+    err = load(f,
+               "SELECT question, choices, right, bytes, words, parts, said, tokens, correct, known"
+               " FROM answers WHERE run = ? ORDER BY question",
+               load_answer, answers, n, diag);
     if (!err)
         err = load(f,
                    "SELECT question, part, loglikelihood, tokens, bytes, chars, greedy FROM parts WHERE run = ?"
                    " ORDER BY question, part",
                    load_part, answers, n, diag);
-    return err;
+    if (!err) err = load(f, "SELECT question FROM cut WHERE run = ?", load_cut, answers, n, diag);
+    return gal_answer_file_end(f, err, diag);
 }

@@ -21,6 +21,7 @@ typedef struct gal_answer {
     size_t said_bytes;
     int64_t tokens; /* that were said */
     bool correct, known;
+    bool cut; /* the question's beginning did not fit into the context */
 } gal_answer; /* {0} */
 
 void gal_answer_free(gal_answer *a);

@@ -223,14 +223,23 @@ static gal_exam_form form_of(const gal_exam_ids *how) {
     return !how->chat ? GAL_EXAM_TEXT : how->turns ? GAL_EXAM_TURNS : GAL_EXAM_ONE_TURN;
 }
 
+/* What is scored, into q->answer. */
+static gal_err render_scored(gal__source *s, const char *name, const char *template, gal_question *q,
+                             gal_diag *diag) {
+    gal_err err = gal__render(s, name, template, &q->answer, diag);
+    if (!err && !q->answer.len) err = gal_fail(diag, GAL_EINPUT, "%s: %s: is empty", s->where, name);
+    if (!err && memchr(q->answer.data, 0, q->answer.len))
+        err = gal_fail(diag, GAL_EINPUT, "%s: %s: a text with a zero byte", s->where, name);
+    return err;
+}
+
 /* The choices are what stands before, and one text follows each; they are compared by their own length, as in
  * lm-evaluation-harness. */
 static gal_err make_contexts(gal__source *s, const gal_exam_ids *how, gal_question *q, gal_diag *diag) {
     const gal_task *t = s->e->task;
     gal_err err = gal__read_choices(s, &q->list, diag);
     if (!err) err = gal__read_right(s, &q->list, &q->right, diag);
-    if (!err) err = gal__render(s, "continuation", t->continuation, &q->answer, diag);
-    if (!err && !q->answer.len) err = gal_fail(diag, GAL_EINPUT, "%s: continuation: is empty", s->where);
+    if (!err) err = render_scored(s, "continuation", t->continuation, q, diag);
     q->choices = q->list.n;
     for (size_t i = 0; i < q->list.n && !err; i++) {
         gal_buf_clear(&q->prompt);
@@ -252,8 +261,7 @@ static gal_err make_choices(gal__source *s, const gal_exam_ids *how, gal_questio
 }
 
 static gal_err make_likelihood(gal__source *s, const gal_exam_ids *how, gal_question *q, gal_diag *diag) {
-    gal_err err = gal__render(s, "answer", s->e->task->answer, &q->answer, diag);
-    if (!err && !q->answer.len) err = gal_fail(diag, GAL_EINPUT, "%s: answer: is empty", s->where);
+    gal_err err = render_scored(s, "answer", s->e->task->answer, q, diag);
     return err ? err : add_pair(q, how, true, s->e->task->delimiter, q->answer.data, q->answer.data, s->where, diag);
 }
 

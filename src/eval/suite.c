@@ -198,7 +198,7 @@ static gal_err add_question(work *w, int64_t i, gal_diag *diag) {
             w->list = list;
         if (!err) w->list[w->n_list++] = (todo){ i, (int64_t)k, &q->parts[k] };
     }
-    w->r->cut += cut;
+    a->cut = cut;
     return err;
 }
 
@@ -318,6 +318,7 @@ gal_err gal_suite_run(gal_suite_result *r, const gal_suite *s, const gal_exam *e
     r->bos = w->ids.bos;
     if (!err) err = load(w, diag);
     if (!err && r->kept < r->n) err = compute(w, diag);
+    for (int64_t i = 0; i < r->n && !err; i++) r->cut += r->answers[i].known && r->answers[i].cut;
     if (!err) err = gal_measure_answers(&r->measures, e->task, r->answers, r->n, diag);
     r->seconds = gal_now_s() - began;
     drop_questions(w);

@@ -36,7 +36,7 @@ typedef struct gal_suite_result {
     int64_t n, records;     /* asked; in the set */
     int64_t kept;           /* questions that the file knew */
     int64_t tokens, rows;   /* scored or said; computed, in this call */
-    int64_t cut;            /* questions whose beginning did not fit into the context */
+    int64_t cut;            /* known questions whose beginning did not fit into the context */
     int64_t context, batch; /* as chosen */
     bool bos, stopped;
     double seconds;

@@ -17,6 +17,9 @@ static char folder[256];
 static const char QUESTIONS[] =
     "{\"q\": \"Who came back?\", \"c\": [\"Catherine\", \"He\", \"The dogs\"], \"a\": 1}\n"
     "{\"q\": \"What was cold?\", \"c\": [\"the hearth\", \"it\", \"wind\"], \"a\": 0}\n"
+    "{\"q\": \"It was so cold on the moor that night, with the wind from the north and no moon, that nobody "
+    "would have gone out, and yet there was a knock at the door. Who?\", \"c\": [\"He\", \"I\", \"we two\"], \"a\": "
+    "0}\n"
     "{\"q\": \"Where to?\", \"c\": [\"the moor\", \"no\", \"up, up\"], \"a\": 2}\n";
 static const char *const TASKS[] = {
     "name: t\nkind: multiple_choice\ndata: { file: q.jsonl }\nprompt: \"{{ q }}\"\nchoices: \"{{ c }}\"\nanswer: "
@@ -39,6 +42,7 @@ static bool stop(void *user, const gal_task *t, int64_t done, int64_t of, double
 
 static void same_results(const gal_suite_result *a, const gal_suite_result *b) {
     assert_int_equal(a->n, b->n);
+    assert_int_equal(a->cut, b->cut);
     assert_int_equal(a->measures.n, b->measures.n);
     for (size_t i = 0; i < a->measures.n; i++)
         assert_memory_equal(&a->measures.v[i].value, &b->measures.v[i].value, 4 * sizeof(double));
@@ -69,6 +73,7 @@ static void goes_on(const gal_suite *usual, const char *text) {
     CHECK_OK(gal_exam_open(&e, &t, diag));
     CHECK_OK(gal_suite_run(&whole, &suite, &e, diag));
     assert_false(whole.stopped);
+    if (strstr(text, "choice")) assert_int_equal(whole.cut, 1);
 
     (void)snprintf(path, sizeof path, "%s/r.sqlite", folder);
     int64_t stops = 0;
