@@ -41,13 +41,24 @@ static gal_err add_weight(gal_sha256 *h, const gal_model *m, const gal_w *w, gal
     return err;
 }
 
+/* As config.json says it, and what that has no key for. */
+static gal_err add_config(gal_sha256 *h, const gal_config *c, gal_diag *diag) {
+    gal_buf text = { 0 };
+    gal_config plain = *c; /* what it owns is c's */
+    plain.rope_divisors = NULL;
+    plain.attn_scale = 0;
+    gal_err err = gal_config_print(&plain, &text, "a model", diag);
+    if (!err) gal_sha256_add(h, text.data, text.len);
+    if (c->rope_divisors) gal_sha256_add(h, c->rope_divisors, (size_t)(c->K / 2) * sizeof *c->rope_divisors);
+    if (c->attn_scale > 0) gal_sha256_add(h, &c->attn_scale, sizeof c->attn_scale);
+    gal_buf_free(&text);
+    return err;
+}
+
 gal_err gal_model_fingerprint(const gal_model *m, uint8_t out[32], gal_diag *diag) {
     gal_sha256 h;
-    gal_buf config = { 0 };
     gal_sha256_init(&h);
-    gal_err err = gal_config_print(&m->config, &config, "a model", diag);
-    if (!err) gal_sha256_add(&h, config.data, config.len);
-    gal_buf_free(&config);
+    gal_err err = add_config(&h, &m->config, diag);
     for (size_t i = 0; i < m->n_weights && !err; i++) err = add_weight(&h, m, &m->weights[i], diag);
     for (const gal_adapter *a = m->adapters; a && !err; a = a->next) {
         for (size_t i = 0; i < 2 * a->count && !err; i++) err = add_weight(&h, m, &a->weights[i], diag);

@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "formats/gguf.h"
 #include "formats/json.h"
 
 #include <math.h>
@@ -110,6 +111,7 @@ gal_err gal__checkpoint_write_state(const gal_trainer *t, const char *path, gal_
     gal_hex(train, t->train.contents, 32);
     gal_hex(valid, t->valid.contents, 32);
     const gal_schedule *s = &t->schedule;
+    char base[65];
     json_t *root = json_pack("{s:i, s:I, s:I, s:I, s:I, s:I, s:{s:s, s:s}}", "version", 1, "step",
                              (json_int_t)t->step, "updates", (json_int_t)t->opt->t, "tokens", (json_int_t)t->tokens,
                              "epoch", (json_int_t)t->place.at[0].epoch, "row", (json_int_t)t->place.at[0].row,
@@ -122,6 +124,8 @@ gal_err gal__checkpoint_write_state(const gal_trainer *t, const char *path, gal_
     bool whole = !json_object_set_new(root, "schedule", curve);
     whole = !json_object_set_new(root, "spikes", spikes_json(&t->spikes)) && whole;
     whole = !json_object_set_new(root, "settings", settings_json(t->config, t->config)) && whole;
+    gal_hex(base, t->base, sizeof t->base);
+    if (t->config->lora.rank) whole = !json_object_set_new(root, "base", json_string(base)) && whole;
     if (!whole) {
         json_decref(root);
         root = NULL;
@@ -183,16 +187,37 @@ static void note_curves(gal_trainer *t, const gal_schedule *old, int64_t step) {
     gal_buf_free(&text);
 }
 
+/* What a run has of its own is not named anew: its model, and its vocabulary, but where that lies now. */
+static gal_err refuse_anew(const gal_trainer *t, gal_diag *diag) {
+    const gal_train_config *c = t->config;
+    const bool model = gal_settings_said(&GAL_TRAIN_SETTINGS, c, "init") == GAL_SAID_BY_SET;
+    const bool moved = gal_settings_said(&GAL_TRAIN_SETTINGS, c, "tokenizer.path") == GAL_SAID_BY_SET;
+    if (!c->lora.rank && model)
+        return gal_fail(diag, GAL_EUSAGE,
+                        "--set init=%.200s: init cannot change when a run is resumed: its model "
+                        "is in its checkpoints",
+                        c->init);
+    if (!moved || !c->tokenizer.path[0] || gal_is_gguf(c->tokenizer.path)) return GAL_OK;
+    gal_tokenizer *tok = NULL;
+    uint8_t there[32], own[32];
+    gal_err err = gal_tokenizer_open(&tok, c->tokenizer.path, diag);
+    if (err) return err;
+    gal_tokenizer_sha256(tok, there);
+    gal_tokenizer_sha256(t->tok, own);
+    gal_tokenizer_free(tok);
+    if (memcmp(there, own, sizeof own) == 0) return GAL_OK;
+    return gal_fail(
+        diag, GAL_EUSAGE,
+        "--set tokenizer.path=%.200s: a run that is resumed keeps its vocabulary, and that is another one",
+        c->tokenizer.path);
+}
+
 /* Settings that the numbers depend on must be those of the checkpoint; with --extend the curve may differ. */
 static gal_err compare_settings(const gal_trainer *t, const json_t *root, const char *path, bool *curve_changed,
                                 gal_diag *diag) {
     gal_train_config fallback;
-    if (!t->config->lora.rank && gal_settings_said(&GAL_TRAIN_SETTINGS, t->config, "init") == GAL_SAID_BY_SET)
-        return gal_fail(diag, GAL_EUSAGE,
-                        "--set init=%.200s: init cannot change when a run is resumed: its model "
-                        "is in its checkpoints",
-                        t->config->init);
-    gal_err err = gal_train_config_defaults(&fallback, diag);
+    gal_err err = refuse_anew(t, diag);
+    if (!err) err = gal_train_config_defaults(&fallback, diag);
     if (err) return err;
     json_t *now = settings_json(t->config, t->config), *plain = settings_json(&fallback, t->config);
     gal_train_config_free(&fallback);
@@ -234,6 +259,19 @@ static gal_err compare_shard(const uint8_t contents[32], const json_t *root, con
                     "%s: the run's %s tokens are not those that it was trained on: expected SHA-256 "
                     "%.16s..., found %.16s...",
                     path, key, want ? want : "(none)", hex);
+}
+
+/* Of adapters; runs from before it was kept take what lies there. */
+static gal_err compare_base(const gal_trainer *t, const json_t *root, gal_diag *diag) {
+    const char *want = json_string_value(json_object_get(root, "base"));
+    char hex[65];
+    gal_hex(hex, t->base, sizeof t->base);
+    if (!t->config->lora.rank || !want || strcmp(want, hex) == 0) return GAL_OK;
+    return gal_fail(
+        diag, GAL_EINPUT,
+        "init: %s is not the model that the adapters were trained beside: expected its fingerprint %.16s..., "
+        "found %.16s...",
+        t->config->init, want, hex);
 }
 
 /* Counts and losses that spikes are judged by; none in a checkpoint from before they were kept. */
@@ -288,6 +326,7 @@ gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag) {
     if (!err) err = read_schedule(root, path.data, &old, diag);
     if (!err) err = compare_shard(t->train.contents, root, "train", path.data, diag);
     if (!err) err = compare_shard(t->valid.contents, root, "valid", path.data, diag);
+    if (!err) err = compare_base(t, root, diag);
     if (!err) err = read_place(t, root, path.data, diag);
     if (!err) err = gal__checkpoint_load_tensors(t, dir, diag);
     old.ramp = t->schedule.ramp;                                      /* which cannot change */

@@ -58,6 +58,7 @@ gal_err gal__train_setup_adapted(gal_trainer *t, gal_diag *diag) {
                        "without lora.rank all weights are trained, and it begins anew",
                        t->config->init);
     if (!err) err = describe_lora(t, diag);
+    if (!err) err = gal_model_fingerprint(t->model, t->base, diag);
     if (!err) err = gal_lora_new(t->model, &t->lora, (uint64_t)t->config->seed, diag);
     if (err) return err;
     t->trained = t->model->adapters->weights;
