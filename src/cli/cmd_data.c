@@ -7,6 +7,7 @@
 #include "cli/targets.h"
 #include "data/shards.h"
 #include "data/tokenise.h"
+#include "formats/gguf.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -87,6 +88,12 @@ static gal_err check_output(gal_cli *cli, const char *out, bool folder) {
     return err;
 }
 
+/* Shards name it as a training does, which keeps the vocabulary of a GGUF file as a file of its own. */
+static gal_err open_vocabulary(gal_tokenizer **out, const char *path, gal_diag *diag) {
+    gal_err err = gal_cli_open_tokenizer(out, path, GAL_LAYOUT_ANY, diag);
+    return err || !gal_is_gguf(path) ? err : gal_tokenizer_hash_as_file(*out, diag);
+}
+
 static gal_err tokenize(gal_cli *cli) {
     static const char *const FORMATS[] = { "auto", "plain", "jsonl" };
     const char *out = gal_cli_string(cli, "output"), *vocabulary = gal_cli_string(cli, "tokenizer");
@@ -114,7 +121,7 @@ static gal_err tokenize(gal_cli *cli) {
         if (strcmp(gal_cli_string(cli, "format"), FORMATS[i]) == 0) o.read.format = (gal_text_format)i;
     gal_tokenizer *t = NULL;
     gal_tokenise_state result = { 0 };
-    err = gal_cli_open_tokenizer(&t, vocabulary, GAL_LAYOUT_ANY, &cli->diag);
+    err = open_vocabulary(&t, vocabulary, &cli->diag);
     gal_cli_catch_interrupts();
     gal_cli_go_on_after_interrupts(true);
     if (!err) err = gal_tokenise(out, cli->operands + 1, (size_t)cli->n_operands - 1, t, &o, &result, &cli->diag);
@@ -242,7 +249,7 @@ static gal_err inspect(gal_cli *cli) {
     gal_tokenizer *t = NULL;
     char **paths = NULL;
     size_t n = 0;
-    gal_err err = vocabulary ? gal_cli_open_tokenizer(&t, vocabulary, GAL_LAYOUT_ANY, &cli->diag) : GAL_OK;
+    gal_err err = vocabulary ? open_vocabulary(&t, vocabulary, &cli->diag) : GAL_OK;
     if (!err)
         err = gal_shards_find((char *const *)(uintptr_t)(cli->operands + 1), (size_t)cli->n_operands - 1, &paths, &n,
                               &cli->diag);

@@ -216,3 +216,15 @@ gal_err gal_tokenizer_open(gal_tokenizer **out, const char *path, gal_diag *diag
     }
     return err;
 }
+
+gal_err gal_tokenizer_hash_as_file(gal_tokenizer *t, gal_diag *diag) {
+    gal_buf b = { 0 };
+    gal_tokenizer *alone = NULL;
+    gal_diag why = { 0 };
+    gal_err err = t->bytes_are_text ? gal_tokenizer_print_hf(t, &b, &why) : gal_tokenizer_print_spm(t, &b, &why);
+    if (!err) err = gal_tokenizer_open_bytes(&alone, b.data, b.len, "a vocabulary", &why);
+    if (!err) memcpy(t->sha256, alone->sha256, sizeof t->sha256);
+    gal_tokenizer_free(alone);
+    gal_buf_free(&b);
+    return err && err != GAL_EINPUT ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
+}

@@ -109,6 +109,9 @@ gal_err gal_tokenizer_tell(gal_tokenizer *t, int version, const char *sections, 
 bool gal_tokenizer_suffix(const gal_tokenizer *t, char out[16]);
 /* SHA-256 of the vocabulary: of the bytes that a SentencePiece model came from, of pieces and rules for others. */
 void gal_tokenizer_sha256(const gal_tokenizer *t, uint8_t out[32]);
+/* open.c: of one that came out of a container: its hash becomes that of the file that would hold it alone, which is
+ * what a training from that container keeps. Unchanged where no file can. */
+gal_err gal_tokenizer_hash_as_file(gal_tokenizer *t, gal_diag *diag);
 /* What its file is called in a folder: "tekken.json", "tokenizer.json" or "tokenizer.model". */
 const char *gal_tokenizer_file(const gal_tokenizer *t);
 /* "SentencePiece BPE"; never NULL. */
