@@ -71,7 +71,7 @@ typedef struct gal_trainer {
     gal_append *log;
     gal_diag log_diag; /* the first line that could not be written */
     double shown_tokens_per_s;
-    uint8_t base[32]; /* of adapters: which model they lie beside (gal_model_fingerprint()) */
+    uint8_t base[32];         /* of adapters: which model they lie beside (gal_model_fingerprint()) */
     uint64_t states_resident; /* what making the optimiser has added to the resident size */
     uint64_t memory_forecast; /* bytes resident at most; 0: none is made yet */
 } gal_trainer;
