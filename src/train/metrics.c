@@ -28,6 +28,15 @@ struct gal_metrics {
     double since; /* when rows was last empty */
 };
 
+static bool has_table(gal_metrics *m, const char *name) {
+    sqlite3_stmt *s = NULL;
+    bool found = sqlite3_prepare_v2(m->d.db, "SELECT 1 FROM sqlite_master WHERE name = ?", -1, &s, NULL) ==
+                     SQLITE_OK &&
+                 sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW;
+    (void)sqlite3_finalize(s);
+    return found;
+}
+
 gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_diag *diag) {
     gal_metrics *m = gal_alloc(sizeof *m);
     if (!m) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
@@ -61,6 +70,10 @@ gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_di
             " unix_time_s REAL NOT NULL);"
             "COMMIT;",
             diag);
+    /* Facts that cannot be read would look like none. */
+    static const char FACTS[] = "SELECT max(length(value)) FROM facts; SELECT key FROM facts ORDER BY key";
+    if (!err && !write && has_table(m, "facts") && sqlite3_exec(m->d.db, FACTS, NULL, NULL, NULL) != SQLITE_OK)
+        err = gal_db_fail(&m->d, GAL_EINPUT, diag);
     if (err) {
         gal_metrics_close(m);
         return err;
@@ -234,15 +247,6 @@ void gal_metrics_get_fact(gal_metrics *m, const char *key, char *value, size_t b
         value[n] = 0;
     }
     (void)sqlite3_finalize(s);
-}
-
-static bool has_table(gal_metrics *m, const char *name) {
-    sqlite3_stmt *s = NULL;
-    bool found = sqlite3_prepare_v2(m->d.db, "SELECT 1 FROM sqlite_master WHERE name = ?", -1, &s, NULL) ==
-                     SQLITE_OK &&
-                 sqlite3_bind_text(s, 1, name, -1, SQLITE_STATIC) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW;
-    (void)sqlite3_finalize(s);
-    return found;
 }
 
 typedef struct table {
