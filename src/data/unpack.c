@@ -90,7 +90,7 @@ static bool is_bzip2(const uint8_t *p, size_t n) {
 }
 
 static gal_err tell_kind(gal_unpack *u, gal_diag *diag) {
-    static const uint8_t ZSTD_FRAME[MAGIC] = { 0x28, 0xb5, 0x2f, 0xfd };
+    static const uint8_t ZSTD_FRAME[MAGIC] = { 0x28, 0xb5, 0x2f, 0xfd }, XZ[MAGIC] = { 0xfd, '7', 'z', 'X' };
     while (u->n - u->at < LONGEST_MAGIC && !u->ended) {
         gal_err err = more(u, diag);
         if (err) return err;
@@ -103,13 +103,7 @@ static gal_err tell_kind(gal_unpack *u, gal_diag *diag) {
                         "%s: a Parquet file, which is not read here: write it as lines of JSON first, as in: duckdb "
                         "-c \"COPY (SELECT text FROM 'FILE.parquet') TO 'FILE.jsonl'\"",
                         u->name);
-    const char *other = n >= MAGIC && memcmp(p,
-                                             "\xfd"
-                                             "7zX",
-                                             MAGIC) == 0
-                            ? "xz"
-                        : is_bzip2(p, n) ? "bzip2"
-                                         : NULL;
+    const char *other = n >= MAGIC && memcmp(p, XZ, MAGIC) == 0 ? "xz" : is_bzip2(p, n) ? "bzip2" : NULL;
     if (other)
         return gal_fail(
             diag, GAL_EINPUT,
