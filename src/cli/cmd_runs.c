@@ -35,9 +35,9 @@ static gal_err summarise(summary *s, const char *run, gal_diag *diag) {
         gal_metrics_get_fact(m, "cpu", s->cpu, sizeof s->cpu);
         if (n) s->last = steps[n - 1];
         s->has_eval = s->n_evals > 0;
-        for (size_t i = 0; i < s->n_evals; i++) {
-            s->newest = s->evals[i];
-            if (i == 0 || s->evals[i].nats < s->best.nats) s->best = s->evals[i];
+        if (s->has_eval) {
+            s->newest = s->evals[s->n_evals - 1];
+            s->best = *gal_metrics_best(s->evals, s->n_evals, NULL);
         }
         err = gal_run_state(m, run, s->state, sizeof s->state, diag);
         if (err) gal_free(s->evals);

@@ -119,17 +119,16 @@ static void put_fact(void *user, const char *key, const char *value) {
 
 static gal_err put_best(gal_metrics *m, gal_buf *b, gal_diag *diag) {
     gal_metric_eval *rows = NULL;
-    size_t n = 0, best = 0;
+    size_t n = 0;
     gal_err err = gal_metrics_evals(m, &rows, &n, diag);
     if (err) return err;
-    for (size_t i = 1; i < n; i++)
-        if (rows[i].nats < rows[best].nats) best = i;
+    const gal_metric_eval *best = gal_metrics_best(rows, n, NULL);
     gal_buf_puts(b, ",\"best\":");
-    if (n) {
-        gal_buf_printf(b, "{\"step\":%lld,\"nats_per_token\":", (long long)rows[best].step);
-        put_number(b, rows[best].nats);
+    if (best) {
+        gal_buf_printf(b, "{\"step\":%lld,\"nats_per_token\":", (long long)best->step);
+        put_number(b, best->nats);
         gal_buf_puts(b, ",\"bits_per_byte\":");
-        put_number(b, rows[best].bits_per_byte);
+        put_number(b, best->bits_per_byte);
         gal_buf_putc(b, '}');
     } else {
         gal_buf_puts(b, "null");

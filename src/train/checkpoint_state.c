@@ -350,20 +350,30 @@ gal_err gal__checkpoint_reload(gal_trainer *t, const char *dir, gal_diag *diag) 
 /* ---- the best one ------------------------------------------------------------------------------------------------
  */
 
-gal_err gal__checkpoint_read_best(gal_trainer *t, gal_diag *diag) {
+gal_err gal__checkpoint_read_best(gal_trainer *t, bool *other, gal_diag *diag) {
     gal_buf path = { 0 };
     json_t *root = NULL;
     gal_diag why = { 0 };
     t->best_step = -1;
     t->best_nats = -1.0;
+    *other = false;
     gal_err err = gal_path_join(&path, t->dir, "checkpoints/best.json")
                       ? GAL_OK
                       : gal_fail(&why, GAL_ENOMEM, "%s: no memory", t->dir);
     if (!err && gal_is_file(path.data)) err = read_json(&root, path.data, &why);
     if (root) {
         int64_t step = json_integer_value(json_object_get(root, "step"));
+        bool same = json_integer_value(json_object_get(root, "rows")) ==
+                        gal__train_eval_rows(t, t->config->eval.rows) &&
+                    json_is_true(json_object_get(root, "average")) == t->config->ema.evaluate;
         /* Evaluations that the resumed run will make again do not count yet. */
-        if (step <= t->step) {
+        if (step <= t->step && !same) {
+            *other = true;
+            gal__train_note(t,
+                            "the best checkpoint so far, of step %lld, was found by evaluating something else "
+                            "(eval.rows, ema.evaluate): it is no longer kept as the best",
+                            (long long)step);
+        } else if (step <= t->step) {
             t->best_step = step;
             t->best_nats = json_number_value(json_object_get(root, "nats_per_token"));
         }
@@ -381,8 +391,10 @@ gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_
         return gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
     t->best_step = step;
     t->best_nats = nats;
-    gal_err err = write_json(json_pack("{s:I, s:f}", "step", (json_int_t)step, "nats_per_token", nats), path.data,
-                             diag);
+    json_t *root = json_pack("{s:I, s:f, s:I, s:b}", "step", (json_int_t)step, "nats_per_token", nats, "rows",
+                             (json_int_t)gal__train_eval_rows(t, t->config->eval.rows), "average",
+                             (int)t->config->ema.evaluate);
+    gal_err err = write_json(root, path.data, diag);
     gal_buf_free(&path);
     return err;
 }

@@ -62,10 +62,14 @@ static gal_err run_batch(gal_trainer *t, gal_diag *diag) {
     return GAL_OK;
 }
 
+int64_t gal__train_eval_rows(const gal_trainer *t, int64_t max_rows) {
+    const int64_t length = t->config->batch.sequence, rows = (t->valid.n_tokens + length - 1) / length;
+    return max_rows > 0 ? GAL_MIN(rows, max_rows) : rows;
+}
+
 static gal_err evaluate(gal_trainer *t, int64_t max_rows, gal__train_score *out, gal_diag *diag) {
     const gal_train_config *c = t->config;
-    int64_t rows = (t->valid.n_tokens + c->batch.sequence - 1) / c->batch.sequence;
-    if (max_rows > 0) rows = GAL_MIN(rows, max_rows);
+    const int64_t rows = gal__train_eval_rows(t, max_rows);
     gal__train_score sum = { 0 };
     for (int64_t first = 0; first < rows; first += c->batch.rows) {
         if (gal__train_stop_wanted(t)) return GAL_EINTERRUPTED; /* the caller knows what to say */

@@ -68,7 +68,14 @@ static gal_err evaluate(gal_trainer *t, const char *checkpoint, gal_diag *diag) 
     gal_err err = gal__train_evaluate(t, t->config->eval.rows, &s, diag);
     if (!err) err = gal_shards_whole(&t->valid, diag); /* before a score of half a file is kept */
     if (err) return err;
-    gal_metric_eval row = { t->step, s.tokens, s.bytes, s.nats, s.bits_per_byte, (double)gal_unix_time_s() };
+    gal_metric_eval row = { .step = t->step,
+                            .tokens = s.tokens,
+                            .bytes = s.bytes,
+                            .nats = s.nats,
+                            .bits_per_byte = s.bits_per_byte,
+                            .time_s = (double)gal_unix_time_s(),
+                            .rows = gal__train_eval_rows(t, t->config->eval.rows),
+                            .average = t->config->ema.evaluate };
     bool best = t->best_nats < 0 || s.nats < t->best_nats;
     /* Before the row: a run that is killed here finds no row and evaluates again. */
     if (best) err = gal__checkpoint_set_best(t, t->step, s.nats, diag);
@@ -150,13 +157,15 @@ gal_err gal__train_recall(gal_trainer *t, bool *owed, gal_diag *diag) {
     size_t n = 0;
     gal_err err = gal_metrics_evals(t->metrics, &rows, &n, diag);
     if (err) return err;
-    err = gal__checkpoint_read_best(t, diag);
-    bool known = t->best_nats >= 0, made = false;
-    for (size_t i = 0; i < n; i++) {
-        made = made || rows[i].step == t->step;
-        if (known || (t->best_nats >= 0 && rows[i].nats >= t->best_nats)) continue;
-        t->best_step = rows[i].step;
-        t->best_nats = rows[i].nats;
+    bool made = false, other;
+    err = gal__checkpoint_read_best(t, &other, diag);
+    for (size_t i = 0; i < n; i++) made = made || rows[i].step == t->step;
+    const gal_metric_eval like = { .rows = gal__train_eval_rows(t, t->config->eval.rows),
+                                   .average = t->config->ema.evaluate };
+    const gal_metric_eval *best = t->best_nats < 0 && !other ? gal_metrics_best(rows, n, &like) : NULL;
+    if (best) {
+        t->best_step = best->step;
+        t->best_nats = best->nats;
     }
     gal_free(rows);
     if (err) return err;

@@ -37,10 +37,16 @@ static bool has_table(gal_metrics *m, const char *name) {
     return found;
 }
 
+static bool has_column(gal_metrics *m, const char *table, const char *name) {
+    return sqlite3_table_column_metadata(m->d.db, NULL, table, name, NULL, NULL, NULL, NULL, NULL) == SQLITE_OK;
+}
+
 gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_diag *diag) {
     gal_metrics *m = gal_alloc(sizeof *m);
     if (!m) return gal_fail(diag, GAL_ENOMEM, "%s: no memory", path);
     gal_err err = gal_db_open(&m->d, path, write, diag);
+    /* Rows are added at the ends of their tables: few pages are needed again, and a long run's memory stays flat. */
+    if (!err && write) err = gal_db_run(&m->d, "PRAGMA cache_size = -256", diag);
     if (!err && write)
         err = gal_db_run(
             &m->d,
@@ -67,9 +73,14 @@ gal_err gal_metrics_open(gal_metrics **out, const char *path, bool write, gal_di
             " since INTEGER NOT NULL, PRIMARY KEY (returns, since, key));"
             "CREATE TABLE IF NOT EXISTS evaluations (step INTEGER PRIMARY KEY, tokens INTEGER NOT NULL,"
             " bytes INTEGER NOT NULL, nats_per_token REAL NOT NULL, bits_per_byte REAL NOT NULL,"
-            " unix_time_s REAL NOT NULL);"
+            " unix_time_s REAL NOT NULL, rows INTEGER NOT NULL DEFAULT 0, average INTEGER NOT NULL DEFAULT 0);"
             "COMMIT;",
             diag);
+    if (!err && write && !has_column(m, "evaluations", "rows"))
+        err = gal_db_run(&m->d,
+                         "BEGIN; ALTER TABLE evaluations ADD COLUMN rows INTEGER NOT NULL DEFAULT 0;"
+                         "ALTER TABLE evaluations ADD COLUMN average INTEGER NOT NULL DEFAULT 0; COMMIT;",
+                         diag);
     /* Facts that cannot be read would look like none. */
     static const char FACTS[] = "SELECT max(length(value)) FROM facts; SELECT key FROM facts ORDER BY key";
     if (!err && !write && has_table(m, "facts") && sqlite3_exec(m->d.db, FACTS, NULL, NULL, NULL) != SQLITE_OK)
@@ -206,8 +217,10 @@ gal_err gal_metrics_setting(gal_metrics *m, const gal_metric_setting *r, gal_dia
 }
 
 gal_err gal_metrics_eval(gal_metrics *m, const gal_metric_eval *r, gal_diag *diag) {
-    double v[] = { (double)r->step, (double)r->tokens, (double)r->bytes, r->nats, r->bits_per_byte, r->time_s };
-    return hold(m, "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v), diag);
+    double v[] = { (double)r->step,  (double)r->tokens, (double)r->bytes, r->nats,
+                   r->bits_per_byte, r->time_s,         (double)r->rows,  r->average };
+    return hold(m, "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?, ?)", NULL, v, (int)GAL_LEN(v),
+                diag);
 }
 
 gal_err gal_metrics_cut(gal_metrics *m, int64_t step, gal_diag *diag) {
@@ -302,6 +315,9 @@ static void take_eval(void *row, sqlite3_stmt *s) {
                             .nats = sqlite3_column_double(s, 3),
                             .bits_per_byte = sqlite3_column_double(s, 4),
                             .time_s = sqlite3_column_double(s, 5) };
+    if (sqlite3_column_count(s) < 8) return; /* a file of before they were kept */
+    r->rows = sqlite3_column_int64(s, 6);
+    r->average = sqlite3_column_int(s, 7);
 }
 
 gal_err gal_metrics_steps(gal_metrics *m, gal_metric_step **rows, size_t *count, gal_diag *diag) {
@@ -318,6 +334,15 @@ gal_err gal_metrics_evals(gal_metrics *m, gal_metric_eval **rows, size_t *count,
     *rows = t.rows;
     *count = t.count;
     return err;
+}
+
+const gal_metric_eval *gal_metrics_best(const gal_metric_eval *rows, size_t n, const gal_metric_eval *like) {
+    const gal_metric_eval *best = NULL;
+    if (!like && n) like = &rows[n - 1];
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].rows == like->rows && rows[i].average == like->average && (!best || rows[i].nats < best->nats))
+            best = &rows[i];
+    return best;
 }
 
 gal_err gal_metrics_last(gal_metrics *m, gal_metric_step *row, bool *any, gal_diag *diag) {

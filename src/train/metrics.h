@@ -41,6 +41,9 @@ typedef struct gal_metric_norm {
 typedef struct gal_metric_eval {
     int64_t step, tokens, bytes;
     double nats, bits_per_byte, time_s;
+    /* What was scored: only losses of one set are compared. rows 0: not told (a file of before these were kept). */
+    int64_t rows;
+    bool average; /* the average of the weights */
 } gal_metric_eval;
 
 /* write: makes the file and its tables; otherwise the file must be there and is only read (what a killed writer left
@@ -87,6 +90,8 @@ gal_err gal_metrics_spikes(gal_metrics *m, gal_metric_spike **rows, size_t *coun
 /* Of one step. */
 gal_err gal_metrics_norms_of(gal_metrics *m, int64_t step, gal_metric_norm **rows, size_t *count, gal_diag *diag);
 gal_err gal_metrics_evals(gal_metrics *m, gal_metric_eval **rows, size_t *count, gal_diag *diag);
+/* The least loss of those that scored what `like` did (NULL: what the newest did); NULL if there is none. */
+const gal_metric_eval *gal_metrics_best(const gal_metric_eval *rows, size_t n, const gal_metric_eval *like);
 /* In the order of time. */
 gal_err gal_metrics_settings(gal_metrics *m, gal_metric_setting **rows, size_t *count, gal_diag *diag);
 /* The last step alone; *any: there is one. */

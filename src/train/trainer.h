@@ -63,7 +63,7 @@ typedef struct gal_trainer {
     int64_t step, tokens;
     gal__spikes spikes;
 
-    double best_nats; /* < 0: no evaluation yet */
+    double best_nats; /* < 0: no evaluation yet of what is scored now (eval.rows, ema.evaluate) */
     int64_t best_step;
     bool mine, made_dir; /* the run directory: nobody else works in it; it was not there before */
     gal_lock lock;
@@ -161,6 +161,8 @@ typedef struct gal__train_score {
     double nats, bits_per_byte; /* per token; per byte of the text that the tokens decode to */
     int64_t tokens, bytes;
 } gal__train_score;
+/* Rows of validation text that an evaluation of max_rows scores; 0: all of them. */
+int64_t gal__train_eval_rows(const gal_trainer *t, int64_t max_rows);
 gal_err gal__train_evaluate(gal_trainer *t, int64_t max_rows, gal__train_score *out, gal_diag *diag);
 gal_err gal__train_token_bytes(gal_trainer *t, gal_diag *diag); /* fills token_bytes */
 
@@ -188,8 +190,9 @@ uint64_t gal__checkpoint_bytes(const gal_trainer *t);
 /* Removes checkpoints of later steps: the run has gone back before them. */
 gal_err gal__checkpoint_drop_after(gal_trainer *t, gal_diag *diag);
 gal_err gal__checkpoint_count(const char *dir, int64_t *count, gal_diag *diag); /* in the folder of checkpoints */
-/* Of the evaluations up to t->step; best_nats < 0 if it is not known (no best.json, or a damaged one). */
-gal_err gal__checkpoint_read_best(gal_trainer *t, gal_diag *diag);
+/* Of the evaluations up to t->step; best_nats < 0 if it is not known: no best.json, a damaged one, or `other`: one of
+ * evaluations of something else than is evaluated now, which is told. */
+gal_err gal__checkpoint_read_best(gal_trainer *t, bool *other, gal_diag *diag);
 gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_diag *diag);
 
 /* in_force.c: settings by the step from which they were in force, so that a step of before a change can be made

@@ -35,7 +35,17 @@ answered() { # the count that stands after each answer
     wait_for '^\[[0-9]* \(tokens \)\{0,1\}in, .*\]' $answers
 }
 
-say() { tm send-keys -l "$1"; tm send-keys Enter; }
+# Until the prompt stands alone: before it the terminal itself would echo what is typed, in the midst of what is printed.
+prompted() {
+    n=0
+    until screen | grep -v '^ *$' | tail -n 1 | grep -q '^[>.] *$'; do
+        n=$((n + 1))
+        [ $n -lt 600 ] || { echo "no prompt"; screen | cut -c 1-200 | tail -n 20; exit 1; }
+        sleep 0.05
+    done
+}
+
+say() { prompted; tm send-keys -l "$1"; tm send-keys Enter; }
 
 begin() { # ARGUMENTS
     tm new-session -d -x 72 -y 50 "trap : INT; env -u NO_COLOR HOME='$dir' '$GALERNE' chat '$MODEL' --temperature 0 --context 60000 $*; echo code \$?; cat"
@@ -47,13 +57,14 @@ say 'Hello'
 answered
 say 'What is 2 + 2?'
 answered
+prompted
 printf 'One\nTwo\nThree' | tm load-buffer -
 tm paste-buffer -p -d
 wait_for '\[paste 1: 3 lines\]'
 tm send-keys Enter
 answered
 say '"""'
-wait_for '^\.' # each line once its prompt is there: before it the terminal itself would echo it, too
+wait_for '^\.'
 say 'One'
 wait_for '^\.' 2
 say 'Two'
@@ -72,6 +83,7 @@ wait_for '^(stopped)'
 answered
 say '/undo'
 wait_for 'taken back: Tell me'
+prompted
 tm resize-window -x 40 -y 50
 tm send-keys -l '/reg'
 tm send-keys Tab
@@ -80,15 +92,18 @@ answered
 say '/help'
 wait_for '^Ctrl-C stops an answer'
 say '/set thinking fold'
+wait_for '^(thinking fold)'
 say 'What is 2 + 2?'
 answered
 say '/thinking'
 wait_for 'Two and two' 2
 say '/undo'
+wait_for 'taken back: What is'
 say '/save talk.json'
 wait_for 'remembers: '
 say '/nonsense'
 wait_for 'no command is called'
+prompted
 tm send-keys -l 'half a line'
 wait_for '^> half a line' # Ctrl-C drops what was not read yet
 tm send-keys C-c

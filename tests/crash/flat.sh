@@ -7,7 +7,7 @@
 # Flat means: from the middle of the run to its last tenth the median VmRSS grows by at most 1 MiB, a hundred and more
 # times less than any leak of a step's own memory would make of it (200 bytes a step would show), and the peak (VmHWM) by
 # no more. Before the middle things are still taken for the first time: SQLite's cache of pages fills up to its limit of
-# 2,000 KiB, the C library keeps what the first saves and evaluations gave back. THREADS, NICE: how to run.
+# 256 KiB, the C library keeps what the first saves and evaluations gave back. THREADS, NICE: how to run.
 # SPDX-License-Identifier: Apache-2.0
 set -eu
 galerne=$1 folder=$2 steps=${3:-10000}

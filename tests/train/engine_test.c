@@ -108,17 +108,75 @@ static void average_is_a_model(void **state) {
     assert_true(gal_is_file(at("average", "ema/config.json")) && gal_is_file(at("average", "ema/tokenizer.model")));
 }
 
+static double of_best(const char *name, const char *key) {
+    json_t *best = json_load_file(at(name, "checkpoints/best.json"), 0, NULL), *x = json_object_get(best, key);
+    assert_non_null(x);
+    double v = json_is_boolean(x) ? json_is_true(x) : json_number_value(x);
+    json_decref(best);
+    return v;
+}
+
 /* The average is what is evaluated: another score than that of the weights, whose training is the same. */
 static void average_is_evaluated(void **state) {
     (void)state;
     CHECK_OK(train("weights", "ema.decay=0.5 precision=bf16", false, false, NULL, diag));
     same_end("average", "weights");
-    gal_buf x = { 0 }, y = { 0 };
-    CHECK_OK(gal_read_file(&x, at("average", "checkpoints/best.json"), 1000, diag));
-    CHECK_OK(gal_read_file(&y, at("weights", "checkpoints/best.json"), 1000, diag));
-    assert_true(x.len != y.len || memcmp(x.data, y.data, x.len) != 0);
-    gal_buf_free(&x);
-    gal_buf_free(&y);
+    assert_true(fabs(of_best("average", "nats_per_token") - of_best("weights", "nats_per_token")) > 1e-6);
+}
+
+/* A run that evaluates something else when it goes on: the best checkpoint is one of that, be it worse. An average of
+ * nearly the first weights is worse than any weights that were trained. */
+static void best_of_one_set(void **state) {
+    (void)state;
+    listener l = { .stop_at = 5 }, after = { 0 };
+    gal_diag why = { 0 };
+    assert_int_equal(train("set", "ema.decay=0.99999 eval.every=2", false, false, &l, &why), GAL_EINTERRUPTED);
+    double before = of_best("set", "nats_per_token"), rows = of_best("set", "rows");
+    assert_true(rows > 1 && of_best("set", "step") < 5 && of_best("set", "average") < 0.5);
+    CHECK_OK(train("set", "ema.evaluate=true", true, false, &after, diag));
+    assert_non_null(strstr(after.notes.data, "was found by evaluating something else"));
+    assert_true(of_best("set", "step") > 5 && of_best("set", "average") > 0.5);
+    assert_true(of_best("set", "nats_per_token") > before);
+    gal_metrics *m = NULL;
+    gal_metric_eval *evals = NULL;
+    size_t n = 0;
+    CHECK_OK(gal_metrics_open(&m, at("set", "metrics.sqlite"), false, diag));
+    CHECK_OK(gal_metrics_evals(m, &evals, &n, diag));
+    assert_int_equal(n, 4);
+    const gal_metric_eval *best = gal_metrics_best(evals, n, NULL), *first = gal_metrics_best(evals, n, &evals[0]);
+    assert_true(best->step == (int64_t)of_best("set", "step") && best->average && (double)best->rows == rows);
+    assert_true(first->step < 5 && !first->average && first->nats < best->nats);
+    gal_free(evals);
+    gal_metrics_close(m);
+    gal_buf_free(&l.notes);
+    gal_buf_free(&after.notes);
+}
+
+/* So does another count of rows; a best.json that is damaged is made again of what was scored the same way. */
+static void best_of_other_rows(void **state) {
+    (void)state;
+    listener l = { .stop_at = 5 }, after = { 0 }, again = { .stop_at = 7 };
+    gal_diag why = { 0 };
+    assert_int_equal(train("rows", "eval.every=2", false, false, &l, &why), GAL_EINTERRUPTED);
+    assert_int_equal(train("rows", "eval.rows=1", true, false, &again, &why), GAL_EINTERRUPTED);
+    assert_non_null(strstr(again.notes.data, "was found by evaluating something else"));
+    assert_true(of_best("rows", "step") > 5 && of_best("rows", "rows") < 1.5);
+    CHECK_OK(gal_write_file(at("rows", "checkpoints/best.json"), "{", 1, diag));
+    CHECK_OK(train("rows", "eval.rows=1", true, false, &after, diag));
+    assert_non_null(strstr(after.notes.data, "the best checkpoint is taken from the metrics"));
+    assert_null(strstr(after.notes.data, "was found by evaluating something else"));
+    gal_metrics *m = NULL;
+    gal_metric_eval *evals = NULL;
+    size_t n = 0;
+    CHECK_OK(gal_metrics_open(&m, at("rows", "metrics.sqlite"), false, diag));
+    CHECK_OK(gal_metrics_evals(m, &evals, &n, diag));
+    const gal_metric_eval *best = gal_metrics_best(evals, n, NULL);
+    assert_true(n == 4 && best->rows == 1 && best->step == (int64_t)of_best("rows", "step"));
+    gal_free(evals);
+    gal_metrics_close(m);
+    gal_buf_free(&l.notes);
+    gal_buf_free(&again.notes);
+    gal_buf_free(&after.notes);
 }
 
 /* Writes a checkpoint's file anew, with the manifest that fits. */
@@ -334,6 +392,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bytes),         cmocka_unit_test(what_is_saved),
         cmocka_unit_test(average_is_a_model), cmocka_unit_test(average_is_evaluated),
+        cmocka_unit_test(best_of_one_set),    cmocka_unit_test(best_of_other_rows),
         cmocka_unit_test(older_checkpoints),  cmocka_unit_test(damaged_states),
         cmocka_unit_test(recompute_policies), cmocka_unit_test(ramp_is_kept),
         cmocka_unit_test(norms_are_logged),   cmocka_unit_test(refusals),
