@@ -231,6 +231,7 @@ static gal_err inspect_one(gal_cli *cli, const char *path, const gal_tokenizer *
     gal_err err = gal_shard_open(&s, path, t ? tokenizer : NULL, &cli->diag);
     if (err) return err;
     err = gal_shard_check_all(&s, stop_checking, NULL, &cli->diag);
+    if (!err && t) err = gal_shard_bounded_by(&s, path, t, &cli->diag);
     if (!err && gal_cli_given(cli, "document"))
         err = print_document(cli, &s, path, t, gal_cli_int(cli, "document"));
     else if (!err && cli->json)

@@ -5,6 +5,7 @@
 #include "base/maps.h"
 #include "base/mem.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* Files up to this size are looked at as a whole when they are opened: that takes less time than anyone notices. */
@@ -272,6 +273,38 @@ void gal_shard_close(gal_shard *s) {
     if (!s->borrowed) gal_map_close(&s->map);
     gal_free(s->seen);
     *s = (gal_shard){ 0 };
+}
+
+/* A control piece: one that stands for no text. */
+static bool is_control(const gal_tokenizer *t, int32_t id) {
+    return id != gal_tokenizer_unk(t) && gal_tokenizer_text_bytes(t, id) == 0;
+}
+
+static gal_err refuse_bound(const char *path, const char *place, const char *name, int32_t found, int32_t want,
+                            gal_diag *diag) {
+    char as[40] = "without";
+    if (want >= 0) (void)snprintf(as, sizeof as, "with token %d,", (int)want);
+    return gal_fail(
+        diag, GAL_EINPUT,
+        "%s: made with another %s: expected documents that %s %s the vocabulary's, found token %d; it has "
+        "to be made anew",
+        path, name, place, as, (int)found);
+}
+
+gal_err gal_shard_bounded_by(gal_shard *s, const char *path, const gal_tokenizer *t, gal_diag *diag) {
+    const int64_t n = s->row || s->n_docs == 0 ? 0 : gal_shard_doc(s, 1), first = n ? gal_shard_doc(s, 0) : 0;
+    if (n <= first) return GAL_OK;
+    gal_err err = gal_shard_check(s, first, 1, diag);
+    if (!err) err = gal_shard_check(s, n - 1, 1, diag);
+    if (err) return err;
+    const int32_t begin = gal_shard_token(s, first), end = gal_shard_token(s, n - 1);
+    const int32_t bos = gal_tokenizer_bos(t), eos = gal_tokenizer_eos(t);
+    const bool alone = n - first == 1 && begin == bos; /* an empty document of a vocabulary without EOS */
+    if (begin != bos && begin != eos && is_control(t, begin))
+        return refuse_bound(path, "begin", "BOS", begin, bos, diag);
+    if (end != eos && (eos >= 0 || (is_control(t, end) && !alone)))
+        return refuse_bound(path, "end", "EOS", end, eos, diag);
+    return GAL_OK;
 }
 
 gal_err gal_shard_made_from(const gal_shard *s, const char *path, const gal_corpus *c, size_t first, size_t n,

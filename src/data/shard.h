@@ -53,6 +53,11 @@ void gal_shard_close(gal_shard *s);
 gal_err gal_shard_made_from(const gal_shard *s, const char *path, const gal_corpus *c, size_t first, size_t n,
                             gal_diag *diag);
 
+/* A tokenizer's hash is that of its pieces; which of them begin and end a text may be said elsewhere. GAL_EINPUT if
+ * the first document shows that others did: it does not end with t's EOS, or begins with a control piece that is not
+ * t's BOS (a text may have been taken without one). Conversations have what their template wrote. */
+gal_err gal_shard_bounded_by(gal_shard *s, const char *path, const gal_tokenizer *t, gal_diag *diag);
+
 /* Before tokens [at, at + n) are used: GAL_EINPUT unless they are what was written. One thread at a time. */
 gal_err gal_shard_check(gal_shard *s, int64_t at, int64_t n, gal_diag *diag);
 /* All of the file against its SHA-256, too. progress: called now and then, true stops with GAL_EINTERRUPTED; may be

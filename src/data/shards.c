@@ -132,6 +132,12 @@ gal_err gal_shards_open(gal_shards *out, char *const *paths, size_t n, const uin
     return GAL_OK;
 }
 
+gal_err gal_shards_bounded_by(gal_shards *s, const gal_tokenizer *t, gal_diag *diag) {
+    gal_err err = GAL_OK;
+    for (size_t i = 0; !err && i < s->n; i++) err = gal_shard_bounded_by(&s->shards[i], s->paths[i], t, diag);
+    return err;
+}
+
 void gal_shards_close(gal_shards *s) {
     for (size_t i = 0; s->shards && i < s->n; i++) gal_shard_close(&s->shards[i]);
     for (size_t i = 0; s->paths && i < s->n; i++) gal_free(s->paths[i]);

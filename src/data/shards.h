@@ -27,6 +27,7 @@ gal_err gal_shards_find(char *const *given, size_t n, char ***paths, size_t *cou
 /* tokenizer: as in gal_shard_open(). */
 gal_err gal_shards_open(gal_shards *out, char *const *paths, size_t n, const uint8_t tokenizer[32], gal_diag *diag);
 void gal_shards_close(gal_shards *s);
+gal_err gal_shards_bounded_by(gal_shards *s, const gal_tokenizer *t, gal_diag *diag); /* as in shard.h, of each */
 
 /* masked: inside a row positions start anew at each document, attention does not cross its border, and its last token
  * has no target. plain: a row is one run of text, whatever documents lie in it; every token but the stream's last one

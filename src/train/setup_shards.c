@@ -38,6 +38,7 @@ static gal_err open_valid(gal_trainer *t, const uint8_t tokenizer[32], gal_diag 
         size_t n = 0;
         err = gal_shards_find(g->data.valid_shards.v, g->data.valid_shards.n, &paths, &n, diag);
         if (!err) err = gal_shards_open(&t->valid, paths, n, tokenizer, diag);
+        if (!err) err = gal_shards_bounded_by(&t->valid, t->tok, diag);
         gal_free_names(paths, n);
         return err;
     }
@@ -67,6 +68,8 @@ gal_err gal__train_setup_shards(gal_trainer *t, gal_diag *diag) {
         };
         err = gal_mix_open(&t->train, &all, 1, tokenizer, diag);
     }
+    for (size_t i = 0; !err && i < t->train.n; i++)
+        err = gal_shards_bounded_by(&t->train.sources[i].shards, t->tok, diag);
     return err ? err : open_valid(t, tokenizer, diag);
 }
 
