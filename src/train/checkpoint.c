@@ -383,6 +383,15 @@ static gal_err list_steps(const char *dir, int64_t **steps, size_t *count, gal_d
     return GAL_OK;
 }
 
+gal_err gal__checkpoint_is_there(const gal_trainer *t, int64_t step, bool *there, gal_diag *diag) {
+    gal_buf path = { 0 };
+    gal_buf_printf(&path, "%s/checkpoints/step-%lld", t->dir, (long long)step);
+    *there = !path.oom && gal_is_dir(path.data);
+    gal_err err = path.oom ? gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir) : GAL_OK;
+    gal_buf_free(&path);
+    return err;
+}
+
 gal_err gal__checkpoint_count(const char *dir, int64_t *count, gal_diag *diag) {
     int64_t *steps = NULL;
     size_t n = 0;
@@ -402,20 +411,23 @@ static int64_t newest_good(const gal_trainer *t, const int64_t *steps, size_t n)
 
 /* Only checkpoints up to this step count: later ones were passed over because they are not whole, and a later save
  * replaces them. The one just saved is not known to be good: the newest that is stays, be it one too many. */
-static gal_err remove_old(gal_trainer *t, const char *dir, gal_diag *diag) {
+gal_err gal__checkpoint_remove_old(gal_trainer *t, gal_diag *diag) {
     int64_t *steps = NULL;
     size_t n = 0;
     int64_t kept = 0;
+    gal_buf dir = { 0 };
     char name[40];
-    gal_err err = list_steps(dir, &steps, &n, diag);
+    gal_err err = gal_path_join(&dir, t->dir, "checkpoints") ? list_steps(dir.data, &steps, &n, diag)
+                                                             : gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
     const int64_t good = err ? -1 : newest_good(t, steps, n);
     for (size_t i = 0; !err && i < n; i++) {
         if (steps[i] > t->step || ++kept <= t->config->save.keep) continue;
         if (steps[i] == t->best_step || steps[i] == good) continue;
         (void)snprintf(name, sizeof name, "step-%lld", (long long)steps[i]);
-        err = remove_checkpoint(dir, name, diag);
+        err = remove_checkpoint(dir.data, name, diag);
     }
     gal_free(steps);
+    gal_buf_free(&dir);
     return err;
 }
 
@@ -446,7 +458,7 @@ gal_err gal__checkpoint_write(gal_trainer *t, gal_buf *path, gal_diag *diag) {
     if (!err)
         err = gal__train_flush(t, diag); /* first: whoever goes on from the checkpoint finds all rows before it */
     if (!err) err = gal__checkpoint_save(t, dir.data, name, diag);
-    if (!err) err = remove_old(t, dir.data, diag);
+    if (!err) err = gal__checkpoint_remove_old(t, diag);
     gal_buf_free(&dir);
     return err;
 }

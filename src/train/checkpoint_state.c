@@ -350,39 +350,63 @@ gal_err gal__checkpoint_reload(gal_trainer *t, const char *dir, gal_diag *diag) 
 /* ---- the best one ------------------------------------------------------------------------------------------------
  */
 
-gal_err gal__checkpoint_read_best(gal_trainer *t, bool *other, gal_diag *diag) {
-    gal_buf path = { 0 };
+/* best.json: what it says goes to best_step and best_nats, unless there is no such checkpoint, or it is one of after
+ * t->step, which is made again. Of evaluations of something else best_nats stays unknown. */
+static gal_err read_best(gal_trainer *t, const char *path, gal_diag *diag) {
     json_t *root = NULL;
     gal_diag why = { 0 };
     t->best_step = -1;
     t->best_nats = -1.0;
-    *other = false;
-    gal_err err = gal_path_join(&path, t->dir, "checkpoints/best.json")
-                      ? GAL_OK
-                      : gal_fail(&why, GAL_ENOMEM, "%s: no memory", t->dir);
-    if (!err && gal_is_file(path.data)) err = read_json(&root, path.data, &why);
-    if (root) {
-        int64_t step = json_integer_value(json_object_get(root, "step"));
-        bool same = json_integer_value(json_object_get(root, "rows")) ==
-                        gal__train_eval_rows(t, t->config->eval.rows) &&
-                    json_is_true(json_object_get(root, "average")) == t->config->ema.evaluate;
-        /* Evaluations that the resumed run will make again do not count yet. */
-        if (step <= t->step && !same) {
-            *other = true;
-            gal__train_note(t,
-                            "the best checkpoint so far, of step %lld, was found by evaluating something else "
-                            "(eval.rows, ema.evaluate): it is no longer kept as the best",
-                            (long long)step);
-        } else if (step <= t->step) {
-            t->best_step = step;
-            t->best_nats = json_number_value(json_object_get(root, "nats_per_token"));
-        }
-    }
+    gal_err err = gal_is_file(path) ? read_json(&root, path, &why) : GAL_OK;
+    int64_t step = json_integer_value(json_object_get(root, "step"));
+    const bool same = json_integer_value(json_object_get(root, "rows")) ==
+                          gal__train_eval_rows(t, t->config->eval.rows) &&
+                      json_is_true(json_object_get(root, "average")) == t->config->ema.evaluate;
+    bool there = false;
+    const bool counts = root && step <= t->step;
+    gal_err looked = counts ? gal__checkpoint_is_there(t, step, &there, diag) : GAL_OK;
+    if (there) t->best_step = step;
+    if (there && same) t->best_nats = json_number_value(json_object_get(root, "nats_per_token"));
     json_decref(root);
-    gal_buf_free(&path);
-    if (err != GAL_EINPUT) return err ? gal_fail(diag, err, "%s", why.text) : GAL_OK;
-    gal__train_note(t, "the best checkpoint is taken from the metrics: %s", why.text);
+    if (looked) return looked;
+    if (err && err != GAL_EINPUT) return gal_fail(diag, err, "%s", why.text);
+    if (err) gal__train_note(t, "the best checkpoint is taken from the metrics: %s", why.text);
+    if (counts && !there)
+        gal__train_note(t, "the best checkpoint, of step %lld, is not there any more", (long long)step);
     return GAL_OK;
+}
+
+gal_err gal__checkpoint_find_best(gal_trainer *t, gal_metric_eval *rows, size_t n, gal_diag *diag) {
+    gal_buf path = { 0 };
+    size_t left = 0;
+    gal_err err = gal_path_join(&path, t->dir, "checkpoints/best.json")
+                      ? read_best(t, path.data, diag)
+                      : gal_fail(diag, GAL_ENOMEM, "%s: no memory", t->dir);
+    /* What was left behind when the run was killed in between is not there in one that ran through. */
+    if (!err) err = gal__checkpoint_remove_old(t, diag);
+    if (err || t->best_nats >= 0) {
+        gal_buf_free(&path);
+        return err;
+    }
+    const gal_metric_eval like = { .rows = gal__train_eval_rows(t, t->config->eval.rows),
+                                   .average = t->config->ema.evaluate };
+    for (size_t i = 0; !err && i < n; i++) {
+        bool there = false;
+        if (rows[i].step <= t->step) err = gal__checkpoint_is_there(t, rows[i].step, &there, diag);
+        if (there) rows[left++] = rows[i];
+    }
+    const gal_metric_eval *best = err ? NULL : gal_metrics_best(rows, left, &like);
+    if (best)
+        err = gal__checkpoint_set_best(t, best->step, best->nats, diag);
+    else if (!err && t->best_step >= 0)
+        gal__train_note(t,
+                        "the best checkpoint so far, of step %lld, was found by evaluating something else "
+                        "(eval.rows, ema.evaluate): it is kept until there is one of what is evaluated now",
+                        (long long)t->best_step);
+    else if (!err)
+        err = gal_remove_tree(path.data, diag);
+    gal_buf_free(&path);
+    return err;
 }
 
 gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_diag *diag) {

@@ -157,16 +157,9 @@ gal_err gal__train_recall(gal_trainer *t, bool *owed, gal_diag *diag) {
     size_t n = 0;
     gal_err err = gal_metrics_evals(t->metrics, &rows, &n, diag);
     if (err) return err;
-    bool made = false, other;
-    err = gal__checkpoint_read_best(t, &other, diag);
+    bool made = false;
     for (size_t i = 0; i < n; i++) made = made || rows[i].step == t->step;
-    const gal_metric_eval like = { .rows = gal__train_eval_rows(t, t->config->eval.rows),
-                                   .average = t->config->ema.evaluate };
-    const gal_metric_eval *best = t->best_nats < 0 && !other ? gal_metrics_best(rows, n, &like) : NULL;
-    if (best) {
-        t->best_step = best->step;
-        t->best_nats = best->nats;
-    }
+    err = gal__checkpoint_find_best(t, rows, n, diag);
     gal_free(rows);
     if (err) return err;
     *owed = t->step > 0 && evaluation_due(t) && !made;

@@ -190,9 +190,13 @@ uint64_t gal__checkpoint_bytes(const gal_trainer *t);
 /* Removes checkpoints of later steps: the run has gone back before them. */
 gal_err gal__checkpoint_drop_after(gal_trainer *t, gal_diag *diag);
 gal_err gal__checkpoint_count(const char *dir, int64_t *count, gal_diag *diag); /* in the folder of checkpoints */
-/* Of the evaluations up to t->step; best_nats < 0 if it is not known: no best.json, a damaged one, or `other`: one of
- * evaluations of something else than is evaluated now, which is told. */
-gal_err gal__checkpoint_read_best(gal_trainer *t, bool *other, gal_diag *diag);
+gal_err gal__checkpoint_is_there(const gal_trainer *t, int64_t step, bool *there, gal_diag *diag);
+/* Those that save.keep does not keep. */
+gal_err gal__checkpoint_remove_old(gal_trainer *t, gal_diag *diag);
+/* The best checkpoint up to t->step, by best.json or else by the evaluations (rows, which are changed), of those that
+ * are there; best.json is made to agree. Until something was evaluated as it is now best_nats is unknown, and
+ * best_step the best of another set, if there is one. */
+gal_err gal__checkpoint_find_best(gal_trainer *t, gal_metric_eval *rows, size_t n, gal_diag *diag);
 gal_err gal__checkpoint_set_best(gal_trainer *t, int64_t step, double nats, gal_diag *diag);
 
 /* in_force.c: settings by the step from which they were in force, so that a step of before a change can be made

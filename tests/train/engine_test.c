@@ -152,6 +152,32 @@ static void best_of_one_set(void **state) {
     gal_buf_free(&after.notes);
 }
 
+/* Until something was evaluated that way, the one of before stays, and is the best again when the run evaluates as
+ * before. One that somebody removed is not spoken of any more. */
+static void best_is_kept(void **state) {
+    (void)state;
+    listener l = { .stop_at = 5 }, other = { .stop_at = 7 }, again = { .stop_at = 8 }, gone = { 0 };
+    gal_diag why = { 0 };
+    char path[60];
+    assert_int_equal(train("kept", "steps=30 eval.every=2 save.keep=1", false, false, &l, &why), GAL_EINTERRUPTED);
+    (void)snprintf(path, sizeof path, "checkpoints/step-%d", (int)of_best("kept", "step"));
+    const char *set = "eval.rows=1 eval.every=0 save.every=1";
+    assert_int_equal(train("kept", set, true, false, &other, &why), GAL_EINTERRUPTED);
+    assert_true(gal_is_dir(at("kept", path)));
+    set = "eval.rows=0 eval.every=0 save.every=1";
+    assert_int_equal(train("kept", set, true, false, &again, &why), GAL_EINTERRUPTED);
+    assert_null(strstr(again.notes.data, "the best checkpoint"));
+    assert_true(gal_is_dir(at("kept", path)));
+    CHECK_OK(gal_remove_tree(at("kept", path), diag));
+    CHECK_OK(train("kept", "", true, false, &gone, diag));
+    assert_non_null(strstr(gone.notes.data, "the best checkpoint, of step 4, is not there any more"));
+    assert_true(of_best("kept", "step") > 29);
+    gal_buf_free(&l.notes);
+    gal_buf_free(&other.notes);
+    gal_buf_free(&again.notes);
+    gal_buf_free(&gone.notes);
+}
+
 /* So does another count of rows; a best.json that is damaged is made again of what was scored the same way. */
 static void best_of_other_rows(void **state) {
     (void)state;
@@ -393,10 +419,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(same_bytes),         cmocka_unit_test(what_is_saved),
         cmocka_unit_test(average_is_a_model), cmocka_unit_test(average_is_evaluated),
         cmocka_unit_test(best_of_one_set),    cmocka_unit_test(best_of_other_rows),
-        cmocka_unit_test(older_checkpoints),  cmocka_unit_test(damaged_states),
-        cmocka_unit_test(recompute_policies), cmocka_unit_test(ramp_is_kept),
-        cmocka_unit_test(norms_are_logged),   cmocka_unit_test(refusals),
-        cmocka_unit_test(cannot_change),
+        cmocka_unit_test(best_is_kept),       cmocka_unit_test(older_checkpoints),
+        cmocka_unit_test(damaged_states),     cmocka_unit_test(recompute_policies),
+        cmocka_unit_test(ramp_is_kept),       cmocka_unit_test(norms_are_logged),
+        cmocka_unit_test(refusals),           cmocka_unit_test(cannot_change),
     };
     return cmocka_run_group_tests_name("train_engine", tests, tiny_setup, tiny_teardown);
 }

@@ -15,6 +15,7 @@
 #include "train/replay.h"
 #include "train/trainer.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <sqlite3.h>
 #include <stdio.h>
@@ -200,6 +201,47 @@ static void returns_with_one_kept(void **state) {
     CHECK_OK(train("one-killed", "", true, false, NULL, diag));
     same_runs("one", "one-killed");
     few_are_there("one-killed");
+}
+
+/* The best checkpoint of the way that the run is on, be it the left one's that was better: it is there, it is the
+ * model that was evaluated, and none that is there was better. */
+static void best_of_the_way(const char *run) {
+    json_t *best = json_load_file(at(run, "checkpoints/best.json"), 0, NULL);
+    const int64_t step = json_integer_value(json_object_get(best, "step"));
+    const double nats = json_number_value(json_object_get(best, "nats_per_token"));
+    char path[60], sql[120];
+    (void)snprintf(path, sizeof path, "checkpoints/step-%lld", (long long)step);
+    if (!best || !gal_is_dir(at(run, path))) fail_msg("%s: there is no %s", run, path);
+    json_decref(best);
+    (void)snprintf(sql, sizeof sql, "SELECT nats_per_token FROM evaluations WHERE step = %lld", (long long)step);
+    if (fabs(ask(run, sql) - nats) > 1e-9) fail_msg("%s: %.9g of step %lld", run, nats, (long long)step);
+    for (int64_t s = 1; s <= LAST; s++) {
+        (void)snprintf(path, sizeof path, "checkpoints/step-%lld", (long long)s);
+        (void)snprintf(sql, sizeof sql, "SELECT min(nats_per_token) < %.17g FROM evaluations WHERE step = %lld", nats,
+                       (long long)s);
+        if (gal_is_dir(at(run, path)) && ask(run, sql) > 0.5) fail_msg("%s: step %lld is better", run, (long long)s);
+    }
+}
+
+/* A rate that grows until nothing holds: what was best on the way that was left is not reached again. */
+static void best_after_returns(void **state) {
+    (void)state;
+    double back = 0;
+    for (int seed = 1; seed <= 8; seed++) {
+        char run[40], set[1200], more[300];
+        gal_diag why = { 0 };
+        (void)snprintf(run, sizeof run, "best-%d", seed);
+        (void)snprintf(more, sizeof more,
+                       "seed=%d steps=60 schedule.warmup=60 optimizer.lr=1 optimizer.clip=0 save.keep=2 eval.every=1 "
+                       "eval.rows=1 spike.skips=0 spike.window=4 spike.sigmas=1 spike.returns=60",
+                       seed);
+        (void)snprintf(set, sizeof set, "%s", with(more));
+        gal_err err = train(run, set, false, false, NULL, &why);
+        if (err && err != GAL_EFAIL) fail_msg("%s: %s", run, why.text); /* too many returns end it */
+        best_of_the_way(run);
+        back += ask(run, "SELECT count(*) FROM spikes WHERE action LIKE 'back %'");
+    }
+    assert_true(back > 8);
 }
 
 static void bounded(void **state) {
@@ -582,6 +624,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(returns),
         cmocka_unit_test(returns_to_a_good_one),
         cmocka_unit_test(returns_with_one_kept),
+        cmocka_unit_test(best_after_returns),
         cmocka_unit_test(bounded),
         cmocka_unit_test(steps_again),
         cmocka_unit_test(few_losses),
