@@ -299,10 +299,10 @@ gal_err gal_shard_bounded_by(gal_shard *s, const char *path, const gal_tokenizer
     if (err) return err;
     const int32_t begin = gal_shard_token(s, first), end = gal_shard_token(s, n - 1);
     const int32_t bos = gal_tokenizer_bos(t), eos = gal_tokenizer_eos(t);
-    const bool alone = n - first == 1 && begin == bos; /* an empty document of a vocabulary without EOS */
-    if (begin != bos && begin != eos && is_control(t, begin))
+    const bool empty = n - first == 1; /* its one token is EOS, taken without BOS, or BOS where there is no EOS */
+    if (begin != bos && !(empty && begin == eos) && is_control(t, begin))
         return refuse_bound(path, "begin", "BOS", begin, bos, diag);
-    if (end != eos && (eos >= 0 || (is_control(t, end) && !alone)))
+    if (end != eos && (eos >= 0 || (is_control(t, end) && !(empty && end == bos))))
         return refuse_bound(path, "end", "EOS", end, eos, diag);
     return GAL_OK;
 }

@@ -187,16 +187,37 @@ static void note_curves(gal_trainer *t, const gal_schedule *old, int64_t step) {
     gal_buf_free(&text);
 }
 
-/* What a run has of its own is not named anew: its model, and its vocabulary, but where that lies now. */
+static bool named_anew(const gal_trainer *t, const char *key) {
+    return gal_settings_said(&GAL_TRAIN_SETTINGS, t->config, key) == GAL_SAID_BY_SET;
+}
+
+/* What a run has of its own is not named anew: its model, its text where that lies nowhere. */
 static gal_err refuse_anew(const gal_trainer *t, gal_diag *diag) {
     const gal_train_config *c = t->config;
-    const bool model = gal_settings_said(&GAL_TRAIN_SETTINGS, c, "init") == GAL_SAID_BY_SET;
-    const bool moved = gal_settings_said(&GAL_TRAIN_SETTINGS, c, "tokenizer.path") == GAL_SAID_BY_SET;
-    if (!c->lora.rank && model)
+    const struct {
+        const char *key;
+        const gal_strings *files;
+    } TEXTS[] = { { "data.text", &c->data.text },
+                  { "data.valid", &c->data.valid },
+                  { "data.chat", &c->data.chat },
+                  { "data.chat_valid", &c->data.chat_valid } };
+    if (!c->lora.rank && named_anew(t, "init"))
         return gal_fail(diag, GAL_EUSAGE,
                         "--set init=%.200s: init cannot change when a run is resumed: its model "
                         "is in its checkpoints",
                         c->init);
+    for (size_t i = 0; i < GAL_LEN(TEXTS); i++)
+        for (size_t k = 0; named_anew(t, TEXTS[i].key) && k < TEXTS[i].files->n; k++)
+            if (!gal_exists(TEXTS[i].files->v[k]))
+                return gal_fail(diag, GAL_EUSAGE, "--set %s: %.300s: no such file", TEXTS[i].key,
+                                TEXTS[i].files->v[k]);
+    return GAL_OK;
+}
+
+/* Nor is its vocabulary, but where that lies now. */
+static gal_err refuse_vocabulary(const gal_trainer *t, gal_diag *diag) {
+    const gal_train_config *c = t->config;
+    const bool moved = named_anew(t, "tokenizer.path");
     if (!moved || !c->tokenizer.path[0] || gal_is_gguf(c->tokenizer.path)) return GAL_OK;
     gal_tokenizer *tok = NULL;
     uint8_t there[32], own[32];
@@ -230,7 +251,7 @@ static gal_err compare_settings(const gal_trainer *t, const json_t *root, const 
         const json_t *was = json_object_get(then, key);
         const char *old = json_string_value(was ? was : json_object_get(plain, key));
         if (err || (old && strcmp(old, json_string_value(value)) == 0)) continue;
-        const bool by_set = gal_settings_said(&GAL_TRAIN_SETTINGS, t->config, key) == GAL_SAID_BY_SET;
+        const bool by_set = named_anew(t, key);
         const gal_err wrong = by_set ? GAL_EUSAGE : GAL_EINPUT;
         char set[300];
         (void)snprintf(set, sizeof set, "--set %s=%.200s", key, json_string_value(value));
@@ -316,6 +337,17 @@ static gal_err open_state(json_t **root, gal_buf *path, const char *dir, gal_dia
                                                     : gal_fail(diag, GAL_ENOMEM, "%s: no memory", dir);
 }
 
+gal_err gal__checkpoint_agrees(const gal_trainer *t, const char *dir, gal_diag *diag) {
+    gal_buf path = { 0 };
+    json_t *root = NULL;
+    bool changed = false;
+    gal_err err = open_state(&root, &path, dir, diag);
+    if (!err) err = compare_settings(t, root, path.data, &changed, diag);
+    json_decref(root);
+    gal_buf_free(&path);
+    return err;
+}
+
 gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag) {
     gal_buf path = { 0 };
     json_t *root = NULL;
@@ -323,6 +355,7 @@ gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag) {
     bool changed = false;
     gal_err err = open_state(&root, &path, dir, diag);
     if (!err) err = compare_settings(t, root, path.data, &changed, diag);
+    if (!err) err = refuse_vocabulary(t, diag);
     if (!err) err = read_schedule(root, path.data, &old, diag);
     if (!err) err = compare_shard(t->train.contents, root, "train", path.data, diag);
     if (!err) err = compare_shard(t->valid.contents, root, "valid", path.data, diag);

@@ -256,6 +256,7 @@ static gal_err take_up(gal_trainer *t, gal_diag *diag) {
     gal_err err = gal__checkpoint_newest(t->dir, INT64_MAX, &path, &notes, diag);
     const char *from = path.len ? path.data : NULL;
     if (notes.data && notes.len) gal__train_note(t, "%.*s", (int)GAL_MIN(notes.len - 1, (size_t)900), notes.data);
+    if (!err && from) err = gal__checkpoint_agrees(t, from, diag);
     if (!err) err = begin(t, from, diag);
     if (!err && from) err = gal__checkpoint_load(t, from, diag);
     if (!err && t->step > t->config->steps)

@@ -58,6 +58,12 @@ gal_err gal_train_source_at(gal_train_source *out, const gal_train_config *c, si
                         "%s: data.mixture: %.200s: expected a weight above 0 before the colon, found %.60s", where,
                         entry, out->label);
     }
+    for (size_t k = 0; k < i; k++)
+        if (strncmp(c->data.mixture.v[k], entry, n + 1) == 0)
+            return gal_fail(diag, GAL_EINPUT,
+                            "%s: data.mixture: %.200s: with data.preset a subset is one entry, and %s is there "
+                            "already: name a folder of shards, or a pattern",
+                            where, entry, out->label);
     out->weight = gal_massivetext_weight(out->label, c->data.preset == GAL_PRESET_CHINCHILLA, &known);
     if (out->weight > 0) return GAL_OK;
     return gal_fail(diag, GAL_EINPUT, "%s: data.mixture: %.200s: with data.preset a label is one of %s, found %.60s",
@@ -115,7 +121,14 @@ typedef enum owner {
     SGD,
     ADAFACTOR,
     WSD,
-    COSINE
+    COSINE,
+    WARMUP,
+    ADAPTERS,
+    TEXT,
+    CHAT,
+    VALID,
+    VOCABULARY,
+    SPIKES
 } owner;
 
 /* Those that not every model, router, optimiser or curve has. */
@@ -147,6 +160,22 @@ static const struct {
     { "schedule.decay_steps", WSD },
     { "schedule.decay_shape", WSD },
     { "schedule.cycle_steps", COSINE },
+    { "schedule.first_lr", WARMUP },
+    { "lora.alpha", ADAPTERS },
+    { "lora.targets", ADAPTERS },
+    { "data.valid_fraction", TEXT },
+    { "data.separator", TEXT },
+    { "data.field", TEXT },
+    { "data.template", CHAT },
+    { "data.long", CHAT },
+    { "eval.every", VALID },
+    { "eval.rows", VALID },
+    { "ema.evaluate", VALID },
+    { "sample.prompts", VALID },
+    { "tokenizer.train_size", VOCABULARY },
+    { "tokenizer.normalizer", VOCABULARY },
+    { "tokenizer.memory_mib", VOCABULARY },
+    { "spike.window", SPIKES },
 };
 
 static const char *const WITHOUT[] = {
@@ -163,6 +192,13 @@ static const char *const WITHOUT[] = {
     [ADAFACTOR] = "has no effect: the optimizer is not adafactor",
     [WSD] = "has no effect: the schedule is not wsd",
     [COSINE] = "has no effect: the schedule is not cosine",
+    [WARMUP] = "has no effect: there is no warm-up",
+    [ADAPTERS] = "has no effect: lora.rank is 0",
+    [TEXT] = "has no effect: the run's data are token shards",
+    [CHAT] = "has no effect: there is no data.chat",
+    [VALID] = "has no effect: there is nothing to validate on",
+    [VOCABULARY] = "has no effect: the vocabulary is not trained here",
+    [SPIKES] = "has no effect: spike.sigmas is 0",
 };
 
 static bool has(const gal_trainer *t, owner of) {
@@ -196,21 +232,41 @@ static bool has(const gal_trainer *t, owner of) {
         return t->config->schedule.name == GAL_CURVE_WSD;
     case COSINE:
         return t->config->schedule.name == GAL_CURVE_COSINE;
+    case WARMUP:
+        return t->config->schedule.warmup > 0;
+    case ADAPTERS:
+        return t->config->lora.rank > 0;
+    case TEXT:
+        return !t->config->data.train.n && !t->config->data.mixture.n;
+    case CHAT:
+        return t->config->data.chat.n > 0;
+    case VALID:
+        return t->has_valid;
+    case VOCABULARY:
+        return !t->config->tokenizer.path[0] && !t->config->init[0];
+    case SPIKES:
+        return t->config->spike.sigmas > 0;
     }
     return true;
 }
-
-static const char *without(const gal_trainer *t, owner of) { return has(t, of) ? NULL : WITHOUT[of]; }
 
 /* Why a setting does nothing in this run; NULL: it does something. */
 static const char *idle(const gal_trainer *t, const char *key) {
     const gal_train_config *c = t->config;
     const gal_ramp *ramp = &t->schedule.ramp;
-    if (strncmp(key, "router.", 7) == 0 && !t->model->config.experts) return without(t, EXPERTS);
+    if (strncmp(key, "router.", 7) == 0 && !has(t, EXPERTS)) return WITHOUT[EXPERTS];
+    if (strcmp(key, "tokenizer.normalizer") == 0 && c->model.preset[0]) return NULL; /* it is the preset's */
     for (size_t i = 0; i < GAL_LEN(OWNED); i++)
-        if (strcmp(key, OWNED[i].key) == 0) return without(t, OWNED[i].of);
+        if (strcmp(key, OWNED[i].key) == 0 && !has(t, OWNED[i].of)) return WITHOUT[OWNED[i].of];
+    if (strcmp(key, "model.gate_whole") == 0 && has(t, SBASE) && t->model->config.experts_used == 1)
+        return "makes the gate of a token's one expert 1, whatever the router says, which learns nothing";
+    if (strcmp(key, "optimizer.nesterov") == 0 && has(t, SGD) && !(c->optimizer.momentum > 0))
+        return "has no effect: optimizer.momentum is 0";
+    if (strcmp(key, "router.per_layer") == 0 && !(gal_train_balance(c, t->model->config.router) > 0))
+        return "has no effect: router.balance is 0";
     if (strcmp(key, "recompute_every") == 0 && !gal_train_recompute(c)) return "has no effect: recompute is none";
-    if (strcmp(key, "data.template") == 0 && !c->data.chat.n) return "has no effect: there is no data.chat";
+    if (strcmp(key, "recompute_every") == 0 && c->recompute_every > t->model->config.L)
+        return "recomputes nothing: it is more than the model's layers";
     if (strcmp(key, "batch.ramp") == 0 && ramp->n && ramp->at[ramp->n - 1].from > c->steps)
         return "has entries behind the last step, which never come";
     return NULL;

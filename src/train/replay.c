@@ -117,11 +117,23 @@ static const char *compare(const record *r, const event *e, const gal_replayed *
     return NULL;
 }
 
+/* With what the run was made with; before its first checkpoint a later one says that. */
+static gal_err agrees(const gal_trainer *t, const char *at, gal_diag *diag) {
+    gal_buf path = { 0 }, notes = { 0 };
+    gal_err err = at ? GAL_OK : gal__checkpoint_newest(t->dir, INT64_MAX, &path, &notes, diag);
+    const char *from = at ? at : path.len ? path.data : NULL;
+    if (!err && from) err = gal__checkpoint_agrees(t, from, diag);
+    gal_buf_free(&path);
+    gal_buf_free(&notes);
+    return err;
+}
+
 static gal_err open_at(gal_trainer *t, int64_t most, int64_t *from, gal_diag *diag) {
     gal_buf path = { 0 }, notes = { 0 };
     gal_err err = gal__train_setup_device(t, diag);
     if (!err) err = gal__checkpoint_newest(t->dir, most, &path, &notes, diag);
     const char *at = path.len ? path.data : NULL;
+    if (!err) err = agrees(t, at, diag);
     if (!err) err = gal__trainer_set_up(t, at, diag);
     if (!err && at) err = gal__checkpoint_load(t, at, diag);
     *from = t->step;

@@ -31,7 +31,13 @@ gal_err gal__train_setup_shard(gal_trainer *t, gal_shards *out, const char *name
     if (!err && !there) err = gal_shard_write(path.data, c, first, n, t->tok, diag);
     gal_shards s = { 0 };
     if (!err) err = gal_shards_open(&s, &path.data, 1, tokenizer, diag);
-    if (!err && c && there) err = gal_shard_made_from(&s.shards[0], path.data, c, first, n, diag);
+    gal_diag other = { 0 };
+    gal_err made = !err && c && there ? gal_shard_made_from(&s.shards[0], path.data, c, first, n, &other) : GAL_OK;
+    if (made && t->resuming)
+        err = gal_fail(diag, made, "%s: a run that is resumed keeps its text, and that is another one now",
+                       path.data);
+    else if (made)
+        err = gal_fail(diag, made, "%s", other.text);
     if (err)
         gal_shards_close(&s);
     else

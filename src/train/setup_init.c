@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/util.h"
 #include "infer/lm.h"
+#include "infer/session.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,13 @@ static gal_err load_init(gal_trainer *t, gal_diag *diag) {
     gal_buf_free(&at);
     if (!err) err = gal_model_check_finite(t->model, diag); /* every weight is read in training anyway */
     if (!err && t->model->n_warnings) err = gal_fail(diag, GAL_EINPUT, "%s", t->model->warnings[0]);
-    return err;
+    if (err) return err;
+    const int64_t positions = gal_engine_most(&t->model->config), sequence = t->config->batch.sequence;
+    if (sequence > positions)
+        return gal_fail(diag, GAL_EINPUT,
+                        "batch.sequence: expected at most the %lld positions of init, %s, found %lld",
+                        (long long)positions, t->config->init, (long long)sequence);
+    return GAL_OK;
 }
 
 /* ---- beside adapters ---------------------------------------------------------------------------------------------

@@ -180,6 +180,9 @@ gal_err gal__checkpoint_write(gal_trainer *t, gal_buf *path, gal_diag *diag);
 /* The newest whole checkpoint of a run, of step `most` or before, into path; says through notes what it passed over.
  * An empty path if there is none yet, GAL_EINPUT if there are some and none is whole. */
 gal_err gal__checkpoint_newest(const char *run, int64_t most, gal_buf *path, gal_buf *notes, gal_diag *diag);
+/* Whether a run may go on from a checkpoint with t's settings; before anything else is set up, so that what is wrong
+ * with them is told and not what follows from it. */
+gal_err gal__checkpoint_agrees(const gal_trainer *t, const char *dir, gal_diag *diag);
 /* Compares the settings and the schedule, then fills weights, states and place. */
 gal_err gal__checkpoint_load(gal_trainer *t, const char *dir, gal_diag *diag);
 /* The same of a checkpoint of the very run, which nothing is compared with. */
