@@ -13,11 +13,6 @@
 /* ---- records and shots --------------------------------------------------------------------------------------------
  */
 
-static bool is_lines(const gal_task *t, const char *path) {
-    if (t->data.format != GAL_RECORDS_AUTO) return t->data.format == GAL_RECORDS_JSONL;
-    return gal_reader_named_jsonl(path);
-}
-
 typedef struct asked {
     const gal_records *r;
     size_t record;
@@ -52,11 +47,11 @@ static gal_err choose_shots(gal_exam *e, gal_diag *diag) {
 
 gal_err gal_exam_open(gal_exam *e, const gal_task *t, gal_diag *diag) {
     *e = (gal_exam){ .task = t };
-    gal_err err = gal_records_read(&e->test, t->data.file, is_lines(t, t->data.file), t->data.separator, diag);
+    gal_err err = gal_records_read(&e->test, t->data.file, gal_task_lines(t, t->data.file), t->data.separator, diag);
     if (err || !t->shots.count) return err;
     e->from = &e->test;
     if (t->shots.from == GAL_SHOTS_OTHER) {
-        err = gal_records_read(&e->others, t->shots.file, is_lines(t, t->shots.file), t->data.separator, diag);
+        err = gal_records_read(&e->others, t->shots.file, gal_task_lines(t, t->shots.file), t->data.separator, diag);
         e->from = &e->others;
     }
     return err ? err : choose_shots(e, diag);

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/mem.h"
+#include "data/reader.h"
 #include "text/template.h"
 
 #include <stddef.h>
@@ -172,44 +173,100 @@ static const gal_setting ROWS[] = {
       .fallback = "1000",
       .min = 0,
       .max = 1e6,
-      .help = "draws for the intervals of perplexities; 0: none" },
+      .help = "of loglikelihood and perplexity: draws for the intervals of perplexities; 0: none" },
 };
 
-const gal_settings GAL_TASK_SETTINGS = { .rows = ROWS, .count = GAL_LEN(ROWS), .bytes = sizeof(gal_task) };
+/* Keys, or sections of them, that only some kinds of task use. */
+enum {
+    OF_CHOICES = 1 << GAL_MULTIPLE_CHOICE,
+    OF_LIKELIHOODS = 1 << GAL_LOGLIKELIHOOD,
+    OF_TEXTS = 1 << GAL_TASK_PERPLEXITY,
+    OF_MATCHES = 1 << GAL_EXACT_MATCH,
+    OF_QUESTIONS = OF_CHOICES | OF_LIKELIHOODS | OF_MATCHES
+};
+static const struct {
+    const char *key;
+    int kinds;
+} USES[] = { { "description", OF_QUESTIONS },
+             { "prompt", OF_QUESTIONS },
+             { "delimiter", OF_QUESTIONS },
+             { "answer", OF_QUESTIONS },
+             { "choices", OF_CHOICES },
+             { "continuation", OF_CHOICES },
+             { "text", OF_TEXTS },
+             { "shots.", OF_QUESTIONS },
+             { "scoring", OF_CHOICES },
+             { "until", OF_MATCHES },
+             { "max_tokens", OF_MATCHES },
+             { "match.", OF_MATCHES },
+             { "bootstrap", OF_LIKELIHOODS | OF_TEXTS } };
+
+static bool of_kind(const gal_task *t, const char *key) {
+    for (size_t i = 0; i < GAL_LEN(USES); i++) {
+        const size_t n = strlen(USES[i].key);
+        const bool section = USES[i].key[n - 1] == '.';
+        if (section ? strncmp(USES[i].key, key, n) == 0 : strcmp(USES[i].key, key) == 0)
+            return (USES[i].kinds >> t->kind & 1) != 0;
+    }
+    return true;
+}
+
+/* Whether some of its records are texts, which a separator may cut. */
+static bool has_texts(const gal_task *t) {
+    const bool others = t->shots.count && t->shots.from == GAL_SHOTS_OTHER && t->shots.file[0];
+    return !gal_task_lines(t, t->data.file) || (others && !gal_task_lines(t, t->shots.file));
+}
+
+static bool applies(const void *config, const gal_setting *row) {
+    const gal_task *t = config;
+    return of_kind(t, row->key) && (strcmp(row->key, "data.separator") != 0 || has_texts(t));
+}
+
+_Static_assert(GAL_LEN(ROWS) <= GAL_TASK_SETTINGS_MOST, "each row has its place in gal_task.said");
+
+const gal_settings GAL_TASK_SETTINGS = {
+    .rows = ROWS, .count = GAL_LEN(ROWS), .bytes = sizeof(gal_task), .said = F(said), .applies = applies
+};
+
+bool gal_task_lines(const gal_task *t, const char *path) {
+    if (t->data.format != GAL_RECORDS_AUTO) return t->data.format == GAL_RECORDS_JSONL;
+    return gal_reader_named_jsonl(path);
+}
 
 static gal_err missing(const gal_task *t, const char *key, const char *what, gal_diag *diag) {
     return gal_fail(diag, GAL_EINPUT, "%s: %s: missing; a task of kind %s needs %s", t->path, key,
                     GAL_TASK_KINDS[t->kind], what);
 }
 
-static gal_err stray(const gal_task *t, const char *key, gal_diag *diag) {
-    return gal_fail(diag, GAL_EINPUT, "%s: %s: of no use in a task of kind %s", t->path, key,
-                    GAL_TASK_KINDS[t->kind]);
+/* Whoever writes a key that has no effect believes that it has one. */
+static gal_err check_strays(const gal_task *t, gal_diag *diag) {
+    for (size_t i = 0; i < GAL_LEN(ROWS); i++) {
+        const char *key = ROWS[i].key;
+        if (!t->said[i] || applies(t, &ROWS[i])) continue;
+        if (of_kind(t, key))
+            return gal_fail(diag, GAL_EINPUT, "%s: %s: of no use where each record is a line of JSON", t->path, key);
+        return gal_fail(diag, GAL_EINPUT, "%s: %s: of no use in a task of kind %s", t->path, key,
+                        GAL_TASK_KINDS[t->kind]);
+    }
+    return GAL_OK;
 }
 
 static gal_err check_keys(const gal_task *t, gal_diag *diag) {
-    const bool choice = t->kind == GAL_MULTIPLE_CHOICE, whole = t->kind == GAL_TASK_PERPLEXITY;
+    const bool whole = t->kind == GAL_TASK_PERPLEXITY;
     if (!t->name[0]) return gal_fail(diag, GAL_EINPUT, "%s: name: missing", t->path);
     if (strlen(t->name) > 100 || strpbrk(t->name, "\n\r\t,/"))
         return gal_fail(diag, GAL_EINPUT, "%s: name: expected at most 100 bytes without commas, slashes and tabs",
                         t->path);
     if (!t->data.file[0]) return gal_fail(diag, GAL_EINPUT, "%s: data.file: missing", t->path);
+    gal_err err = check_strays(t, diag);
+    if (err) return err;
     if (t->kind == GAL_EXACT_MATCH && !t->prompt[0]) return missing(t, "prompt", "one", diag);
     if (!whole && !t->answer[0]) return missing(t, "answer", "one", diag);
-    if (whole && t->prompt[0]) return stray(t, "prompt", diag);
-    if (whole && t->answer[0]) return stray(t, "answer", diag);
     if (whole && !t->text[0]) return missing(t, "text", "one", diag);
-    if (choice && !t->choices.n) return missing(t, "choices", "them", diag);
-    if (!choice && t->choices.n) return stray(t, "choices", diag);
-    if (!choice && t->continuation[0]) return stray(t, "continuation", diag);
+    if (t->kind == GAL_MULTIPLE_CHOICE && !t->choices.n) return missing(t, "choices", "them", diag);
     if (t->continuation[0] && t->prompt[0])
         return gal_fail(diag, GAL_EINPUT, "%s: prompt: of no use beside continuation: the choices are the prompts",
                         t->path);
-    if (!choice && t->scoring.n) return stray(t, "scoring", diag);
-    if (t->kind != GAL_EXACT_MATCH && t->until.n) return stray(t, "until", diag);
-    if (t->kind != GAL_EXACT_MATCH && t->match.extract[0]) return stray(t, "match.extract", diag);
-    if (t->kind != GAL_EXACT_MATCH && t->match.answer[0]) return stray(t, "match.answer", diag);
-    if (whole && t->shots.count) return stray(t, "shots.count", diag);
     return GAL_OK;
 }
 

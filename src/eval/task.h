@@ -7,7 +7,8 @@
  *   exact_match       what the model says after the prompt, beside the answer
  *
  * Records are lines of JSON (objects) or texts; templates are Jinja (text/template.h). Everything is checked when a
- * file is read: each message has file, line and key, or the template's place. SPDX-License-Identifier: Apache-2.0 */
+ * file is read: each message has file, line and key, or the template's place; a key that the kind has no use for is
+ * refused. SPDX-License-Identifier: Apache-2.0 */
 #ifndef GAL_EVAL_TASK_H
 #define GAL_EVAL_TASK_H
 
@@ -32,6 +33,8 @@ typedef enum gal_scoring {
     GAL_SCORE_UNCONDITIONAL,
     GAL_SCORINGS
 } gal_scoring;
+
+enum { GAL_TASK_SETTINGS_MOST = 40 };
 
 typedef struct gal_task {
     char *name, *version;
@@ -58,8 +61,9 @@ typedef struct gal_task {
     } match;
     int64_t bootstrap;
     /* Not in the file. */
-    char *path;         /* of the file */
-    uint8_t sha256[32]; /* of its bytes */
+    char *path;                           /* of the file */
+    uint8_t sha256[32];                   /* of its bytes */
+    uint8_t said[GAL_TASK_SETTINGS_MOST]; /* gal_settings_said() */
     bool scores[GAL_SCORINGS];
 } gal_task;
 
@@ -73,5 +77,7 @@ gal_err gal_task_read(gal_task *t, const char *path, gal_diag *diag);
 gal_err gal_task_parse(gal_task *t, const char *text, size_t bytes, const char *path, const char *dir,
                        gal_diag *diag);
 void gal_task_free(gal_task *t);
+/* Whether a file of its records is lines of JSON, and not of texts. */
+bool gal_task_lines(const gal_task *t, const char *path);
 
 #endif

@@ -29,6 +29,19 @@ static void refuse_task(const char *text, const char *say) {
         fail_msg("%s\n%s: %s\nexpected: %s", text, gal_err_name(err), diag.text, say);
 }
 
+/* And what is written of it is read again. */
+static void take_task(const char *text) {
+    gal_task t = { 0 }, again = { 0 };
+    gal_diag diag = { 0 };
+    gal_buf all = { 0 };
+    if (gal_task_parse(&t, text, strlen(text), "t.yaml", ".", &diag)) fail_msg("%s\n%s", text, diag.text);
+    gal_settings_dump(&GAL_TASK_SETTINGS, &t, &all);
+    if (gal_task_parse(&again, all.data, all.len, "t.yaml", ".", &diag)) fail_msg("%s\n%s", all.data, diag.text);
+    gal_buf_free(&all);
+    gal_task_free(&again);
+    gal_task_free(&t);
+}
+
 static void bad_files(void **state) {
     (void)state;
 #define CHOICE "name: t\ndata: { file: d }\n"
@@ -66,6 +79,62 @@ static void bad_files(void **state) {
         { "name: &x t\n", "anchors" },
     };
     for (size_t i = 0; i < GAL_LEN(BAD); i++) refuse_task(BAD[i][0], BAD[i][1]);
+}
+
+/* Each key in a task of each kind: what has no effect there is refused, and all else is read. */
+static void keys_of_kinds(void **state) {
+    (void)state;
+    static const char *const TASKS[][2] = {
+        { "multiple_choice", "kind: multiple_choice\nanswer: x\nchoices: [a, b]\n" },
+        { "loglikelihood", "kind: loglikelihood\nanswer: x\n" },
+        { "perplexity", "kind: perplexity\n" },
+        { "exact_match", "kind: exact_match\nanswer: x\nprompt: x\n" },
+    };
+    enum { C = 1, L = 2, P = 4, E = 8, ALL = C | L | P | E, ASKED = C | L | E };
+    static const struct {
+        const char *key, *value;
+        int kinds;
+    } KEYS[] = {
+        { "version", "x", ALL },          { "data.format", "text", ALL },
+        { "data.separator", "x", ALL },   { "description", "x", ASKED },
+        { "prompt", "x", ASKED },         { "delimiter", "x", ASKED },
+        { "answer", "x", ASKED },         { "choices", "[a, b]", C },
+        { "continuation", "x", C },       { "text", "x", P },
+        { "shots.count", "0", ASKED },    { "shots.file", "e", ASKED },
+        { "shots.from", "other", ASKED }, { "shots.sampler", "random", ASKED },
+        { "shots.seed", "1", ASKED },     { "shots.separator", "x", ASKED },
+        { "scoring", "[raw]", C },        { "until", "[x]", E },
+        { "max_tokens", "1", E },         { "match.strip", "false", E },
+        { "match.lower", "true", E },     { "match.punctuation", "true", E },
+        { "match.articles", "true", E },  { "match.answer", "x", E },
+        { "match.extract", "x", E },      { "match.select", "last", E },
+        { "bootstrap", "1", L | P },
+    };
+    assert_int_equal(GAL_LEN(KEYS) + 3, GAL_TASK_SETTINGS.count); /* name, kind and data.file are in each */
+    for (size_t k = 0; k < GAL_LEN(KEYS) * GAL_LEN(TASKS); k++) {
+        const size_t i = k / GAL_LEN(TASKS), kind = k % GAL_LEN(TASKS);
+        char text[300], line[60], say[100];
+        (void)snprintf(line, sizeof line, "\n%s: ", KEYS[i].key);
+        if (strstr(TASKS[kind][1], line)) continue; /* it needs this one */
+        (void)snprintf(text, sizeof text, "name: t\ndata.file: d\n%s%s: %s\n", TASKS[kind][1], KEYS[i].key,
+                       KEYS[i].value);
+        (void)snprintf(say, sizeof say, "t.yaml: %s: of no use in a task of kind %s", KEYS[i].key, TASKS[kind][0]);
+        if (KEYS[i].kinds >> kind & 1)
+            take_task(text);
+        else
+            refuse_task(text, say);
+    }
+    /* A separator cuts texts; shots may be some where the questions are none. */
+#define SEPARATED "name: t\nkind: loglikelihood\nanswer: x\ndata: { separator: x, "
+#define NO_USE "t.yaml: data.separator: of no use where each record is a line of JSON"
+    refuse_task(SEPARATED "file: d.jsonl }\n", NO_USE);
+    refuse_task(SEPARATED "file: d.jsonl.gz }\n", NO_USE);
+    refuse_task(SEPARATED "file: d, format: jsonl }\n", NO_USE);
+    refuse_task(SEPARATED "file: d.jsonl }\nshots: { file: e }\n", NO_USE);
+    refuse_task(SEPARATED "file: d.jsonl }\nshots: { file: e.jsonl, count: 1 }\n", NO_USE);
+    take_task(SEPARATED "file: d.jsonl }\nshots: { file: e, count: 1 }\n");
+    take_task(SEPARATED "file: d.jsonl, format: text }\n");
+    take_task(SEPARATED "file: d }\n");
 }
 
 /* Writes a task and its records, and opens both. */
@@ -679,13 +748,21 @@ static void of_texts(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bad_files),       cmocka_unit_test(bad_records),
-        cmocka_unit_test(as_python_draws), cmocka_unit_test(never_the_question),
-        cmocka_unit_test(pairs),           cmocka_unit_test(contexts),
-        cmocka_unit_test(conversations),   cmocka_unit_test(native_conversations),
-        cmocka_unit_test(windows),         cmocka_unit_test(words),
-        cmocka_unit_test(matches),         cmocka_unit_test(kept),
-        cmocka_unit_test(damaged),         cmocka_unit_test(of_choices),
+        cmocka_unit_test(bad_files),
+        cmocka_unit_test(keys_of_kinds),
+        cmocka_unit_test(bad_records),
+        cmocka_unit_test(as_python_draws),
+        cmocka_unit_test(never_the_question),
+        cmocka_unit_test(pairs),
+        cmocka_unit_test(contexts),
+        cmocka_unit_test(conversations),
+        cmocka_unit_test(native_conversations),
+        cmocka_unit_test(windows),
+        cmocka_unit_test(words),
+        cmocka_unit_test(matches),
+        cmocka_unit_test(kept),
+        cmocka_unit_test(damaged),
+        cmocka_unit_test(of_choices),
         cmocka_unit_test(of_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
