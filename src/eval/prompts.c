@@ -50,16 +50,27 @@ static gal_err value(gal__source *s, const char *key, const char *template, gal_
                               diag);
 }
 
+/* One template is all choices, several are one each. */
+static gal_err check_choice(const gal__source *s, const gal_strings *given, gal_template_kind kind,
+                            const gal_strings *found, gal_diag *diag) {
+    if (given->n == 1 && kind == GAL_TEMPLATE_OTHER)
+        return gal_fail(diag, GAL_EINPUT, "%s: choices: expected a list, found none", s->where);
+    if (given->n == 1 && kind != GAL_TEMPLATE_LIST)
+        return gal_fail(diag, GAL_EINPUT, "%s: choices: expected a list of at least two, found 1: \"%.60s\"",
+                        s->where, found->v[0]);
+    if (given->n > 1 && (kind == GAL_TEMPLATE_LIST || kind == GAL_TEMPLATE_OTHER))
+        return gal_fail(diag, GAL_EINPUT, "%s: choices: expected a text in each place, found %s", s->where,
+                        kind == GAL_TEMPLATE_LIST ? "a list" : "none");
+    return GAL_OK;
+}
+
 gal_err gal__read_choices(gal__source *s, gal_strings *out, gal_diag *diag) {
     const gal_strings *given = &s->e->task->choices;
     gal_template_kind kind = GAL_TEMPLATE_LIST;
     gal_err err = GAL_OK;
     for (size_t i = 0; i < given->n && !err; i++) {
         err = value(s, "choices", given->v[i], &kind, out, diag);
-        if (!err && (kind == GAL_TEMPLATE_LIST) != (given->n == 1))
-            err = gal_fail(diag, GAL_EINPUT, "%s: choices: expected %s, found %s", s->where,
-                           given->n == 1 ? "a list" : "a text in each place",
-                           kind == GAL_TEMPLATE_LIST ? "a list" : "none");
+        if (!err) err = check_choice(s, given, kind, out, diag);
     }
     for (size_t i = 0; i < out->n && !err; i++)
         if (!out->v[i][0]) err = gal_fail(diag, GAL_EINPUT, "%s: choices: choice %zu is empty", s->where, i);

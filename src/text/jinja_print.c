@@ -132,12 +132,15 @@ void gal__j_repr(gal__jinja *j, gal__jout *o, gal__jv v) { /* as deep as values 
     }
 }
 
+static void fail_undefined(gal__jinja *j, gal__jv v) {
+    (void)gal__j_fail(j, "%s%s%s is undefined", v.name ? "'" : "", v.name ? v.name : "a value", v.name ? "'" : "");
+}
+
 void gal__j_print(gal__jinja *j, gal__jout *o, gal__jv v) {
     if (v.kind == GAL__J_TEXT)
         gal__j_put_text(j, o, v.text);
     else if (v.kind == GAL__J_UNDEFINED && j->plain)
-        (void)gal__j_fail(j, "%s%s%s is undefined", v.name ? "'" : "", v.name ? v.name : "a value",
-                          v.name ? "'" : "");
+        fail_undefined(j, v);
     else if (v.kind != GAL__J_UNDEFINED && v.kind != GAL__J_ABSENT)
         gal__j_repr(j, o, v);
 }
@@ -277,11 +280,13 @@ static void json_value(gal__jinja *j, gal__jout *o, gal__jv v, const gal__jjson 
         if (v.seq->n) new_line(j, o, how, level);
         gal__j_puts(j, o, "]");
         return;
+    case GAL__J_UNDEFINED: /* the filter need not have been asked for: gal__jinja_value() */
+        fail_undefined(j, v);
+        return;
     default:
         break;
     }
-    (void)gal__j_fail(j, "tojson: %s%s%s is no JSON", gal__j_type(v), v.kind == GAL__J_UNDEFINED && v.name ? " " : "",
-                      v.kind == GAL__J_UNDEFINED && v.name ? v.name : "");
+    (void)gal__j_fail(j, "tojson: %s is no JSON", gal__j_type(v));
 }
 
 void gal__j_json(gal__jinja *j, gal__jout *o, gal__jv v, const gal__jjson *how) { json_value(j, o, v, how, 0); }

@@ -190,7 +190,17 @@ static void bad_records(void **state) {
     refuse_records(GOOD, "{\"c\": [\"a\", \"b\"], \"a\": 1}\n", NULL, "'q' is undefined (");
     refuse_records(GOOD, "{\"q\": \"x\", \"a\": 1}\n", NULL, "line 1");
     refuse_records(GOOD, "{\"q\": \"x\", \"c\": \"ab\", \"a\": 1}\n", NULL, "choices: expected a list");
+    refuse_records(GOOD, "{\"q\": \"x\", \"c\": null, \"a\": 1}\n", NULL, "choices: expected a list, found none");
     refuse_records(GOOD, "{\"q\": \"x\", \"c\": [\"a\"], \"a\": 0}\n", NULL, "expected at least two, found 1");
+    refuse_records("name: t\ndata: { file: d.jsonl }\nprompt: \"{{ q }}\"\nchoices: [a]\nanswer: a\n", RECORD, NULL,
+                   "line 1: choices: expected a list of at least two, found 1: \"a\"");
+    refuse_records(
+        "name: t\ndata: { file: d.jsonl }\nprompt: x\nchoices: [\"{{ c[0] }}\", \"{{ e }}\", b]\nanswer: a\n",
+        "{\"c\": [\"a\"], \"e\": null}\n", NULL, "line 1: choices: expected a text in each place, found none");
+    refuse_records("name: t\ndata: { file: d.jsonl }\nprompt: x\nchoices: [a, b]\nanswer: \"{{ nope }}\"\n", RECORD,
+                   NULL, "t.yaml: answer:1:4: 'nope' is undefined (");
+    refuse_records("name: t\ndata: { file: d.jsonl }\nprompt: x\nchoices: \"{{ [q, nope] }}\"\nanswer: a\n", RECORD,
+                   NULL, "t.yaml: choices:1:8: 'nope' is undefined (");
     refuse_records(GOOD, "{\"q\": \"x\", \"c\": [\"a\", \"\"], \"a\": 0}\n", NULL, "choice 1 is empty");
     refuse_records(GOOD, "{\"q\": \"x\", \"c\": [\"a\", [1]], \"a\": 0}\n", NULL, "expected texts in the list");
     refuse_records(GOOD, "{\"q\": \"x\", \"c\": [\"a\", \"b\"], \"a\": 2}\n", NULL, "expected one of 2 choices");
