@@ -37,6 +37,28 @@ static void put_id(gal_gguf_writer *w, const char *key, int32_t id, int64_t rows
     if (id >= 0 && id < rows) gal_gguf_put_u32(w, key, (uint32_t)id);
 }
 
+/* The vocabulary's, or else the configuration's if that is a control piece: its default may be any id. */
+static int32_t bos_of(const gal_tokenizer *t, const gal_config *c) {
+    const int32_t own = t ? gal_tokenizer_bos(t) : -1, other = c->bos;
+    if (own >= 0 || !t || other < 0 || other >= gal_tokenizer_size(t)) return own >= 0 ? own : other;
+    return gal_tokenizer_type(t, other) == GAL_PIECE_CONTROL ? other : -1;
+}
+
+/* Readers take the first as the vocabulary's. */
+static void own_eos_first(const gal__job *j, const gal_tokenizer *t, int32_t *eos, int32_t n) {
+    const int32_t own = t ? gal_tokenizer_eos(t) : -1;
+    int32_t at = 0;
+    while (at < n && eos[at] != own) at++;
+    if (own >= 0 && n && at == n)
+        gal__job_note(
+            j, "its vocabulary ends texts with id %d, its configuration with id %d, which is what the file says",
+            (int)own, (int)eos[0]);
+    for (; at < n && at > 0; at--) {
+        eos[at] = eos[at - 1];
+        eos[at - 1] = own;
+    }
+}
+
 static void put_ids(gal_gguf_writer *w, const gal__job *j, const gal__extras *e) {
     static const char *const KEYS[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                         "tokenizer.ggml.eom_token_id" };
@@ -45,7 +67,8 @@ static void put_ids(gal_gguf_writer *w, const gal__job *j, const gal__extras *e)
     int32_t eos[GAL_MAX_EOS], n = gal__extras_eos(e, c, eos),
                               pad = e->generation.pad >= 0 ? e->generation.pad : c->pad;
     if (pad < 0 && t && gal_tokenizer_of_bytes(t)) pad = gal_tokenizer_pad(t);
-    put_id(w, "tokenizer.ggml.bos_token_id", t && gal_tokenizer_bos(t) >= 0 ? gal_tokenizer_bos(t) : c->bos, c->V);
+    put_id(w, "tokenizer.ggml.bos_token_id", bos_of(t, c), c->V);
+    own_eos_first(j, t, eos, n);
     for (int32_t i = 0; i < n && i < (int32_t)GAL_LEN(KEYS); i++) put_id(w, KEYS[i], eos[i], c->V);
     for (int32_t i = (int32_t)GAL_LEN(KEYS); i < n; i++)
         gal__job_note(j, "id %d ends a text, too, which the file cannot say: it has room for three", (int)eos[i]);
@@ -112,7 +135,7 @@ static gal_err put_vocabulary(gal_gguf_writer *w, const gal__job *j, const gal__
     if (t) {
         gal_gguf_put_string(w, "tokenizer.ggml.pre", "default", 7);
         err = put_pieces(w, t, gal_source_config(j->s)->V, diag);
-        gal_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", e->chat.add_bos != 0);
+        gal_gguf_put_bool(w, "tokenizer.ggml.add_bos_token", gal_tokenizer_begins(t) && e->chat.add_bos != 0);
         gal_gguf_put_bool(w, "tokenizer.ggml.add_eos_token", e->chat.add_eos == 1);
         gal_gguf_put_bool(w, "tokenizer.ggml.add_space_prefix", gal_tokenizer_adds_space(t));
         gal_gguf_put_bool(w, "tokenizer.ggml.remove_extra_whitespaces", gal_tokenizer_joins_spaces(t));

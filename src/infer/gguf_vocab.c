@@ -139,7 +139,7 @@ static gal_err fill_charsmap(arrays *a, const gal_gguf *g, const char *path, siz
 
 static gal_err of_pieces(gal_tokenizer **out, const gal_gguf *g, const char *path, gal_diag *diag) {
     arrays a = { 0 };
-    gal_vocab v = { .byte_fallback = true, .add_dummy_prefix = true };
+    gal_vocab v = { .byte_fallback = true, .add_dummy_prefix = true, .any_ends = true };
     gal_err err = fill_pieces(&a, g, path, true, &v.count, diag);
     if (!err) err = control_piece(&a, 0, &v.bos, g, path, "tokenizer.ggml.bos_token_id", v.count, diag);
     if (!err) err = control_piece(&a, 1, &v.eos, g, path, "tokenizer.ggml.eos_token_id", v.count, diag);

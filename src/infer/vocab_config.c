@@ -1,11 +1,14 @@
 /* vocab_config.c - see vocab_config.h. SPDX-License-Identifier: Apache-2.0 */
 #include "infer/vocab_config.h"
 
-/* Null where there is no such piece. */
+/* As its file spells it; null where there is none. */
 static json_t *piece(const gal_tokenizer *t, int32_t id) {
-    size_t n = 0;
-    const char *s = id >= 0 ? gal_tokenizer_piece(t, id, &n) : NULL;
-    return s ? json_stringn(s, n) : json_null();
+    gal_buf s = { 0 };
+    if (id < 0) return json_null();
+    gal_tokenizer_spell(t, id, &s);
+    json_t *o = s.oom ? NULL : json_stringn(s.data, s.len);
+    gal_buf_free(&s);
+    return o;
 }
 
 json_t *gal_vocab_config(const gal_tokenizer *t, bool begins, bool ends) {

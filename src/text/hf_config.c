@@ -78,9 +78,11 @@ static gal_err name_of(gal__string *out, gal__hf *h, const gal__hf_file *f, cons
     return gal__pool_string(&h->pool, out, v->text.s, v->text.n) ? GAL_OK : no_memory(f);
 }
 
-static gal_err read_names(gal__hf *h, gal__hf_file *f, const gal__value *config) {
+static gal_err read_names(gal__hf *h, gal__hf_file *f, const gal__value *config, const char *file) {
     gal_err err = name_of(&f->bos, h, f, config, "bos_token");
+    if (!err && f->bos.s && !f->bos_in) f->bos_in = file;
     if (!err) err = name_of(&f->eos, h, f, config, "eos_token");
+    if (!err && f->eos.s && !f->eos_in) f->eos_in = file;
     if (!err) err = name_of(&f->pad, h, f, config, "pad_token");
     if (!err) err = name_of(&f->unknown, h, f, config, "unk_token");
     return err;
@@ -108,7 +110,7 @@ static gal_err read_config(gal__hf *h, gal__hf_file *f, const gal__value *config
     const gal__value *more = gal__member(config, "added_tokens_decoder"),
                      *begin = gal__member(config, "add_bos_token");
     const gal__value *class = gal__member(config, "tokenizer_class");
-    gal_err err = read_names(h, f, config);
+    gal_err err = read_names(h, f, config, "tokenizer_config.json");
     if (!err) err = read_told(f, config);
     for (const gal__value *v = more && more->type == GAL__OBJECT ? more->first : NULL; v && !err; v = v->next) {
         int64_t id;
@@ -150,7 +152,7 @@ gal_err gal__hf_config(gal__hf *h, gal__hf_file *f, const gal__hf_beside *beside
     }
     if (!err && beside && beside->map) {
         err = read_tree(&v, f, beside->map, beside->map_bytes, "special_tokens_map.json");
-        if (!err) err = read_names(h, f, v);
+        if (!err) err = read_names(h, f, v, "special_tokens_map.json");
     }
     if (!err && !f->bos.s && f->first.s && !gal__pool_string(&h->pool, &f->bos, f->first.s, f->first.n))
         err = no_memory(f);

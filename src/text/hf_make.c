@@ -154,6 +154,26 @@ static int32_t named(const table *t, gal__string name, const char *usual) {
     return id_of(t, name);
 }
 
+/* What begins and ends a text. */
+typedef struct ends {
+    int32_t bos, eos;
+} ends;
+
+/* Any piece or added token, of whatever type; "" is none. */
+static gal_err end_of(int32_t *id, const gal__hf *h, const gal__hf_file *f, const table *t, gal__string name,
+                      const char *in, const char *key) {
+    *id = -1;
+    if (!name.s || !name.n) return GAL_OK;
+    for (size_t i = 0; i < h->n_added && *id < 0; i++)
+        if (h->added[i].content.n == name.n && memcmp(h->added[i].content.s, name.s, name.n) == 0)
+            *id = h->added[i].id;
+    if (*id < 0) *id = id_of(t, name);
+    if (*id >= 0) return GAL_OK;
+    return gal_fail(f->diag, GAL_EINPUT, "%s: %s%s%s: expected a piece of the vocabulary, found \"%.*s\"", f->name,
+                    in ? in : "", in ? ": " : "", in ? key : "post_processor", (int)GAL_MIN(name.n, (size_t)60),
+                    name.s);
+}
+
 /* ---- tokenizers --------------------------------------------------------------------------------------------------
  */
 
@@ -163,7 +183,7 @@ static bool plain_bytes(const gal__hf *h) {
            !gal__hf_matches(h);
 }
 
-static gal_err make_bytes(gal_tokenizer **out, const gal__hf *h, const gal__hf_file *f, const table *t) {
+static gal_err make_bytes(gal_tokenizer **out, const gal__hf *h, const gal__hf_file *f, const table *t, ends e) {
     const char *pattern = "[\\s\\S]+"; /* where steps cut, this one does not */
     for (size_t i = h->n_steps; i-- > 0;)
         if (h->steps[i].pattern) pattern = gal__split_pattern(h->steps[i].pattern);
@@ -178,8 +198,8 @@ static gal_err make_bytes(gal_tokenizer **out, const gal__hf *h, const gal__hf_f
                                .whole_words = f->ignore_merges,
                                .no_bos = !f->begins,
                                .unk = id_of(t, (gal__string){ f->unk.data, f->unk.len }),
-                               .bos = named(t, f->bos, "<s>"),
-                               .eos = named(t, f->eos, "</s>"),
+                               .bos = f->bos.s ? e.bos : named(t, f->bos, "<s>"),
+                               .eos = f->eos.s ? e.eos : named(t, f->eos, "</s>"),
                                .pad = named(t, f->pad, "<pad>") };
     return gal_tokenizer_from_bytes(out, &v, f->name, f->diag);
 }
@@ -264,9 +284,8 @@ static gal_err add_merges(gal_tokenizer *t, const gal__hf_file *f) {
     return oom ? gal_fail(f->diag, GAL_ENOMEM, "%s: no memory for its merges", f->name) : GAL_OK;
 }
 
-static gal_err make_pieces(gal_tokenizer **out, const gal__hf *h, const gal__hf_file *f, table *t) {
-    gal_buf names[3] = { 0 };
-    const gal__string said[] = { f->bos, f->eos, f->pad };
+static gal_err make_pieces(gal_tokenizer **out, const gal__hf *h, const gal__hf_file *f, table *t, ends e) {
+    gal_buf pad = { 0 };
     int32_t unk = id_of(t, (gal__string){ f->unk.data, f->unk.len });
     bool prefix = false;
     if (f->has_unk && unk < 0)
@@ -276,8 +295,7 @@ static gal_err make_pieces(gal_tokenizer **out, const gal__hf *h, const gal__hf_
     if (!f->has_unk && unk >= 0 && t->types[unk] != GAL_PIECE_CONTROL) unk = -1;
     const bool shown = f->has_unk && t->types[unk] != GAL_PIECE_CONTROL;
     if (unk >= 0) t->types[unk] = GAL_PIECE_UNKNOWN;
-    for (int i = 0; i < 3; i++)
-        if (said[i].s) gal_buf_add(&names[i], said[i].s, said[i].n);
+    if (f->pad.s) gal_buf_add(&pad, f->pad.s, f->pad.n);
     gal_err err = GAL_OK;
     const bool plain = plain_pieces(h, f, &prefix);
     const gal_vocab v = { .count = t->count,
@@ -290,20 +308,20 @@ static gal_err make_pieces(gal_tokenizer **out, const gal__hf *h, const gal__hf_
                           .no_bos = !f->begins,
                           .no_unknown = unk < 0,
                           .users_apart = true,
-                          .bos = names[0].data,
-                          .eos = names[1].data,
-                          .pad = names[2].data,
+                          .pad = pad.data,
                           .unk_surface = shown ? f->unk.data : "" };
-    if (names[0].oom || names[1].oom || names[2].oom)
-        err = gal_fail(f->diag, GAL_ENOMEM, "%s: no memory for its pieces", f->name);
+    if (pad.oom) err = gal_fail(f->diag, GAL_ENOMEM, "%s: no memory for its pieces", f->name);
     gal_tokenizer *made = NULL;
     if (!err) err = gal_tokenizer_from_vocab(&made, &v, f->name, f->diag);
-    for (int i = 0; i < 3; i++) gal_buf_free(&names[i]);
+    gal_buf_free(&pad);
     if (!err) err = add_merges(made, f);
     if (err) {
         gal_tokenizer_free(made);
         return err;
     }
+    /* A vocabulary from arrays takes control pieces alone, as SentencePiece does. */
+    if (f->bos.s) made->bos = e.bos;
+    if (f->eos.s) made->eos = e.eos;
     made->kind = "BPE with byte fallback";
     made->whole_words = f->ignore_merges;
     made->each_unknown = !f->fuse_unk;
@@ -394,10 +412,13 @@ static gal_err tell(gal_tokenizer *t, const gal__hf_file *f) {
 static gal_err make(gal_tokenizer **out, gal__hf **h, gal__hf_file *f) {
     table t = { 0 };
     gal_tokenizer *made = NULL;
+    ends e = { -1, -1 };
     bool prefix;
     gal_err err = gal__hf_prepare(*h, f->name, f->diag);
     if (!err) err = make_table(&t, *h, f);
-    if (!err) err = f->byte_level ? make_bytes(&made, *h, f, &t) : make_pieces(&made, *h, f, &t);
+    if (!err) err = end_of(&e.bos, *h, f, &t, f->bos, f->bos_in, "bos_token");
+    if (!err) err = end_of(&e.eos, *h, f, &t, f->eos, f->eos_in, "eos_token");
+    if (!err) err = f->byte_level ? make_bytes(&made, *h, f, &t, e) : make_pieces(&made, *h, f, &t, e);
     table_free(&t);
     if (!err && (!f->byte_level || !plain_bytes(*h))) err = rehash(made, *h, f);
     if (err) {

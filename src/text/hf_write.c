@@ -79,8 +79,12 @@ static void put_all_added(gal_buf *b, const gal_tokenizer *t) {
 }
 
 static void put_rules(gal_buf *b, const gal_tokenizer *t) {
-    size_t n = 0;
-    const char *bos = t->bos >= 0 ? gal__piece(t, t->bos, &n) : NULL, *pattern = gal_tokenizer_pattern(t);
+    gal_buf name = { 0 };
+    const char *pattern = gal_tokenizer_pattern(t);
+    if (t->bos >= 0) gal_tokenizer_spell(t, t->bos, &name);
+    const char *bos = name.data;
+    const size_t n = name.len;
+    b->oom = b->oom || name.oom;
     gal_buf_puts(b, "  \"normalizer\": null,\n  \"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [\n"
                     "    {\"type\": \"Split\", \"pattern\": {\"Regex\": ");
     gal_buf_json(b, pattern, strlen(pattern));
@@ -111,6 +115,7 @@ static void put_rules(gal_buf *b, const gal_tokenizer *t) {
     }
     gal_buf_puts(b, "  \"decoder\": {\"type\": \"ByteLevel\", \"add_prefix_space\": true, \"trim_offsets\": true, "
                     "\"use_regex\": true},\n");
+    gal_buf_free(&name);
 }
 
 static void put_spelled(gal_buf *b, const gal_tokenizer *t, int32_t id, gal_buf *room) {

@@ -127,8 +127,33 @@ gal_err gal_tokenizer_in(gal_buf *path, const char *dir, gal_diag *diag) {
 
 static bool is(const char *key, size_t n, const char *word) { return strlen(word) == n && memcmp(key, word, n) == 0; }
 
+static void name_end(gal__json *j, const gal_tokenizer *t, int32_t *id) {
+    const char *s;
+    size_t n;
+    if (gal__json_string(j, &s, &n) && n && *id < 0) *id = gal_tokenizer_find(t, s, n);
+}
+
+/* The name of a piece, or an object with it; where the vocabulary's own file says one, that one stays. */
+static void read_end(gal__json *j, const gal_tokenizer *t, int32_t *id) {
+    const char *key;
+    size_t n;
+    bool first = true;
+    if (gal__json_peek(j) == '"') {
+        name_end(j, t, id);
+    } else if (gal__json_peek(j) != '{') {
+        gal__json_skip(j);
+    } else if (gal__json_enter(j, '{')) {
+        while (gal__json_member(j, &first, &key, &n))
+            if (is(key, n, "content") && gal__json_peek(j) == '"')
+                name_end(j, t, id);
+            else
+                gal__json_skip(j);
+    }
+}
+
 /* What a SentencePiece file cannot say and its folder does, as beside a tokenizer.json: whether prompts begin with
- * BOS, and, from a training of ours, the version that the file's own name said. */
+ * BOS, a BOS or EOS that is no control piece, and, from a training of ours, the version that the file's own name
+ * said. */
 static gal_err obey_config(gal_tokenizer *t, const char *path, gal_diag *diag) {
     const char *slash = strrchr(path, '/'), *key;
     gal_buf config = { 0 }, name = { 0 };
@@ -146,6 +171,10 @@ static gal_err obey_config(gal_tokenizer *t, const char *path, gal_diag *diag) {
                 images = images || (is(key, n, "galerne_chat_tekken") && begin == '"');
                 if (is(key, n, "add_bos_token") && (begin == 't' || begin == 'f'))
                     (void)gal__json_truth(&j, &begins);
+                else if (is(key, n, "bos_token"))
+                    read_end(&j, t, &t->bos);
+                else if (is(key, n, "eos_token"))
+                    read_end(&j, t, &t->eos);
                 else if (!is(key, n, "galerne_chat_version"))
                     gal__json_skip(&j);
                 else if (gal__json_whole(&j, &version) && (version < 1 || version > 99))

@@ -208,6 +208,12 @@ static int32_t control_id(const gal_tokenizer *t, const char *piece) {
     return id >= 0 && t->types[id] == GAL_PIECE_CONTROL ? id : -1;
 }
 
+/* What a text begins or ends with. */
+static int32_t end_id(const gal_tokenizer *t, const gal_vocab *v, const char *said, const char *usual) {
+    if (said && v->any_ends) return gal_tokenizer_find(t, said, strlen(said));
+    return control_id(t, said ? said : usual);
+}
+
 static gal_err copy_vocab(gal_tokenizer *t, const gal_vocab *v, const char *name, gal_diag *diag) {
     size_t total = 0, count = v->count;
     for (size_t i = 0; i < count; i++) total += (v->lengths ? v->lengths[i] : strlen(v->pieces[i])) + 1;
@@ -275,10 +281,10 @@ gal_err gal_tokenizer_from_vocab(gal_tokenizer **out, const gal_vocab *v, const 
         gal_tokenizer_free(t);
         return err;
     }
-    t->bos = control_id(t, v->bos ? v->bos : "<s>");
+    t->bos = end_id(t, v, v->bos, "<s>");
     t->no_bos = v->no_bos;
     t->kind = "SentencePiece BPE";
-    t->eos = control_id(t, v->eos ? v->eos : "</s>");
+    t->eos = end_id(t, v, v->eos, "</s>");
     t->pad = control_id(t, v->pad ? v->pad : "<pad>");
     t->version = control_id(t, "[SYSTEM_PROMPT]") >= 0 ? 7
                  : control_id(t, "[PREFIX]") >= 0      ? 3

@@ -34,7 +34,8 @@ void gal_ids_free(gal_ids *ids);
 /* path: a file, told by its content and never by its name, or a folder, in which tekken.json is taken, or else the
  * vocabulary of the highest version (tokenizer.model.v7 before tokenizer.model), or else tokenizer.json. Of the
  * latter's folder, tokenizer_config.json and special_tokens_map.json are read, too; of a folder with a SentencePiece
- * file, of the former whether prompts begin with BOS. GAL_EINPUT if it is missing, damaged or of a kind not known. */
+ * file, of the former whether prompts begin with BOS, and a BOS or EOS that the file itself does not say. GAL_EINPUT
+ * if it is missing, damaged or of a kind not known. */
 gal_err gal_tokenizer_open(gal_tokenizer **out, const char *path, gal_diag *diag);
 /* Which file of a folder that is; path stays empty where there is none. */
 gal_err gal_tokenizer_in(gal_buf *path, const char *dir, gal_diag *diag);
@@ -55,6 +56,7 @@ typedef struct gal_vocab {
     bool no_bos;                 /* prompts of its model do not begin with bos */
     bool no_unknown;             /* there need be no unknown piece: a character without one vanishes */
     bool users_apart;            /* user-defined pieces are found before any are joined, and not by joining */
+    bool any_ends;               /* bos and eos may be pieces of any type, which SentencePiece's may not */
     const char *bos, *eos, *pad; /* control pieces; NULL: <s>, </s>, <pad> */
     const char *unk_surface;     /* what an unknown id decodes to; NULL: " \u2047 " */
     const char *normalizer;      /* name of the rules by which text is changed first; may be NULL */

@@ -152,6 +152,12 @@ static gal_err unwrap(gal_trainer *t, const char *gguf, gal_diag *diag) {
     if (!err && !gal_tokenizer_same(inside, t->tok, &what))
         err = gal_fail(diag, GAL_EINPUT, "%s: no file of its own holds its vocabulary: %s: expected tokenizer.path",
                        gguf, what.text);
+    if (!err && gal_tokenizer_eos(inside) != gal_tokenizer_eos(t->tok))
+        err = gal_fail(
+            diag, GAL_EINPUT,
+            "%s: no file of its own holds its vocabulary: texts end with id %d, which is no control piece: "
+            "expected tokenizer.path",
+            gguf, (int)gal_tokenizer_eos(inside));
     gal_tokenizer_free(inside);
     gal_buf_free(&path);
     return err;
@@ -182,6 +188,23 @@ static gal_err obey_beside(gal_trainer *t, const char *file, gal_diag *diag) {
     return err;
 }
 
+/* A run keeps a SentencePiece file as it is, and opens that alone: what the folder says of its ends must not be lost.
+ */
+static gal_err check_ends(const gal_trainer *t, const char *folder, gal_diag *diag) {
+    gal_tokenizer *whole = NULL;
+    if (!gal_is_dir(folder) || strcmp(gal_tokenizer_file(t->tok), "tokenizer.model") != 0) return GAL_OK;
+    gal_err err = gal_tokenizer_open(&whole, folder, diag);
+    if (err) return err;
+    const bool bos = gal_tokenizer_bos(whole) == gal_tokenizer_bos(t->tok);
+    if (!bos || gal_tokenizer_eos(whole) != gal_tokenizer_eos(t->tok))
+        err = gal_fail(diag, GAL_EINPUT,
+                       "%s: tokenizer_config.json: %s: is no control piece, which a SentencePiece file cannot say: "
+                       "a training keeps that file alone",
+                       folder, bos ? "eos_token" : "bos_token");
+    gal_tokenizer_free(whole);
+    return err;
+}
+
 static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
     const char *from = gal__train_vocabulary_from(t);
     gal_buf at = { 0 }, file = { 0 };
@@ -202,6 +225,7 @@ static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train
                                            file.len ? file.data : t->dir, diag);
         if (!err && from[0] && strcmp(gal_tokenizer_file(t->tok), "tokenizer.json") == 0)
             err = obey_beside(t, file.data, diag);
+        if (!err && from[0]) err = check_ends(t, at.data, diag);
         if (!err) err = gal__run_write(t, gal_tokenizer_file(t->tok), &t->tok_bytes, diag);
     }
     if (!err && from[0] && !t->config->data.chat.n) err = gal__train_keep_talk(t, diag);

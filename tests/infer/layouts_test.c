@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "formats/gguf.h"
 #include "infer/lm.h"
+#include "infer/vocab_config.h"
 #include "support/check.h"
 #include "support/npz.h"
 
@@ -151,6 +152,60 @@ static void beginning(void **state) {
     }
 }
 
+/* What begins and ends texts may be a piece of any type; a folder made of the file says so beside the SentencePiece
+ * file, which cannot. */
+static void ends_of_any_type(void **state) {
+    (void)state;
+    char folder[256], path[400];
+    gal_gguf_writer *w = NULL;
+    gal_tokenizer *t = NULL, *own = NULL;
+    gal_buf spm = { 0 }, text = { 0 };
+    make_folder(folder);
+    (void)snprintf(path, sizeof path, "%s/v.gguf", folder);
+    CHECK_OK(gal_gguf_writer_new(&w, diag));
+    put_vocabulary(w);
+    gal_gguf_put_u32(w, "tokenizer.ggml.bos_token_id", 4);
+    gal_gguf_put_u32(w, "tokenizer.ggml.eos_token_id", 0);
+    CHECK_OK(gal_gguf_write(w, path, diag));
+    gal_gguf_writer_free(w);
+    CHECK_OK(gal_gguf_tokenizer(&t, path, diag));
+    json_t *config = gal_vocab_config(t, true, false);
+    CHECK_OK(gal__json_print(config, &text, "tokenizer_config.json", diag));
+    CHECK_OK(gal_tokenizer_print_spm(t, &spm, diag));
+    put_file(folder, "tokenizer.model", spm.data, spm.len);
+    put_file(folder, "tokenizer_config.json", text.data, text.len);
+    CHECK_OK(gal_tokenizer_open(&own, folder, diag));
+    for (int i = 0; i < 2; i++) {
+        gal_ids ids = { 0 };
+        const gal_tokenizer *x = i ? own : t;
+        assert_int_equal(gal_tokenizer_bos(x), 4);
+        assert_int_equal(gal_tokenizer_eos(x), 0);
+        assert_true(gal_tokenizer_begins(x));
+        CHECK_OK(gal_encode(x, NULL, "a", 1, GAL_ENCODE_BOS | GAL_ENCODE_EOS, &ids, diag));
+        assert_true(ids.len == 4 && ids.data[0] == 4 && ids.data[1] == 3 && ids.data[2] == 4 && ids.data[3] == 0);
+        gal_ids_free(&ids);
+    }
+    gal_tokenizer_free(own);
+    /* Where the file itself says a BOS and EOS, what lies beside it does not take their place, and no name need be a
+     * piece. */
+    static const char BESIDE[] =
+        "{\"bos_token\": {\"content\": \"a\", \"special\": true}, \"eos_token\": \"<gone>\"}";
+    gal_buf model = { 0 };
+    CHECK_OK(gal_read_file(&model, "tests/golden/text/tiny.model", 1 << 20, diag));
+    put_file(folder, "tokenizer.model", model.data, model.len);
+    put_file(folder, "tokenizer_config.json", BESIDE, sizeof BESIDE - 1);
+    CHECK_OK(gal_tokenizer_open(&own, folder, diag));
+    assert_int_equal(gal_tokenizer_bos(own), 1);
+    assert_int_equal(gal_tokenizer_eos(own), 2);
+    gal_tokenizer_free(own);
+    gal_tokenizer_free(t);
+    json_decref(config);
+    gal_buf_free(&model);
+    gal_buf_free(&spm);
+    gal_buf_free(&text);
+    remove_folder(folder);
+}
+
 /* A golden GGUF file again, with further keys. */
 static void write_with(const char *path, void (*put)(gal_gguf_writer *w)) {
     gal_gguf *g = NULL;
@@ -264,10 +319,12 @@ static const char *const FOLDERS[] = {
 };
 
 int main(void) {
-    struct CMUnitTest tests[GAL_LEN(FOLDERS) + 6] = { cmocka_unit_test(beginning),   cmocka_unit_test(layout_by_name),
-                                                      cmocka_unit_test(other_kinds), cmocka_unit_test(a_byte_missing),
-                                                      cmocka_unit_test(both_copies), cmocka_unit_test(special_ids) };
+    struct CMUnitTest tests[GAL_LEN(FOLDERS) + 7] = {
+        cmocka_unit_test(beginning),       cmocka_unit_test(layout_by_name), cmocka_unit_test(other_kinds),
+        cmocka_unit_test(a_byte_missing),  cmocka_unit_test(both_copies),    cmocka_unit_test(special_ids),
+        cmocka_unit_test(ends_of_any_type)
+    };
     for (size_t i = 0; i < GAL_LEN(FOLDERS); i++)
-        tests[i + 6] = (struct CMUnitTest){ FOLDERS[i], logits, NULL, NULL, (void *)(uintptr_t)FOLDERS[i] };
+        tests[i + 7] = (struct CMUnitTest){ FOLDERS[i], logits, NULL, NULL, (void *)(uintptr_t)FOLDERS[i] };
     return cmocka_run_group_tests_name("layouts", tests, NULL, NULL);
 }

@@ -108,6 +108,75 @@ static void beside(void **state) {
     remove_folder(folder);
 }
 
+/* A BOS or EOS that the files beside it name is any piece or added token, whatever its type and the kind. */
+static void named_ends(void **state) {
+    (void)state;
+    static const struct {
+        const char *kind, *name, *piece;
+    } NAMES[] = { { "bytes", "<unk>", "<unk>" },   { "bytes", "NOTE", "NOTE" },
+                  { "bytes", "a", "a" },           { "bytes", "\xc4\xa0the", " the" },
+                  { "bytes", "[INST]", "[INST]" }, { "metaspace", "<unk>", "<unk>" },
+                  { "metaspace", "a", "a" },       { "metaspace", "NOTE", "NOTE" },
+                  { "metaspace", "b c", "b c" },   { "metaspace", "[INST]", "[INST]" },
+                  { "legacy", "a", "a" },          { "legacy", "\xe2\x96\x81the", "\xe2\x96\x81the" } };
+    static const char *const NONE[] = { "null", "\"\"", "{\"content\": \"\"}", "{\"content\": null}" };
+    for (size_t i = 0; i < GAL_LEN(NAMES); i++) {
+        char folder[256], path[80], config[300], say[120];
+        gal_buf file = { 0 }, again = { 0 };
+        gal_ids ids = { 0 };
+        gal_tokenizer *t = NULL, *twin = NULL;
+        make_folder(folder);
+        (void)snprintf(path, sizeof path, GOLDEN "%s.json", NAMES[i].kind);
+        assert_int_equal(gal_read_file(&file, path, 1 << 20, NULL), GAL_OK);
+        write_text(folder, "tokenizer.json", file.data);
+        for (size_t k = 0; k < GAL_LEN(NONE); k++) { /* no name: the usual one, or none where it is "" */
+            const bool empty = strstr(NONE[k], "\"\"") != NULL;
+            (void)snprintf(config, sizeof config, "{\"bos_token\": %s, \"eos_token\": %s}", NONE[k], NONE[k]);
+            write_text(folder, "tokenizer_config.json", config);
+            t = open_ok(folder);
+            assert_int_equal(gal_tokenizer_bos(t), empty ? -1 : 1);
+            assert_int_equal(gal_tokenizer_eos(t), empty ? -1 : 2);
+            gal_tokenizer_free(t);
+        }
+        (void)snprintf(config, sizeof config, "{\"bos_token\": \"%s\", \"eos_token\": {\"content\": \"%s\"}}",
+                       NAMES[i].name, NAMES[i].name);
+        write_text(folder, "tokenizer_config.json", config);
+        t = open_ok(folder);
+        const int32_t id = gal_tokenizer_find(t, NAMES[i].piece, strlen(NAMES[i].piece));
+        assert_true(id >= 0 && gal_tokenizer_begins(t));
+        assert_int_equal(gal_tokenizer_bos(t), id);
+        assert_int_equal(gal_tokenizer_eos(t), id);
+        assert_int_equal(gal_encode(t, NULL, "so", 2, GAL_ENCODE_BOS | GAL_ENCODE_EOS, &ids, NULL), GAL_OK);
+        assert_true(ids.len > 2 && ids.data[0] == id && ids.data[ids.len - 1] == id);
+        if (gal_tokenizer_of_bytes(t)) { /* what is written of it begins texts as it does */
+            assert_int_equal(gal_tokenizer_print_hf(t, &again, NULL), GAL_OK);
+            assert_int_equal(gal_tokenizer_open_bytes(&twin, again.data, again.len, "twin", NULL), GAL_OK);
+            assert_int_equal(gal_tokenizer_bos(twin), id);
+            gal_tokenizer_free(twin);
+        }
+        gal_tokenizer_free(t);
+        for (int k = 0; k < 4; k++) {
+            static const char *const FILES[] = { "tokenizer_config.json", "special_tokens_map.json" },
+                                     *const KEYS[] = { "bos_token", "eos_token" };
+            gal_diag why = { 0 };
+            t = NULL;
+            (void)snprintf(config, sizeof config, "{\"%s\": \"<gone>\"}", KEYS[k % 2]);
+            (void)snprintf(say, sizeof say,
+                           "/tokenizer.json: %s: %s: expected a piece of the vocabulary, found \"<gone>\"",
+                           FILES[k / 2], KEYS[k % 2]);
+            write_text(folder, FILES[0], "{}");
+            write_text(folder, FILES[k / 2], config);
+            assert_int_equal(gal_tokenizer_open(&t, folder, &why), GAL_EINPUT);
+            if (!strstr(why.text, say)) fail_msg("%s\nexpected: %s", why.text, say);
+            assert_null(t);
+        }
+        gal_ids_free(&ids);
+        gal_buf_free(&file);
+        gal_buf_free(&again);
+        remove_folder(folder);
+    }
+}
+
 #define HEAD "{\"truncation\": null, "
 #define BPE "\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []}}"
 #define SPACED                                                                                                       \
@@ -169,6 +238,10 @@ static const struct {
     { HEAD SPACED
       "\"added_tokens\": [{\"id\": 2, \"content\": \"b\"}], \"model\": {\"vocab\": {\"a\": 0, \"b\": 1}}}",
       "pieces 1 and 2 are both 'b'" },
+    { HEAD
+      "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<s>\"}}, "
+      "{\"Sequence\": {\"id\": \"A\"}}]}, " SPACED BPE,
+      "post_processor: expected a piece of the vocabulary, found \"<s>\"" },
     { HEAD "\"model\": {\"type\": \"BPE\", ", "line 1: " },
 };
 
@@ -302,9 +375,9 @@ static void decoders_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_ids),       cmocka_unit_test(continues), cmocka_unit_test(beside),
-        cmocka_unit_test(refused),          cmocka_unit_test(bad_bytes), cmocka_unit_test(decodes),
-        cmocka_unit_test(decoders_refused),
+        cmocka_unit_test(golden_ids), cmocka_unit_test(continues),        cmocka_unit_test(beside),
+        cmocka_unit_test(named_ends), cmocka_unit_test(refused),          cmocka_unit_test(bad_bytes),
+        cmocka_unit_test(decodes),    cmocka_unit_test(decoders_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
