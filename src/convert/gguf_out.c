@@ -37,11 +37,16 @@ static void put_id(gal_gguf_writer *w, const char *key, int32_t id, int64_t rows
     if (id >= 0 && id < rows) gal_gguf_put_u32(w, key, (uint32_t)id);
 }
 
-/* The vocabulary's, or else the configuration's if that is a control piece: its default may be any id. */
-static int32_t bos_of(const gal_tokenizer *t, const gal_config *c) {
-    const int32_t own = t ? gal_tokenizer_bos(t) : -1, other = c->bos;
-    if (own >= 0 || !t || other < 0 || other >= gal_tokenizer_size(t)) return own >= 0 ? own : other;
-    return gal_tokenizer_type(t, other) == GAL_PIECE_CONTROL ? other : -1;
+/* Those that the vocabulary has pieces for: an embedding may have rows beyond them. */
+static int32_t known_only(const gal__job *j, const gal_tokenizer *t, int32_t *eos, int32_t n) {
+    int32_t left = 0;
+    for (int32_t i = 0; i < n; i++)
+        if (!t || eos[i] < gal_tokenizer_size(t))
+            eos[left++] = eos[i];
+        else
+            gal__job_note(j, "id %d ends a text, too, which is no piece of its vocabulary: the file does not say it",
+                          (int)eos[i]);
+    return left;
 }
 
 /* Readers take the first as the vocabulary's. */
@@ -67,7 +72,9 @@ static void put_ids(gal_gguf_writer *w, const gal__job *j, const gal__extras *e)
     int32_t eos[GAL_MAX_EOS], n = gal__extras_eos(e, c, eos),
                               pad = e->generation.pad >= 0 ? e->generation.pad : c->pad;
     if (pad < 0 && t && gal_tokenizer_of_bytes(t)) pad = gal_tokenizer_pad(t);
-    put_id(w, "tokenizer.ggml.bos_token_id", bos_of(t, c), c->V);
+    /* A vocabulary without one has none, whatever id the configuration has by default. */
+    put_id(w, "tokenizer.ggml.bos_token_id", t ? gal_tokenizer_bos(t) : c->bos, c->V);
+    n = known_only(j, t, eos, n);
     own_eos_first(j, t, eos, n);
     for (int32_t i = 0; i < n && i < (int32_t)GAL_LEN(KEYS); i++) put_id(w, KEYS[i], eos[i], c->V);
     for (int32_t i = (int32_t)GAL_LEN(KEYS); i < n; i++)

@@ -11,6 +11,11 @@ static json_t *piece(const gal_tokenizer *t, int32_t id) {
     return o;
 }
 
+/* What begins or ends a text: "" where nothing does, though a tokenizer.json's post_processor may name something. */
+static json_t *end(const gal_tokenizer *t, int32_t id) {
+    return id < 0 && gal_tokenizer_of_bytes(t) ? json_string("") : piece(t, id);
+}
+
 json_t *gal_vocab_config(const gal_tokenizer *t, bool begins, bool ends) {
     const bool bytes = gal_tokenizer_of_bytes(t);
     json_t *o = json_object();
@@ -18,8 +23,8 @@ json_t *gal_vocab_config(const gal_tokenizer *t, bool begins, bool ends) {
                                    json_string(bytes ? "PreTrainedTokenizerFast" : "LlamaTokenizer")) != 0;
     bad |= json_object_set_new(o, "add_bos_token", json_boolean(begins)) != 0;
     bad |= json_object_set_new(o, "add_eos_token", json_boolean(ends)) != 0;
-    bad |= json_object_set_new(o, "bos_token", piece(t, gal_tokenizer_bos(t))) != 0;
-    bad |= json_object_set_new(o, "eos_token", piece(t, gal_tokenizer_eos(t))) != 0;
+    bad |= json_object_set_new(o, "bos_token", end(t, gal_tokenizer_bos(t))) != 0;
+    bad |= json_object_set_new(o, "eos_token", end(t, gal_tokenizer_eos(t))) != 0;
     bad |= json_object_set_new(o, "unk_token", piece(t, gal_tokenizer_unk(t))) != 0;
     bad |= json_object_set_new(o, "pad_token", piece(t, gal_tokenizer_pad(t))) != 0;
     bad |= json_object_set_new(o, "clean_up_tokenization_spaces", json_false()) != 0;

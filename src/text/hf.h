@@ -112,6 +112,7 @@ typedef struct gal__hf_file {
     gal__string first;                  /* the special token that post_processor puts first */
     gal__string bos, eos, pad, unknown; /* names in the files beside it; s NULL: not said */
     const char *bos_in, *eos_in;        /* which file says the first two; NULL: tokenizer.json itself */
+    bool no_bos, no_eos;                /* tokenizer_config.json says that there is none (null) */
     int told;                           /* gal_tokenizer_tell(), */
     gal__string sections;               /* of the tree; s NULL: none */
 } gal__hf_file;

@@ -69,7 +69,7 @@ gal_err gal__hf_added(gal__hf *h, const gal__hf_file *f) {
     return err;
 }
 
-/* A string, or an object with its content; absent and null leave out as it is. */
+/* A string, or an object with its content; absent and null leave out as it is: another file may name it. */
 static gal_err name_of(gal__string *out, gal__hf *h, const gal__hf_file *f, const gal__value *config,
                        const char *key) {
     const gal__value *v = gal__member(config, key);
@@ -110,7 +110,10 @@ static gal_err read_config(gal__hf *h, gal__hf_file *f, const gal__value *config
     const gal__value *more = gal__member(config, "added_tokens_decoder"),
                      *begin = gal__member(config, "add_bos_token");
     const gal__value *class = gal__member(config, "tokenizer_class");
+    const gal__value *bos = gal__member(config, "bos_token"), *eos = gal__member(config, "eos_token");
     gal_err err = read_names(h, f, config, "tokenizer_config.json");
+    f->no_bos = bos && bos->type == GAL__NULL;
+    f->no_eos = eos && eos->type == GAL__NULL;
     if (!err) err = read_told(f, config);
     for (const gal__value *v = more && more->type == GAL__OBJECT ? more->first : NULL; v && !err; v = v->next) {
         int64_t id;

@@ -159,7 +159,8 @@ typedef struct ends {
     int32_t bos, eos;
 } ends;
 
-/* Any piece or added token, of whatever type; "" is none. */
+/* Any piece or added token, of whatever type; "" is none. in: the file that names it; NULL: a post_processor, whose
+ * names need not be pieces. */
 static gal_err end_of(int32_t *id, const gal__hf *h, const gal__hf_file *f, const table *t, gal__string name,
                       const char *in, const char *key) {
     *id = -1;
@@ -168,10 +169,9 @@ static gal_err end_of(int32_t *id, const gal__hf *h, const gal__hf_file *f, cons
         if (h->added[i].content.n == name.n && memcmp(h->added[i].content.s, name.s, name.n) == 0)
             *id = h->added[i].id;
     if (*id < 0) *id = id_of(t, name);
-    if (*id >= 0) return GAL_OK;
-    return gal_fail(f->diag, GAL_EINPUT, "%s: %s%s%s: expected a piece of the vocabulary, found \"%.*s\"", f->name,
-                    in ? in : "", in ? ": " : "", in ? key : "post_processor", (int)GAL_MIN(name.n, (size_t)60),
-                    name.s);
+    if (*id >= 0 || !in) return GAL_OK;
+    return gal_fail(f->diag, GAL_EINPUT, "%s: %s: %s: expected a piece of the vocabulary, found \"%.*s\"", f->name,
+                    in, key, (int)GAL_MIN(name.n, (size_t)60), name.s);
 }
 
 /* ---- tokenizers --------------------------------------------------------------------------------------------------
@@ -198,8 +198,8 @@ static gal_err make_bytes(gal_tokenizer **out, const gal__hf *h, const gal__hf_f
                                .whole_words = f->ignore_merges,
                                .no_bos = !f->begins,
                                .unk = id_of(t, (gal__string){ f->unk.data, f->unk.len }),
-                               .bos = f->bos.s ? e.bos : named(t, f->bos, "<s>"),
-                               .eos = f->eos.s ? e.eos : named(t, f->eos, "</s>"),
+                               .bos = f->bos.s || f->no_bos ? e.bos : named(t, f->bos, "<s>"),
+                               .eos = f->eos.s || f->no_eos ? e.eos : named(t, f->eos, "</s>"),
                                .pad = named(t, f->pad, "<pad>") };
     return gal_tokenizer_from_bytes(out, &v, f->name, f->diag);
 }
@@ -320,8 +320,8 @@ static gal_err make_pieces(gal_tokenizer **out, const gal__hf *h, const gal__hf_
         return err;
     }
     /* A vocabulary from arrays takes control pieces alone, as SentencePiece does. */
-    if (f->bos.s) made->bos = e.bos;
-    if (f->eos.s) made->eos = e.eos;
+    if (f->bos.s || f->no_bos) made->bos = e.bos;
+    if (f->eos.s || f->no_eos) made->eos = e.eos;
     made->kind = "BPE with byte fallback";
     made->whole_words = f->ignore_merges;
     made->each_unknown = !f->fuse_unk;

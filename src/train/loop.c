@@ -81,6 +81,7 @@ static gal_err evaluate(gal_trainer *t, const char *checkpoint, gal_diag *diag) 
     if (best) err = gal__checkpoint_set_best(t, t->step, s.nats, diag);
     if (!err) err = gal_metrics_eval(t->metrics, &row, diag);
     if (!err) err = gal__train_flush(t, diag);
+    if (!err && best) err = gal__checkpoint_remove_old(t, diag);
     if (err) return err;
     gal__run_log(t, "step %lld: validation %.5f nats/token, %.5f bits/byte%s", (long long)t->step, s.nats,
                  s.bits_per_byte, best ? ", the best so far" : "");

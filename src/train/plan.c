@@ -125,6 +125,7 @@ typedef enum owner {
     WARMUP,
     ADAPTERS,
     TEXT,
+    FRACTION,
     CHAT,
     VALID,
     VOCABULARY,
@@ -163,7 +164,7 @@ static const struct {
     { "schedule.first_lr", WARMUP },
     { "lora.alpha", ADAPTERS },
     { "lora.targets", ADAPTERS },
-    { "data.valid_fraction", TEXT },
+    { "data.valid_fraction", FRACTION },
     { "data.separator", TEXT },
     { "data.field", TEXT },
     { "data.template", CHAT },
@@ -194,7 +195,8 @@ static const char *const WITHOUT[] = {
     [COSINE] = "has no effect: the schedule is not cosine",
     [WARMUP] = "has no effect: there is no warm-up",
     [ADAPTERS] = "has no effect: lora.rank is 0",
-    [TEXT] = "has no effect: the run's data are token shards",
+    [TEXT] = "has no effect: the run reads no text",
+    [FRACTION] = "has no effect: what to validate on is not a part of a text",
     [CHAT] = "has no effect: there is no data.chat",
     [VALID] = "has no effect: there is nothing to validate on",
     [VOCABULARY] = "has no effect: the vocabulary is not trained here",
@@ -237,7 +239,10 @@ static bool has(const gal_trainer *t, owner of) {
     case ADAPTERS:
         return t->config->lora.rank > 0;
     case TEXT:
-        return !t->config->data.train.n && !t->config->data.mixture.n;
+        return t->config->data.text.n || t->config->data.valid.n;
+    case FRACTION:
+        return (t->config->data.text.n && !t->config->data.valid.n) ||
+               (t->config->data.chat.n && !t->config->data.chat_valid.n);
     case CHAT:
         return t->config->data.chat.n > 0;
     case VALID:

@@ -198,11 +198,30 @@ static gal_err check_ends(const gal_trainer *t, const char *folder, gal_diag *di
     const bool bos = gal_tokenizer_bos(whole) == gal_tokenizer_bos(t->tok);
     if (!bos || gal_tokenizer_eos(whole) != gal_tokenizer_eos(t->tok))
         err = gal_fail(diag, GAL_EINPUT,
-                       "%s: tokenizer_config.json: %s: is no control piece, which a SentencePiece file cannot say: "
-                       "a training keeps that file alone",
+                       "%s: tokenizer_config.json: %s: is another than tokenizer.model's, which a training keeps "
+                       "alone: expected the same in both",
                        folder, bos ? "eos_token" : "bos_token");
     gal_tokenizer_free(whole);
     return err;
+}
+
+/* The same of a tokenizer.json: what lies beside it may add to its pieces. */
+static gal_err check_kept(const gal_trainer *t, const char *from, gal_diag *diag) {
+    gal_tokenizer *kept = NULL;
+    gal_diag why = { 0 }, what = { 0 };
+    gal_buf path = { 0 };
+    gal_err err = gal_path_join(&path, t->dir, "tokenizer.json")
+                      ? gal_tokenizer_open(&kept, path.data, &why)
+                      : gal_fail(&why, GAL_ENOMEM, "%s: no memory", t->dir);
+    const bool same = !err && gal_tokenizer_same(t->tok, kept, &what);
+    gal_tokenizer_free(kept);
+    gal_buf_free(&path);
+    if (err && err != GAL_EINPUT) return gal_fail(diag, err, "%s", why.text);
+    if (same) return GAL_OK;
+    return gal_fail(diag, GAL_EINPUT,
+                    "%s: what lies beside it adds to its pieces (added_tokens_decoder), and a training keeps "
+                    "tokenizer.json alone: expected all of them there",
+                    from);
 }
 
 static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train, gal_diag *diag) {
@@ -227,6 +246,8 @@ static gal_err new_tokenizer(gal_trainer *t, const gal_corpus *c, size_t n_train
             err = obey_beside(t, file.data, diag);
         if (!err && from[0]) err = check_ends(t, at.data, diag);
         if (!err) err = gal__run_write(t, gal_tokenizer_file(t->tok), &t->tok_bytes, diag);
+        if (!err && from[0] && strcmp(gal_tokenizer_file(t->tok), "tokenizer.json") == 0)
+            err = check_kept(t, file.data, diag);
     }
     if (!err && from[0] && !t->config->data.chat.n) err = gal__train_keep_talk(t, diag);
     gal_buf_free(&at);

@@ -172,6 +172,10 @@ static void best_is_kept(void **state) {
     CHECK_OK(train("kept", "", true, false, &gone, diag));
     assert_non_null(strstr(gone.notes.data, "the best checkpoint, of step 4, is not there any more"));
     assert_true(of_best("kept", "step") > 29);
+    /* The last is the best: what was best before it is not kept, the newest that a step was made from is. */
+    CHECK_OK(train("newest", "save.every=1 eval.every=3 save.keep=1", false, false, NULL, diag));
+    assert_true(of_best("newest", "step") > 7 && gal_is_dir(at("newest", "checkpoints/step-7")));
+    assert_false(gal_exists(at("newest", "checkpoints/step-6")));
     gal_buf_free(&l.notes);
     gal_buf_free(&other.notes);
     gal_buf_free(&again.notes);
